@@ -1,0 +1,69 @@
+"""The clock by which limits are kept, and the wait for whatever comes first."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable
+
+TICK = 0.25
+"""Seconds between two looks at the clock at most, while something is waited for."""
+_STOPPED = 1.0
+"""A gap this much longer than a tick, in seconds, is one in which this process was stopped."""
+
+
+class Clock:
+    """Monotonic seconds, less those for which this process was stopped (SIGSTOP, a frozen cgroup).
+
+    Whoever uses it has to look at it at least once a tick. Used by one thread.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._stopped = 0.0
+
+    def now(self) -> float:
+        """Return seconds since an arbitrary point."""
+        reading = time.monotonic()
+        gap = reading - self._last
+        if gap > TICK + _STOPPED:
+            self._stopped += gap - TICK
+        self._last = reading
+        return reading - self._stopped
+
+
+class Wakeup:
+    """Lets a thread wait for news from other threads, for processes to end, and for a time."""
+
+    def __init__(self) -> None:
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._closing = threading.Lock()
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one; for any thread, also after `close`."""
+        with self._closing:
+            if self._news >= 0:
+                os.eventfd_write(self._news, 1)
+
+    def wait(self, seconds: float, processes: Iterable[int]) -> None:
+        """Return on news, when one of the pidfds' processes has ended, or after `seconds`.
+
+        It returns within a tick in any case, so that the clock is looked at.
+        """
+        poller = select.poll()
+        poller.register(self._news, select.POLLIN)
+        for pidfd in processes:
+            poller.register(pidfd, select.POLLIN)
+        # poll() counts in milliseconds: round up, or the last one would be spent polling
+        for fd, _ in poller.poll(math.ceil(max(0.0, min(seconds, TICK)) * 1000)):
+            if fd == self._news:
+                os.eventfd_read(self._news)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        with self._closing:
+            os.close(self._news)
+            self._news = -1

@@ -1,0 +1,65 @@
+"""Config: what bounds a copy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pipecopy.errors import ConfigError
+
+MAX_SECONDS = 10**7
+"""The longest time that can be asked for, in seconds: 115 days."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How a table is copied; every bad field is named in one `ConfigError`."""
+
+    batch_size: int
+    """Rows (ids) in one batch, at least 1."""
+    max_retries: int
+    """Retries of one call after its first attempt, at least 0."""
+    retries_delay: float
+    """Seconds between the end of one attempt and the start of the next, at least 0."""
+    call_timeout: float
+    """Seconds one database call may take, more than 0."""
+    full_copy_timeout: float
+    """Seconds the whole `copy_table` may take, more than 0."""
+    read_ahead: int = 0
+    """0: lockstep; 1: the next batch is loaded while this one is saved."""
+
+    def __post_init__(self) -> None:
+        bad = [
+            *_bad_int("batch_size", self.batch_size, least=1),
+            *_bad_int("max_retries", self.max_retries, least=0),
+            *_bad_seconds("retries_delay", self.retries_delay, zero=True),
+            *_bad_seconds("call_timeout", self.call_timeout, zero=False),
+            *_bad_seconds("full_copy_timeout", self.full_copy_timeout, zero=False),
+            *_bad_int("read_ahead", self.read_ahead, least=0, most=1),
+        ]
+        if bad:
+            raise ConfigError("; ".join(bad))
+
+
+def _bad_int(field: str, value: object, *, least: int, most: int | None = None) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [f"{field} must be an int, not {_shown(value)}"]
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        return [f"{field} must be {bounds}, not {_shown(value)}"]
+    return []
+
+
+def _bad_seconds(field: str, value: object, *, zero: bool) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [f"{field} must be a number of seconds, not {_shown(value)}"]
+    if not math.isfinite(value) or value > MAX_SECONDS:
+        return [f"{field} must be finite and at most {MAX_SECONDS} seconds, not {_shown(value)}"]
+    if value < 0 or (value == 0 and not zero):
+        return [f"{field} must be {'at least' if zero else 'more than'} 0, not {_shown(value)}"]
+    return []
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004 - one line stays one line

@@ -1,0 +1,124 @@
+"""What a driver implements: `Database` and `ConnectionPool`, and what they may offer besides.
+
+Both are structural: any class with these methods will do, over any driver. The pool object
+travels to the worker processes pickled with dill; a `Database` is made and used there alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+Row: TypeAlias = Sequence[Any]
+"""One table row, values in column order."""
+
+Side: TypeAlias = Literal["source", "target"]
+
+
+class Database(Protocol):
+    """One database, with the table `profiles` unless told otherwise.
+
+    It re-establishes a lost connection by itself. A method that raises `TimeoutError` is tried
+    again; any other exception ends the copy.
+    """
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+    def get_max_id(self) -> int:
+        """Return the greatest id in the table, 0 for an empty one."""
+        ...
+
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        """Return the rows with ids in `[min_id, max_id)`."""
+        ...
+
+    def save_rows(self, rows: Sequence[Row]) -> None:
+        """Save the rows, all or none, durably; saving the same rows again changes nothing."""
+
+
+class ConnectionPool(Protocol):
+    """Opens databases by name."""
+
+    def connect(self, dbname: str) -> Database:
+        """Open the database of that name."""
+        ...
+
+
+# What either may offer besides. The supervisor uses it where it is there.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a worker can tell its pool before it connects: which copy this is, and its limits."""
+
+    run_id: str
+    """12 hex digits that name this copy."""
+    side: Side
+    call_timeout: float
+    """Seconds one call may take before its worker is killed."""
+
+
+@runtime_checkable
+class SessionPool(Protocol):
+    """A pool that wants to know the session that it connects for."""
+
+    def for_session(self, session: Session) -> ConnectionPool:
+        """Return the pool to connect with in this session."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column that is copied."""
+
+    name: str
+    type: str
+    """The type as the server writes it, such as `character varying(20)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableDescription:
+    """A table as a value that can be compared with the other side's.
+
+    `problems` are reasons not to copy at all (a missing right, hidden rows, …), `warnings` are
+    for the report; both are whole sentences.
+    """
+
+    table: str
+    """The table's name as the database writes it."""
+    key: str
+    columns: tuple[Column, ...] = ()
+    """In the order in which `load_rows` returns their values."""
+    identity: str | None = None
+    """What tells this very table from all others; equal on both sides, a copy is refused."""
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A `Database` that can look at its table before the first row is copied."""
+
+    def describe(self) -> Any:
+        """Return a `TableDescription`, or any plain value: unequal values do not fit."""
+        ...
+
+
+@runtime_checkable
+class FindsBatches(Protocol):
+    """A `Database` that knows where the next rows are."""
+
+    def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
+        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
+        ...
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    """A `Database` that has something to do after the last batch, on the target."""
+
+    def finish(self, max_id: int) -> Any:
+        """Do it; ids up to `max_id` were copied. A returned string becomes a warning."""
+        ...

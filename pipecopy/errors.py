@@ -1,0 +1,130 @@
+"""The errors.
+
+::
+
+    PipecopyError
+    ├── ConfigError (also a ValueError)        every bad field named at once
+    ├── CallTimeoutError (also a TimeoutError) one call timed out on all its attempts
+    ├── FullCopyTimeoutError (also a TimeoutError)
+    ├── DatabaseError                          a call raised; .sqlstate where there is one
+    │   └── WorkerCrashedError                 the worker died during a call
+    └── TableMismatchError                     the two tables do not fit together
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipecopy.report import CopyReport
+
+
+class PipecopyError(Exception):
+    """The root of all errors that pipecopy raises; it survives pickling whole.
+
+    `str(error)` is one readable message. The attributes are None where they do not apply:
+
+    - `side` (str): `"source"` or `"target"`;
+    - `dbname` (str): the database's name as it was given, without a password;
+    - `call` (str): the call that failed, such as `"load_rows"`;
+    - `key_range` (tuple[int, int]): the ids `[first, past_last)` that the call was about;
+    - `attempts` (int): how often the call was attempted;
+    - `report` (CopyReport): how far the copy came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        side: str | None = None,
+        dbname: str | None = None,
+        call: str | None = None,
+        key_range: tuple[int, int] | None = None,
+        attempts: int | None = None,
+        report: CopyReport | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.side = side
+        self.dbname = dbname
+        self.call = call
+        self.key_range = key_range
+        self.attempts = attempts
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild from the message and the attributes, past each class's own `__init__`."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    cls: type[PipecopyError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> PipecopyError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class ConfigError(PipecopyError, ValueError):
+    """What was asked for makes no sense; nothing was started. The message names every bad field."""
+
+
+class CallTimeoutError(PipecopyError, TimeoutError):
+    """One call timed out on all its attempts, each of which had its full limit."""
+
+
+class FullCopyTimeoutError(PipecopyError, TimeoutError):
+    """The whole copy reached its limit, or a retry would have begun after it."""
+
+
+class DatabaseError(PipecopyError):
+    """A call raised something other than a time-out, which is never retried.
+
+    `sqlstate` (str | None) is the server's five-character code, `driver_error` (str | None) the
+    driver's class name, `driver_traceback` (str | None) its traceback as text: the driver's own
+    exception never leaves the worker, since many can't be unpickled.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str | None = None,
+        driver_error: str | None = None,
+        driver_traceback: str | None = None,
+        **where: Any,
+    ) -> None:
+        super().__init__(message, **where)
+        self.sqlstate = sqlstate
+        self.driver_error = driver_error
+        self.driver_traceback = driver_traceback
+
+
+class WorkerCrashedError(DatabaseError):
+    """The worker died during a call, and pipecopy had not killed it.
+
+    `exitcode` (int | None) is what it exited with, `signal` (int | None) what killed it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exitcode: int | None = None,
+        signal: int | None = None,
+        **where: Any,
+    ) -> None:
+        super().__init__(message, **where)
+        self.exitcode = exitcode
+        self.signal = signal
+
+
+class TableMismatchError(PipecopyError):
+    """The two tables do not fit together; nothing was written.
+
+    `differences` (tuple[str, ...]) has one sentence for each thing that does not fit.
+    """
+
+    def __init__(self, message: str, *, differences: tuple[str, ...] = (), **where: Any) -> None:
+        super().__init__(message, **where)
+        self.differences = differences

@@ -1,0 +1,139 @@
+"""What happened, as small frozen values, and the `Observer` that is told of it.
+
+An observer is any callable that takes one event. It is called in a thread of its own, in the
+order of events, and can't touch the copy: one that raises is named in the report's warnings, one
+that blocks is left behind when the copy ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from pipecopy.config import Config
+from pipecopy.contracts import Side
+from pipecopy.report import CopyReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyStarted:
+    """The workers are being started."""
+
+    run_id: str
+    source: str
+    target: str
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeKnown:
+    """The source's greatest id was read: ids in `[first_id, max_id]` are copied."""
+
+    first_id: int
+    max_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Which attempt of which call an event is about."""
+
+    side: Side
+    dbname: str
+    call: str
+    key_range: tuple[int, int] | None
+    attempt: int
+    """1 for the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallStarted:
+    """An attempt is under way in its worker."""
+
+    where: Where
+    limit: float
+    """Seconds until its worker is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallEnded:
+    """An attempt ended."""
+
+    where: Where
+    outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"]
+    seconds: float
+    detail: str = ""
+    """What the driver said, where it did not return."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerKilled:
+    """A worker was killed in the middle of a call."""
+
+    where: Where
+    pid: int | None
+    seconds: float
+    """How long the call had been under way."""
+    abandoned: bool
+    """It did not die: it is in uninterruptible sleep, and was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryScheduled:
+    """The call is tried again."""
+
+    where: Where
+    delay: float
+    """Seconds until then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSaved:
+    """A batch is durably in the target, or had no rows."""
+
+    key_range: tuple[int, int]
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverOutput:
+    """What the driver wrote to its standard output or error."""
+
+    side: Side
+    dbname: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something that the report's warnings will hold."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyEnded:
+    """The last event."""
+
+    report: CopyReport
+
+
+Event: TypeAlias = (
+    CopyStarted
+    | RangeKnown
+    | CallStarted
+    | CallEnded
+    | WorkerKilled
+    | RetryScheduled
+    | BatchSaved
+    | DriverOutput
+    | Warned
+    | CopyEnded
+)
+
+
+class Observer(Protocol):
+    """Anything that can be called with an event."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of the event; what is returned is ignored."""

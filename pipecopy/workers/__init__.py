@@ -1,0 +1,31 @@
+"""Killable worker processes: the only place that imports pebble and multiprocess.
+
+::
+
+    supervisor ──fork server            one for each copy: has imported what the workers need
+        │             ├── reader worker     the single worker of its own pebble.ProcessPool
+        │             └── writer worker     likewise
+        └── slots                       memory files: a batch goes from reader to writer in one
+"""
+
+from pipecopy.workers.forkserver import ForkServer
+from pipecopy.workers.outcomes import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
+from pipecopy.workers.pool import Worker
+from pipecopy.workers.script import in_importing_worker, leave_unguarded_script, pickle_pool
+from pipecopy.workers.slot import Slot
+
+__all__ = [
+    "Batch",
+    "Connected",
+    "Crashed",
+    "ForkServer",
+    "Outcome",
+    "Raised",
+    "Returned",
+    "Slot",
+    "Task",
+    "Worker",
+    "in_importing_worker",
+    "leave_unguarded_script",
+    "pickle_pool",
+]

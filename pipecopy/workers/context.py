@@ -1,0 +1,247 @@
+"""The multiprocess context on which a Pebble pool starts its one worker.
+
+What it changes, and why:
+
+- a worker comes from the copy's own fork server (forkserver.py says why);
+- `terminate` kills at once, and no wait is without a limit: Pebble sends SIGTERM, waits 3 s, sends
+  SIGKILL and then waits for ever, which a worker stuck in C or in the kernel sits out;
+- it starts one worker only: Pebble would replace one that died, on a pool that is given up;
+- its locks are local, since each channel has a single worker: a named semaphore would have to be
+  tracked, and removed, by one more process;
+- its channels use the standard pickler, in C: dill's, in Python, took a third of a call that does
+  nothing (measured), and what is sent are values of this package.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from multiprocess import connection, context, popen_forkserver, process, reduction
+
+from pipecopy.workers.forkserver import Forked, ForkServer
+
+_WORD = struct.Struct("<q")
+_STATUS_TIMEOUT = 0.2
+"""Seconds that the fork server gets to tell the exit code of a process that has ended."""
+_JOIN_TIMEOUT = 0.1
+
+
+class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess has no types
+    """A context for one pool with one worker."""
+
+    _name = "forkserver"
+
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
+        self.process: WorkerProcess | None = None
+
+    def Process(self, *args: Any, **kwargs: Any) -> WorkerProcess:  # noqa: N802 - multiprocess's name
+        """Return a process yet to be started."""
+        if self.process is not None:
+            raise OSError("this pool's worker has ended")  # for Pebble: the pool is broken
+        self.process = WorkerProcess(*args, launcher=self._launch, **kwargs)
+        return self.process
+
+    def RLock(self) -> LocalRLock:  # noqa: N802 - multiprocess's name
+        """Return a lock for the one worker of a channel."""
+        return LocalRLock()
+
+    def Pipe(self, duplex: bool = True) -> tuple[PipeEnd, PipeEnd]:  # noqa: FBT001, FBT002, N802 - multiprocess's signature
+        """Return the reading and the writing end of a pipe, as Pebble asks for them."""
+        if duplex:
+            raise ValueError("only pipes of one direction are made here")
+        reader, writer = os.pipe()
+        return PipeEnd(reader, writable=False), PipeEnd(writer, readable=False)
+
+    def get_start_method(self, allow_none: bool = False) -> str:  # noqa: FBT001, FBT002 - multiprocess's signature
+        """Return the name of the start method that this comes nearest to."""
+        del allow_none
+        return self._name
+
+    def _launch(self, process_obj: WorkerProcess) -> WorkerPopen:
+        return WorkerPopen(self._server, process_obj)
+
+
+class WorkerProcess(process.BaseProcess):  # type: ignore[misc] # multiprocess has no types
+    """A process that is killed at once, and waited for with a limit."""
+
+    _start_method = "forkserver"
+
+    def __init__(
+        self, *args: Any, launcher: Callable[[WorkerProcess], WorkerPopen], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._launcher = launcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_launcher"]
+        return state
+
+    def _Popen(self, process_obj: WorkerProcess) -> WorkerPopen:  # noqa: N802 - multiprocess's name
+        return self._launcher(process_obj)
+
+    @property
+    def popen(self) -> WorkerPopen | None:
+        """The process as the kernel knows it; None before it was forked."""
+        popen: WorkerPopen | None = self._popen
+        return popen
+
+    def terminate(self) -> None:
+        """Kill it."""
+        self.kill()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for it to end, for 0.1 s at most."""
+        super().join(_JOIN_TIMEOUT if timeout is None else min(timeout, _JOIN_TIMEOUT))
+
+
+class WorkerPopen:
+    """A forked worker: what multiprocess calls a Popen."""
+
+    method = "forkserver"
+    DupFd = popen_forkserver._DupFd  # noqa: SLF001 - looks where the fork server puts them
+
+    def __init__(self, server: ForkServer, process_obj: WorkerProcess) -> None:
+        self._fds: list[int] = []
+        self._closing = threading.Lock()
+        self.returncode: int | None = None
+        message = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            reduction.dump(_preparation(process_obj.name), message)
+            reduction.dump(process_obj, message)
+        finally:
+            context.set_spawning_popen(None)
+        self._forked: Forked = server.fork(self._fds)
+        self.pid = self._forked.pid
+        self.pidfd = self._forked.pidfd
+        self.sentinel = self.pidfd
+        with (
+            suppress(BrokenPipeError),  # it has ended already; poll() tells how
+            open(self._forked.data, "wb") as pipe,  # noqa: PTH123 - a descriptor has no path
+        ):
+            pipe.write(message.getbuffer())
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass the descriptor on to the child; returns its place among them."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Return the exit code, None where it has not ended within `timeout` seconds."""
+        with self._closing:
+            if self.returncode is None and self._ended(timeout):
+                self.returncode = self._exit_code()
+            return self.returncode
+
+    def poll(self) -> int | None:
+        """Return the exit code, None where it runs."""
+        return self.wait(0)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        with self._closing:
+            if self.returncode is None:
+                with suppress(ProcessLookupError):  # it has ended
+                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    terminate = kill
+
+    def abandon(self) -> None:
+        """Take it for dead, so that no exit handler of multiprocess waits for it."""
+        with self._closing:
+            if self.returncode is None:
+                self.returncode = -signal.SIGKILL
+
+    def close(self) -> None:
+        """Close the descriptors; the process must have ended, or be abandoned."""
+        with self._closing:
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+                self._forked.status.close()
+                self.pidfd = -1
+
+    def _ended(self, timeout: float | None) -> bool:
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+    def _exit_code(self) -> int:
+        self._forked.status.settimeout(_STATUS_TIMEOUT)
+        try:
+            message = self._forked.status.recv(_WORD.size)
+        except OSError:
+            message = b""
+        # the fork server itself was killed, and took it along
+        return _WORD.unpack(message)[0] if message else -signal.SIGKILL
+
+
+class PipeEnd(connection.Connection):  # type: ignore[misc] # multiprocess has no types
+    """One end of a pipe, which can be sent to the worker when that is started."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _inherited_end, (reduction.DupFd(self.fileno()), self.readable, self.writable)
+
+    def send(self, message: Any) -> None:
+        """Send a value."""
+        self.send_bytes(pickle.dumps(message))
+
+    def recv(self) -> Any:
+        """Return the next value; waits for it."""
+        return pickle.loads(self.recv_bytes())
+
+
+def _inherited_end(fd: Any, readable: bool, writable: bool) -> PipeEnd:  # noqa: FBT001 - called by pickle
+    return PipeEnd(fd.detach(), readable, writable)
+
+
+class LocalRLock:
+    """A reentrant lock of this process alone; a worker that is sent it gets one of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[LocalRLock], tuple[()]]:
+        return LocalRLock, ()
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - multiprocess's signature
+        """Take the lock; False where it was not to be had within `timeout` seconds."""
+        if not block:
+            return self._lock.acquire(blocking=False)
+        return self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+
+def _preparation(name: str) -> dict[str, Any]:
+    """Return what `multiprocess.spawn.prepare` makes the child ready with.
+
+    multiprocess's own function for it fixes the host program's start method as a side effect.
+    """
+    data: dict[str, Any] = {
+        "name": name,
+        "sys_argv": sys.argv,
+        "orig_dir": process.ORIGINAL_DIR,
+    }
+    main = sys.modules["__main__"]
+    module = getattr(main.__spec__, "name", None)
+    path = getattr(main, "__file__", None)
+    if module is not None:
+        data["init_main_from_name"] = module
+    elif path is not None:
+        data["init_main_from_path"] = str(Path(process.ORIGINAL_DIR or "", path))
+    return data

@@ -1,0 +1,69 @@
+"""The values that cross the border between supervisor and worker, pickled by the standard pickle.
+
+Nothing else does: an exception or a result that can't be unpickled would break Pebble's pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt of one call, for the worker."""
+
+    call: str
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Connected:
+    """What `connect` came to."""
+
+    offers: frozenset[str]
+    """Which of the methods beyond the contract the `Database` has."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What `load_rows` put into a slot."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The call returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The call raised."""
+
+    driver_error: str
+    message: str
+    sqlstate: str | None
+    traceback: str
+    timed_out: bool
+    """It was a `TimeoutError`."""
+    connected: bool
+    """The worker has a `Database`, which can be closed."""
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The worker died, and nobody here had killed it."""
+
+    exitcode: int | None
+    """As in `subprocess`: negative for a signal."""
+    output: str
+    """The last of what it wrote to its standard output and error."""
+    unguarded: bool = False
+    """It ran a script that starts a copy when it is imported."""
+
+
+Outcome: TypeAlias = Returned | Raised | Crashed

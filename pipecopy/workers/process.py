@@ -1,0 +1,224 @@
+"""The worker's side: holds the `Database`, runs one call at a time, answers in plain values."""
+
+from __future__ import annotations
+
+import faulthandler
+import operator
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dill
+
+from pipecopy.contracts import (
+    Column,
+    Database,
+    Describes,
+    Finishes,
+    Session,
+    SessionPool,
+    TableDescription,
+)
+from pipecopy.workers.linux import ignore_stop_signals, name_process
+from pipecopy.workers.memory import MemoryFile
+from pipecopy.workers.outcomes import Batch, Connected, Outcome, Raised, Returned, Task
+from pipecopy.workers.slot import Slot, plain_rows
+
+_MOST_TEXT = 8_000
+"""Characters of a driver's message or traceback that are passed on."""
+_MOST_CAUSES = 5
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is given when it starts."""
+
+    pool: bytes
+    """The user's pool, pickled: it is opened in a call, where a limit bounds what that may do."""
+    dbname: str
+    session: Session
+    slots: tuple[Slot, ...]
+    output: MemoryFile
+    """Where the driver's standard output and error go: an abandoned worker holds no pipe open."""
+
+
+class _WorkerProcess:
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._database: Database | None = None
+        self._calls: dict[str, Callable[..., Any]] = {
+            "connect": self._connect,
+            "describe": self._describe,
+            "get_max_id": self._get_max_id,
+            "load_rows": self._load_rows,
+            "save_rows": self._save_rows,
+            "finish": self._finish,
+            "close": self._close,
+        }
+
+    def run(self, task: Task) -> Outcome:
+        try:
+            return Returned(self._calls[task.call](*task.args))
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
+            return _raised(error, connected=self._database is not None)
+
+    def _connect(self) -> Connected:
+        pool = dill.loads(self._setup.pool)
+        if isinstance(pool, SessionPool):
+            pool = pool.for_session(self._setup.session)
+        self._database = pool.connect(self._setup.dbname)
+        offers = {"describe": Describes, "finish": Finishes}
+        return Connected(
+            frozenset(call for call, kind in offers.items() if isinstance(self._database, kind))
+        )
+
+    @property
+    def _connected(self) -> Any:
+        """The database; connected again in a worker that replaced a killed one."""
+        if self._database is None:
+            self._connect()
+        return self._database
+
+    def _describe(self) -> Any:
+        return _plain(self._connected.describe())
+
+    def _get_max_id(self) -> int:
+        found = self._connected.get_max_id()
+        if isinstance(found, bool):
+            raise TypeError("get_max_id returned a bool, not an int")
+        try:
+            max_id = operator.index(found)
+        except TypeError:
+            raise TypeError(
+                f"get_max_id returned {type(found).__name__}, not an int (0 for an empty table)"
+            ) from None
+        if max_id < 0:
+            raise ValueError(f"get_max_id returned {max_id}: ids are at least 0")
+        return max_id
+
+    def _load_rows(self, slot: int, min_id: int, max_id: int) -> Batch:
+        rows = plain_rows(self._connected.load_rows(min_id, max_id))
+        return Batch(len(rows), self._setup.slots[slot].write(rows) if len(rows) else 0)
+
+    def _save_rows(self, slot: int) -> None:
+        rows: Sequence[Any] = self._setup.slots[slot].read()
+        self._connected.save_rows(rows)
+
+    def _finish(self, max_id: int) -> str | None:
+        warning = self._connected.finish(max_id)
+        return _cut(warning) if isinstance(warning, str) else None
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+
+
+# Pebble calls module-level functions: what they share has to be the module's.
+_process: _WorkerProcess | None = None
+
+
+def initialize(setup: Setup) -> None:
+    """Make this process a worker. No user code runs here: a hang would not be timed."""
+    global _process  # noqa: PLW0603
+    ignore_stop_signals()
+    name_process(f"pipecopy {setup.session.side}")
+    os.dup2(setup.output.fd, 1)
+    os.dup2(setup.output.fd, 2)
+    faulthandler.enable()  # a crash in C leaves its stack in the output
+    # dill keeps the main module of the moment when the fork server imported it; since then this
+    # worker has imported the script
+    dill._dill._main_module = sys.modules["__main__"]  # noqa: SLF001
+    _process = _WorkerProcess(setup)
+
+
+def ready() -> int:
+    """Say that the worker has started."""
+    return os.getpid()
+
+
+def run(task: bytes) -> bytes:
+    """Run one attempt of one call."""
+    if _process is None:
+        raise RuntimeError("the worker was not initialized")
+    return pickle.dumps(_process.run(pickle.loads(task)))
+
+
+def _raised(error: BaseException, *, connected: bool) -> Raised:
+    return Raised(
+        driver_error=_name(error),
+        message=_text(error),
+        sqlstate=_sqlstate(error),
+        traceback=_cut(_traceback(error), tail=True),
+        timed_out=isinstance(error, TimeoutError),
+        connected=connected,
+    )
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    if kind.__module__ in {"builtins", "__main__", "__mp_main__"}:
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _cut(str(error))
+    except Exception:  # noqa: BLE001 - a driver's own __str__
+        return "its message can't be shown"
+
+
+def _traceback(error: BaseException | None) -> str:
+    """Return the traceback with those of its causes before it, and each message cut."""
+    parts: list[str] = []
+    while error is not None and len(parts) < _MOST_CAUSES:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(
+            f"Traceback (most recent call last):\n{frames}{_name(error)}: {_text(error)}\n"
+        )
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nwhich led to\n\n".join(reversed(parts))
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE, where psycopg, psycopg2 or pg8000 keep it."""
+    codes = [getattr(error, "sqlstate", None), getattr(error, "pgcode", None)]
+    if error.args and isinstance(error.args[0], dict):
+        codes.append(error.args[0].get("C"))
+    return next((code for code in codes if isinstance(code, str)), None)
+
+
+def _cut(text: str, *, tail: bool = False) -> str:
+    if len(text) > _MOST_TEXT:
+        length = len(text)
+        text = text[-_MOST_TEXT:] if tail else text[:_MOST_TEXT]
+        text = f"… {text}" if tail else f"{text} … ({length} characters)"
+    # a lone surrogate would make the message unprintable
+    return text.encode(errors="backslashreplace").decode()
+
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def _plain(value: Any) -> Any:
+    """Return a description as a value that any process can unpickle and compare."""
+    if isinstance(value, TableDescription):
+        return TableDescription(
+            table=value.table,
+            key=value.key,
+            columns=tuple(Column(name=c.name, type=c.type) for c in value.columns),
+            identity=value.identity,
+            problems=tuple(value.problems),
+            warnings=tuple(value.warnings),
+        )
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return _cut(repr(value))
