@@ -7,6 +7,7 @@ that blocks is left behind when the copy ends.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -66,6 +67,28 @@ class CallEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """Where a call was stuck, as seen just before its worker was killed."""
+
+    state: str
+    """The process's state, such as `sleeping` or `in uninterruptible sleep`."""
+    wait_channel: str
+    """The kernel function in which it waited; empty where the kernel does not tell."""
+    stack: str
+    """The driver's Python frames, innermost first, as `faulthandler` writes them; empty where it
+    could not, as in a process that is stopped."""
+
+    def __str__(self) -> str:
+        frame = _FRAME.match(self.stack)
+        where = f" in {frame['function']} ({frame['file']}:{frame['line']})" if frame else ""
+        channel = f", kernel: {self.wait_channel}" if self.wait_channel else ""
+        return f"{self.state}{where}{channel}"
+
+
+_FRAME = re.compile(r'  File "(?:[^"]*/)?(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>.+)')
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerKilled:
     """A worker was killed in the middle of a call."""
 
@@ -75,6 +98,8 @@ class WorkerKilled:
     """How long the call had been under way."""
     abandoned: bool
     """It did not die: it is in uninterruptible sleep, and was given up."""
+    sighting: Sighting | None = None
+    """Where it was stuck; None where it was killed because the copy ended for another reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from pipecopy.events import (
     CallStarted,
     DriverOutput,
     RetryScheduled,
+    Sighting,
     Where,
     WorkerKilled,
 )
@@ -269,14 +270,16 @@ class Call:
     def _at_limit(self, verdict: str, full_limit: float) -> None:
         """Kill the worker, whose limit is reached."""
         cut_short = self._lasts < full_limit
-        self._kill()
-        verdict = f"{verdict} after {self._lasts:g} s"
+        sighting = self.seat.ensure_worker().sight()
+        self._kill(sighting)
+        seen = f" while {sighting}" if sighting is not None else ""
+        verdict = f"{verdict} after {self._lasts:g} s{seen}"
         if cut_short:
             self._ended("cut short", verdict)
-            raise self._full_copy_timeout()
+            raise self._full_copy_timeout(verdict)
         self._timed_out(verdict)
 
-    def _kill(self) -> None:
+    def _kill(self, sighting: Sighting | None = None) -> None:
         worker = self.seat.ensure_worker()
         seconds = self._bounds.clock.now() - self._began
         died = self.seat.kill()
@@ -287,7 +290,13 @@ class Call:
                 "killed and left behind, and ends when the kernel lets it"
             )
         self._notify(
-            WorkerKilled(where=self._where, pid=worker.pid, seconds=seconds, abandoned=not died)
+            WorkerKilled(
+                where=self._where,
+                pid=worker.pid,
+                seconds=seconds,
+                abandoned=not died,
+                sighting=sighting,
+            )
         )
 
     def cut_short(self) -> None:
@@ -307,15 +316,15 @@ class Call:
         delay = self._bounds.config.retries_delay
         self._enter(_State.WAITING, delay)
         if self.due >= self._bounds.deadline:
-            raise self._full_copy_timeout()
+            raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
         self.seat.ensure_worker()  # now: it starts while the delay passes
         self._tally.retries += 1
         self._notify(RetryScheduled(where=self._where, delay=delay))
 
-    def _full_copy_timeout(self) -> FullCopyTimeoutError:
+    def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
         return FullCopyTimeoutError(
             f"the whole copy reached its limit of {self._bounds.config.full_copy_timeout:g} s "
-            f"in attempt {self._attempt} of {self._what}",
+            f"in attempt {self._attempt} of {self._what}: {how}",
             **self._attributes,
         )
 

@@ -405,7 +405,14 @@ class _Copy:
             session = Session(
                 run_id=self._tally.run_id, side=side, call_timeout=self._config.call_timeout
             )
-            setup = Setup(self._pool, dbname, session, tuple(self._slots), MemoryFile("output"))
+            setup = Setup(
+                self._pool,
+                dbname,
+                session,
+                tuple(self._slots),
+                output=MemoryFile("output"),
+                stack=MemoryFile("stack"),
+            )
             return Worker(self._server, setup, self._wakeup.wake)
 
         return Seat(side, redact(dbname), start_worker=start_worker, on_abandoned=self._retire_slot)

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pebble import ProcessPool
 
+from pipecopy.events import Sighting
 from pipecopy.workers import process
 from pipecopy.workers.context import WorkerContext, WorkerPopen
 from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.outcomes import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
+from pipecopy.workers.sighting import sight
 
 _CLOCK_STEP = 366 * 86_400
 """Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
@@ -95,7 +98,7 @@ class Worker:
         The limit is for Pebble's bookkeeping: whoever calls this kills the worker in time.
         """
         try:
-            self._schedule(process.run, pickle.dumps(task), limit=limit)
+            self._schedule(process.run, pickle.dumps(replace(task, limit=limit)), limit=limit)
         except RuntimeError as error:  # Pebble's word for a worker that died while idle
             self._start_error = error
 
@@ -150,6 +153,10 @@ class Worker:
             self._output_seen = 0
         return text
 
+    def sight(self) -> Sighting | None:
+        """Return where the worker is stuck; None where it was not even forked."""
+        return sight(self.pid, self._setup.stack) if self.pid is not None else None
+
     def kill(self) -> bool:
         """Kill the process; False where it did not die and had to be abandoned."""
         self._pool.stop()  # or Pebble would take the death for a crash
@@ -176,3 +183,4 @@ class Worker:
         if self._popen is not None:
             self._popen.close()
         self._setup.output.close()
+        self._setup.stack.close()

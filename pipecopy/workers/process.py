@@ -26,6 +26,7 @@ from pipecopy.contracts import (
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
 from pipecopy.workers.outcomes import Batch, Connected, Outcome, Raised, Returned, Task
+from pipecopy.workers.sighting import stack_due
 from pipecopy.workers.slot import Slot, plain_rows
 
 _MOST_TEXT = 8_000
@@ -44,6 +45,8 @@ class Setup:
     slots: tuple[Slot, ...]
     output: MemoryFile
     """Where the driver's standard output and error go: an abandoned worker holds no pipe open."""
+    stack: MemoryFile
+    """Where the stack of a call that has nearly reached its limit goes."""
 
 
 class _WorkerProcess:
@@ -61,10 +64,15 @@ class _WorkerProcess:
         }
 
     def run(self, task: Task) -> Outcome:
+        faulthandler.dump_traceback_later(stack_due(task.limit), file=self._setup.stack.fd)
         try:
             return Returned(self._calls[task.call](*task.args))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
             return _raised(error, connected=self._database is not None)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            if self._setup.stack.size:
+                self._setup.stack.clear()  # it came through after all
 
     def _connect(self) -> Connected:
         pool = dill.loads(self._setup.pool)
