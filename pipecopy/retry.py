@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from pipecopy.clock import Clock
 from pipecopy.config import Config
-from pipecopy.contracts import Side
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -29,6 +28,7 @@ from pipecopy.events import (
 )
 from pipecopy.notifier import Notifier
 from pipecopy.redact import redact
+from pipecopy.seat import Seat
 from pipecopy.tally import Tally
 from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
 
@@ -37,49 +37,6 @@ _START_TIMEOUT = 5.0
 (measured), but a script that it has to import may take seconds."""
 
 KeyRange = tuple[int, int]
-
-
-class Seat:
-    """One side's place for a worker: has one started whenever there is none."""
-
-    def __init__(
-        self,
-        side: Side,
-        dbname: str,
-        *,
-        start_worker: Callable[[], Worker],
-        on_abandoned: Callable[[], None],
-    ) -> None:
-        self.side = side
-        self.dbname = dbname
-        """As it may be shown."""
-        self._start_worker = start_worker
-        self._on_abandoned = on_abandoned
-        self.worker: Worker | None = None
-        self.offers: frozenset[str] = frozenset()
-        self.connected = False
-        """Its worker's `connect` returned, as far as is known."""
-
-    def __str__(self) -> str:
-        return f"{self.side} {self.dbname!r}"
-
-    def ensure_worker(self) -> Worker:
-        """Return the worker; one that is missing is being started."""
-        if self.worker is None:
-            self.worker = self._start_worker()
-        return self.worker
-
-    def kill(self) -> bool:
-        """Kill the worker, if there is one; False where it had to be abandoned."""
-        worker, self.worker = self.worker, None
-        self.connected = False
-        if worker is None:
-            return True
-        died = worker.kill()
-        worker.release()
-        if not died:
-            self._on_abandoned()
-        return died
 
 
 @dataclass(frozen=True)
@@ -117,7 +74,13 @@ class Call:
         key_range: KeyRange | None = None,
         limit: float | None = None,
         retry: bool = True,
+        on_return: Callable[[], None] | None = None,
     ) -> None:
+        """Begin with the first attempt.
+
+        `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is
+        left of the whole copy; `on_return` is called as soon as the call has returned.
+        """
         self.seat = seat
         self.task = task
         self.key_range = key_range
@@ -127,6 +90,7 @@ class Call:
         self._limit = bounds.config.call_timeout if limit is None else limit
         self._bounded_by_copy = limit is None
         self._retries = bounds.config.max_retries if retry else 0
+        self._on_return = on_return
         self._state = _State.STARTING
         self._attempt = 1
         self._began = bounds.clock.now()
@@ -227,6 +191,8 @@ class Call:
             self.seat.connected = True
             self.value = outcome.value
             self._ended("returned")
+            if self._on_return is not None:
+                self._on_return()
         elif isinstance(outcome, Raised):
             self.seat.connected = outcome.connected
             self._raised(outcome)

@@ -19,7 +19,7 @@ def differences(source: Any, target: Any) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def warnings(source: Any, target: Any) -> tuple[str, ...]:
+def warnings_of(source: Any, target: Any) -> tuple[str, ...]:
     """Return what both sides warn of."""
     return tuple(
         f"{side}: {warning}"

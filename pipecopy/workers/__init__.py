@@ -11,6 +11,7 @@
 from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.outcomes import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.pool import Worker
+from pipecopy.workers.process import Setup
 from pipecopy.workers.script import in_importing_worker, leave_unguarded_script, pickle_pool
 from pipecopy.workers.slot import Slot
 
@@ -22,6 +23,7 @@ __all__ = [
     "Outcome",
     "Raised",
     "Returned",
+    "Setup",
     "Slot",
     "Task",
     "Worker",

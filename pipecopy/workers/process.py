@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import dill
 
@@ -47,6 +47,11 @@ class Setup:
     """Where the driver's standard output and error go: an abandoned worker holds no pipe open."""
     stack: MemoryFile
     """Where the stack of a call that has nearly reached its limit goes."""
+
+    @classmethod
+    def of(cls, pool: bytes, dbname: str, session: Session, slots: tuple[Slot, ...]) -> Self:
+        """Return a setup with memory files of its own."""
+        return cls(pool, dbname, session, slots, MemoryFile("output"), MemoryFile("stack"))
 
 
 class _WorkerProcess:

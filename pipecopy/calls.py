@@ -1,0 +1,88 @@
+"""The calls that are under way: begun, driven until one has an outcome, cut short."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from pipecopy.clock import Wakeup
+from pipecopy.errors import PipecopyError
+from pipecopy.notifier import Notifier
+from pipecopy.retry import Bounds, Call
+from pipecopy.seat import Seat
+from pipecopy.tally import Tally
+from pipecopy.workers import Task
+
+
+class StoppedError(Exception):
+    """An exception was raised in the thread that called `copy_table`."""
+
+
+class Calls:
+    """All calls of one copy: one on each side at a time. Only `stop` is for other threads."""
+
+    def __init__(self, bounds: Bounds, tally: Tally, notify: Notifier, wakeup: Wakeup) -> None:
+        self._bounds = bounds
+        self._tally = tally
+        self._notify = notify
+        self._wakeup = wakeup
+        self._under_way: list[Call] = []
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Have the wait that is under way, or the next one, raise StoppedError, once."""
+        self._stop.set()
+        self._wakeup.wake()
+
+    def begin(self, seat: Seat, task: Task, **how: Any) -> Call:
+        """Begin a call; `how` is what `Call` takes beyond."""
+        call = Call(seat, task, bounds=self._bounds, tally=self._tally, notify=self._notify, **how)
+        self._under_way.append(call)
+        call.advance()
+        return call
+
+    def wait(self, call: Call) -> Any:
+        """Return what the call returned; the others that are under way are driven meanwhile.
+
+        Raises what `Call.advance` raises, for any of them, and StoppedError.
+        """
+        while True:
+            if self._stop.is_set():
+                self._stop.clear()
+                raise StoppedError
+            for each in self._under_way:
+                each.advance()
+            self._under_way = [each for each in self._under_way if not each.done]
+            if call.done:
+                return call.value
+            self._wakeup.wait(
+                min(each.due for each in self._under_way) - self._bounds.clock.now(),
+                (pidfd for each in self._under_way for pidfd in each.pidfds),
+            )
+
+    def cut_short(self) -> None:
+        """Kill the workers of the calls that are under way."""
+        for call in self._under_way:
+            call.cut_short()
+        self._under_way.clear()
+
+    def close(self, seats: tuple[Seat, ...], limit: float) -> list[str]:
+        """Close what is connected on these sides, all at once; `limit` is in seconds.
+
+        Returns a warning for each that did not close.
+        """
+        warnings: list[str] = []
+        closing: list[Call] = []
+        for seat in seats:
+            if seat.connected:
+                try:
+                    closing.append(self.begin(seat, Task("close"), limit=limit, retry=False))
+                except PipecopyError as error:
+                    warnings.append(str(error))
+        for call in closing:
+            while not call.done:  # another one's error may come first
+                try:
+                    self.wait(call)
+                except PipecopyError as error:
+                    warnings.append(str(error))
+        return warnings

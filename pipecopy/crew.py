@@ -1,0 +1,80 @@
+"""What one copy's workers have in common: the fork server, the slots, the two seats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipecopy.config import Config
+from pipecopy.contracts import ConnectionPool, Session, Side
+from pipecopy.redact import redact
+from pipecopy.seat import Seat
+from pipecopy.workers import ForkServer, Setup, Slot, Worker, pickle_pool
+
+
+class Crew:
+    """Starts the workers of one copy, owns the slots they share, and leaves nothing of them.
+
+    Raises ConfigError where the pool can't be pickled.
+    """
+
+    def __init__(
+        self, config: Config, pool: ConnectionPool, run_id: str, wake: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._pool = pickle_pool(pool)
+        self._preload = ["pipecopy.workers.process", type(pool).__module__]
+        self._run_id = run_id
+        self._wake = wake
+        self._server: ForkServer | None = None
+        self._seats: list[Seat] = []
+        self._slots: list[Slot] = []
+        self.loading = 0
+        """The slot that the reader writes, or will write next."""
+
+    def seat(self, side: Side, dbname: str) -> Seat:
+        """Return the place for the worker of one side."""
+        seat = Seat(
+            side,
+            redact(dbname),
+            start_worker=lambda: self._start_worker(side, dbname),
+            # a writer only reads its slot
+            on_abandoned=self._retire_slot if side == "source" else lambda: None,
+        )
+        self._seats.append(seat)
+        return seat
+
+    def start(self) -> None:
+        """Start the fork server and all workers, at the same time; the thread has to live on."""
+        self._slots += [Slot() for _ in range(self._config.read_ahead + 1)]
+        self._server = ForkServer(self._preload)
+        for seat in self._seats:
+            seat.ensure_worker()
+
+    def _start_worker(self, side: Side, dbname: str) -> Worker:
+        if self._server is None:
+            raise RuntimeError("the fork server is started first")
+        session = Session(run_id=self._run_id, side=side, call_timeout=self._config.call_timeout)
+        setup = Setup.of(self._pool, dbname, session, tuple(self._slots))
+        return Worker(self._server, setup, self._wake)
+
+    def next_slot(self) -> None:
+        """Have the reader write the next slot, since this one holds a batch."""
+        self.loading = (self.loading + 1) % len(self._slots)
+
+    def has_slot(self, seat: Seat, slot: int) -> bool:
+        """Tell whether the worker there, if any, was given the slot as it is now."""
+        return seat.worker is None or seat.worker.slots[slot] is self._slots[slot]
+
+    def _retire_slot(self) -> None:
+        """Never use a slot again that a worker which may still be alive could write to."""
+        self._slots[self.loading].close()
+        self._slots[self.loading] = Slot()
+
+    def dismiss(self) -> None:
+        """Kill the workers that are left, and give back all that they shared."""
+        for seat in self._seats:
+            seat.kill()
+        if self._server is not None:
+            self._server.stop()
+        for slot in self._slots:
+            slot.close()

@@ -1,0 +1,51 @@
+"""One side's place for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipecopy.contracts import Side
+from pipecopy.workers import Worker
+
+
+class Seat:
+    """One side's place for a worker: has one started whenever there is none."""
+
+    def __init__(
+        self,
+        side: Side,
+        dbname: str,
+        *,
+        start_worker: Callable[[], Worker],
+        on_abandoned: Callable[[], None],
+    ) -> None:
+        self.side = side
+        self.dbname = dbname
+        """As it may be shown."""
+        self._start_worker = start_worker
+        self._on_abandoned = on_abandoned
+        self.worker: Worker | None = None
+        self.offers: frozenset[str] = frozenset()
+        self.connected = False
+        """Its worker's `connect` returned, as far as is known."""
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.dbname!r}"
+
+    def ensure_worker(self) -> Worker:
+        """Return the worker; one that is missing is being started."""
+        if self.worker is None:
+            self.worker = self._start_worker()
+        return self.worker
+
+    def kill(self) -> bool:
+        """Kill the worker, if there is one; False where it had to be abandoned."""
+        worker, self.worker = self.worker, None
+        self.connected = False
+        if worker is None:
+            return True
+        died = worker.kill()
+        worker.release()
+        if not died:
+            self._on_abandoned()
+        return died
