@@ -4,11 +4,17 @@ Every database call runs in a worker process that can be killed, is retried on t
 and the whole copy keeps to one limit, whatever is stuck.
 """
 
-from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Database, Row
-from pipecopy.events import Observer
-from pipecopy.report import CopyReport
-from pipecopy.supervisor import copy_table
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipecopy.config import Config
+    from pipecopy.contracts import ConnectionPool, Database, Row
+    from pipecopy.events import Observer
+    from pipecopy.report import CopyReport
+    from pipecopy.supervisor import copy_table
 
 __all__ = [
     "Config",
@@ -19,3 +25,24 @@ __all__ = [
     "Row",
     "copy_table",
 ]
+
+# Imported when they are first used: the command has to heed signals before all this is loaded.
+_HOMES = {
+    "Config": "config",
+    "ConnectionPool": "contracts",
+    "CopyReport": "report",
+    "Database": "contracts",
+    "Observer": "events",
+    "Row": "contracts",
+    "copy_table": "supervisor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -252,8 +252,8 @@ class Call:
         self._tally.kills += 1
         if not died:
             self._tally.warnings.append(
-                f"a worker of {self.seat} (pid {worker.pid}) is in uninterruptible sleep: it was "
-                "killed and left behind, and ends when the kernel lets it"
+                f"a worker of {self.seat} (pid {worker.pid}) did not die at once of SIGKILL, it is "
+                f"{worker.state()}: it was left behind, and ends when the kernel lets it"
             )
         self._notify(
             WorkerKilled(

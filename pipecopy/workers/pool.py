@@ -20,7 +20,7 @@ from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.outcomes import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
-from pipecopy.workers.sighting import sight
+from pipecopy.workers.sighting import sight, state_of
 
 _CLOCK_STEP = 366 * 86_400
 """Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
@@ -156,6 +156,10 @@ class Worker:
     def sight(self) -> Sighting | None:
         """Return where the worker is stuck; None where it was not even forked."""
         return sight(self.pid, self._setup.stack) if self.pid is not None else None
+
+    def state(self) -> str:
+        """Return the process's state, such as `sleeping`."""
+        return state_of(self.pid) if self.pid is not None else "gone"
 
     def kill(self) -> bool:
         """Kill the process; False where it did not die and had to be abandoned."""

@@ -37,10 +37,13 @@ def stack_due(limit: float) -> float:
 
 def sight(pid: int, stack: MemoryFile) -> Sighting:
     """Return where the process is now; it must not have been killed yet."""
-    return Sighting(state=_state(pid), wait_channel=_wait_channel(pid), stack=_driver_stack(stack))
+    return Sighting(
+        state=state_of(pid), wait_channel=_wait_channel(pid), stack=_driver_stack(stack)
+    )
 
 
-def _state(pid: int) -> str:
+def state_of(pid: int) -> str:
+    """Return the process's state in a word or two; `gone` where there is none."""
     try:
         # the name in parentheses may hold anything, a parenthesis too
         code = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]

@@ -1,0 +1,1 @@
+"""The command line. `launch` is where the process begins and ends, `app` has the commands."""

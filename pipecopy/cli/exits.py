@@ -1,0 +1,64 @@
+"""The exit codes: one place says what each error ends the process with."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.errors import (
+    CallTimeoutError,
+    ConfigError,
+    DatabaseError,
+    FullCopyTimeoutError,
+    TableMismatchError,
+)
+
+
+class Exit(IntEnum):
+    """What the process ends with; 128 + the signal's number where a signal stopped it."""
+
+    DONE = 0
+    USAGE = 2
+    SOURCE = 3
+    TARGET = 4
+    MISMATCH = 5
+    INTERNAL = 70
+    AGAIN = 75
+    FULL_COPY_TIMEOUT = 124
+
+
+EXIT_CODES = """\
+Exit codes:
+    0  done
+    2  wrong usage or configuration
+    3  the source failed
+    4  the target failed
+    5  the two tables do not fit together
+   70  internal error
+   75  a call timed out on all its attempts, or another copy holds
+       the target: run it again
+  124  the full-copy timeout was reached
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM"""
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that tells of the error."""
+    code: int = Exit.INTERNAL
+    match error:
+        case StoppedBySignal(signum=signum):
+            code = 128 + signum
+        case ConfigError():
+            code = Exit.USAGE
+        case CallTimeoutError():
+            code = Exit.AGAIN
+        case DatabaseError(sqlstate="55006"):  # object_in_use: another copy holds the target
+            code = Exit.AGAIN
+        case FullCopyTimeoutError():
+            code = Exit.FULL_COPY_TIMEOUT
+        case TableMismatchError():
+            code = Exit.MISMATCH
+        case DatabaseError(side="source"):
+            code = Exit.SOURCE
+        case DatabaseError(side="target"):
+            code = Exit.TARGET
+    return code

@@ -1,0 +1,108 @@
+"""Standard output and error, as streams whose writer never waits.
+
+Nobody may be reading the other end: a full pipe, a terminal stopped by Ctrl-S. So a thread of the
+stream's own does the writing, and the process ends without it when it is stuck.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+import threading
+import time
+from queue import SimpleQueue
+
+BEHIND = 1000
+"""Pieces of text that may wait; what comes on top is dropped."""
+STALLED = 0.15
+"""Seconds without a byte taken after which the process does not wait for the other end."""
+LONGEST = 1.0
+"""Seconds that it waits for one that takes them slowly."""
+
+
+class Outlet(io.TextIOBase):
+    """A text stream over a file descriptor. `failure` is the error that ended its output."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        # a SimpleQueue alone stays whole when a signal handler raises in the middle of a put
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._taken = 0
+        self._stuck_at = -1
+        self.failure: OSError | None = None
+        threading.Thread(target=self._write_all, name=f"outlet-{fd}", daemon=True).start()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # an attribute there
+        return "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, text: str) -> int:
+        if self._queue.qsize() < BEHIND:
+            self._queue.put(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def drain(self) -> bool:
+        """Wait until all is written; give up where nothing moves. Tell whether it was."""
+        done = threading.Event()
+        self._queue.put(done)
+        end = time.monotonic() + LONGEST
+        before = self._taken
+        while before != self._stuck_at and not done.wait(STALLED):
+            if self._taken == before or time.monotonic() >= end:
+                self._stuck_at = before = self._taken
+            else:
+                before = self._taken
+        return done.is_set() and self.failure is None
+
+    def _write_all(self) -> None:
+        while True:
+            piece = self._queue.get()
+            if isinstance(piece, threading.Event):
+                piece.set()
+            elif self.failure is None:
+                try:
+                    self._write_piece(piece)
+                except OSError as error:
+                    self.failure = error
+
+    def _write_piece(self, piece: bytes) -> None:
+        while piece:
+            try:
+                written = os.write(self._fd, piece)
+            except BlockingIOError:  # whoever started the command made the pipe non-blocking
+                select.select([], [self._fd], [])
+                continue
+            self._taken += written
+            piece = piece[written:]
+
+
+def take_over() -> tuple[Outlet, Outlet]:
+    """Put outlets in the place of sys.stdout and sys.stderr, and return the two."""
+    closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
+    for _ in closed:  # or else a pipe opened later would get the number, and our text
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    out, err = Outlet(1), Outlet(2)
+    for outlet, fd in ((out, 1), (err, 2)):
+        if fd in closed:
+            outlet.failure = OSError("it is closed")
+    sys.stdout, sys.stderr = out, err
+    return out, err
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

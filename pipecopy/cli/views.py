@@ -1,0 +1,148 @@
+"""What the screen says, as pure functions from values to text."""
+
+from __future__ import annotations
+
+import re
+
+from pipecopy.durations import duration_text
+from pipecopy.events import (
+    CallEnded,
+    CopyStarted,
+    DriverOutput,
+    Event,
+    RangeKnown,
+    RetryScheduled,
+    Warned,
+    Where,
+    WorkerKilled,
+)
+from pipecopy.progress import Progress, UnderWay
+from pipecopy.redact import redact
+from pipecopy.report import CopyReport
+
+SLOW = 1.0
+"""Seconds after which a call is worth showing as under way."""
+_MB = 1_000_000
+
+
+def counted(number: int, one: str) -> str:
+    """Return `1 kill`, `2 kills`; `retry` becomes `retries`, `batch` `batches`."""
+    many = re.sub("y$", "ie", re.sub("ch$", "che", one)) + "s"
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks, which libpq's messages have."""
+    return " ".join(text.split())
+
+
+def where_text(where: Where) -> str:
+    """Return the side, the database, the call and its ids: what an operator looks for."""
+    ids = "" if where.key_range is None else f" [{where.key_range[0]}, {where.key_range[1]})"
+    return f'{where.side} "{redact(where.dbname)}", {where.call}{ids}'
+
+
+def event_line(event: Event) -> str | None:
+    """Return the line that tells of the event, None for what the counters show."""
+    line = None
+    match event:
+        case CopyStarted(run_id=run_id, source=source, target=target):
+            line = f'copying from "{redact(source)}" to "{redact(target)}", run {run_id}'
+        case RangeKnown(first_id=first_id, max_id=max_id):
+            line = f"ids from {first_id} to {max_id}"
+        case WorkerKilled():
+            line = _kill_line(event)
+        case RetryScheduled(where=where, delay=delay):
+            line = f"{where_text(where)}: tried again in {duration_text(delay)}"
+        case CallEnded():
+            line = _end_line(event)
+        case DriverOutput(side=side, dbname=dbname, text=text):
+            line = f'{side} "{redact(dbname)}", its driver says: {redact(text.rstrip())}'
+        case Warned(message=message):
+            line = f"warning: {redact(message)}"
+    return line
+
+
+def _kill_line(event: WorkerKilled) -> str:
+    fate = "was killed"
+    if event.abandoned:
+        fate = "is in uninterruptible sleep, and was given up: it will end when that does"
+    return f"{where_text(event.where)}: worker {event.pid} {fate}"
+
+
+def _end_line(event: CallEnded) -> str | None:
+    attempt = f"attempt {event.where.attempt} {event.outcome}"
+    if event.outcome == "returned" and event.where.attempt == 1:
+        return None  # all is well
+    said = f": {redact(one_line(event.detail))}" if event.detail else ""
+    return f"{where_text(event.where)}: {attempt}, after {event.seconds:.1f}s{said}"
+
+
+def speed_text(rows: int, size: int, seconds: float) -> str:
+    """Return the rows and the megabytes in a second."""
+    seconds = max(seconds, 0.001)
+    return f"{rows / seconds:,.0f} rows/s, {size / seconds / _MB:,.1f} MB/s"
+
+
+def counters_text(progress: Progress, now: float) -> str:
+    """Return rows, speed, kills and retries."""
+    parts = [counted(progress.rows, "row")]
+    if progress.since is not None:
+        parts.append(speed_text(progress.rows, progress.bytes, now - progress.since))
+    parts += [counted(progress.kills, "kill"), counted(progress.retries, "retry")]
+    return ", ".join(parts)
+
+
+def left_text(progress: Progress, now: float) -> str:
+    """Return the time left, as the bar shows it."""
+    left = progress.seconds_left(now)
+    return "ETA ?" if left is None else f"ETA {duration_text(max(1.0, round(left)))}"
+
+
+def waiting_lines(progress: Progress, now: float) -> list[str]:
+    """Return a line for each call that has been under way for long."""
+    calls = (progress.source_call, progress.target_call)
+    return [_waiting(call, now) for call in calls if call and now - call.since >= SLOW]
+
+
+def _waiting(call: UnderWay, now: float) -> str:
+    return (
+        f"{where_text(call.where)}: under way for {now - call.since:.0f}s"
+        f" of {duration_text(call.limit)}"
+    )
+
+
+def status_line(progress: Progress, now: float) -> str:
+    """Return the plain line of every few seconds."""
+    share = progress.share
+    done = "starting" if share is None else f"{share:.0%}"
+    parts = [done, counters_text(progress, now)]
+    if share is not None:
+        parts += [f"next id {progress.next_id} of {progress.max_id}", left_text(progress, now)]
+    return ", ".join([*parts, *waiting_lines(progress, now)])
+
+
+def summary_lines(report: CopyReport) -> list[str]:
+    """Return the few lines that a copy ends with."""
+    rows = f"{counted(report.rows, 'row')} in {counted(report.batches, 'batch')}"
+    took = f"{report.bytes / _MB:,.1f} MB, in {duration_text(round(report.seconds, 1))}"
+    counts = {
+        "call": report.calls,
+        "timeout": report.timeouts,
+        "kill": report.kills,
+        "retry": report.retries,
+    }
+    return [
+        f"{rows}, {took}: {speed_text(report.rows, report.bytes, report.seconds)}",
+        ", ".join(counted(number, one) for one, number in counts.items()),
+    ]
+
+
+def far_line(report: CopyReport) -> str:
+    """Return how far a copy came that did not end well."""
+    if report.max_id is None:
+        return "nothing was copied"
+    return (
+        f"every id below {report.next_id} (of {report.max_id}) is in the target:"
+        f" {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
+    )

@@ -1,0 +1,216 @@
+"""Link: a connection that is opened again when it is found dead."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+from pipecopy.contracts import Session
+from pipecopy.postgres import conninfo, wire
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
+from pipecopy.postgres.timeouts import is_timeout
+
+Result = TypeVar("Result")
+
+_SLOTS_WAIT = 10.0
+"""Seconds for which a refusal may be due to an orphan that still counts."""
+_SLOTS_PAUSE = 0.1
+_NO_SLOT = (  # libpq hands on no SQLSTATE (53300) for a refused connection, only the text
+    "too many connections for",
+    "too many clients already",
+    "remaining connection slots are reserved",
+)
+_NO_SERVICE = "definition of service"
+
+
+class Line:
+    """One server session, in autocommit: each query is a transaction of its own."""
+
+    def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
+        self._connection = connection
+        self.facts = facts
+        self.answered = False
+        """Whether the server has answered anything to the call under way."""
+        self.watch = _Stopwatch()
+        """Of the statement under way."""
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run statements in one round trip and transaction; return the last one's rows."""
+        self.watch.restart()
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql.encode())
+            self.answered = True
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def copy_out(self, sql: str) -> tuple[bytearray, int]:
+        """Run a COPY TO STDOUT; return its bytes, and the number of rows."""
+        self.watch.restart()
+        wire.start(self._connection.pgconn, sql, ExecStatus.COPY_OUT)
+        self.answered = True
+        return wire.read_copy(self._connection.pgconn)
+
+    def copy_in(self, sql: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
+        """Run a COPY FROM STDIN, and the statements after it in the same transaction.
+
+        Returns the results of the COPY and of what follows it.
+        """
+        self.watch.restart()
+        wire.start(self._connection.pgconn, sql, ExecStatus.COPY_IN)
+        self.answered = True
+        try:
+            return wire.write_copy(self._connection.pgconn, chunks)
+        except Exception:
+            # a row that can't be written: the session must stay usable
+            if self._connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with contextlib.suppress(psycopg.Error):
+                    wire.abandon_copy(self._connection.pgconn, "the rows could not be written")
+            raise
+
+    def is_dead(self) -> bool:
+        """Tell whether the connection ended since the last call; costs no round trip when alive."""
+        pgconn = self._connection.pgconn
+        if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
+            return True
+        if wire.has_input(pgconn):
+            # a server that says something to an idle session mostly says good-bye
+            try:
+                self._connection.execute(b"")
+            except psycopg.Error:
+                return True
+        return False
+
+    def is_lost(self) -> bool:
+        """Tell whether the connection broke."""
+        return self._connection.pgconn.status != ConnStatus.OK
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Link:
+    """The way to one database: opens its session, again where it is found dead."""
+
+    def __init__(
+        self,
+        server: conninfo.Server,
+        *,
+        session: Session | None,
+        table: str,
+        session_pooler: bool,
+    ) -> None:
+        self.server = server
+        self.session = session
+        self._table = table
+        self._session_pooler = session_pooler
+        self._parameters = conninfo.parameters(server, session)
+        self._statement_timeout = 0.0 if session is None else statement_limit(session) / 1000
+        self._line: Line | None = None
+
+    def __repr__(self) -> str:
+        return f"Link({self.server.shown!r})"
+
+    def open(self) -> Line:
+        """Open the session anew; raises TimeoutError, psycopg's errors or PostgresError."""
+        self.close()
+        connection = self._connect()
+        try:
+            with _timeouts(_Stopwatch(), self._statement_timeout):
+                facts = prepare(
+                    connection,
+                    session=self.session,
+                    table=self._table,
+                    session_pooler=self._session_pooler,
+                )
+        except BaseException:
+            connection.close()
+            raise
+        self._line = Line(connection, facts)
+        return self._line
+
+    def run(self, work: Callable[[Line], Result]) -> Result:
+        """Do one call's work in the session.
+
+        A connection that is found dead before the server answered anything is opened again, and
+        the work begun anew; one that breaks later is an error. Time-outs are TimeoutErrors.
+        """
+        line = self._line
+        if line is None or line.is_dead():
+            line = self.open()
+        else:
+            line.answered = False
+            try:
+                return _attempt(line, work)
+            except psycopg.OperationalError as error:
+                if line.answered or error.sqlstate is not None or not line.is_lost():
+                    raise
+            line = self.open()
+        return _attempt(line, work)
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        limit = 0.0 if self.session is None else min(_SLOTS_WAIT, 0.8 * self.session.call_timeout)
+        until = time.monotonic() + limit
+        while True:
+            try:
+                with _timeouts(_Stopwatch(), self._statement_timeout):
+                    # no prepared statements: a pooler's sessions do not share them
+                    return psycopg.connect(
+                        **self._parameters,  # type: ignore[arg-type] # all are libpq's own
+                        autocommit=True,
+                        prepare_threshold=None,
+                    )
+            except psycopg.OperationalError as error:
+                if self.server.is_service and _NO_SERVICE in str(error):
+                    raise PostgresError(
+                        f"no connection is called {self.server.shown!r}, nor a service in libpq's"
+                        " pg_service.conf, and it is neither a URI nor a list of keyword=value",
+                        "08001",
+                    ) from None
+                refused = any(text in str(error) for text in _NO_SLOT)
+                if not refused or time.monotonic() + _SLOTS_PAUSE >= until:
+                    raise
+            time.sleep(_SLOTS_PAUSE)
+
+
+@dataclass
+class _Stopwatch:
+    """Measures how long a statement takes."""
+
+    began: float = field(default_factory=time.monotonic)
+
+    def restart(self) -> None:
+        self.began = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+def _attempt(line: Line, work: Callable[[Line], Result]) -> Result:
+    with _timeouts(line.watch, line.facts.statement_timeout):
+        return work(line)
+
+
+@contextlib.contextmanager
+def _timeouts(watch: _Stopwatch, statement_timeout: float) -> Iterator[None]:
+    """Raise a time-out as TimeoutError, and everything else as it is."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_timeout(error, elapsed=watch.seconds(), statement_timeout=statement_timeout):
+            raise TimeoutError(str(error).strip()) from error
+        raise

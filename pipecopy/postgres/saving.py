@@ -1,0 +1,111 @@
+"""Saver: puts batches into one table, each whole or not at all, and none twice."""
+
+from __future__ import annotations
+
+import math
+
+from psycopg import errors
+
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.copyrows import CopyRows
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sql import BATCH_INDEX, SaveSql
+from pipecopy.postgres.wire import chunks_of
+
+
+class Saver:
+    """Saves batches in one session, by the cheapest way that is right.
+
+    - *direct*: a COPY into the table, where no row of it can have one of the batch's keys. A
+      wrong guess is harmless: the key's unique index refuses the batch whole.
+    - *upsert*: by a temporary table, writing only the rows that differ.
+    - *replace*: by a temporary table too, for a table without a unique index on the key.
+
+    Each is one transaction in two round trips.
+    """
+
+    def __init__(self, line: Line, table: Table) -> None:
+        self._line = line
+        self._table = table
+        self._has_batch_table = False
+        self._has_batch_index = False
+        self._free_until: float = math.inf
+        """With a unique index: no row is known that a COPY of keys below this would meet."""
+        self._highest: float | None = None
+        """Without one: no row of the table has a key above this; None for unknown."""
+
+    def save(self, rows: CopyRows) -> None:
+        """Save the rows; raises psycopg's errors, or PostgresError where a row can't be told."""
+        sql = self._sql(rows)
+        if self._table.unique_index is not None:
+            self._save_by_index(rows, sql)
+        else:
+            self._save_without_index(rows, sql)
+
+    def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
+        if sql.last < self._free_until:
+            try:
+                self._line.copy_in(sql.direct, chunks_of(rows.raw))
+            except errors.UniqueViolation:
+                # perhaps another index's, but of the same row: the upsert tells
+                pass
+            else:
+                return
+        try:
+            next_taken = self._by_batch_table(rows, sql, f"{sql.upsert}; {sql.next_taken}")
+        except errors.UniqueViolation as error:
+            raise self._explained(error) from error
+        self._free_until = math.inf if next_taken is None else next_taken
+
+    def _save_without_index(self, rows: CopyRows, sql: SaveSql) -> None:
+        if self._highest is None:
+            ((highest,),) = self._line.query(sql.highest)
+            self._highest = -math.inf if highest is None else highest
+        highest, self._highest = self._highest, None  # unknown again, should this fail
+        if sql.first > highest:
+            self._line.copy_in(sql.direct, chunks_of(rows.raw))
+        else:
+            self._by_batch_table(rows, sql, sql.replace)
+        self._highest = max(highest, sql.last)
+
+    def _by_batch_table(self, rows: CopyRows, sql: SaveSql, then: str) -> int | None:
+        """Run it all in one transaction; return the last statement's value."""
+        before = []
+        needs_index = not rows.unique and self._table.unique_index is not None
+        if not self._has_batch_table:
+            before.append(sql.create_batch)
+        if needs_index and not self._has_batch_index:
+            before.append(sql.index_batch)
+        results = self._line.copy_in(
+            "; ".join([*before, sql.plan, sql.copy_batch, then]), chunks_of(rows.raw)
+        )
+        self._has_batch_table = True
+        self._has_batch_index |= needs_index
+        value = results[-1].get_value(0, 0) if results[-1].ntuples else None
+        return None if value is None else int(value)
+
+    def _sql(self, rows: CopyRows) -> SaveSql:
+        names = tuple(column.name for column in rows.columns)
+        if set(names) != {column.name for column in self._table.columns}:
+            raise PostgresError(
+                f"the rows have the columns {', '.join(names)}, but the table {self._table.sql} has"
+                f" {', '.join(column.name for column in self._table.columns)}",
+                "42703",
+            )
+        first, past_last = rows.key_range
+        return SaveSql(self._table, names, rows.format, first, past_last - 1)
+
+    def _explained(self, error: errors.UniqueViolation) -> PostgresError:
+        if error.diag.constraint_name == BATCH_INDEX:
+            return PostgresError(
+                "the source has more than one row with the same"
+                f" {self._table.key_sql}, and the unique index on the target's takes one",
+                error.sqlstate,
+            )
+        return PostgresError(
+            f"a row violates the unique index {error.diag.constraint_name} of the target table"
+            f" {self._table.sql}, which is not the one on the key: another row has its value"
+            f" ({error.diag.message_primary})",
+            error.sqlstate,
+        )

@@ -1,0 +1,203 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What a server session is told first: settings, the end of orphans, the target's lock.
+
+All of it goes in one round trip, since a session that replaces a killed one is opened within the
+same limit as the call that it is for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from pipecopy.contracts import Session
+from pipecopy.postgres.conninfo import application_name
+from pipecopy.postgres.names import literal, quoted, readings
+from pipecopy.postgres.refusal import PostgresError
+
+LOCK_CLASS = 0x70697065
+"""The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
+
+_HELD = "55006"  # SQLSTATE: object in use
+_LOCK_WAIT = 3.0
+"""Seconds for which a copy that has just been killed may still hold the lock."""
+_LOCK_PAUSE = 0.1
+_MILLISECONDS_MAX = 2**31 - 1
+
+# both sides must write and read every value alike, whatever the role or the database has set
+_SAMENESS = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "row_security": "off",  # hidden rows are an error then, instead of missing
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionFacts:
+    """What the server said about the session."""
+
+    version: int
+    """Such as 160004."""
+    statement_timeout: float
+    """Seconds one statement may take, 0 for no limit."""
+
+
+def prepare(
+    connection: psycopg.Connection[Any],
+    *,
+    session: Session | None,
+    table: str,
+    session_pooler: bool,
+) -> SessionFacts:
+    """Make the session ready; returns what the server said about it.
+
+    Raises PostgresError where a pooler is in between, or another copy holds the target; and
+    TimeoutError where an orphan of this copy does not end.
+    """
+    info = connection.info
+    direct = "true" if session_pooler else f"pg_backend_pid() = {info.backend_pid}"
+    statements = [_settings(info.server_version, session, direct)]
+    if session is not None:
+        statements.append(_end_orphans(session, direct))
+        if session.side == "target":
+            statements.append(_lock(table, direct))
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(statements).encode())
+        cursor.nextset()
+        is_direct, statement_timeout = cursor.fetchall()[0]
+        if not is_direct:
+            raise PostgresError(
+                "there is a connection pooler (such as PgBouncer) before the server, and a copy"
+                " needs a session of its own there: connect to the server itself, or to a pool in"
+                " session mode and say so (session_pooler)",
+                "0A000",
+            )
+        facts = SessionFacts(info.server_version, float(statement_timeout) / 1000)
+        if session is not None:
+            cursor.nextset()
+            _report_orphans(cursor.fetchall())
+        if session is not None and session.side == "target":
+            cursor.nextset()
+            _wait_for_lock(cursor, table, began + min(_LOCK_WAIT, session.call_timeout / 2))
+    return facts
+
+
+def _settings(version: int, session: Session | None, direct: str) -> str:
+    values = dict(_SAMENESS)
+    if session is not None:
+        values |= _limits(session)
+        if session.side == "source":
+            values["default_transaction_read_only"] = "on"
+    calls = [
+        # local to this transaction where a pool would hand the connection to others afterwards
+        f"set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
+        for name, value in values.items()
+    ]
+    # weaker commits that the role or the database has set would lose what was reported as saved
+    calls.append(
+        "set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
+        f" WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, NOT ({direct}))"
+    )
+    if session is not None:
+        # not every system's server can watch its client
+        calls.append(
+            "CASE WHEN version() !~* 'windows|mingw|msvc|visual c'"
+            f" THEN set_config('client_connection_check_interval', '500ms', NOT ({direct})) END"
+        )
+    if version >= 170000 and session is not None:  # noqa: PLR2004 - PostgreSQL 17 brought it
+        calls.append(f"set_config('transaction_timeout', '0', NOT ({direct}))")
+    return (
+        f"SELECT {', '.join(calls)};"
+        f" SELECT {direct}, setting FROM pg_settings WHERE name = 'statement_timeout'"
+    )
+
+
+def statement_limit(session: Session) -> int:
+    """Return the milliseconds for one statement: the server cancels it before the worker dies."""
+    limit = min(int(1000 * session.call_timeout), _MILLISECONDS_MAX)
+    return max(1, limit - min(limit // 10, 500))
+
+
+def _limits(session: Session) -> dict[str, str]:
+    """Return the server's own limits.
+
+    A backend that waits for data in COPY FROM STDIN heeds no statement_timeout; there the
+    keepalives, and the orphan's end by the next session, do it.
+    """
+    limit = min(int(1000 * session.call_timeout), _MILLISECONDS_MAX)
+    seconds = max(1, int(min(session.call_timeout, 30)))
+    return {
+        "statement_timeout": str(statement_limit(session)),
+        "idle_in_transaction_session_timeout": str(limit),
+        "tcp_keepalives_idle": str(seconds),
+        "tcp_keepalives_interval": str(max(1, seconds // 3)),
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": str(limit),
+    }
+
+
+def _end_orphans(session: Session, direct: str) -> str:
+    """End the sessions that a killed worker of this copy's side left, and wait for their end."""
+    patience = min(int(500 * session.call_timeout), _MILLISECONDS_MAX)
+    return (
+        "SELECT pid, state, wait_event_type, wait_event,"
+        " extract(epoch FROM clock_timestamp() - query_start)::float8,"
+        f" pg_terminate_backend(pid, {max(1, patience)})"
+        " FROM pg_stat_activity"
+        f" WHERE application_name = {literal(application_name(session))}"
+        f" AND usename = session_user AND pid <> pg_backend_pid() AND {direct}"
+    )
+
+
+def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
+    for pid, state, wait_type, wait_event, age, ended in orphans:
+        waiting = f", waiting on {wait_type}/{wait_event}" if wait_event else ""
+        since = "" if age is None else f", its query {age:.1f} s old"
+        what = f"server session {pid} that a killed worker left ({state}{waiting}{since})"
+        if not ended:
+            raise TimeoutError(f"the {what} does not end")
+        _log.warning("ended the %s", what)
+
+
+def _lock(table: str, direct: str) -> str:
+    """Take the copy's lock on the target table; NULL where there is no such table."""
+    names = ", ".join(f"to_regclass({literal(quoted(*name))})" for name in readings(table))
+    return (
+        f"SELECT oid, pg_try_advisory_lock({LOCK_CLASS}, oid::bigint::bit(32)::int) AND {direct}"
+        f" FROM (SELECT coalesce({names})::oid AS oid) AS target WHERE oid IS NOT NULL"
+    )
+
+
+def _wait_for_lock(cursor: psycopg.Cursor[Any], table: str, until: float) -> None:
+    row = cursor.fetchone()
+    while row is not None and not row[1]:
+        if time.monotonic() >= until:
+            raise PostgresError(_holder(cursor, table, row[0]), _HELD)
+        time.sleep(_LOCK_PAUSE)
+        cursor.execute(_lock(table, "true").encode())
+        row = cursor.fetchone()
+
+
+def _holder(cursor: psycopg.Cursor[Any], table: str, oid: int) -> str:
+    cursor.execute(
+        "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
+        " AND l.classid = %s AND l.objid = %s"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (LOCK_CLASS, oid),
+    )
+    row = cursor.fetchone()
+    name = f" ({row[0]}, server session {row[1]})" if row and row[0] else ""
+    return f"another copy{name} holds the target table {table}"

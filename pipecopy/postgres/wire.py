@@ -1,0 +1,126 @@
+"""COPY in and out over libpq, in the fewest round trips and with the least work per row.
+
+psycopg's own `Copy` costs about twice the CPU time: it makes an object of each row and passes
+through a generator for it. Measured for 300,000 rows of 344 bytes, user and system time:
+1.1-1.3 s by `Copy`, 0.37-0.43 s by this loop, which adds each row to one buffer.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable, Iterator
+
+from psycopg import errors
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+CHUNK = 128 * 1024
+"""Bytes handed to libpq at once; it copies them into its own buffer."""
+
+_ENCODING = "utf-8"
+
+
+def start(pgconn: PGconn, query: str, expected: ExecStatus) -> PGresult:
+    """Send a query and return its first result of the expected status.
+
+    Statements before the COPY in the same query are run in the same transaction and cost no
+    round trip. Raises psycopg's errors.
+    """
+    pgconn.send_query(query.encode(_ENCODING))
+    _flush(pgconn)
+    for result in _results(pgconn):
+        if result.status == expected:
+            return result
+    raise errors.ProgrammingError(f"the server answered without {expected.name}")
+
+
+def read_copy(pgconn: PGconn) -> tuple[bytearray, int]:
+    """Return all bytes of the COPY TO STDOUT under way, and the number of rows."""
+    received = bytearray()
+    next_row = pgconn.get_copy_data
+    wait = _waiter(pgconn)
+    while True:
+        size, row = next_row(1)
+        if size > 0:
+            received += row
+        elif size == 0:
+            wait()
+            pgconn.consume_input()
+        else:
+            break
+    (done,) = _results(pgconn)
+    return received, done.command_tuples or 0
+
+
+def write_copy(pgconn: PGconn, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
+    """Send the data of the COPY FROM STDIN under way, and return all results of its query."""
+    for chunk in chunks:
+        while pgconn.put_copy_data(chunk) == 0:
+            _flush(pgconn)
+        _flush(pgconn)
+    while pgconn.put_copy_end() == 0:
+        _flush(pgconn)
+    _flush(pgconn)
+    return list(_results(pgconn))
+
+
+def abandon_copy(pgconn: PGconn, reason: str) -> None:
+    """End the COPY FROM STDIN under way without its data."""
+    pgconn.put_copy_end(reason.encode(_ENCODING))
+    _flush(pgconn)
+    while _next_result(pgconn):
+        pass
+
+
+def has_input(pgconn: PGconn) -> bool:
+    """Tell whether the server sent something, or ended the connection, unasked."""
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def chunks_of(raw: bytes | bytearray | memoryview) -> Iterator[memoryview]:
+    """Cut a buffer, without copying it."""
+    view = memoryview(raw)
+    for begin in range(0, len(view), CHUNK):
+        yield view[begin : begin + CHUNK]
+
+
+def _results(pgconn: PGconn) -> Iterator[PGresult]:
+    """Yield each result of the query; stop after one that begins a COPY; raise its error."""
+    failed: PGresult | None = None
+    while (result := _next_result(pgconn)) is not None:
+        if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT):
+            yield result
+            return
+        if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY):
+            yield result
+        else:
+            failed = result  # the end of the query is still to be read
+    if failed is not None:
+        raise errors.error_from_result(failed, encoding=_ENCODING)
+
+
+def _next_result(pgconn: PGconn) -> PGresult | None:
+    wait = _waiter(pgconn)
+    while pgconn.is_busy():
+        wait()
+        pgconn.consume_input()
+    return pgconn.get_result()
+
+
+def _flush(pgconn: PGconn) -> None:
+    if not pgconn.flush():
+        return
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+    while pgconn.flush():
+        for _, ready in poll.poll():
+            if ready & select.POLLIN:  # a server that waits to be read might not read us
+                pgconn.consume_input()
+
+
+def _waiter(pgconn: PGconn) -> Callable[[], object]:
+    poll = select.poll()  # unlike select.select, it takes a descriptor of any number
+    poll.register(pgconn.socket, select.POLLIN)
+    return poll.poll
