@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from pipecopy.errors import ConfigError
@@ -53,7 +52,7 @@ def _bad_int(field: str, value: object, *, least: int, most: int | None = None) 
 def _bad_seconds(field: str, value: object, *, zero: bool) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return [f"{field} must be a number of seconds, not {_shown(value)}"]
-    if not math.isfinite(value) or value > MAX_SECONDS:
+    if not -MAX_SECONDS <= value <= MAX_SECONDS:  # a NaN is not either
         return [f"{field} must be finite and at most {MAX_SECONDS} seconds, not {_shown(value)}"]
     if value < 0 or (value == 0 and not zero):
         return [f"{field} must be {'at least' if zero else 'more than'} 0, not {_shown(value)}"]

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Session, Side
+from pipecopy.contracts import Session, Side
 from pipecopy.redact import redact
 from pipecopy.seat import Seat
-from pipecopy.workers import ForkServer, Setup, Slot, Worker, pickle_pool
+from pipecopy.workers import ForkServer, Setup, Slot, Worker
 
 
 class Crew:
-    """Starts the workers of one copy, owns the slots they share, and leaves nothing of them.
-
-    Raises ConfigError where the pool can't be pickled.
-    """
+    """Starts the workers of one copy, owns the slots they share, and leaves nothing of them."""
 
     def __init__(
-        self, config: Config, pool: ConnectionPool, run_id: str, wake: Callable[[], None]
+        self, config: Config, pool: bytes, preload: str, run_id: str, wake: Callable[[], None]
     ) -> None:
+        """Take the pickled pool, and the module that it comes from, for the fork server."""
         self._config = config
-        self._pool = pickle_pool(pool)
-        self._preload = ["pipecopy.workers.process", type(pool).__module__]
+        self._pool = pool
+        self._preload = ["pipecopy.workers.process", preload]
         self._run_id = run_id
         self._wake = wake
         self._server: ForkServer | None = None

@@ -33,7 +33,13 @@ from pipecopy.retry import Bounds
 from pipecopy.seat import Seat
 from pipecopy.tables import differences, warnings_of
 from pipecopy.tally import Tally
-from pipecopy.workers import Connected, Task, in_importing_worker, leave_unguarded_script
+from pipecopy.workers import (
+    Connected,
+    Task,
+    in_importing_worker,
+    leave_unguarded_script,
+    pickle_pool,
+)
 
 _GRACE = 0.22
 """Seconds past the whole copy's limit after which the caller no longer waits for the clean-up."""
@@ -121,6 +127,7 @@ class _Copy:
         to_name: str,
         observer: Observer | None,
     ) -> None:
+        pickled = pickle_pool(pool)  # first: what follows has to be given back
         self._config = config
         self._tally = Tally(
             run_id=secrets.token_hex(6), source=redact(from_name), target=redact(to_name)
@@ -132,7 +139,8 @@ class _Copy:
         bounds = Bounds(config, self._clock, self._began + config.full_copy_timeout)
         self._deadline = bounds.deadline
         self._calls = Calls(bounds, self._tally, self._notify, self._wakeup)
-        self._crew = Crew(config, pool, self._tally.run_id, self._wakeup.wake)
+        preload = type(pool).__module__
+        self._crew = Crew(config, pickled, preload, self._tally.run_id, self._wakeup.wake)
         self._source = self._crew.seat("source", from_name)
         self._target = self._crew.seat("target", to_name)
         self._thread = threading.Thread(target=self._run, name="pipecopy", daemon=True)
