@@ -9,18 +9,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 
 from pipecopy.calls import Calls
-from pipecopy.config import Config
 from pipecopy.crew import Crew
 from pipecopy.events import BatchSaved
-from pipecopy.notifier import Notifier
 from pipecopy.retry import Call, KeyRange
+from pipecopy.run import Run
 from pipecopy.seat import Seat
-from pipecopy.tally import Tally
 from pipecopy.workers import Batch, Task
+
+_OVERHEAD = 4096
+"""Bytes of a slot besides the rows' own."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +36,35 @@ class _Loaded:
 class Batches:
     """Takes the batches of one copy from the source to the target."""
 
-    def __init__(
-        self, config: Config, calls: Calls, crew: Crew, tally: Tally, notify: Notifier
-    ) -> None:
-        self._config = config
+    def __init__(self, run: Run, calls: Calls, crew: Crew) -> None:
+        self._run = run
         self._calls = calls
         self._crew = crew
-        self._tally = tally
-        self._notify = notify
         self._saving: Call | None = None
+        # a batch's bytes are counted with what tells them apart
+        self._most_bytes = run.config.max_batch_bytes + _OVERHEAD
 
     def copy(self, source: Seat, target: Seat, max_id: int) -> None:
         """Copy the ids from 0 to `max_id`. Raises what `Calls.wait` raises."""
-        for key_range in _key_ranges(max_id, self._config.batch_size):
-            if self._config.read_ahead == 0:
+        first, past_last = 0, max_id + 1
+        while first < past_last:
+            if self._run.config.read_ahead == 0:
                 self._wait_until_saved()
-            loaded = self._load(source, key_range)
+            loaded = self._load(source, (first, self._end(source, first, past_last)))
             self._wait_until_saved()
             self._save(target, loaded)
+            first = loaded.key_range[1]
         self._wait_until_saved()
+
+    def _end(self, source: Seat, first: int, past_last: int) -> int:
+        """Return where the batch that begins at `first` ends."""
+        rows = self._run.config.batch_size
+        if "end_of_batch" not in source.offers:
+            return min(first + rows, past_last)
+        task = Task("end_of_batch", (first, past_last, rows))
+        call = self._calls.begin(source, task, key_range=(first, past_last))
+        end: int = self._calls.wait(call)
+        return end
 
     def _load(self, source: Seat, key_range: KeyRange) -> _Loaded:
         slot = self._crew.loading
@@ -61,7 +72,14 @@ class Batches:
         batch: Batch = self._calls.wait(self._calls.begin(source, task, key_range=key_range))
         if batch.rows:
             self._crew.next_slot()
-        return _Loaded(key_range, slot, batch)
+        if batch.rows > 1 and batch.bytes > self._most_bytes:
+            self._most_bytes = sys.maxsize  # one warning is enough
+            self._run.warn(
+                f"the batch of ids [{key_range[0]}, {batch.end}) has {batch.bytes} bytes, "
+                f"max_batch_bytes is {self._run.config.max_batch_bytes}, and its database can't "
+                "split it: a smaller batch_size takes less memory"
+            )
+        return _Loaded((key_range[0], batch.end), slot, batch)
 
     def _save(self, target: Seat, loaded: _Loaded) -> None:
         """Begin to save the batch; one with no rows is not saved."""
@@ -85,10 +103,5 @@ class Batches:
     def _count(self, loaded: _Loaded) -> None:
         """Count a batch that is durably in the target, or had no rows."""
         batch, key_range = loaded.batch, loaded.key_range
-        self._tally.saved(rows=batch.rows, size=batch.bytes, next_id=key_range[1])
-        self._notify(BatchSaved(key_range=key_range, rows=batch.rows, bytes=batch.bytes))
-
-
-def _key_ranges(max_id: int, batch_size: int) -> Iterator[KeyRange]:
-    for first in range(0, max_id + 1, batch_size):
-        yield first, min(first + batch_size, max_id + 1)
+        self._run.tally.saved(rows=batch.rows, size=batch.bytes, next_id=key_range[1])
+        self._run.notify(BatchSaved(key_range=key_range, rows=batch.rows, bytes=batch.bytes))

@@ -7,10 +7,9 @@ from typing import Any
 
 from pipecopy.clock import Wakeup
 from pipecopy.errors import PipecopyError
-from pipecopy.notifier import Notifier
-from pipecopy.retry import Bounds, Call
+from pipecopy.retry import Call
+from pipecopy.run import Run
 from pipecopy.seat import Seat
-from pipecopy.tally import Tally
 from pipecopy.workers import Task
 
 
@@ -21,10 +20,8 @@ class StoppedError(Exception):
 class Calls:
     """All calls of one copy: one on each side at a time. Only `stop` is for other threads."""
 
-    def __init__(self, bounds: Bounds, tally: Tally, notify: Notifier, wakeup: Wakeup) -> None:
-        self._bounds = bounds
-        self._tally = tally
-        self._notify = notify
+    def __init__(self, run: Run, wakeup: Wakeup) -> None:
+        self._run = run
         self._wakeup = wakeup
         self._under_way: list[Call] = []
         self._stop = threading.Event()
@@ -36,7 +33,7 @@ class Calls:
 
     def begin(self, seat: Seat, task: Task, **how: Any) -> Call:
         """Begin a call; `how` is what `Call` takes beyond."""
-        call = Call(seat, task, bounds=self._bounds, tally=self._tally, notify=self._notify, **how)
+        call = Call(seat, task, run=self._run, **how)
         self._under_way.append(call)
         call.advance()
         return call
@@ -56,7 +53,7 @@ class Calls:
             if call.done:
                 return call.value
             self._wakeup.wait(
-                min(each.due for each in self._under_way) - self._bounds.clock.now(),
+                min(each.due for each in self._under_way) - self._run.clock.now(),
                 (pidfd for each in self._under_way for pidfd in each.pidfds),
             )
 

@@ -8,6 +8,7 @@ from pipecopy.errors import ConfigError
 
 MAX_SECONDS = 10**7
 """The longest time that can be asked for, in seconds: 115 days."""
+DEFAULT_BATCH_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class Config:
     """Seconds the whole `copy_table` may take, more than 0."""
     read_ahead: int = 0
     """0: lockstep; 1: the next batch is loaded while this one is saved."""
+    max_batch_bytes: int = DEFAULT_BATCH_BYTES
+    """Bytes of one batch, at least 1: one that would be more is split where the `Database` can
+    tell (PostgreSQL's can), and a single row that is more goes alone; elsewhere it is a warning."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -35,6 +39,7 @@ class Config:
             *_bad_seconds("call_timeout", self.call_timeout, zero=False),
             *_bad_seconds("full_copy_timeout", self.full_copy_timeout, zero=False),
             *_bad_int("read_ahead", self.read_ahead, least=0, most=1),
+            *_bad_int("max_batch_bytes", self.max_batch_bytes, least=1),
         ]
         if bad:
             raise ConfigError("; ".join(bad))

@@ -58,6 +58,8 @@ class Session:
     side: Side
     call_timeout: float
     """Seconds one call may take before its worker is killed."""
+    max_batch_bytes: int | None = None
+    """Bytes that a batch should not exceed; None for any number."""
 
 
 @runtime_checkable
@@ -111,7 +113,11 @@ class FindsBatches(Protocol):
     """A `Database` that knows where the next rows are."""
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
-        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
+        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`.
+
+        What `load_rows` then returns may reach less far, where the rows would be more than
+        `max_batch_bytes`: it then has an attribute `key_range`, the `[min_id, end)` it covers.
+        """
         ...
 
 

@@ -51,7 +51,12 @@ class Crew:
     def _start_worker(self, side: Side, dbname: str) -> Worker:
         if self._server is None:
             raise RuntimeError("the fork server is started first")
-        session = Session(run_id=self._run_id, side=side, call_timeout=self._config.call_timeout)
+        session = Session(
+            run_id=self._run_id,
+            side=side,
+            call_timeout=self._config.call_timeout,
+            max_batch_bytes=self._config.max_batch_bytes,
+        )
         setup = Setup.of(self._pool, dbname, session, tuple(self._slots))
         return Worker(self._server, setup, self._wake)
 

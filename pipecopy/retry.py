@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal
 
-from pipecopy.clock import Clock
-from pipecopy.config import Config
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -26,10 +23,9 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.notifier import Notifier
 from pipecopy.redact import redact
+from pipecopy.run import Run
 from pipecopy.seat import Seat
-from pipecopy.tally import Tally
 from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
 
 _START_TIMEOUT = 5.0
@@ -37,16 +33,6 @@ _START_TIMEOUT = 5.0
 (measured), but a script that it has to import may take seconds."""
 
 KeyRange = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What limits every call of one copy."""
-
-    config: Config
-    clock: Clock
-    deadline: float
-    """When the whole copy has to end, by the clock."""
 
 
 class _State(Enum):
@@ -68,9 +54,7 @@ class Call:
         seat: Seat,
         task: Task,
         *,
-        bounds: Bounds,
-        tally: Tally,
-        notify: Notifier,
+        run: Run,
         key_range: KeyRange | None = None,
         limit: float | None = None,
         retry: bool = True,
@@ -84,16 +68,14 @@ class Call:
         self.seat = seat
         self.task = task
         self.key_range = key_range
-        self._bounds = bounds
-        self._tally = tally
-        self._notify = notify
-        self._limit = bounds.config.call_timeout if limit is None else limit
+        self._run = run
+        self._limit = run.config.call_timeout if limit is None else limit
         self._bounded_by_copy = limit is None
-        self._retries = bounds.config.max_retries if retry else 0
+        self._retries = run.config.max_retries if retry else 0
         self._on_return = on_return
         self._state = _State.STARTING
         self._attempt = 1
-        self._began = bounds.clock.now()
+        self._began = run.clock.now()
         self._lasts = self._until(self._start_limit)
         """Seconds that the present state may last."""
         self.value: Any = None
@@ -118,7 +100,7 @@ class Call:
 
     @property
     def _start_limit(self) -> float:
-        return max(self._bounds.config.call_timeout, _START_TIMEOUT)
+        return max(self._run.config.call_timeout, _START_TIMEOUT)
 
     @property
     def _where(self) -> Where:
@@ -134,16 +116,16 @@ class Call:
         """Return the limit, or the seconds that are left of the whole copy."""
         if not self._bounded_by_copy:
             return limit
-        return min(limit, self._bounds.deadline - self._bounds.clock.now())
+        return min(limit, self._run.left)
 
     def _enter(self, state: _State, lasts: float) -> None:
         self._state = state
-        self._began = self._bounds.clock.now()
+        self._began = self._run.clock.now()
         self._lasts = lasts
 
     def advance(self) -> None:
         """Go on as far as is possible now."""
-        if self._state is _State.WAITING and self._bounds.clock.now() >= self.due:
+        if self._state is _State.WAITING and self._run.clock.now() >= self.due:
             self._attempt += 1
             self._enter(_State.STARTING, self._until(self._start_limit))
         if self._state is _State.STARTING:
@@ -158,20 +140,20 @@ class Call:
             self._crashed(started, "while its worker started")
         elif started:
             self._begin(worker)
-        elif self._bounds.clock.now() >= self.due:
+        elif self._run.clock.now() >= self.due:
             self._at_limit("its worker had not started", self._start_limit)
 
     def _begin(self, worker: Worker) -> None:
         limit = self._until(self._limit)
-        self._tally.calls += 1
+        self._run.tally.calls += 1
         self._enter(_State.RUNNING, limit)
         worker.begin(self.task, limit)
-        self._notify(CallStarted(where=self._where, limit=limit))
+        self._run.notify(CallStarted(where=self._where, limit=limit))
 
     def _await_outcome(self) -> None:
         worker = self.seat.ensure_worker()
         # the time first: an outcome that is there when the limit is reached counts
-        late = self._bounds.clock.now() >= self.due
+        late = self._run.clock.now() >= self.due
         outcome = worker.outcome()
         if outcome is not None:
             self._pass_on_output(worker)
@@ -182,7 +164,7 @@ class Call:
     def _pass_on_output(self, worker: Worker) -> None:
         output = worker.new_output()
         if output:
-            self._notify(
+            self._run.notify(
                 DriverOutput(side=self.seat.side, dbname=self.seat.dbname, text=redact(output))
             )
 
@@ -247,15 +229,15 @@ class Call:
 
     def _kill(self, sighting: Sighting | None = None) -> None:
         worker = self.seat.ensure_worker()
-        seconds = self._bounds.clock.now() - self._began
+        seconds = self._run.clock.now() - self._began
         died = self.seat.kill()
-        self._tally.kills += 1
+        self._run.tally.kills += 1
         if not died:
-            self._tally.warnings.append(
+            self._run.warn(
                 f"a worker of {self.seat} (pid {worker.pid}) did not die at once of SIGKILL, it is "
                 f"{worker.state()}: it was left behind, and ends when the kernel lets it"
             )
-        self._notify(
+        self._run.notify(
             WorkerKilled(
                 where=self._where,
                 pid=worker.pid,
@@ -272,24 +254,24 @@ class Call:
             self._ended("cut short", "the copy ended")
 
     def _timed_out(self, how: str) -> None:
-        self._tally.timeouts += 1
+        self._run.tally.timeouts += 1
         self._ended("timed out", how)
         if self._attempt > self._retries:
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(
                 f"{self._what} timed out on {attempts}: {how}", **self._attributes
             )
-        delay = self._bounds.config.retries_delay
+        delay = self._run.config.retries_delay
         self._enter(_State.WAITING, delay)
-        if self.due >= self._bounds.deadline:
+        if self.due >= self._run.deadline:
             raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
         self.seat.ensure_worker()  # now: it starts while the delay passes
-        self._tally.retries += 1
-        self._notify(RetryScheduled(where=self._where, delay=delay))
+        self._run.tally.retries += 1
+        self._run.notify(RetryScheduled(where=self._where, delay=delay))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
         return FullCopyTimeoutError(
-            f"the whole copy reached its limit of {self._bounds.config.full_copy_timeout:g} s "
+            f"the whole copy reached its limit of {self._run.config.full_copy_timeout:g} s "
             f"in attempt {self._attempt} of {self._what}: {how}",
             **self._attributes,
         )
@@ -300,11 +282,11 @@ class Call:
         detail: str = "",
     ) -> None:
         self._state = _State.DONE
-        self._notify(
+        self._run.notify(
             CallEnded(
                 where=self._where,
                 outcome=outcome,
-                seconds=self._bounds.clock.now() - self._began,
+                seconds=self._run.clock.now() - self._began,
                 detail=detail,
             )
         )

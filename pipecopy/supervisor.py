@@ -25,11 +25,11 @@ from pipecopy.errors import (
     PipecopyError,
     TableMismatchError,
 )
-from pipecopy.events import CopyEnded, CopyStarted, Observer, RangeKnown, Warned
+from pipecopy.events import CopyEnded, CopyStarted, Observer, RangeKnown
 from pipecopy.notifier import Notifier
 from pipecopy.redact import redact
 from pipecopy.report import CopyReport, Outcome
-from pipecopy.retry import Bounds
+from pipecopy.run import Run
 from pipecopy.seat import Seat
 from pipecopy.tables import differences, warnings_of
 from pipecopy.tally import Tally
@@ -128,22 +128,24 @@ class _Copy:
         observer: Observer | None,
     ) -> None:
         pickled = pickle_pool(pool)  # first: what follows has to be given back
-        self._config = config
-        self._tally = Tally(
-            run_id=secrets.token_hex(6), source=redact(from_name), target=redact(to_name)
+        clock = Clock()
+        self._began = clock.now()
+        self._run = Run(
+            config=config,
+            clock=clock,
+            deadline=self._began + config.full_copy_timeout,
+            tally=Tally(
+                run_id=secrets.token_hex(6), source=redact(from_name), target=redact(to_name)
+            ),
+            notify=Notifier(observer),
         )
-        self._notify = Notifier(observer)
         self._wakeup = Wakeup()
-        self._clock = Clock()
-        self._began = self._clock.now()
-        bounds = Bounds(config, self._clock, self._began + config.full_copy_timeout)
-        self._deadline = bounds.deadline
-        self._calls = Calls(bounds, self._tally, self._notify, self._wakeup)
+        self._calls = Calls(self._run, self._wakeup)
         preload = type(pool).__module__
-        self._crew = Crew(config, pickled, preload, self._tally.run_id, self._wakeup.wake)
+        self._crew = Crew(config, pickled, preload, self._run.tally.run_id, self._wakeup.wake)
         self._source = self._crew.seat("source", from_name)
         self._target = self._crew.seat("target", to_name)
-        self._thread = threading.Thread(target=self._run, name="pipecopy", daemon=True)
+        self._thread = threading.Thread(target=self._tell, name="pipecopy", daemon=True)
         self._report: CopyReport | None = None
         self._error: BaseException | None = None
         self.finished = threading.Event()
@@ -159,11 +161,11 @@ class _Copy:
         error = self._error
         if error is None and self._report is not None:
             return self._report
-        limit = self._config.full_copy_timeout
+        limit = self._run.config.full_copy_timeout
         if error is None:
             error = FullCopyTimeoutError(f"the whole copy reached its limit of {limit:g} s")
         if isinstance(error, PipecopyError) and error.report is None:
-            error.report = self._report or self._tally.report("timed out", limit)
+            error.report = self._report or self._run.tally.report("timed out", limit)
         raise error
 
     def stopped_by_caller(self, clock: Clock, deadline: float) -> CopyReport:
@@ -176,11 +178,11 @@ class _Copy:
         except BaseException:  # noqa: BLE001 - the first one is raised again
             self._calls.stop()
             self.finished.wait(_GRACE)
-        return self._report or self._tally.report("stopped", clock.now() - self._began)
+        return self._report or self._run.tally.report("stopped", clock.now() - self._began)
 
     # -- the copy's own thread
 
-    def _run(self) -> None:
+    def _tell(self) -> None:
         outcome: Outcome = "complete"
         try:
             self._copy()
@@ -201,10 +203,13 @@ class _Copy:
 
     def _copy(self) -> None:
         """Tell the story: connect, look at both tables, copy batch by batch, finish."""
-        tally = self._tally
-        self._notify(
+        tally = self._run.tally
+        self._run.notify(
             CopyStarted(
-                run_id=tally.run_id, source=tally.source, target=tally.target, config=self._config
+                run_id=tally.run_id,
+                source=tally.source,
+                target=tally.target,
+                config=self._run.config,
             )
         )
         self._crew.start()
@@ -214,8 +219,8 @@ class _Copy:
         self._compare_tables()
         max_id: int = self._call(self._source, Task("get_max_id"))
         tally.max_id = max_id
-        self._notify(RangeKnown(first_id=0, max_id=max_id))
-        batches = Batches(self._config, self._calls, self._crew, tally, self._notify)
+        self._run.notify(RangeKnown(first_id=0, max_id=max_id))
+        batches = Batches(self._run, self._calls, self._crew)
         batches.copy(self._source, self._target, max_id)
         self._finish(max_id)
 
@@ -235,7 +240,7 @@ class _Copy:
                 differences=found,
             )
         for warning in warnings_of(source, target):
-            self._warn(warning)
+            self._run.warn(warning)
 
     def _finish(self, max_id: int) -> None:
         """Do what comes after the last batch; every row is saved, so a failure is a warning."""
@@ -246,37 +251,33 @@ class _Copy:
         except PipecopyError as error:
             warning = str(error)
         if warning:
-            self._warn(f"target: {warning}")
+            self._run.warn(f"target: {warning}")
 
     def _close(self, outcome: Outcome) -> None:
         """Close both sides where they are connected and not stuck."""
         self._calls.cut_short()
         both = (self._source, self._target)
-        left = self._deadline - self._clock.now()
+        left = self._run.left
         if left <= 0 or outcome == "stopped":
             limit = _STOP_CLOSE if left > _STOP_CLOSE else _LAST_CLOSE
             for warning in self._calls.close(both, limit):
-                self._warn(warning)
+                self._run.warn(warning)
             return
         for seat in both:
-            left = max(self._deadline - self._clock.now(), _LAST_CLOSE)
-            for warning in self._calls.close((seat,), min(self._config.call_timeout, left)):
-                self._warn(warning)
+            left = max(self._run.left, _LAST_CLOSE)
+            for warning in self._calls.close((seat,), min(self._run.config.call_timeout, left)):
+                self._run.warn(warning)
 
     def _end(self, outcome: Outcome) -> None:
         """Leave nothing behind, and say how it went."""
         self._crew.dismiss()
-        report = self._tally.report(outcome, self._clock.now() - self._began)
-        report = replace(report, warnings=report.warnings + self._notify.warnings)
-        self._notify(CopyEnded(report=report))
-        left = self._deadline - self._clock.now()
-        self._notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, left)))
+        report = self._run.tally.report(outcome, self._run.clock.now() - self._began)
+        report = replace(report, warnings=report.warnings + self._run.notify.warnings)
+        self._run.notify(CopyEnded(report=report))
+        left = self._run.left
+        self._run.notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, left)))
         if isinstance(self._error, PipecopyError):
             self._error.report = report
         self._report = report
         self._wakeup.close()
         self.finished.set()
-
-    def _warn(self, message: str) -> None:
-        self._tally.warnings.append(message)
-        self._notify(Warned(message=message))

@@ -8,9 +8,10 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
-from pipecopy.config import Config
+from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.durations import duration_text, seconds_of
 from pipecopy.errors import ConfigError
+from pipecopy.sizes import bytes_of, size_text
 
 TABLE = Group("Table", sort_key=0)
 LIMITS = Group("Limits", sort_key=1)
@@ -25,6 +26,15 @@ Duration: TypeAlias = Annotated[
     float, Parameter(converter=_to_seconds, show_default=duration_text, metavar="DURATION")
 ]
 
+
+def _to_bytes(_type: object, tokens: tuple[Token, ...]) -> int:
+    return bytes_of(tokens[0].value)
+
+
+Size: TypeAlias = Annotated[
+    int, Parameter(converter=_to_bytes, show_default=size_text, metavar="SIZE")
+]
+
 Flag: TypeAlias = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
@@ -34,7 +44,7 @@ class Limits:
     """What bounds a copy. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, or seconds."""
 
     batch_size: int = 10_000
-    """Ids in one batch."""
+    """Rows in one batch."""
     max_retries: int = 3
     """Retries of a database call that timed out, after its first attempt."""
     retries_delay: Duration = 1.0
@@ -45,6 +55,8 @@ class Limits:
     """Time that the whole copy may take, retries and clean-up included."""
     read_ahead: int = 1
     """1: load the next batch while this one is saved. 0: one after the other."""
+    max_batch_bytes: Size = DEFAULT_BATCH_BYTES
+    """Size of one batch: of more, it is split; a single row that is more goes alone."""
 
     def config(self) -> Config:
         """Return them as the library takes them; an error names the options."""
@@ -56,6 +68,7 @@ class Limits:
                 call_timeout=self.call_timeout,
                 full_copy_timeout=self.full_copy_timeout,
                 read_ahead=self.read_ahead,
+                max_batch_bytes=self.max_batch_bytes,
             )
         except ConfigError as error:
             fields = "|".join(self.__dataclass_fields__)

@@ -78,16 +78,19 @@ class CopyRows(Sequence[Row]):
 
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if self._offsets is None:
-            self._offsets = list(self._find_rows())
+            self._offsets = list(row_bounds(self.raw, self.format))
         decode = _decoder(self.columns, self.format)
         if isinstance(index, slice):
-            return [decode(self._fields(begin, end)) for begin, end in self._offsets[index]]
-        return decode(self._fields(*self._offsets[index]))
+            return [
+                decode(fields_of(self.raw, begin, end, self.format))
+                for begin, end in self._offsets[index]
+            ]
+        return decode(fields_of(self.raw, *self._offsets[index], self.format))
 
     def __iter__(self) -> Iterator[Row]:
         decode = _decoder(self.columns, self.format)
-        for begin, end in self._find_rows():
-            yield decode(self._fields(begin, end))
+        for begin, end in row_bounds(self.raw, self.format):
+            yield decode(fields_of(self.raw, begin, end, self.format))
 
     def __repr__(self) -> str:
         return f"<CopyRows: {self._count} rows, {len(self.raw)} bytes, {self.format}>"
@@ -96,15 +99,6 @@ class CopyRows(Sequence[Row]):
         """Hand the bytes over without copying them, where the protocol allows it."""
         raw = pickle.PickleBuffer(self.raw) if protocol >= 5 else bytes(self.raw)  # noqa: PLR2004
         return _rebuild, (raw, self._count, self.columns, self.format, self.key_range, self.unique)
-
-    def _find_rows(self) -> Iterator[tuple[int, int]]:
-        """Yield where each row's fields begin and end."""
-        return _binary_rows(self.raw) if self.format == "binary" else _text_rows(self.raw)
-
-    def _fields(self, begin: int, end: int) -> list[bytes | None]:
-        if self.format == "binary":
-            return _binary_fields(self.raw, begin)
-        return [_unescaped(field) for field in bytes(self.raw[begin:end]).split(b"\t")]
 
 
 def _rebuild(  # noqa: PLR0917 - pickle hands all on by position
@@ -118,6 +112,18 @@ def _rebuild(  # noqa: PLR0917 - pickle hands all on by position
     return CopyRows(raw, count, columns=columns, format=format, key_range=key_range, unique=unique)
 
 
+def row_bounds(raw: Raw, copy_format: CopyFormat) -> Iterator[tuple[int, int]]:
+    """Yield where each row's fields begin and end."""
+    return _binary_rows(raw) if copy_format == "binary" else _text_rows(raw)
+
+
+def fields_of(raw: Raw, begin: int, end: int, copy_format: CopyFormat) -> list[bytes | None]:
+    """Return the fields of the row that begins and ends there."""
+    if copy_format == "binary":
+        return _binary_fields(raw, begin)
+    return [_unescaped(field) for field in bytes(raw[begin:end]).rstrip(b"\n").split(b"\t")]
+
+
 def _binary_rows(raw: Raw) -> Iterator[tuple[int, int]]:
     if not raw:
         return
@@ -125,7 +131,8 @@ def _binary_rows(raw: Raw) -> Iterator[tuple[int, int]]:
         raise ValueError("these are not the bytes of a binary COPY")
     _, extension = _HEAD.unpack_from(raw, len(_SIGNATURE))
     position = len(_SIGNATURE) + _HEAD.size + extension
-    while (fields := _INT16.unpack_from(raw, position)[0]) >= 0:
+    # one that was cut short has no trailer
+    while position < len(raw) and (fields := _INT16.unpack_from(raw, position)[0]) >= 0:
         begin = position
         position += _INT16.size
         for _ in range(fields):

@@ -9,8 +9,9 @@ from typing import TypeVar
 from pipecopy.contracts import Row, TableDescription
 from pipecopy.postgres import checks, sequence, sql
 from pipecopy.postgres.catalog import UNDEFINED_TABLE, Table, find_table
-from pipecopy.postgres.copyrows import CopyColumn, CopyRows
+from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.link import Line, Link
+from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.rowtext import copy_rows
 from pipecopy.postgres.saving import Saver
@@ -24,6 +25,7 @@ class _Opened:
 
     line: Line
     table: Table
+    reader: Reader
     saver: Saver
 
 
@@ -58,21 +60,11 @@ class PostgresDatabase:
         return self._run(work)
 
     def load_rows(self, min_id: int, max_id: int) -> CopyRows:
-        """Return the rows with ids in `[min_id, max_id)`, ordered by id: one round trip."""
+        """Return the rows with ids in `[min_id, max_id)`, ordered by id: one round trip.
 
-        def work(opened: _Opened) -> CopyRows:
-            table = opened.table
-            raw, count = opened.line.copy_out(sql.load(table, min_id, max_id - 1))
-            return CopyRows(
-                raw,
-                count,
-                columns=tuple(CopyColumn(c.name, c.type_oid) for c in table.columns),
-                format="binary" if table.portable else "text",
-                key_range=(min_id, max_id),
-                unique=table.unique_index is not None,
-            )
-
-        return self._run(work)
+        In a session with `max_batch_bytes`, a batch of more ends earlier: see its `key_range`.
+        """
+        return self._run(lambda opened: opened.reader.load(min_id, max_id))
 
     def save_rows(self, rows: Sequence[Row]) -> None:
         """Save the rows, all or none, durably; rows that are there already are not written."""
@@ -96,12 +88,7 @@ class PostgresDatabase:
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
-
-        def work(opened: _Opened) -> int:
-            found = opened.line.query(sql.end_of_batch(opened.table, min_id, max_id - 1, rows))
-            return int(found[0][0]) + 1 if found else max_id
-
-        return self._run(work)
+        return self._run(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
 
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None."""
@@ -116,5 +103,7 @@ class PostgresDatabase:
             table = find_table(line, self._name, self._key)
             if table is None:
                 raise PostgresError(f"there is no table {self._name}", UNDEFINED_TABLE)
-            self._opened = _Opened(line, table, Saver(line, table))
+            session = self._link.session
+            most = None if session is None else session.max_batch_bytes
+            self._opened = _Opened(line, table, Reader(line, table, most), Saver(line, table))
         return self._opened

@@ -52,12 +52,20 @@ class Line:
                 pass
             return cursor.fetchall() if cursor.description else []
 
-    def copy_out(self, sql: str) -> tuple[bytearray, int]:
-        """Run a COPY TO STDOUT; return its bytes, and the number of rows."""
+    def copy_out(self, sql: str, most: int | None = None) -> wire.CopyRead:
+        """Run a COPY TO STDOUT, and a statement after it, in one round trip.
+
+        Of more than `most` bytes the first are returned, and the rest is cancelled.
+        """
         self.watch.restart()
-        wire.start(self._connection.pgconn, sql, ExecStatus.COPY_OUT)
+        pgconn = self._connection.pgconn
+        wire.start(pgconn, sql, ExecStatus.COPY_OUT)
         self.answered = True
-        return wire.read_copy(self._connection.pgconn)
+        read = wire.read_copy(pgconn, most)
+        if read.beyond is not None:
+            self._connection.cancel_safe()
+            wire.drain_copy(pgconn)
+        return read
 
     def copy_in(self, sql: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
         """Run a COPY FROM STDIN, and the statements after it in the same transaction.

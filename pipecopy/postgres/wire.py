@@ -8,7 +8,9 @@ through a generator for it. Measured for 300,000 rows of 344 bytes, user and sys
 from __future__ import annotations
 
 import select
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from psycopg import errors
 from psycopg.pq import ExecStatus
@@ -18,6 +20,7 @@ CHUNK = 128 * 1024
 """Bytes handed to libpq at once; it copies them into its own buffer."""
 
 _ENCODING = "utf-8"
+_TRAILER = 2  # bytes, of a binary COPY
 
 
 def start(pgconn: PGconn, query: str, expected: ExecStatus) -> PGresult:
@@ -34,22 +37,57 @@ def start(pgconn: PGconn, query: str, expected: ExecStatus) -> PGresult:
     raise errors.ProgrammingError(f"the server answered without {expected.name}")
 
 
-def read_copy(pgconn: PGconn) -> tuple[bytearray, int]:
-    """Return all bytes of the COPY TO STDOUT under way, and the number of rows."""
+@dataclass(frozen=True)
+class CopyRead:
+    """What a COPY TO STDOUT gave."""
+
+    raw: bytearray
+    rows: int
+    """The number of rows; unknown, and 0, where it was cut short."""
+    beyond: bytes | None = None
+    """The first row that did not fit; None where all did."""
+    value: int | None = None
+    """The first value of the statement after the COPY, if there was one."""
+
+
+def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
+    """Return all bytes of the COPY TO STDOUT under way.
+
+    It stops before the row with which they would be more than `most`, unless that is the first
+    one; the COPY is then still under way.
+    """
     received = bytearray()
+    limit = sys.maxsize if most is None else most
     next_row = pgconn.get_copy_data
     wait = _waiter(pgconn)
     while True:
         size, row = next_row(1)
         if size > 0:
+            # the trailer of a binary COPY has to go along
+            if len(received) + size > limit and received and size > _TRAILER:
+                return CopyRead(received, 0, beyond=bytes(row))
             received += row
         elif size == 0:
             wait()
             pgconn.consume_input()
         else:
             break
-    (done,) = _results(pgconn)
-    return received, done.command_tuples or 0
+    results = list(_results(pgconn))
+    last = results[-1].get_value(0, 0) if results[-1].ntuples else None
+    return CopyRead(
+        received, results[0].command_tuples or 0, value=None if last is None else int(last)
+    )
+
+
+def drain_copy(pgconn: PGconn) -> None:
+    """Read what is left of a COPY TO STDOUT that was cancelled, and forget it."""
+    wait = _waiter(pgconn)
+    while (size := pgconn.get_copy_data(1)[0]) >= 0:
+        if size == 0:
+            wait()
+            pgconn.consume_input()
+    while _next_result(pgconn):
+        pass
 
 
 def write_copy(pgconn: PGconn, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
@@ -95,8 +133,10 @@ def _results(pgconn: PGconn) -> Iterator[PGresult]:
             return
         if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY):
             yield result
-        else:
-            failed = result  # the end of the query is still to be read
+        elif failed is None:
+            # the end of the query is still to be read; after a server's good-bye libpq adds a
+            # result of its own, which says only that the connection is gone
+            failed = result
     if failed is not None:
         raise errors.error_from_result(failed, encoding=_ENCODING)
 

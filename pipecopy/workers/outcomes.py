@@ -33,6 +33,8 @@ class Batch:
 
     rows: int
     bytes: int
+    end: int
+    """The batch holds the rows with ids below this one."""
 
 
 @dataclass(frozen=True)

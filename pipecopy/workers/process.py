@@ -18,6 +18,7 @@ from pipecopy.contracts import (
     Column,
     Database,
     Describes,
+    FindsBatches,
     Finishes,
     Session,
     SessionPool,
@@ -62,6 +63,7 @@ class _WorkerProcess:
             "connect": self._connect,
             "describe": self._describe,
             "get_max_id": self._get_max_id,
+            "end_of_batch": self._end_of_batch,
             "load_rows": self._load_rows,
             "save_rows": self._save_rows,
             "finish": self._finish,
@@ -84,7 +86,7 @@ class _WorkerProcess:
         if isinstance(pool, SessionPool):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        offers = {"describe": Describes, "finish": Finishes}
+        offers = {"describe": Describes, "end_of_batch": FindsBatches, "finish": Finishes}
         return Connected(
             frozenset(call for call, kind in offers.items() if isinstance(self._database, kind))
         )
@@ -113,9 +115,19 @@ class _WorkerProcess:
             raise ValueError(f"get_max_id returned {max_id}: ids are at least 0")
         return max_id
 
+    def _end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
+        end = operator.index(self._connected.end_of_batch(min_id, max_id, rows))
+        if not min_id < end <= max_id:
+            raise ValueError(f"end_of_batch returned {end}, not an id in ({min_id}, {max_id}]")
+        return end
+
     def _load_rows(self, slot: int, min_id: int, max_id: int) -> Batch:
         rows = plain_rows(self._connected.load_rows(min_id, max_id))
-        return Batch(len(rows), self._setup.slots[slot].write(rows) if len(rows) else 0)
+        _, end = getattr(rows, "key_range", (min_id, max_id))
+        if not min_id < end <= max_id:
+            raise ValueError(f"load_rows returned rows up to {end}, not in ({min_id}, {max_id}]")
+        size = self._setup.slots[slot].write(rows) if len(rows) else 0
+        return Batch(len(rows), size, end)
 
     def _save_rows(self, slot: int) -> None:
         rows: Sequence[Any] = self._setup.slots[slot].read()

@@ -1,0 +1,138 @@
+"""Reader: takes batches from one table, each in one round trip.
+
+A batch of so many rows ends where the key's index says. Asking costs a round trip, so the question
+for the next batch goes along with each load; and none is asked while the ids are dense, where so
+many ids are so many rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import takewhile
+
+from pipecopy.postgres import sql
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.copyrows import CopyColumn, CopyRows, fields_of, row_bounds
+from pipecopy.postgres.link import Line
+
+_INTEGERS = {2: struct.Struct("!h"), 4: struct.Struct("!i"), 8: struct.Struct("!q")}
+_TRAILER = b"\xff\xff"  # of a binary COPY: a row of -1 fields
+_FILL = 0.9
+"""How full of `max_batch_bytes` a batch is aimed to be; one that is too full is read in vain."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Where the next `rows` rows from `first` on end, below `past_last`."""
+
+    first: int
+    past_last: int
+    rows: int
+
+
+class Reader:
+    """Loads batches in one session, and finds where they end."""
+
+    def __init__(self, line: Line, table: Table, max_batch_bytes: int | None) -> None:
+        self._line = line
+        self._table = table
+        self._most_bytes = max_batch_bytes
+        self._columns = tuple(CopyColumn(c.name, c.type_oid) for c in table.columns)
+        self._asked: _Question | None = None
+        self._answers: dict[_Question, int] = {}
+        self._dense = False
+        """The last batch had a row for each id."""
+        self._row_bytes = 0.0
+        """Of the last batch, on average."""
+
+    def end_of_batch(self, question_first: int, past_last: int, rows: int) -> int:
+        """Return the `end` for which `[first, end)` holds the next `rows` rows."""
+        question = _Question(question_first, past_last, rows)
+        self._asked = question
+        if question in self._answers:
+            return self._answers[question]
+        wanted = self._rows_that_fit(rows)
+        if self._dense or not self._table.ordered_index:
+            return min(question_first + wanted, past_last)
+        found = self._line.query(
+            sql.end_of_batch(self._table, question_first, past_last - 1, wanted)
+        )
+        return int(found[0][0]) + 1 if found else past_last
+
+    def load(self, first: int, past_last: int) -> CopyRows:
+        """Return the rows with ids in `[first, past_last)`, ordered by id.
+
+        Where they are more than `max_batch_bytes`, it is the first of them that are not, at least
+        one: their `key_range` tells how far they reach.
+        """
+        following = self._following(past_last)
+        statements = [sql.load(self._table, first, past_last - 1)]
+        if following is not None:
+            statements.append(
+                sql.end_of_batch(
+                    self._table,
+                    following.first,
+                    following.past_last - 1,
+                    self._rows_that_fit(following.rows),
+                )
+            )
+        read = self._line.copy_out("; ".join(statements), self._most_bytes)
+        self._answers.clear()
+        rows = CopyRows(
+            read.raw,
+            read.rows,
+            columns=self._columns,
+            format="binary" if self._table.portable else "text",
+            key_range=(first, past_last),
+            unique=self._table.unique_index is not None,
+        )
+        if read.beyond is not None:
+            rows = self._cut(rows, read.beyond)
+        elif following is not None:
+            value = read.value
+            self._answers[following] = following.past_last if value is None else value + 1
+        self._dense = read.beyond is None and len(rows) >= past_last - first
+        self._row_bytes = len(rows.raw) / len(rows) if len(rows) else self._row_bytes
+        return rows
+
+    def _following(self, first: int) -> _Question | None:
+        """Return what will be asked next, None where it is not, or needs no answer."""
+        if self._asked is None or self._dense or not self._table.ordered_index:
+            return None
+        if first >= self._asked.past_last:
+            return None
+        return _Question(first, self._asked.past_last, self._asked.rows)
+
+    def _rows_that_fit(self, rows: int) -> int:
+        if not self._most_bytes or not self._row_bytes:
+            return rows
+        return max(1, min(rows, int(_FILL * self._most_bytes / self._row_bytes)))
+
+    def _cut(self, rows: CopyRows, beyond: bytes) -> CopyRows:
+        """Return the rows below the key of the first one that did not fit."""
+        end = self._key(beyond, 0, len(beyond), rows)
+        bounds = list(row_bounds(rows.raw, rows.format))
+        if not rows.unique:  # rows with the same key belong to the same batch
+            bounds = list(takewhile(lambda bound: self._key(rows.raw, *bound, rows) < end, bounds))
+        raw = bytearray(rows.raw[: bounds[-1][1]])
+        if rows.format == "binary":
+            raw += _TRAILER
+        return CopyRows(
+            raw,
+            len(bounds),
+            columns=rows.columns,
+            format=rows.format,
+            key_range=(rows.key_range[0], end),
+            unique=rows.unique,
+        )
+
+    def _key(self, raw: bytes | bytearray | memoryview, begin: int, end: int, of: CopyRows) -> int:
+        names = [column.name for column in self._columns]
+        field = fields_of(raw, begin, end, of.format)[names.index(self._table.keyed.name)]
+        if field is None:
+            raise ValueError("a row has no key")
+        if of.format == "text":
+            return int(field)
+        (key,) = _INTEGERS[len(field)].unpack(field)
+        return int(key)

@@ -1,0 +1,33 @@
+"""What all parts of one copy share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipecopy.clock import Clock
+from pipecopy.config import Config
+from pipecopy.events import Warned
+from pipecopy.notifier import Notifier
+from pipecopy.tally import Tally
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of `copy_table`: its limits, its clock, its counts, and who is told."""
+
+    config: Config
+    clock: Clock
+    deadline: float
+    """When the whole copy has to end, by the clock."""
+    tally: Tally
+    notify: Notifier
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left of the whole copy; below 0 when its limit has struck."""
+        return self.deadline - self.clock.now()
+
+    def warn(self, message: str) -> None:
+        """Say it now, and in the report."""
+        self.tally.warnings.append(message)
+        self.notify(Warned(message=message))
