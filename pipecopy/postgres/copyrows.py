@@ -113,7 +113,7 @@ def _rebuild(  # noqa: PLR0917 - pickle hands all on by position
 
 
 def row_bounds(raw: Raw, copy_format: CopyFormat) -> Iterator[tuple[int, int]]:
-    """Yield where each row's fields begin and end."""
+    """Yield where each row begins and ends, in text with its newline."""
     return _binary_rows(raw) if copy_format == "binary" else _text_rows(raw)
 
 
@@ -121,7 +121,7 @@ def fields_of(raw: Raw, begin: int, end: int, copy_format: CopyFormat) -> list[b
     """Return the fields of the row that begins and ends there."""
     if copy_format == "binary":
         return _binary_fields(raw, begin)
-    return [_unescaped(field) for field in bytes(raw[begin:end]).rstrip(b"\n").split(b"\t")]
+    return [_unescaped(field) for field in bytes(raw[begin:end]).removesuffix(b"\n").split(b"\t")]
 
 
 def _binary_rows(raw: Raw) -> Iterator[tuple[int, int]]:
@@ -160,7 +160,7 @@ def _text_rows(raw: Raw) -> Iterator[tuple[int, int]]:
     text = bytes(raw)
     begin = 0
     while (end := text.find(b"\n", begin)) >= 0:  # a newline in a value is escaped
-        yield begin, end
+        yield begin, end + 1
         begin = end + 1
 
 

@@ -15,6 +15,7 @@ from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows, fields_of, row_bounds
 from pipecopy.postgres.link import Line
+from pipecopy.postgres.wire import CopyRead
 
 _INTEGERS = {2: struct.Struct("!h"), 4: struct.Struct("!i"), 8: struct.Struct("!q")}
 _TRAILER = b"\xff\xff"  # of a binary COPY: a row of -1 fields
@@ -79,14 +80,7 @@ class Reader:
             )
         read = self._line.copy_out("; ".join(statements), self._most_bytes)
         self._answers.clear()
-        rows = CopyRows(
-            read.raw,
-            read.rows,
-            columns=self._columns,
-            format="binary" if self._table.portable else "text",
-            key_range=(first, past_last),
-            unique=self._table.unique_index is not None,
-        )
+        rows = self._rows(read, (first, past_last))
         if read.beyond is not None:
             rows = self._cut(rows, read.beyond)
         elif following is not None:
@@ -95,6 +89,16 @@ class Reader:
         self._dense = read.beyond is None and len(rows) >= past_last - first
         self._row_bytes = len(rows.raw) / len(rows) if len(rows) else self._row_bytes
         return rows
+
+    def _rows(self, read: CopyRead, key_range: tuple[int, int]) -> CopyRows:
+        return CopyRows(
+            read.raw,
+            read.rows,
+            columns=self._columns,
+            format="binary" if self._table.portable else "text",
+            key_range=key_range,
+            unique=self._table.unique_index is not None,
+        )
 
     def _following(self, first: int) -> _Question | None:
         """Return what will be asked next, None where it is not, or needs no answer."""
@@ -115,6 +119,9 @@ class Reader:
         bounds = list(row_bounds(rows.raw, rows.format))
         if not rows.unique:  # rows with the same key belong to the same batch
             bounds = list(takewhile(lambda bound: self._key(rows.raw, *bound, rows) < end, bounds))
+            if not bounds:  # those of a single key are too many already: they are one batch
+                only = (rows.key_range[0], end + 1)
+                return self._rows(self._line.copy_out(sql.load(self._table, only[0], end)), only)
         raw = bytearray(rows.raw[: bounds[-1][1]])
         if rows.format == "binary":
             raw += _TRAILER
