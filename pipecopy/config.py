@@ -65,5 +65,8 @@ def _bad_seconds(field: str, value: object, *, zero: bool) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python writes
+        return "a number that is far too big"
     return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004 - one line stays one line

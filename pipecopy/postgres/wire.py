@@ -7,13 +7,14 @@ through a generator for it. Measured for 300,000 rows of 344 bytes, user and sys
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from psycopg import errors
-from psycopg.pq import ExecStatus
+from psycopg import OperationalError, errors
+from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 CHUNK = 128 * 1024
@@ -69,7 +70,7 @@ def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
             received += row
         elif size == 0:
             wait()
-            pgconn.consume_input()
+            _consume(pgconn)
         else:
             break
     results = list(_results(pgconn))
@@ -85,7 +86,7 @@ def drain_copy(pgconn: PGconn) -> None:
     while (size := pgconn.get_copy_data(1)[0]) >= 0:
         if size == 0:
             wait()
-            pgconn.consume_input()
+            _consume(pgconn)
     while _next_result(pgconn):
         pass
 
@@ -126,26 +127,37 @@ def chunks_of(raw: bytes | bytearray | memoryview) -> Iterator[memoryview]:
 
 def _results(pgconn: PGconn) -> Iterator[PGresult]:
     """Yield each result of the query; stop after one that begins a COPY; raise its error."""
-    failed: PGresult | None = None
     while (result := _next_result(pgconn)) is not None:
         if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT):
             yield result
             return
         if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY):
             yield result
-        elif failed is None:
-            # the end of the query is still to be read; after a server's good-bye libpq adds a
-            # result of its own, which says only that the connection is gone
-            failed = result
-    if failed is not None:
-        raise errors.error_from_result(failed, encoding=_ENCODING)
+            continue
+        # the end of the query is still to be read, if the server did not end the session with it
+        with contextlib.suppress(OperationalError):
+            while _next_result(pgconn) is not None:
+                pass
+        raise errors.error_from_result(result, encoding=_ENCODING)
+
+
+def _consume(pgconn: PGconn) -> None:
+    """Read what the server has sent; where it ended the session, raise the reason it gave."""
+    try:
+        pgconn.consume_input()
+    except errors.OperationalError as error:
+        # libpq tells of the closed connection first, and keeps the server's last words
+        while (result := pgconn.get_result()) is not None:
+            if result.error_field(DiagnosticField.SQLSTATE):
+                raise errors.error_from_result(result, encoding=_ENCODING) from error
+        raise
 
 
 def _next_result(pgconn: PGconn) -> PGresult | None:
     wait = _waiter(pgconn)
     while pgconn.is_busy():
         wait()
-        pgconn.consume_input()
+        _consume(pgconn)
     return pgconn.get_result()
 
 
@@ -157,7 +169,7 @@ def _flush(pgconn: PGconn) -> None:
     while pgconn.flush():
         for _, ready in poll.poll():
             if ready & select.POLLIN:  # a server that waits to be read might not read us
-                pgconn.consume_input()
+                _consume(pgconn)
 
 
 def _waiter(pgconn: PGconn) -> Callable[[], object]:

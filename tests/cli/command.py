@@ -1,0 +1,55 @@
+"""The command as a user runs it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "pipecopy")
+LONGEST = 60
+
+
+def environment() -> dict[str, str]:
+    """Return ours, without what would change the output."""
+    ignored = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TERM")
+    return {name: value for name, value in os.environ.items() if name not in ignored}
+
+
+def start(
+    arguments: Sequence[str], *, by: Sequence[str] = (), **streams: Any
+) -> subprocess.Popen[str]:
+    """Start the command, or have it started `by` another; its streams are pipes by default."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(
+        [*by, *COMMAND, *arguments], text=True, env=environment(), **{**pipes, **streams}
+    )
+
+
+@contextmanager
+def full_pipe_end() -> Iterator[int]:
+    """Give the writing end of a pipe that takes nothing more, and that nobody reads."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    try:
+        yield write
+    finally:
+        os.close(write)
+        os.close(read)
+
+
+def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    process = start(arguments, **streams)
+    try:
+        out, err = process.communicate(timeout=LONGEST)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -1,0 +1,121 @@
+"""`pipecopy copy` between two servers."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.command import run
+from tests.profiles import assert_equal_tables, create_profiles
+from tests.servers import PASSWORD_USER, PostgresServer, TemporaryDatabase
+
+NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"
+QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")
+
+
+def test_a_copy_ends_with_a_summary(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1000)
+    create_profiles(target_db)
+    result = run("copy", source_db.uri, target_db.uri, *QUICK)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "1,000 rows in 4 batches" in result.stderr
+    assert_equal_tables(source_db, target_db)
+
+
+def test_with_json_the_report_is_all_of_standard_output(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1000)
+    create_profiles(target_db)
+    result = run("copy", source_db.uri, target_db.uri, *QUICK, "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (report["outcome"], report["rows"], report["next_id"]) == ("complete", 1000, 1001)
+    assert "error" not in report
+
+
+def test_an_unreachable_source_is_one_error_line_and_3(target_db: TemporaryDatabase) -> None:
+    create_profiles(target_db)
+    result = run("copy", NOWHERE, target_db.uri, *QUICK, "--quiet", "--json")
+    report = json.loads(result.stdout)
+    assert result.returncode == 3
+    error_lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error_lines) == 1
+    assert "source" in error_lines[0]
+    assert "Traceback" not in result.stderr
+    assert (report["outcome"], report["error"]["side"]) == ("failed", "source")
+    assert (report["error"]["call"], report["error"]["exit_code"]) == ("connect", 3)
+
+
+def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:
+    create_profiles(source_db)
+    result = run("copy", source_db.uri, NOWHERE, *QUICK)
+    assert result.returncode == 4
+    assert "target" in result.stderr.splitlines()[-1]
+
+
+def test_tables_that_do_not_fit_are_5(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1)
+    target_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+    result = run("copy", source_db.uri, target_db.uri, *QUICK)
+    assert result.returncode == 5
+    assert "data" in result.stderr
+    assert target_db.value("SELECT count(*) FROM profiles") == 0
+
+
+def test_a_call_that_times_out_on_all_attempts_is_75(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    create_profiles(target_db)
+    with source_db.connect() as other, other.transaction():
+        other.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
+        limits = ("--call-timeout", "500ms", "--max-retries", "1", "--retries-delay", "10ms")
+        result = run("copy", source_db.uri, target_db.uri, *limits)
+    assert result.returncode == 75
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_the_full_copy_timeout_is_124(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    create_profiles(target_db)
+    with source_db.connect() as other, other.transaction():
+        other.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
+        limits = ("--call-timeout", "30s", "--full-copy-timeout", "1s")
+        result = run("copy", source_db.uri, target_db.uri, *limits, "--json")
+    assert result.returncode == 124
+    assert json.loads(result.stdout)["error"]["class"] == "FullCopyTimeoutError"
+
+
+def test_another_table_and_key(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
+    for database in (source_db, target_db):
+        database.execute("CREATE SCHEMA shop")
+        database.execute('CREATE TABLE shop."Orders" (number bigint PRIMARY KEY, item text)')
+    source_db.execute("INSERT INTO shop.\"Orders\" SELECT i, 'x' FROM generate_series(1, 10) i")
+    named = ("--table", 'shop."Orders"', "--key", "number")
+    result = run("copy", source_db.uri, target_db.uri, *QUICK, *named)
+    assert result.returncode == 0, result.stderr
+    assert_equal_tables(source_db, target_db, table='shop."Orders"', key="number")
+
+
+def test_a_password_on_the_command_line_is_warned_of_and_not_shown(
+    pg16: PostgresServer, target_db: TemporaryDatabase
+) -> None:
+    source = pg16.uri(user=PASSWORD_USER, password="wr0ng-one")  # noqa: S106 - it is wrong
+    result = run("copy", source, target_db.uri, *QUICK, "--json", "--traceback")
+    assert result.returncode == 3
+    assert "the password in SOURCE can be seen" in result.stderr
+    assert "wr0ng-one" not in result.stderr + result.stdout
+
+
+def test_tracebacks_are_shown_when_asked_for(target_db: TemporaryDatabase) -> None:
+    create_profiles(target_db)
+    result = run("copy", NOWHERE, target_db.uri, *QUICK, "--traceback")
+    assert result.returncode == 3
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")

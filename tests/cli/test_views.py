@@ -1,0 +1,136 @@
+"""The expected screen is the test."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipecopy.cli.displays import bar
+from pipecopy.cli.views import counted, event_line, far_line, status_line, summary_lines
+from pipecopy.events import (
+    BatchSaved,
+    CallEnded,
+    CallStarted,
+    Event,
+    RangeKnown,
+    RetryScheduled,
+    Warned,
+    Where,
+    WorkerKilled,
+)
+from pipecopy.progress import Progress
+from pipecopy.report import CopyReport
+
+LOAD = Where(
+    side="source", dbname="prod", call="load_rows", key_range=(500_000, 510_000), attempt=1
+)
+HALF: list[tuple[Event, float]] = [
+    (RangeKnown(first_id=0, max_id=999_999), 100.0),
+    (BatchSaved(key_range=(0, 500_000), rows=499_999, bytes=196_000_000), 104.0),
+    (WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False), 104.5),
+    (RetryScheduled(where=LOAD, delay=1.0), 104.5),
+    (CallStarted(where=LOAD, limit=30.0), 105.0),
+]
+REPORT = CopyReport(
+    run_id="0123456789ab",
+    source="prod",
+    target="stats",
+    outcome="complete",
+    rows=1_000_000,
+    batches=100,
+    bytes=392_000_000,
+    max_id=1_000_000,
+    next_id=1_000_001,
+    calls=206,
+    timeouts=1,
+    kills=1,
+    retries=1,
+    seconds=40.04,
+)
+
+
+def progress(events: list[tuple[Event, float]]) -> Progress:
+    result = Progress()
+    for event, now in events:
+        result = result.after(event, now)
+    return result
+
+
+def test_the_status_line_before_the_first_row() -> None:
+    assert status_line(Progress(), 0.0) == "starting, 0 rows, 0 kills, 0 retries"
+
+
+def test_the_status_line_on_the_way() -> None:
+    assert status_line(progress(HALF), 108.0) == (
+        "50%, 499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry,"
+        " next id 500000 of 999999, ETA 8s,"
+        ' source "prod", load_rows [500000, 510000): under way for 3s of 30s'
+    )
+
+
+def test_the_bar_on_the_way() -> None:
+    console = Console(file=io.StringIO(), width=60, legacy_windows=False)
+    with console.capture() as screen:
+        console.print(bar(progress(HALF), 108.0))
+    assert [line.rstrip() for line in screen.get().splitlines()] == [
+        "━━━━━━━━━━━━━━━━━━━━━━━╸                         50%  ETA 8s",
+        "499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry",
+        'source "prod", load_rows [500000, 510000): under way for 3s…',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False),
+            'source "prod", load_rows [500000, 510000): worker 7 was killed',
+        ),
+        (
+            CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
+            'source "prod", load_rows [500000, 510000): attempt 1 timed out, after 30.0s: killed',
+        ),
+        (
+            RetryScheduled(where=LOAD, delay=0.25),
+            'source "prod", load_rows [500000, 510000): tried again in 250ms',
+        ),
+        (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
+        (CallStarted(where=LOAD, limit=30), None),
+        (Warned(message="no index"), "warning: no index"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_lines_of_what_happens(event: Event, line: str | None) -> None:
+    assert event_line(event) == line
+
+
+def test_no_line_shows_a_password() -> None:
+    where = Where(
+        side="target",
+        dbname="postgresql://me:s3cret@host/db",
+        call="connect",
+        key_range=None,
+        attempt=1,
+    )
+    ended = CallEnded(where=where, outcome="raised", seconds=0, detail="password=s3cret is wrong")
+    assert "s3cret" not in str(event_line(ended))
+
+
+def test_the_summary() -> None:
+    assert summary_lines(REPORT) == [
+        "1,000,000 rows in 100 batches, 392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s",
+        "206 calls, 1 timeout, 1 kill, 1 retry",
+    ]
+    assert far_line(REPORT) == (
+        "every id below 1000001 (of 1000000) is in the target: 1,000,000 rows in 40.0s"
+    )
+
+
+def test_words_are_counted() -> None:
+    assert [counted(n, word) for n, word in ((1, "retry"), (2, "retry"), (0, "batch"))] == [
+        "1 retry",
+        "2 retries",
+        "0 batches",
+    ]

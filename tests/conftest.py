@@ -1,0 +1,58 @@
+"""The fixtures: servers for the session, fresh databases for each test, nothing left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from tests.home import home
+from tests.leftovers import nothing_left_behind
+from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give this process a folder for temporary files, so that each new one in it is its own."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder stays where it belongs
+    folder = home() / "tmp"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    with nothing_left_behind(request.node.nodeid):
+        yield
+
+
+@pytest.fixture(scope="session")
+def pg16() -> Iterator[PostgresServer]:
+    """PROD: the oldest version that the wheel has."""
+    with PostgresServer(16) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pg18() -> Iterator[PostgresServer]:
+    """STATS: the newest."""
+    with PostgresServer(18) as server:
+        yield server
+
+
+@pytest.fixture
+def source_db(pg16: PostgresServer) -> Iterator[TemporaryDatabase]:
+    """Give a fresh database on PROD."""
+    with temporary_database(pg16) as database:
+        yield database
+
+
+@pytest.fixture
+def target_db(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
+    """Give a fresh database on STATS."""
+    with temporary_database(pg18) as database:
+        yield database

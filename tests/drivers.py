@@ -1,0 +1,328 @@
+"""Databases for tests: a file of SQLite, a record of every call, and faults by name.
+
+A `RecordingPool` stands for any driver that a user brings. Its record is a file, so it outlives
+the workers that are killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pipecopy import Row
+from pipecopy.contracts import Side
+
+CallName = Literal["connect", "get_max_id", "load_rows", "save_rows", "close"]
+_Result = TypeVar("_Result")
+
+# -- faults
+
+
+def _deadlock(_: object = None) -> None:
+    # PyDLL keeps the interpreter's lock: no thread, signal handler or exception can help.
+    library = ctypes.PyDLL(None)
+    mutex = ctypes.create_string_buffer(64)  # all zeros is an initialized pthread_mutex_t
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+
+
+def _deadlock_with_signals_masked(_: object = None) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _deadlock()
+
+
+def _stop(_: object = None) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _sleep_in_c(_: object = None) -> None:
+    ctypes.CDLL(None).sleep(3600)
+
+
+def _time_out(_: object = None) -> NoReturn:
+    raise TimeoutError("the driver's own time-out")
+
+
+def _fail(_: object = None) -> NoReturn:
+    raise ValueError("broken on purpose")
+
+
+def _crash(_: object = None) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core file is left behind
+    ctypes.string_at(0)
+
+
+def _be_killed(_: object = None) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class UnpicklableError(Exception):
+    """It holds what can't be pickled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class OneWayError(Exception):
+    """It is pickled, but can't be unpickled: that calls it with the message alone."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port} is odd")
+
+
+def _raise(error: Callable[[], BaseException]) -> Callable[[object], NoReturn]:
+    def fault(_: object) -> NoReturn:
+        raise error()
+
+    return fault
+
+
+def _write_to_frozen_folder(_: object = None) -> None:
+    # The kernel waits in uninterruptible sleep until the file system is thawed.
+    Path(os.environ[FROZEN], "file").touch()
+
+
+def _add_a_row(database: RecordingDatabase) -> None:
+    max_id = database._get_max_id()
+    database._db.execute("INSERT INTO profiles VALUES (?, 'new')", [max_id + 1])
+
+
+FAULTS: dict[str, Callable[[RecordingDatabase], object]] = {
+    "deadlock": _deadlock,
+    "deadlock, signals masked": _deadlock_with_signals_masked,
+    "stopped": _stop,
+    "sleep in C": _sleep_in_c,
+    "0.1 s late": lambda _: time.sleep(0.1),
+    "TimeoutError": _time_out,
+    "ValueError": _fail,
+    "_exit(0)": lambda _: os._exit(0),
+    "_exit(1)": lambda _: os._exit(1),
+    "segmentation fault": _crash,
+    "SIGKILL": _be_killed,
+    "unpicklable error": _raise(lambda: UnpicklableError("holds a lock")),
+    "error that can't be unpickled": _raise(lambda: OneWayError("here", 5432)),
+    "error of 50 MB": _raise(lambda: ValueError("long " * 10_000_000)),
+    "SystemExit": _raise(lambda: SystemExit("bye")),
+    "KeyboardInterrupt": _raise(KeyboardInterrupt),
+    "uninterruptible sleep": _write_to_frozen_folder,
+    "a row is added": _add_a_row,
+}
+"""What can happen in a worker, by name; each is given the database that was called."""
+
+RESULTS: dict[str, Callable[[], object]] = {
+    "returns None": lambda: None,
+    "returns a text": lambda: "rows",
+    "returns numbers": lambda: [1, 2, 3],
+    "returns a generator": lambda: (row for row in [(1, None)]),
+    "returns what can't be pickled": lambda: [(1, threading.Lock())],
+}
+"""What a call can return instead of its result, by name."""
+
+FROZEN = "PIPECOPY_TEST_FROZEN"
+"""The variable that names a folder of a file system which is frozen."""
+
+HANGS = ("deadlock", "deadlock, signals masked", "stopped", "sleep in C")
+"""The faults that never end by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strike:
+    """Where and when a fault strikes."""
+
+    side: Side
+    call: CallName
+    fault: str
+    """A name in `FAULTS` or `RESULTS`."""
+    skip: int = 0
+    """How many attempts of the call on that side pass before it strikes."""
+    times: int | None = None
+    """How many attempts it then strikes; None: all."""
+    after: bool = False
+    """It strikes when the work is done, but not yet answered."""
+
+    def is_due(self, side: str, call: str, number: int) -> bool:
+        """Tell whether it strikes the attempt of that number, counted from 1."""
+        end = float("inf") if self.times is None else self.skip + self.times
+        return (side, call) == (self.side, self.call) and self.skip < number <= end
+
+
+# -- the record
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One attempt of a call, as its worker saw it."""
+
+    side: str
+    call: str
+    args: list[Any]
+    """The range for load_rows, the ids for save_rows."""
+    pid: int
+    start: float
+    """By time.monotonic(), which all processes share."""
+    end: float | None = None
+    """None where it never ended."""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A file with one line for each start and end of an attempt."""
+
+    path: Path
+
+    def attempts(self, *, side: str | None = None, call: str | None = None) -> list[Attempt]:
+        """Return the attempts in the order in which they began."""
+        attempts: dict[str, Attempt] = {}
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        for line in lines:
+            record: dict[str, Any] = json.loads(line)
+            key = record.pop("key")
+            if "end" in record:
+                attempts[key].end = record["end"]
+            else:
+                attempts[key] = Attempt(**record)
+        return [a for a in attempts.values() if side in {None, a.side} and call in {None, a.call}]
+
+    def begin(self, side: str, call: str, args: list[Any]) -> tuple[str, int]:
+        """Note that an attempt begins; return its key and its number on its side and call."""
+        start = time.monotonic()
+        number = len(self.attempts(side=side, call=call)) + 1
+        key = f"{side} {call} {number}"
+        self._write(side=side, call=call, args=args, pid=os.getpid(), start=start, key=key)
+        return key, number
+
+    def end(self, key: str) -> None:
+        self._write(key=key, end=time.monotonic())
+
+    def attempt(
+        self,
+        strikes: Iterable[Strike],
+        side: str,
+        call: str,
+        args: list[Any],
+        *,
+        work: Callable[[], _Result],
+        database: Any = None,
+    ) -> _Result:
+        """Do the work of an attempt and record it, with the faults that are due."""
+        key, number = self.begin(side, call, args)
+        due = [strike for strike in strikes if strike.is_due(side, call, number)]
+        try:
+            for strike in due:
+                if not strike.after and strike.fault in FAULTS:
+                    FAULTS[strike.fault](database)
+            result = work()
+            for strike in due:
+                if strike.after:
+                    FAULTS[strike.fault](database)
+                elif strike.fault in RESULTS:
+                    wrong: Any = RESULTS[strike.fault]()
+                    result = wrong
+        finally:
+            self.end(key)
+        return result
+
+    def _write(self, **record: Any) -> None:
+        # One write at the end of the file: two workers can't mix their lines.
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(fd, (json.dumps(record) + "\n").encode())
+        finally:
+            os.close(fd)
+
+
+# -- the driver
+
+
+@dataclass(frozen=True)
+class RecordingPool:
+    """Opens `source` and `target`, two files of SQLite in a folder, and records every call."""
+
+    folder: Path
+    strikes: tuple[Strike, ...] = ()
+    recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recorder", Recorder(self.folder / "calls.jsonl"))
+
+    def connect(self, dbname: str) -> RecordingDatabase:
+        database = RecordingDatabase(self, dbname)
+        database.record("connect", [], lambda: None)
+        return database
+
+    def file(self, side: str) -> sqlite3.Connection:
+        """Open a side's file."""
+        db = sqlite3.connect(self.folder / f"{side}.sqlite", isolation_level=None)
+        db.execute("PRAGMA synchronous = OFF")  # no power fails in a test
+        return db
+
+    def create(self, ids: Iterable[int] = ()) -> None:
+        """Make both tables, and fill the source's with rows of these ids."""
+        for side in ("source", "target"):
+            db = self.file(side)
+            db.execute("CREATE TABLE profiles (id INTEGER PRIMARY KEY, data TEXT)")
+            if side == "source":
+                rows = ((i, f'{{"n": {i}}}') for i in ids)
+                db.execute("BEGIN")
+                db.executemany("INSERT INTO profiles VALUES (?, ?)", rows)
+                db.execute("COMMIT")
+            db.close()
+
+    def rows(self, side: str) -> list[Row]:
+        """Return a side's rows by id."""
+        db = self.file(side)
+        try:
+            return db.execute("SELECT * FROM profiles ORDER BY id").fetchall()
+        finally:
+            db.close()
+
+
+class RecordingDatabase:
+    """One side's file."""
+
+    def __init__(self, pool: RecordingPool, side: str) -> None:
+        self._pool = pool
+        self._side = side
+        self._db = pool.file(side)
+
+    def record(self, call: str, args: list[Any], work: Callable[[], _Result]) -> _Result:
+        """Do the work of a call, with the faults that are due before and after it."""
+        pool = self._pool
+        return pool.recorder.attempt(pool.strikes, self._side, call, args, work=work, database=self)
+
+    def get_max_id(self) -> int:
+        return self.record("get_max_id", [], self._get_max_id)
+
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        return self.record("load_rows", [min_id, max_id], lambda: self._load(min_id, max_id))
+
+    def save_rows(self, rows: Sequence[Row]) -> None:
+        self.record("save_rows", [row[0] for row in rows], lambda: self._save(rows))
+
+    def close(self) -> None:
+        self.record("close", [], self._db.close)
+
+    def _get_max_id(self) -> int:
+        ((max_id,),) = self._db.execute("SELECT coalesce(max(id), 0) FROM profiles")
+        return int(max_id)
+
+    def _load(self, min_id: int, max_id: int) -> list[Row]:
+        # max_id - 1: SQLite's integers end at 2**63 - 1
+        sql = "SELECT * FROM profiles WHERE id BETWEEN ? AND ? ORDER BY id"
+        return self._db.execute(sql, (min_id, max_id - 1)).fetchall()
+
+    def _save(self, rows: Sequence[Row]) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?)", rows)
+        self._db.execute("COMMIT")

@@ -1,0 +1,29 @@
+"""Where a batch of so many rows ends."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tests.postgres.opened import opened
+from tests.servers import TemporaryDatabase
+
+
+def test_a_batch_holds_so_many_rows_across_any_gaps(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY)")
+    source_db.execute("INSERT INTO profiles VALUES (0), (1), (10), (1000000000000)")
+    with opened(source_db, "source") as database:
+        max_id = database.get_max_id()
+        ends = [0]
+        while ends[-1] <= max_id:
+            ends.append(database.end_of_batch(ends[-1], max_id + 1, 3))
+        counts = [len(database.load_rows(first, end)) for first, end in pairwise(ends)]
+    assert ends == [0, 11, 1000000000001]
+    assert counts == [3, 1]
+
+
+def test_the_last_id_there_is(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY)")
+    source_db.execute("INSERT INTO profiles VALUES (9223372036854775807)")
+    with opened(source_db, "source") as database:
+        assert database.end_of_batch(0, 2**63, 1) == 2**63
+        assert database.end_of_batch(0, 2**63, 2) == 2**63

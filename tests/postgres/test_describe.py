@@ -1,0 +1,204 @@
+"""What speaks against a copy is said before the first row, all at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from pipecopy.contracts import Column, Side, TableDescription
+from tests.postgres.opened import opened
+from tests.profiles import TABLE
+from tests.servers import TemporaryDatabase
+
+
+def described(
+    database: TemporaryDatabase | str, side: Side, *, table: str = "profiles", key: str = "id"
+) -> TableDescription:
+    with opened(database, side, table=table, key=key) as connected:
+        return connected.describe()
+
+
+@contextlib.contextmanager
+def role(database: TemporaryDatabase, grants: str = "") -> Iterator[str]:
+    """Make a role with these rights, and give the URI with which it connects."""
+    name = f"role_{database.name}"
+    database.execute(f"CREATE ROLE {name} LOGIN; {grants.format(role=name)}")
+    try:
+        yield database.server.uri(database.name, user=name)
+    finally:
+        database.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_table_as_it_should_be(source_db: TemporaryDatabase, side: Side) -> None:
+    source_db.execute(TABLE)
+    table = described(source_db, side)
+    assert table.table == '"public"."profiles"'
+    assert table.key == "id"
+    assert table.columns == (Column(name="id", type="bigint"), Column(name="data", type="jsonb"))
+    assert table.problems == table.warnings == ()
+
+
+def test_the_same_table_is_known_on_both_sides(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    for database in (source_db, target_db):
+        database.execute(TABLE)
+    source_db.execute("CREATE TABLE other (LIKE profiles INCLUDING ALL)")
+    same = described(source_db, "source").identity
+    assert same == described(source_db.conninfo, "target").identity
+    assert same != described(source_db, "target", table="other").identity
+    assert same != described(target_db, "target").identity
+
+
+def test_generated_columns_are_not_copied(source_db: TemporaryDatabase) -> None:
+    source_db.execute(
+        "CREATE TYPE mood AS ENUM ();"
+        "CREATE TABLE profiles (id int PRIMARY KEY, n varchar(20), m mood,"
+        " twice int GENERATED ALWAYS AS (id * 2) STORED)"
+    )
+    columns = described(source_db, "source").columns
+    assert [(column.name, column.type) for column in columns] == [
+        ("id", "integer"),
+        ("n", "character varying(20)"),
+        ("m", "public.mood"),  # whatever the search path is on this side
+    ]
+
+
+def test_a_missing_table(source_db: TemporaryDatabase) -> None:
+    table = described(source_db, "source", table="nowhere.nothing")
+    assert len(table.problems) == 1
+    assert "nowhere.nothing" in table.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [("data jsonb", "no column id"), ("id text", "is of the type text"), ("id numeric", "numeric")],
+)
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_key_that_is_none(
+    source_db: TemporaryDatabase, columns: str, problem: str, side: Side
+) -> None:
+    source_db.execute(f"CREATE TABLE profiles ({columns})")
+    (found,) = described(source_db, side).problems
+    assert problem in found
+
+
+@pytest.mark.parametrize("type_", ["smallint", "integer", "bigint", "positive"])
+def test_a_key_of_any_integer_type(source_db: TemporaryDatabase, type_: str) -> None:
+    source_db.execute("CREATE DOMAIN positive AS int CHECK (VALUE > 0)")
+    source_db.execute(f"CREATE TABLE profiles (id {type_} PRIMARY KEY)")
+    assert described(source_db, "source").problems == ()
+
+
+def test_keys_that_can_not_be_copied(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE TABLE profiles (id bigint UNIQUE, data jsonb)")
+    source_db.execute("INSERT INTO profiles VALUES (NULL), (-1), (1)")
+    null, negative = described(source_db, "source").problems
+    assert "NULL" in null
+    assert "negative" in negative
+
+
+def test_missing_rights_on_the_source(source_db: TemporaryDatabase) -> None:
+    source_db.execute(TABLE)
+    with role(source_db, "GRANT SELECT (id) ON profiles TO {role}") as uri:
+        (problem,) = described(uri, "source").problems
+    assert "no SELECT right" in problem
+
+
+def test_rights_by_column_will_do(source_db: TemporaryDatabase) -> None:
+    source_db.execute(TABLE)
+    with role(source_db, "GRANT SELECT (id, data) ON profiles TO {role}") as uri:
+        assert described(uri, "source").problems == ()
+        with opened(uri, "source") as database:
+            assert database.get_max_id() == 0
+            assert len(database.load_rows(0, 10)) == 0
+
+
+def test_missing_rights_on_the_target_are_all_named(target_db: TemporaryDatabase) -> None:
+    target_db.execute(TABLE)
+    target_db.execute(f"REVOKE TEMP ON DATABASE {target_db.name} FROM PUBLIC")
+    with role(target_db, "GRANT SELECT ON profiles TO {role}") as uri:
+        problems = " ".join(described(uri, "target").problems)
+    assert "no INSERT, UPDATE right" in problems
+    assert "no TEMP right" in problems
+
+
+def test_a_schema_without_usage(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE SCHEMA closed; CREATE TABLE closed.profiles (id int PRIMARY KEY)")
+    with role(source_db, "GRANT SELECT ON closed.profiles TO {role}") as uri:
+        (problem,) = described(uri, "source", table="closed.profiles").problems
+    assert "USAGE right on the schema closed" in problem
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_hidden_rows(source_db: TemporaryDatabase, side: Side) -> None:
+    source_db.execute(TABLE)
+    source_db.execute(
+        "ALTER TABLE profiles ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY few ON profiles USING (id < 5)"
+    )
+    with role(source_db, "GRANT ALL ON profiles TO {role}") as uri:
+        (problem,) = described(uri, side).problems
+    assert "Row-level security" in problem
+    assert described(source_db, side).problems == ()  # a superuser sees all rows
+
+
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE"])
+def test_a_rule_on_the_target(target_db: TemporaryDatabase, event: str) -> None:
+    target_db.execute(TABLE)
+    target_db.execute(f"CREATE RULE away AS ON {event} TO profiles DO INSTEAD NOTHING")
+    (problem,) = described(target_db, "target").problems
+    assert f"the {event} rule away" in problem
+    assert described(target_db, "source").problems == ()
+
+
+def test_a_view_is_a_source_but_no_target(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE TABLE real_one (id int PRIMARY KEY); INSERT INTO real_one VALUES (1)")
+    source_db.execute("CREATE VIEW profiles AS TABLE real_one")
+    assert described(source_db, "source").problems == ()
+    assert any("is a view" in problem for problem in described(source_db, "target").problems)
+    with opened(source_db, "source") as database:
+        assert list(database.load_rows(0, 9)) == [(1,)]
+
+
+def test_triggers_are_a_warning(target_db: TemporaryDatabase) -> None:
+    target_db.execute(TABLE)
+    target_db.execute(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER loud AFTER INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION f();"
+        "CREATE TRIGGER quiet AFTER INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION f();"
+        "ALTER TABLE profiles DISABLE TRIGGER quiet"
+    )
+    (warning,) = described(target_db, "target").warnings
+    assert "loud" in warning
+    assert "quiet" not in warning
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "CREATE INDEX ON profiles (id)",
+        "CREATE UNIQUE INDEX ON profiles (id) WHERE id > 5",
+        "CREATE UNIQUE INDEX ON profiles (id, data)",
+        "CREATE UNIQUE INDEX ON profiles ((id + 1))",
+        "ALTER TABLE profiles ADD UNIQUE (id) DEFERRABLE",
+    ],
+)
+def test_a_target_without_an_index_that_helps(target_db: TemporaryDatabase, index: str) -> None:
+    target_db.execute(f"CREATE TABLE profiles (id bigint, data text); {index}")
+    (warning,) = described(target_db, "target").warnings
+    assert 'CREATE UNIQUE INDEX ON "public"."profiles" ("id")' in warning
+    target_db.execute('CREATE UNIQUE INDEX ON "public"."profiles" ("id") INCLUDE (data)')
+    assert described(target_db, "target").warnings == ()
+
+
+def test_a_source_without_an_index(source_db: TemporaryDatabase) -> None:
+    source_db.execute("CREATE TABLE profiles (data jsonb, id bigint)")
+    (warning,) = described(source_db, "source").warnings
+    assert "no index" in warning
+    source_db.execute("CREATE INDEX ON profiles (id, data)")
+    assert described(source_db, "source").warnings == ()

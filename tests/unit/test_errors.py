@@ -1,0 +1,81 @@
+"""The errors: their tree, and that they survive pickling whole."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import dill
+import pytest
+
+from pipecopy import CopyReport, errors
+
+REPORT = CopyReport(
+    run_id="0123456789ab",
+    source="PROD",
+    target="STATS",
+    outcome="failed",
+    rows=10,
+    batches=1,
+    bytes=1000,
+    max_id=99,
+    next_id=10,
+    calls=5,
+    timeouts=1,
+    kills=1,
+    retries=1,
+    seconds=1.5,
+    warnings=("a warning",),
+)
+WHERE: dict[str, Any] = {
+    "side": "source",
+    "dbname": "PROD",
+    "call": "load_rows",
+    "key_range": (10, 20),
+    "attempts": 2,
+    "report": REPORT,
+}
+SQL: dict[str, Any] = {
+    "sqlstate": "42P01",
+    "driver_error": "psycopg.errors.UndefinedTable",
+    "driver_traceback": "Traceback …",
+}
+ERRORS = [
+    errors.PipecopyError("it failed", **WHERE),
+    errors.ConfigError("it failed"),
+    errors.CallTimeoutError("it failed", **WHERE),
+    errors.FullCopyTimeoutError("it failed", **WHERE),
+    errors.DatabaseError("it failed", **SQL, **WHERE),
+    errors.WorkerCrashedError("it failed", exitcode=3, **WHERE),
+    errors.WorkerCrashedError("it failed", signal=9, **WHERE),
+    errors.TableMismatchError("it failed", differences=("one", "two"), **WHERE),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_survives_pickling_whole(error: errors.PipecopyError, protocol: int) -> None:
+    for again in (
+        pickle.loads(pickle.dumps(error, protocol)),
+        dill.loads(dill.dumps(error, protocol)),
+        copy.copy(error),
+    ):
+        assert type(again) is type(error)
+        assert str(again) == "it failed"
+        assert vars(again) == vars(error)
+
+
+def test_the_tree() -> None:
+    assert issubclass(errors.ConfigError, ValueError)
+    assert issubclass(errors.CallTimeoutError, TimeoutError)
+    assert issubclass(errors.FullCopyTimeoutError, TimeoutError)
+    assert not issubclass(errors.FullCopyTimeoutError, errors.CallTimeoutError)
+    assert issubclass(errors.WorkerCrashedError, errors.DatabaseError)
+    for error in ERRORS:
+        assert isinstance(error, errors.PipecopyError)
+
+
+def test_what_does_not_apply_is_none() -> None:
+    error = errors.DatabaseError("it failed")
+    assert vars(error) == dict.fromkeys([*WHERE, *SQL])
