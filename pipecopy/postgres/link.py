@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
@@ -195,17 +194,22 @@ class Link:
             time.sleep(_SLOTS_PAUSE)
 
 
-@dataclass
 class _Stopwatch:
-    """Measures how long a statement takes."""
+    """Measures how long a statement takes.
 
-    began: float = field(default_factory=time.monotonic)
+    By the wall clock as well: the server goes by its own, and where that is stepped forward it
+    ends a statement early, for having taken too long.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
 
     def restart(self) -> None:
-        self.began = time.monotonic()
+        self._began = (time.monotonic(), time.time())
 
     def seconds(self) -> float:
-        return time.monotonic() - self.began
+        began, began_by_wall = self._began
+        return max(time.monotonic() - began, time.time() - began_by_wall)
 
 
 def _attempt(line: Line, work: Callable[[Line], Result]) -> Result:

@@ -69,12 +69,16 @@ def prepare(
     direct = "true" if session_pooler else f"pg_backend_pid() = {info.backend_pid}"
     statements = [_settings(info.server_version, session, direct)]
     if session is not None:
+        # first, for the statements after it: the role's own limit may be too short for them
+        statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(session)}")
         statements.append(_end_orphans(session, direct))
         if session.side == "target":
             statements.append(_lock(table, direct))
     began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute("; ".join(statements).encode())
+        if session is not None:
+            cursor.nextset()
         cursor.nextset()
         is_direct, statement_timeout = cursor.fetchall()[0]
         if not is_direct:
@@ -141,6 +145,7 @@ def _limits(session: Session) -> dict[str, str]:
     return {
         "statement_timeout": str(statement_limit(session)),
         "idle_in_transaction_session_timeout": str(limit),
+        "idle_session_timeout": "0",  # one side may wait long for the other
         "tcp_keepalives_idle": str(seconds),
         "tcp_keepalives_interval": str(max(1, seconds // 3)),
         "tcp_keepalives_count": "3",

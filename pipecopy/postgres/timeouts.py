@@ -21,9 +21,10 @@ _CLOCKS_DIFFER = 0.01
 def is_timeout(error: psycopg.Error, *, elapsed: float, statement_timeout: float) -> bool:
     """Tell whether the error is a time-out of the server, the network or the driver.
 
-    `elapsed` is how many seconds the statement took, `statement_timeout` how many it was allowed
-    (0: no limit): a cancelled statement timed out only if it took that long, since an
-    administrator's cancel has the same SQLSTATE, 57014.
+    `elapsed` is how many seconds the statement took, by the monotonic or the wall clock, whichever
+    says more; `statement_timeout` how many it was allowed (0: no limit). A cancelled statement
+    timed out only if it took that long, since an administrator's cancel has the same SQLSTATE,
+    57014.
     """
     if isinstance(error, errors.QueryCanceled):
         return 0 < statement_timeout <= elapsed + _CLOCKS_DIFFER
