@@ -72,7 +72,8 @@ class Batches:
         batch: Batch = self._calls.wait(self._calls.begin(source, task, key_range=key_range))
         if batch.rows:
             self._crew.next_slot()
-        if batch.rows > 1 and batch.bytes > self._most_bytes:
+        splits = "end_of_batch" in source.offers
+        if not splits and batch.rows > 1 and batch.bytes > self._most_bytes:
             self._most_bytes = sys.maxsize  # one warning is enough
             self._run.warn(
                 f"the batch of ids [{key_range[0]}, {batch.end}) has {batch.bytes} bytes, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from pipecopy.clock import Wakeup
@@ -24,11 +23,11 @@ class Calls:
         self._run = run
         self._wakeup = wakeup
         self._under_way: list[Call] = []
-        self._stop = threading.Event()
+        self._stop = False
 
     def stop(self) -> None:
         """Have the wait that is under way, or the next one, raise StoppedError, once."""
-        self._stop.set()
+        self._stop = True
         self._wakeup.wake()
 
     def begin(self, seat: Seat, task: Task, **how: Any) -> Call:
@@ -44,8 +43,8 @@ class Calls:
         Raises what `Call.advance` raises, for any of them, and StoppedError.
         """
         while True:
-            if self._stop.is_set():
-                self._stop.clear()
+            if self._stop:
+                self._stop = False
                 raise StoppedError
             for each in self._under_way:
                 each.advance()

@@ -67,3 +67,34 @@ class Wakeup:
         with self._closing:
             os.close(self._news)
             self._news = -1
+
+
+class Flag:
+    """Something that has happened, once, in another thread.
+
+    `threading.Event` would do, but for a signal handler that raises while it is waited for: that
+    can leave the lock within it taken for ever.
+    """
+
+    def __init__(self) -> None:
+        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._closing = threading.Lock()
+
+    def set(self) -> None:
+        """Say that it has happened; for any thread, also after `close`."""
+        with self._closing:
+            if self._eventfd >= 0:
+                os.eventfd_write(self._eventfd, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has happened, after `seconds` or a tick at most."""
+        poller = select.poll()
+        poller.register(self._eventfd, select.POLLIN)
+        return bool(poller.poll(math.ceil(max(0.0, min(seconds, TICK)) * 1000)))
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        with self._closing:
+            if self._eventfd >= 0:
+                os.close(self._eventfd)
+                self._eventfd = -1

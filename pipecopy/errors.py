@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipecopy.redact import redact
+
 if TYPE_CHECKING:
     from pipecopy.report import CopyReport
 
@@ -43,7 +45,7 @@ class PipecopyError(Exception):
         attempts: int | None = None,
         report: CopyReport | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.side = side
         self.dbname = dbname
         self.call = call
@@ -66,7 +68,7 @@ def _rebuild(
 
 
 class ConfigError(PipecopyError, ValueError):
-    """What was asked for makes no sense; nothing was started. The message names every bad field."""
+    """What was asked for makes no sense; nothing was copied. The message names every bad field."""
 
 
 class CallTimeoutError(PipecopyError, TimeoutError):

@@ -78,9 +78,14 @@ class Sighting:
     """The driver's Python frames, innermost first, as `faulthandler` writes them; empty where it
     could not, as in a process that is stopped."""
 
+    @property
+    def frames(self) -> list[str]:
+        """The stack's frames in short, innermost first: `function (file:line)`."""
+        return [f"{f['function']} ({f['file']}:{f['line']})" for f in _FRAME.finditer(self.stack)]
+
     def __str__(self) -> str:
-        frame = _FRAME.match(self.stack)
-        where = f" in {frame['function']} ({frame['file']}:{frame['line']})" if frame else ""
+        frames = self.frames
+        where = f" in {frames[0]}" if frames else ""
         channel = f", kernel: {self.wait_channel}" if self.wait_channel else ""
         return f"{self.state}{where}{channel}"
 
@@ -90,7 +95,7 @@ _FRAME = re.compile(r'  File "(?:[^"]*/)?(?P<file>[^"]+)", line (?P<line>\d+) in
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerKilled:
-    """A worker was killed in the middle of a call."""
+    """A worker was killed in the middle of a call, or while it started for one."""
 
     where: Where
     pid: int | None

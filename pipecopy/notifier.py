@@ -39,7 +39,7 @@ class Notifier:
                     self._observer(event)
             except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
                 if not self._errors:
-                    self._errors.append(f"{type(error).__name__}: {error}")
+                    self._errors.append(_text(error))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -60,3 +60,10 @@ class Notifier:
         except queue.Full:
             return  # it blocks: its thread is a daemon
         self._thread.join(timeout)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an observer's own __str__
+        return type(error).__name__

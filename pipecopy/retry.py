@@ -43,7 +43,7 @@ class _State(Enum):
 
 
 class Call:
-    """One call on one side. `advance` takes it as far as it can go now, and never blocks.
+    """One call on one side. `advance` takes it as far as it can go now; it waits only for a kill.
 
     Raises, from `advance`: CallTimeoutError, FullCopyTimeoutError, DatabaseError,
     WorkerCrashedError, ConfigError (the script has no guard).
@@ -73,6 +73,7 @@ class Call:
         self._bounded_by_copy = limit is None
         self._retries = run.config.max_retries if retry else 0
         self._on_return = on_return
+        self._was_shortened = False
         self._state = _State.STARTING
         self._attempt = 1
         self._began = run.clock.now()
@@ -145,6 +146,7 @@ class Call:
 
     def _begin(self, worker: Worker) -> None:
         limit = self._until(self._limit)
+        self._was_shortened = limit < self._limit
         self._run.tally.calls += 1
         self._enter(_State.RUNNING, limit)
         worker.begin(self.task, limit)
@@ -219,7 +221,7 @@ class Call:
         """Kill the worker, whose limit is reached."""
         cut_short = self._lasts < full_limit
         sighting = self.seat.ensure_worker().sight()
-        self._kill(sighting)
+        self._kill(sighting, at_limit=True)
         seen = f" while {sighting}" if sighting is not None else ""
         verdict = f"{verdict} after {self._lasts:g} s{seen}"
         if cut_short:
@@ -227,10 +229,11 @@ class Call:
             raise self._full_copy_timeout(verdict)
         self._timed_out(verdict)
 
-    def _kill(self, sighting: Sighting | None = None) -> None:
+    def _kill(self, sighting: Sighting | None = None, *, at_limit: bool = False) -> None:
         worker = self.seat.ensure_worker()
         seconds = self._run.clock.now() - self._began
-        died = self.seat.kill()
+        self._pass_on_output(worker)
+        died = self.seat.kill_at_limit() if at_limit else self.seat.kill()
         self._run.tally.kills += 1
         if not died:
             self._run.warn(
@@ -249,6 +252,10 @@ class Call:
 
     def cut_short(self) -> None:
         """Kill the worker if the call is under way: the copy ends for another reason."""
+        if self._state is _State.RUNNING:
+            outcome = self.seat.ensure_worker().outcome()
+            if isinstance(outcome, Returned):  # it came in time, and counts
+                self._settle(outcome)
         if self._state in (_State.STARTING, _State.RUNNING):
             self._kill()
             self._ended("cut short", "the copy ended")
@@ -256,6 +263,8 @@ class Call:
     def _timed_out(self, how: str) -> None:
         self._run.tally.timeouts += 1
         self._ended("timed out", how)
+        if self._attempt > self._retries and self._was_shortened:
+            raise self._full_copy_timeout(how)
         if self._attempt > self._retries:
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(

@@ -8,6 +8,7 @@ from pipecopy.clock import Clock
 from pipecopy.config import Config
 from pipecopy.events import Warned
 from pipecopy.notifier import Notifier
+from pipecopy.redact import redact
 from pipecopy.tally import Tally
 
 
@@ -29,5 +30,6 @@ class Run:
 
     def warn(self, message: str) -> None:
         """Say it now, and in the report."""
+        message = redact(message)
         self.tally.warnings.append(message)
         self.notify(Warned(message=message))

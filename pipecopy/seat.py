@@ -18,12 +18,14 @@ class Seat:
         *,
         start_worker: Callable[[], Worker],
         on_abandoned: Callable[[], None],
+        on_stuck_start: Callable[[], None],
     ) -> None:
         self.side = side
         self.dbname = dbname
         """As it may be shown."""
         self._start_worker = start_worker
         self._on_abandoned = on_abandoned
+        self._on_stuck_start = on_stuck_start
         self.worker: Worker | None = None
         self.offers: frozenset[str] = frozenset()
         self.connected = False
@@ -37,6 +39,14 @@ class Seat:
         if self.worker is None:
             self.worker = self._start_worker()
         return self.worker
+
+    def kill_at_limit(self) -> bool:
+        """Kill the worker; where it was not even forked in time, what forks it is replaced."""
+        forked = self.worker is None or self.worker.pid is not None
+        died = self.kill()
+        if not forked:
+            self._on_stuck_start()
+        return died
 
     def kill(self) -> bool:
         """Kill the worker, if there is one; False where it had to be abandoned."""

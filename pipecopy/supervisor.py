@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from pipecopy.batches import Batches
 from pipecopy.calls import Calls, StoppedError
-from pipecopy.clock import TICK, Clock, Wakeup
+from pipecopy.clock import Clock, Flag, Wakeup
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.crew import Crew
@@ -38,7 +40,6 @@ from pipecopy.workers import (
     Task,
     in_importing_worker,
     leave_unguarded_script,
-    pickle_pool,
 )
 
 _GRACE = 0.22
@@ -88,19 +89,23 @@ def copy_table(
     if in_importing_worker():
         leave_unguarded_script()
     clock = Clock()
+    began = clock.now()
     _look_at_arguments(config, pool, from_name, to_name)
+    deadline = began + config.full_copy_timeout + _GRACE
     copy = _Copy(config, pool, from_name, to_name, observer)
-    deadline = clock.now() + config.full_copy_timeout + _GRACE
     try:
         copy.start()
-        while not copy.finished.wait(TICK) and clock.now() < deadline:
-            pass
+        copy.wait(clock, deadline)
+        return copy.result()
+    except PipecopyError:
+        raise
     except BaseException as stop:
         report = copy.stopped_by_caller(clock, deadline)
-        if hasattr(stop, "report"):
-            stop.report = report
+        with suppress(AttributeError):
+            setattr(stop, "report", report)  # noqa: B010 - no class of exceptions declares it
         raise
-    return copy.result()
+    finally:
+        copy.release()
 
 
 def _look_at_arguments(config: object, pool: object, from_name: object, to_name: object) -> None:
@@ -110,14 +115,16 @@ def _look_at_arguments(config: object, pool: object, from_name: object, to_name:
     if not callable(getattr(pool, "connect", None)):
         bad.append(f"pool must have a connect method, and {type(pool).__name__} has none")
     for argument, name in (("from_name", from_name), ("to_name", to_name)):
-        if not isinstance(name, str) or not name:
-            bad.append(f"{argument} must be a database's name, not {name!r}")
+        if name == "":
+            bad.append(f"{argument} is empty")
+        elif not isinstance(name, str):
+            bad.append(f"{argument} must be a database's name, not a {type(name).__name__}")
     if bad:
         raise ConfigError("; ".join(bad))
 
 
 class _Copy:
-    """One copy; all but `start`, `finished`, `stopped_by_caller` and `result` is its thread's."""
+    """One copy. What stands first is for the calling thread, all else for the copy's own."""
 
     def __init__(
         self,
@@ -127,7 +134,6 @@ class _Copy:
         to_name: str,
         observer: Observer | None,
     ) -> None:
-        pickled = pickle_pool(pool)  # first: what follows has to be given back
         clock = Clock()
         self._began = clock.now()
         self._run = Run(
@@ -141,14 +147,14 @@ class _Copy:
         )
         self._wakeup = Wakeup()
         self._calls = Calls(self._run, self._wakeup)
-        preload = type(pool).__module__
-        self._crew = Crew(config, pickled, preload, self._run.tally.run_id, self._wakeup.wake)
+        self._crew = Crew(config, pool, self._run.tally.run_id, self._wakeup.wake)
         self._source = self._crew.seat("source", from_name)
         self._target = self._crew.seat("target", to_name)
         self._thread = threading.Thread(target=self._tell, name="pipecopy", daemon=True)
+        self._outcome: Outcome | None = None
         self._report: CopyReport | None = None
-        self._error: BaseException | None = None
-        self.finished = threading.Event()
+        self._error: PipecopyError | None = None
+        self._finished = Flag()
 
     # -- the calling thread
 
@@ -156,50 +162,78 @@ class _Copy:
         """Start the copy's thread."""
         self._thread.start()
 
+    def wait(self, clock: Clock, until: float) -> None:
+        """Wait for the copy to end, no longer than that."""
+        while (left := until - clock.now()) > 0 and not self._finished.wait(left):
+            pass
+
     def result(self) -> CopyReport:
         """Return the report, or raise what ended the copy."""
         error = self._error
-        if error is None and self._report is not None:
-            return self._report
-        limit = self._run.config.full_copy_timeout
+        report = self._report
+        if report is None:  # its clean-up is stuck, and left to itself
+            report = self._run.tally.report(self._outcome or "timed out", self._seconds)
+            report = replace(report, warnings=(*report.warnings, "the clean-up took too long"))
+        if error is None and report.outcome == "complete":
+            return report
         if error is None:
+            limit = self._run.config.full_copy_timeout
             error = FullCopyTimeoutError(f"the whole copy reached its limit of {limit:g} s")
-        if isinstance(error, PipecopyError) and error.report is None:
-            error.report = self._report or self._run.tally.report("timed out", limit)
+        error.report = error.report or report
         raise error
 
     def stopped_by_caller(self, clock: Clock, deadline: float) -> CopyReport:
         """End the copy because of an exception in the calling thread; a second one hurries it."""
-        deadline = min(deadline, clock.now() + _STOP_CLOSE + _GRACE)
-        try:
-            self._calls.stop()
-            while not self.finished.wait(TICK) and clock.now() < deadline:
-                pass
-        except BaseException:  # noqa: BLE001 - the first one is raised again
-            self._calls.stop()
-            self.finished.wait(_GRACE)
-        return self._report or self._run.tally.report("stopped", clock.now() - self._began)
+        if self._thread.ident is not None:
+            try:
+                self._calls.stop()
+                self.wait(clock, min(deadline, clock.now() + _STOP_CLOSE + _GRACE))
+            except BaseException:  # noqa: BLE001 - the first one is raised again
+                self._calls.stop()
+                self.wait(clock, clock.now() + _GRACE)
+        return self._report or self._run.tally.report("stopped", self._seconds)
+
+    def release(self) -> None:
+        """Let go of what only the calling thread needs."""
+        if self._report is not None or self._thread.ident is None:
+            self._finished.close()
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
 
     # -- the copy's own thread
 
     def _tell(self) -> None:
-        outcome: Outcome = "complete"
+        try:
+            self._outcome = self._copied()
+            self._close(self._outcome)
+        except StoppedError:
+            pass  # hurried
+        except Exception as error:  # noqa: BLE001 - raised in the calling thread
+            self._error = self._error or _internal(error)
+        finally:
+            try:
+                self._end(self._outcome or "failed")
+            finally:
+                self._finished.set()
+
+    def _copied(self) -> Outcome:
+        """Copy, and return what it came to."""
         try:
             self._copy()
         except StoppedError:
-            outcome = "stopped"
+            return "stopped"
         except (CallTimeoutError, FullCopyTimeoutError) as error:
-            self._error, outcome = error, "timed out"
-        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            self._error, outcome = error, "failed"
-        try:
-            self._close(outcome)
-        except StoppedError:
-            pass  # hurried
-        except BaseException as error:  # noqa: BLE001 - likewise
-            self._error = self._error or error
-        finally:
-            self._end(outcome)
+            self._error = error
+            return "timed out"
+        except PipecopyError as error:
+            self._error = error
+            return "failed"
+        except Exception as error:  # noqa: BLE001 - raised in the calling thread
+            self._error = _internal(error)
+            return "failed"
+        return "complete"
 
     def _copy(self) -> None:
         """Tell the story: connect, look at both tables, copy batch by batch, finish."""
@@ -270,14 +304,24 @@ class _Copy:
 
     def _end(self, outcome: Outcome) -> None:
         """Leave nothing behind, and say how it went."""
-        self._crew.dismiss()
-        report = self._run.tally.report(outcome, self._run.clock.now() - self._began)
-        report = replace(report, warnings=report.warnings + self._run.notify.warnings)
-        self._run.notify(CopyEnded(report=report))
-        left = self._run.left
-        self._run.notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, left)))
-        if isinstance(self._error, PipecopyError):
-            self._error.report = report
-        self._report = report
+        try:
+            self._crew.dismiss()
+        except Exception as error:  # noqa: BLE001 - the rest has to be done all the same
+            self._run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
+        seconds = self._run.clock.now() - self._began
+        notify = self._run.notify
+        notify(CopyEnded(report=self._run.tally.report(outcome, seconds)))
+        notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, self._run.left)))
+        for warning in notify.warnings:
+            self._run.warn(warning)
+        self._report = self._run.tally.report(outcome, seconds)
+        if self._error is not None:
+            self._error.report = self._report
         self._wakeup.close()
-        self.finished.set()
+
+
+def _internal(error: Exception) -> PipecopyError:
+    """Return an error of pipecopy's own for one that nobody foresaw, such as no descriptor left."""
+    internal = PipecopyError(f"internal error: {type(error).__name__}: {error}")
+    internal.__cause__ = error
+    return internal

@@ -10,6 +10,7 @@ import pytest
 from tests.home import home
 from tests.leftovers import nothing_left_behind
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.wall_clock import alone, steady
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,6 +22,14 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _clock_is_steady(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the tests of a module with STEPS_THE_CLOCK alone: the clock is the whole machine's."""
+    steps = getattr(request.module, "STEPS_THE_CLOCK", False)
+    with alone() if steps else steady():
         yield
 
 

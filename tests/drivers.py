@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +70,7 @@ class UnpicklableError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.lock = threading.Lock()
+        self.generator = (n for n in range(3))
 
 
 class OneWayError(Exception):
@@ -98,7 +97,7 @@ def _add_a_row(database: RecordingDatabase) -> None:
     database._db.execute("INSERT INTO profiles VALUES (?, 'new')", [max_id + 1])
 
 
-FAULTS: dict[str, Callable[[RecordingDatabase], object]] = {
+FAULTS: dict[str, Callable[[Any], object]] = {
     "deadlock": _deadlock,
     "deadlock, signals masked": _deadlock_with_signals_masked,
     "stopped": _stop,
@@ -110,13 +109,14 @@ FAULTS: dict[str, Callable[[RecordingDatabase], object]] = {
     "_exit(1)": lambda _: os._exit(1),
     "segmentation fault": _crash,
     "SIGKILL": _be_killed,
-    "unpicklable error": _raise(lambda: UnpicklableError("holds a lock")),
+    "unpicklable error": _raise(lambda: UnpicklableError("holds a generator")),
     "error that can't be unpickled": _raise(lambda: OneWayError("here", 5432)),
     "error of 50 MB": _raise(lambda: ValueError("long " * 10_000_000)),
     "SystemExit": _raise(lambda: SystemExit("bye")),
     "KeyboardInterrupt": _raise(KeyboardInterrupt),
     "uninterruptible sleep": _write_to_frozen_folder,
     "a row is added": _add_a_row,
+    "no server limit": lambda database: database.query("SET statement_timeout = 0"),
 }
 """What can happen in a worker, by name; each is given the database that was called."""
 
@@ -125,7 +125,7 @@ RESULTS: dict[str, Callable[[], object]] = {
     "returns a text": lambda: "rows",
     "returns numbers": lambda: [1, 2, 3],
     "returns a generator": lambda: (row for row in [(1, None)]),
-    "returns what can't be pickled": lambda: [(1, threading.Lock())],
+    "returns what can't be pickled": lambda: [(1, (n for n in range(3)))],
 }
 """What a call can return instead of its result, by name."""
 

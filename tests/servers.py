@@ -65,7 +65,7 @@ class PostgresServer:
         self.folder = home() / f"{next(_numbers)}"
         self.data = self.folder / "data"
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: psycopg.Connection[Any] | None = None
 
@@ -114,7 +114,7 @@ class PostgresServer:
                 start_new_session=True,  # signals to the test's process group are not for it
                 env={},  # neither a user's PG… variables nor the mark of a test are for it
                 cwd="/",
-                **_as_server_user(),
+                **as_server_user(),
             )
         _servers.append(self)
         self._wait_until_ready(timeout)
@@ -176,16 +176,21 @@ class PostgresServer:
         """Stop the postmaster, or one backend, by SIGSTOP."""
         os.kill(pid or self.pid, signal.SIGSTOP)
 
-    def kill_backend(self, pid: int, timeout: float = 20) -> None:
+    def kill_backend(self, pid: int) -> None:
         """End one backend with SIGKILL; wait until the server has recovered from that."""
-        crashes = self.log.count("database system is ready to accept connections")
+        ready = "database system is ready to accept connections"
+        before = self.log.count(ready)
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + timeout
-        while self.log.count("database system is ready to accept connections") == crashes:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self!r} did not recover:\n{self.log}")
-            time.sleep(0.01)  # the server has no event for this but its log
+        self.wait_for_log(ready, before + 1)
         self._forget_admin()
+
+    def wait_for_log(self, text: str, times: int = 1, timeout: float = 20) -> None:
+        """Wait until the server's log has the text so many times."""
+        deadline = time.monotonic() + timeout
+        while self.log.count(text) < times:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self!r} did not say {text!r} {times} times:\n{self.log}")
+            time.sleep(0.01)
 
     def resume(self) -> None:
         """Let every process of it go on."""
@@ -351,12 +356,13 @@ def _template(version: int) -> Path:
     data = folder / "template"
     command = [str(binaries(version) / "initdb"), "-D", str(data), "-U", "postgres"]
     command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-    subprocess.run(command, check=True, capture_output=True, cwd="/", **_as_server_user())
+    subprocess.run(command, check=True, capture_output=True, cwd="/", **as_server_user())
     (data / "pg_hba.conf").write_text(_HBA)
     return data
 
 
-def _as_server_user() -> dict[str, Any]:
+def as_server_user() -> dict[str, Any]:
+    """Return the arguments of `subprocess.Popen` for a process of the servers' user."""
     user = server_user()
     return {"user": user, "group": "nogroup", "extra_groups": []} if user else {}
 
@@ -368,7 +374,8 @@ def _copy_as_server_user(source: Path, target: Path) -> None:
         give_to_server_user(path)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
     # Below the range from which the kernel takes ports for outgoing connections, so that nobody
     # gets it while the server is being restarted.
     while True:

@@ -24,12 +24,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from multiprocess import connection, context, popen_forkserver, process, reduction
 
 from pipecopy.workers.forkserver import Forked, ForkServer
+from pipecopy.workers.script import main_to_import
 
 _WORD = struct.Struct("<q")
 _STATUS_TIMEOUT = 0.2
@@ -44,14 +44,16 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
 
     def __init__(self, server: ForkServer) -> None:
         self._server = server
-        self.process: WorkerProcess | None = None
+        self._process: WorkerProcess | None = None
+        self.popen: WorkerPopen | None = None
+        """The process as the kernel knows it; None before it was forked."""
 
     def Process(self, *args: Any, **kwargs: Any) -> WorkerProcess:  # noqa: N802 - multiprocess's name
         """Return a process yet to be started."""
-        if self.process is not None:
+        if self._process is not None:
             raise OSError("this pool's worker has ended")  # for Pebble: the pool is broken
-        self.process = WorkerProcess(*args, launcher=self._launch, **kwargs)
-        return self.process
+        self._process = WorkerProcess(*args, launcher=self._launch, **kwargs)
+        return self._process
 
     def RLock(self) -> LocalRLock:  # noqa: N802 - multiprocess's name
         """Return a lock for the one worker of a channel."""
@@ -70,7 +72,12 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
         return self._name
 
     def _launch(self, process_obj: WorkerProcess) -> WorkerPopen:
-        return WorkerPopen(self._server, process_obj)
+        popen = WorkerPopen(self._server, process_obj)
+        self.popen = (
+            popen  # before it is fed: that may wait for ever, and the process can be killed
+        )
+        popen.feed()
+        return popen
 
 
 class WorkerProcess(process.BaseProcess):  # type: ignore[misc] # multiprocess has no types
@@ -92,12 +99,6 @@ class WorkerProcess(process.BaseProcess):  # type: ignore[misc] # multiprocess h
     def _Popen(self, process_obj: WorkerProcess) -> WorkerPopen:  # noqa: N802 - multiprocess's name
         return self._launcher(process_obj)
 
-    @property
-    def popen(self) -> WorkerPopen | None:
-        """The process as the kernel knows it; None before it was forked."""
-        popen: WorkerPopen | None = self._popen
-        return popen
-
     def terminate(self) -> None:
         """Kill it."""
         self.kill()
@@ -117,22 +118,25 @@ class WorkerPopen:
         self._fds: list[int] = []
         self._closing = threading.Lock()
         self.returncode: int | None = None
-        message = io.BytesIO()
+        self._message = io.BytesIO()
         context.set_spawning_popen(self)
         try:
-            reduction.dump(_preparation(process_obj.name), message)
-            reduction.dump(process_obj, message)
+            reduction.dump(_preparation(process_obj.name), self._message)
+            reduction.dump(process_obj, self._message)
         finally:
             context.set_spawning_popen(None)
         self._forked: Forked = server.fork(self._fds)
         self.pid = self._forked.pid
         self.pidfd = self._forked.pidfd
         self.sentinel = self.pidfd
+
+    def feed(self) -> None:
+        """Tell the process what to run; waits until it has read that."""
         with (
             suppress(BrokenPipeError),  # it has ended already; poll() tells how
             open(self._forked.data, "wb") as pipe,  # noqa: PTH123 - a descriptor has no path
         ):
-            pipe.write(message.getbuffer())
+            pipe.write(self._message.getbuffer())
 
     def duplicate_for_child(self, fd: int) -> int:
         """Pass the descriptor on to the child; returns its place among them."""
@@ -141,10 +145,12 @@ class WorkerPopen:
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Return the exit code, None where it has not ended within `timeout` seconds."""
-        with self._closing:
-            if self.returncode is None and self._ended(timeout):
-                self.returncode = self._exit_code()
-            return self.returncode
+        # Pebble's threads wait here too: nobody may have to wait for a lock meanwhile
+        if self.returncode is None and self._ended(timeout):
+            with self._closing:
+                if self.returncode is None:
+                    self.returncode = self._exit_code()
+        return self.returncode
 
     def poll(self) -> int | None:
         """Return the exit code, None where it runs."""
@@ -152,10 +158,9 @@ class WorkerPopen:
 
     def kill(self) -> None:
         """Send SIGKILL."""
-        with self._closing:
-            if self.returncode is None:
-                with suppress(ProcessLookupError):  # it has ended
-                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if self.returncode is None:
+            with suppress(ProcessLookupError):  # it has ended
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     terminate = kill
 
@@ -232,16 +237,9 @@ def _preparation(name: str) -> dict[str, Any]:
 
     multiprocess's own function for it fixes the host program's start method as a side effect.
     """
-    data: dict[str, Any] = {
+    return {
         "name": name,
         "sys_argv": sys.argv,
         "orig_dir": process.ORIGINAL_DIR,
+        **main_to_import(),
     }
-    main = sys.modules["__main__"]
-    module = getattr(main.__spec__, "name", None)
-    path = getattr(main, "__file__", None)
-    if module is not None:
-        data["init_main_from_name"] = module
-    elif path is not None:
-        data["init_main_from_path"] = str(Path(process.ORIGINAL_DIR or "", path))
-    return data

@@ -10,6 +10,7 @@ starting an interpreter took 200 (measured on two cores).
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -21,12 +22,13 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from multiprocess import forkserver, spawn, util
+from multiprocess import forkserver, process, spawn, util
 
 from pipecopy.workers.linux import (
     STOP_SIGNALS,
@@ -61,7 +63,7 @@ class ForkServer:
 
         It dies with the calling thread, which has to live as long as the copy.
         """
-        self.output = MemoryFile("output")
+        self.output = MemoryFile("output", append=True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = (
             f"import sys; sys.path[:] = {_import_path()!r}; "
@@ -78,10 +80,19 @@ class ForkServer:
                 stderr=self.output.fd,
                 pass_fds=[theirs.fileno()],
             )
+        except BaseException:
+            self._control.close()
+            self.output.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         self._stopping = threading.Lock()
+
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
 
     def fork(self, fds: Sequence[int]) -> Forked:
         """Fork a process that inherits the descriptors; waits until the server has done so.
@@ -102,11 +113,16 @@ class ForkServer:
             their_status.close()
             os.close(their_data)
         message, pidfds, _, _ = socket.recv_fds(status, _WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
+        if pidfds:
+            return Forked(_WORD.unpack(message)[0], pidfds[0], status, data)
+        status.close()
+        os.close(data)
         if not message:
-            status.close()
-            os.close(data)
-            raise OSError(f"the fork server ended: {self.output.tail(2000)}")
-        return Forked(_WORD.unpack(message)[0], pidfds[0], status, data)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_TIMEOUT)
+            raise OSError("the fork server ended")
+        (number,) = _WORD.unpack(message)
+        raise OSError(number, f"the fork server could not fork: {os.strerror(number)}")
 
     def stop(self) -> None:
         """End the server, and with it every worker that still runs."""
@@ -119,8 +135,11 @@ class ForkServer:
 
 
 def _import_path() -> list[str]:
-    here = str(Path.cwd()) if "" in sys.path else ""
-    return [entry or here for entry in sys.path]
+    try:
+        here = str(Path.cwd())
+    except OSError:  # it was deleted
+        here = ""
+    return [entry or here for entry in sys.path if isinstance(entry, str)]
 
 
 # What follows runs in the server and its children.
@@ -139,9 +158,7 @@ def serve(control_fd: int, supervisor: int, preload: list[str]) -> None:
     ignore_stop_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     name_process("pipecopy forker")
-    for module in preload:
-        with suppress(Exception):  # the worker that needs it says what is wrong with it
-            importlib.import_module(module)
+    _preload(preload)
     gc.collect()
     gc.freeze()  # a collection in a worker would copy the pages that they share
     children: dict[int, _Child] = {}
@@ -158,14 +175,37 @@ def serve(control_fd: int, supervisor: int, preload: list[str]) -> None:
                 if not request:
                     return
                 child = _fork(fds, control, children)
-                children[child.pidfd] = child
-                poller.register(child.pidfd, select.POLLIN)
+                if child is not None:
+                    children[child.pidfd] = child
+                    poller.register(child.pidfd, select.POLLIN)
 
 
-def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child:
+def _preload(modules: list[str]) -> None:
+    # a module that starts a copy when it is imported has to be told from one that may
+    process.current_process()._inheriting = True  # noqa: SLF001 - what multiprocess sets in a worker
+    try:
+        for module in modules:
+            with suppress(Exception):  # the worker that needs it says what is wrong with it
+                importlib.import_module(module)
+    finally:
+        del process.current_process()._inheriting  # noqa: SLF001
+
+
+def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child | None:
+    """Fork a worker; where that fails, the supervisor is told the errno."""
     server = os.getpid()
     status_fd, data, *inherited = fds
-    pid = os.fork()
+    try:
+        with warnings.catch_warnings():
+            # a preloaded module may have started a thread, of which Python 3.12 warns
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError as error:
+        with socket.socket(fileno=status_fd) as status, suppress(OSError):
+            status.sendall(_WORD.pack(error.errno or errno.EAGAIN))
+        for fd in fds[1:]:
+            os.close(fd)
+        return None
     if pid == 0:
         code = 1
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from typing import Any
+from typing import Any, Self
 
 from multiprocess import reduction
 
@@ -11,8 +12,21 @@ from multiprocess import reduction
 class MemoryFile:
     """An anonymous file in memory, which travels to a worker in Pebble's `initargs`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, append: bool = False) -> None:
+        """Make one; with `append`, every write goes to the end, also after `clear`."""
         self.fd = os.memfd_create(f"pipecopy-{name}", os.MFD_CLOEXEC)
+        if append:
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
+
+    def duplicate(self) -> Self:
+        """Return the same file by a descriptor of its own."""
+        other = type(self).__new__(type(self))
+        other.fd = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        return other
+
+    def is_same(self, other: MemoryFile) -> bool:
+        """Tell whether both are the same file."""
+        return os.path.sameopenfile(self.fd, other.fd)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"inherited": reduction.DupFd(self.fd)}

@@ -21,6 +21,7 @@ from pipecopy.workers.outcomes import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
 from pipecopy.workers.sighting import sight, state_of
+from pipecopy.workers.slot import Slot
 
 _CLOCK_STEP = 366 * 86_400
 """Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
@@ -43,6 +44,8 @@ class Worker:
 
     def __init__(self, server: ForkServer, setup: Setup, wake: Callable[[], None]) -> None:
         self._setup = setup
+        self._server = server
+        self._server_output_seen = server.output.size
         self._wake = wake
         self._context = WorkerContext(server)
         self._pool = ProcessPool(
@@ -74,13 +77,13 @@ class Worker:
         future.add_done_callback(lambda _: self._wake())
 
     @property
-    def slots(self) -> tuple[Any, ...]:
+    def slots(self) -> tuple[Slot, ...]:
         """The slots that this worker was given."""
         return self._setup.slots
 
     @property
     def _popen(self) -> WorkerPopen | None:
-        return self._context.process.popen if self._context.process is not None else None
+        return self._context.popen
 
     @property
     def pid(self) -> int | None:
@@ -136,9 +139,12 @@ class Worker:
         popen = self._popen
         exitcode = popen.wait(_LAST_RESULT_TIMEOUT) if popen is not None else None
         output = self._setup.output.tail(_OUTPUT_SHOWN, self._output_seen)
+        if not self._ready:  # it had no output of its own yet
+            output += self._server.output.tail(_OUTPUT_SHOWN, self._server_output_seen)
         if exitcode is None and self._start_error is not None:
-            output = f"{output}{self._start_error}"
-        return Crashed(exitcode, output.strip(), unguarded=exitcode == UNGUARDED_EXIT)
+            output += str(self._start_error.__cause__ or self._start_error)
+        unguarded = UNGUARDED_EXIT in {exitcode, self._server.exitcode}
+        return Crashed(exitcode, output.strip(), unguarded=unguarded)
 
     def new_output(self) -> str:
         """Return what the driver has written to its standard output and error since last asked."""
@@ -163,10 +169,10 @@ class Worker:
 
     def kill(self) -> bool:
         """Kill the process; False where it did not die and had to be abandoned."""
-        self._pool.stop()  # or Pebble would take the death for a crash
         popen = self._popen
         if popen is None:
-            return True
+            return True  # release() ends what is forked yet: until then Pebble's lock is taken
+        self._pool.stop()  # or Pebble would take the death for a crash
         popen.kill()
         if popen.wait(_KILL_TIMEOUT) is None:
             self.abandoned = True
@@ -182,9 +188,9 @@ class Worker:
     def _join(self) -> None:
         self._starter.join()
         self.kill()  # a starter that was late may have forked since
+        self._pool.stop()
         with suppress(Exception):
             self._pool.join()
         if self._popen is not None:
             self._popen.close()
-        self._setup.output.close()
-        self._setup.stack.close()
+        self._setup.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import operator
 import os
 import pickle
@@ -24,6 +25,7 @@ from pipecopy.contracts import (
     SessionPool,
     TableDescription,
 )
+from pipecopy.redact import redact
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
 from pipecopy.workers.outcomes import Batch, Connected, Outcome, Raised, Returned, Task
@@ -51,8 +53,20 @@ class Setup:
 
     @classmethod
     def of(cls, pool: bytes, dbname: str, session: Session, slots: tuple[Slot, ...]) -> Self:
-        """Return a setup with memory files of its own."""
-        return cls(pool, dbname, session, slots, MemoryFile("output"), MemoryFile("stack"))
+        """Return a setup with files, or descriptors, of its own."""
+        return cls(
+            pool,
+            dbname,
+            session,
+            tuple(slot.duplicate() for slot in slots),
+            MemoryFile("output", append=True),
+            MemoryFile("stack", append=True),
+        )
+
+    def close(self) -> None:
+        """Close the files; for the supervisor, once the worker is gone."""
+        for file in (*self.slots, self.output, self.stack):
+            file.close()
 
 
 class _WorkerProcess:
@@ -151,8 +165,10 @@ def initialize(setup: Setup) -> None:
     global _process  # noqa: PLW0603
     ignore_stop_signals()
     name_process(f"pipecopy {setup.session.side}")
-    os.dup2(setup.output.fd, 1)
-    os.dup2(setup.output.fd, 2)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        os.dup2(setup.output.fd, number)
+        if isinstance(stream, io.TextIOWrapper):  # None where the host closed it
+            stream.reconfigure(line_buffering=True)  # what is printed outlives a kill
     faulthandler.enable()  # a crash in C leaves its stack in the output
     # dill keeps the main module of the moment when the fork server imported it; since then this
     # worker has imported the script
@@ -218,8 +234,10 @@ def _sqlstate(error: BaseException) -> str | None:
 
 
 def _cut(text: str, *, tail: bool = False) -> str:
-    if len(text) > _MOST_TEXT:
-        length = len(text)
+    length = len(text)
+    # passwords first, or a cut could leave half of one without what tells it
+    text = redact(text[-4 * _MOST_TEXT :] if tail else text[: 4 * _MOST_TEXT])
+    if length > _MOST_TEXT:
         text = text[-_MOST_TEXT:] if tail else text[:_MOST_TEXT]
         text = f"… {text}" if tail else f"{text} … ({length} characters)"
     # a lone surrogate would make the message unprintable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import dill
@@ -29,6 +30,19 @@ def leave_unguarded_script() -> None:
     os._exit(UNGUARDED_EXIT)
 
 
+def main_to_import() -> dict[str, str]:
+    """Return how a worker imports the main module, in multiprocess's terms; {} if it can't.
+
+    An interactive session and a script from standard input can't be imported.
+    """
+    main = sys.modules["__main__"]
+    module = getattr(main.__spec__, "name", None)
+    if module is not None:
+        return {"init_main_from_name": module}
+    path = Path(process.ORIGINAL_DIR or "", getattr(main, "__file__", None) or "-")
+    return {"init_main_from_path": str(path)} if path.is_file() else {}
+
+
 def pickle_pool(pool: Any) -> bytes:
     """Return the pool as the workers get it.
 
@@ -36,10 +50,9 @@ def pickle_pool(pool: Any) -> bytes:
         ConfigError: it can't be pickled.
 
     """
-    # what an interactive session defines can't be imported by a worker: it is all sent along
-    importable = hasattr(sys.modules["__main__"], "__file__")
     try:
-        pickled: bytes = dill.dumps(pool, recurse=not importable)
+        # of a main module that can't be imported, all that is needed is sent along
+        pickled: bytes = dill.dumps(pool, recurse=not main_to_import())
     except Exception as error:
         raise ConfigError(
             f"the pool can't be sent to a worker process: {type(pool).__name__} can't be pickled "

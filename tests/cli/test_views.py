@@ -16,6 +16,7 @@ from pipecopy.events import (
     Event,
     RangeKnown,
     RetryScheduled,
+    Sighting,
     Warned,
     Where,
     WorkerKilled,
@@ -23,6 +24,12 @@ from pipecopy.events import (
 from pipecopy.progress import Progress
 from pipecopy.report import CopyReport
 
+STACK = "\n".join(
+    f'  File "/drivers/{name}.py", line {line} in {function}'
+    for line, (name, function) in enumerate(
+        zip("abcde", ("recv", "read", "load", "load_rows", "run"), strict=True), 1
+    )
+)
 LOAD = Where(
     side="source", dbname="prod", call="load_rows", key_range=(500_000, 510_000), attempt=1
 )
@@ -84,6 +91,19 @@ def test_the_bar_on_the_way() -> None:
 @pytest.mark.parametrize(
     ("event", "line"),
     [
+        (
+            WorkerKilled(
+                where=LOAD,
+                pid=7,
+                seconds=30.0,
+                abandoned=False,
+                sighting=Sighting(state="sleeping", wait_channel="do_poll", stack=STACK),
+            ),
+            (
+                'source "prod", load_rows [500000, 510000): worker 7 was killed; it was stuck in '
+                "recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows (d.py:4) < …"
+            ),
+        ),
         (
             WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False),
             'source "prod", load_rows [500000, 510000): worker 7 was killed',

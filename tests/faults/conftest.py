@@ -1,0 +1,56 @@
+"""Fixtures of the fault matrix: two small tables for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.checks import ROWS, Tables
+from tests.leftovers import files_now
+from tests.profiles import create_profiles
+from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+
+
+@pytest.fixture(scope="session")
+def filled(pg16: PostgresServer) -> Iterator[TemporaryDatabase]:
+    """Give the template of all sources."""
+    with temporary_database(pg16) as database:
+        create_profiles(database, ROWS)
+        yield database
+
+
+@pytest.fixture(scope="session")
+def empty(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
+    """Give the template of all targets."""
+    with temporary_database(pg18) as database:
+        create_profiles(database)
+        yield database
+
+
+@pytest.fixture
+def tables(filled: TemporaryDatabase, empty: TemporaryDatabase) -> Iterator[Tables]:
+    """Give a source with 50 rows, and an empty target."""
+    with (
+        temporary_database(filled.server, template=filled.name) as source,
+        temporary_database(empty.server, template=empty.name) as target,
+    ):
+        yield Tables(source=source, target=target)
+
+
+@pytest.fixture(scope="session")
+def shared_tables(filled: TemporaryDatabase, empty: TemporaryDatabase) -> Iterator[Tables]:
+    """Give a source and a target for all the cases that leave their definitions alone."""
+    with (
+        temporary_database(filled.server, template=filled.name) as source,
+        temporary_database(empty.server, template=empty.name) as target,
+    ):
+        yield Tables(source=source, target=target)
+
+
+@pytest.fixture
+def small_tables(shared_tables: Tables) -> Tables:
+    """Give a source with 50 rows, and an empty target, in a tenth of a fresh one's time."""
+    shared_tables.target.execute("TRUNCATE profiles RESTART IDENTITY")
+    return replace(shared_tables, files_before=files_now())

@@ -1,0 +1,55 @@
+"""A copy in a process of its own: a user's script, whose end is handed back whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.checks import Ended
+
+_ROOT = Path(__file__).parents[2]
+_LONGEST = 40
+
+_START = """
+import pickle
+from pathlib import Path
+from tests.faults.checks import run_copy
+from tests.faults.injected import FaultyPool
+folder = Path(__file__).parent
+"""
+_COPY = """
+if __name__ == "__main__":
+    pool = pickle.loads((folder / "pool").read_bytes())
+    ended = run_copy({pool})
+    (folder / "ended").write_bytes(pickle.dumps(ended))
+"""
+
+
+@contextlib.contextmanager
+def script_running(
+    folder: Path, pool: object, source: str = "", *, opened_as: str = "pool"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a script that copies with the pool; `source` is what it says before that."""
+    script = folder / "script.py"
+    script.write_text(_START + textwrap.dedent(source) + _COPY.format(pool=opened_as))
+    (folder / "pool").write_bytes(pickle.dumps(pool))
+    path = os.pathsep.join([str(folder), str(_ROOT)])
+    with subprocess.Popen([sys.executable, script], env={**os.environ, "PYTHONPATH": path}) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def run_script(folder: Path, pool: object, source: str = "", *, opened_as: str = "pool") -> Ended:
+    """Run such a script to its end."""
+    with script_running(folder, pool, source, opened_as=opened_as) as run:
+        assert run.wait(_LONGEST) == 0
+    ended: Ended = pickle.loads((folder / "ended").read_bytes())
+    return ended

@@ -1,0 +1,133 @@
+"""What a killed worker leaves on the server does not block the retry, nor outlives the copy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipecopy.contracts import Side
+from pipecopy.events import CallStarted, DriverOutput, Event, Where
+from tests.drivers import CallName, Strike
+from tests.faults.checks import Ended, Expected, Tables, check, check_nothing_left, run_copy
+from tests.faults.held import copying
+from tests.faults.injected import FaultyPool
+from tests.faults.scripts import script_running
+from tests.gates import Gate, save_gate
+from tests.proxy import Proxy
+from tests.servers import TemporaryDatabase
+
+
+def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:
+    return save_gate(target, 15)
+
+
+@contextmanager
+def _table_lock(target: TemporaryDatabase) -> Iterator[Gate]:
+    gate = Gate(target, "LOCK TABLE profiles IN SHARE MODE")  # it can still be looked at
+    try:
+        yield gate
+    finally:
+        gate.lift()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("lock", "batch", "waits_on"),
+    [(_row_lock, 1, "Lock/transactionid"), (_table_lock, 0, "Lock/relation")],
+    ids=["row lock", "table lock"],
+)
+def test_a_save_that_waits_on_a_lock(
+    lock: Callable[[TemporaryDatabase], AbstractContextManager[Gate]],
+    batch: int,
+    waits_on: str,
+    small_tables: Tables,
+    tmp_path: Path,
+) -> None:
+    # Without the server's own limit, which would end the statement before the worker is killed.
+    strike = Strike(side="target", call="save_rows", fault="no server limit", skip=batch, times=1)
+    pool = FaultyPool(small_tables.pool(), tmp_path, (strike,))
+    target = small_tables.target
+    with (
+        lock(target) as gate,
+        copying(small_tables, pool=pool, call_timeout=1) as ending,
+    ):
+        orphan = gate.arrival()
+        # The lock is still held: only the retry's session can have ended the orphan.
+        _wait_until_ended(target, orphan)
+        gate.lift()
+        ended = ending.result()
+    _check_told(ended, orphan, waits_on)
+    check(ended, small_tables, Expected(retries=1))
+
+
+def _wait_until_ended(database: TemporaryDatabase, pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while any(session["pid"] == pid for session in database.sessions()):
+        assert time.monotonic() < deadline, f"the orphan {pid} is still there"
+        time.sleep(0.02)  # pg_stat_activity sends no events
+
+
+def _check_told(ended: Ended, orphan: int | None, waits_on: str) -> None:
+    """See that the log has the orphan's state, what it waited on, and the age of its query."""
+    (told,) = [e.text for e in ended.events(DriverOutput) if "a killed worker left" in e.text]
+    if orphan is not None:
+        assert f"server session {orphan} " in told
+    assert f"(active, waiting on {waits_on}, its query " in told
+    assert " s old)" in told
+
+
+@pytest.mark.timeout(60)
+def test_a_save_that_waits_for_data(small_tables: Tables) -> None:
+    target = small_tables.target
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(target.server))
+        stack.enter_context(proxy.latency(0.02))  # the fault so strikes in the call that begins
+
+        def strike(event: Event) -> None:
+            match event:
+                case CallStarted(where=Where(call="save_rows", key_range=(11, 21), attempt=1)):
+                    half = proxy.freeze("to_server", after=2000, connections=1)
+                    stack.enter_context(half)
+
+        pool = small_tables.pool(target=proxy.uri(target.name))
+        ended = run_copy(pool, observer=strike, read_ahead=0, call_timeout=1)
+    _check_told(ended, None, "Client/ClientRead")
+    check(ended, small_tables, Expected(retries=1))
+
+
+STUCK: list[tuple[Side, CallName, str]] = [
+    ("target", "save_rows", "deadlock, signals masked"),
+    ("source", "load_rows", "deadlock, signals masked"),
+    ("target", "save_rows", "stopped"),
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("side", "call", "fault"), STUCK)
+def test_a_killed_supervisor_leaves_nothing(
+    side: Side, call: CallName, fault: str, small_tables: Tables, tmp_path: Path
+) -> None:
+    strike = Strike(side=side, call=call, fault=fault, skip=1)
+    pool = FaultyPool(small_tables.pool(), tmp_path, (strike,))
+    long = 'run_copy = __import__("functools").partial(run_copy, call_timeout=30)'
+    with script_running(tmp_path, pool, long) as supervisor:
+        deadline = time.monotonic() + 20
+        while len(pool.recorder.attempts(side=side, call=call)) < 2:
+            assert supervisor.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # the record is a file
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        assert len(family) == 3
+        os.kill(supervisor.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        _, alive = psutil.wait_procs(family, timeout=1)
+        assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        supervisor.wait(5)
+    check_nothing_left(small_tables, since=killed)
