@@ -3,48 +3,77 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from statistics import median
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from bench.commands import CommandError
 from bench.contenders import Contender
-from bench.servers import Servers
+from bench.progress import progress
+from bench.servers import Databases
 
 
 def run_rounds(
-    servers: Servers,
-    contenders: Sequence[Contender],
-    rounds: int,
-    progress: Callable[[str], None],
-) -> dict[str, list[float]]:
-    """Return each contender's seconds, by name; the first copy of each is checked."""
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    databases: Databases, contenders: Sequence[Contender], rows: int, rounds: int
+) -> dict[str, Any]:
+    """Return what each contender did, by name; the first copy of each is compared."""
+    results: dict[str, Any] = {}
+    present: list[Contender] = []
+    for contender in contenders:
+        result: dict[str, Any] = {
+            "title": contender.title,
+            "kind": contender.kind,
+            "rows": contender.rows or rows,
+            "seconds": [],
+        }
+        results[contender.name] = result
+        reason = contender.missing()
+        if reason is None:
+            present.append(contender)
+        else:
+            result["missing"] = reason
+            progress(f"missing: {contender.title}: {reason}")
+    _warm_up(databases, present)
     for number in range(rounds):
-        for contender in _rotated(contenders, number):
-            servers.empty_target()
-            start = time.monotonic()
-            contender.copy(servers)
-            seconds[contender.name].append(time.monotonic() - start)
-            progress(f"round {number + 1}: {seconds[contender.name][-1]:6.2f} s  {contender.name}")
-            if number == 0:
-                servers.assert_copied()
-    return seconds
+        for contender in _rotated(present, number):
+            if contender.once and number:
+                continue
+            if "failed" not in results[contender.name]:
+                _take_turn(databases, contender, number, results[contender.name])
+    return results
+
+
+def _warm_up(databases: Databases, contenders: Sequence[Contender]) -> None:
+    # The first copy of all would pay for the WAL's files, which are used again later.
+    if contenders:
+        databases.empty_target()
+        contenders[0].copy(databases)
+
+
+def _take_turn(
+    databases: Databases, contender: Contender, number: int, result: dict[str, Any]
+) -> None:
+    contender.prepare(databases)
+    databases.empty_target()
+    began = time.monotonic()
+    try:
+        counted = contender.copy(databases)
+    except CommandError as error:
+        if contender.kind != "peer":
+            raise
+        progress(f"failed: {contender.title}: {error}")
+        result["failed"] = "it failed"
+        return
+    seconds = time.monotonic() - began if counted is None else counted
+    result["seconds"].append(round(seconds, 4))
+    progress(f"round {number + 1}: {seconds:7.2f} s  {contender.title}")
+    if number == 0:
+        result["equal"] = databases.copied(result["rows"])
+        if contender.exact and not result["equal"]:
+            raise AssertionError(f"the copy by {contender.title} differs from the source")
 
 
 def _rotated(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
     # Nobody always follows the same one.
-    first = number % len(contenders)
+    first = number % len(contenders) if contenders else 0
     yield from contenders[first:]
     yield from contenders[:first]
-
-
-def summary(seconds: dict[str, list[float]], rows: int) -> dict[str, dict[str, float]]:
-    """Return medians, and the throughput as a share of the first contender's."""
-    limit = median(next(iter(seconds.values())))
-    return {
-        name: {
-            "seconds": round(median(times), 3),
-            "rows_per_second": round(rows / median(times)),
-            "ratio": round(limit / median(times), 3),
-        }
-        for name, times in seconds.items()
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import select
 import threading
 import time
@@ -12,7 +13,10 @@ from collections.abc import Iterable
 TICK = 0.25
 """Seconds between two looks at the clock at most, while something is waited for."""
 _STOPPED = 1.0
-"""A gap this much longer than a tick, in seconds, is one in which this process was stopped."""
+"""A gap this much longer than a tick, in seconds, may be one in which this process was stopped."""
+_SWITCHES = 20
+"""Context switches a second of a process that runs: a thread that waits for the interpreter, while
+another one keeps it, wakes 200 times a second (sys.getswitchinterval)."""
 
 
 class Clock:
@@ -23,16 +27,23 @@ class Clock:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._switches = _switches()
         self._stopped = 0.0
 
     def now(self) -> float:
         """Return seconds since an arbitrary point."""
         reading = time.monotonic()
         gap = reading - self._last
-        if gap > TICK + _STOPPED:
+        if gap > TICK + _STOPPED and _switches() - self._switches < gap * _SWITCHES:
             self._stopped += gap - TICK
         self._last = reading
+        self._switches = _switches()
         return reading - self._stopped
+
+
+def _switches() -> int:
+    """Return how often a thread of this process has given up its processor to wait."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 class Wakeup:

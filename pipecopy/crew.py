@@ -9,7 +9,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Session, Side
 from pipecopy.redact import redact
 from pipecopy.seat import Seat
-from pipecopy.workers import ForkServer, Setup, Slot, Worker, pickle_pool
+from pipecopy.workers import ForkServer, Setup, Slot, Worker, modules_to_preload, pickle_pool
 
 
 class Crew:
@@ -21,7 +21,7 @@ class Crew:
         self._config = config
         self._pool = pool
         self._pickled = b""
-        self._preload = ["pipecopy.workers.process", type(pool).__module__]
+        self._preload = modules_to_preload()
         self._run_id = run_id
         self._wake = wake
         self._servers: list[ForkServer] = []

@@ -142,7 +142,10 @@ class Call:
         elif started:
             self._begin(worker)
         elif self._run.clock.now() >= self.due:
-            self._at_limit("its worker had not started", self._start_limit)
+            self._at_limit(
+                "its worker, which imports the script that starts the copy, had not started",
+                self._start_limit,
+            )
 
     def _begin(self, worker: Worker) -> None:
         limit = self._until(self._limit)
@@ -223,7 +226,7 @@ class Call:
         sighting = self.seat.ensure_worker().sight()
         self._kill(sighting, at_limit=True)
         seen = f" while {sighting}" if sighting is not None else ""
-        verdict = f"{verdict} after {self._lasts:g} s{seen}"
+        verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
         if cut_short:
             self._ended("cut short", verdict)
             raise self._full_copy_timeout(verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 _UNITS: dict[str, int] = {
     "": 1,
@@ -19,7 +20,7 @@ def bytes_of(text: str) -> int:
     unit = _UNITS.get((match[2] or "").lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f'"{text}" is no size such as 64MiB, 500kB, 1GB, or a number of bytes')
-    return int(float(match[1]) * unit)
+    return int(Fraction(match[1]) * unit)
 
 
 def size_text(size: int) -> str:

@@ -12,7 +12,12 @@ from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.outcomes import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.pool import Worker
 from pipecopy.workers.process import Setup
-from pipecopy.workers.script import in_importing_worker, leave_unguarded_script, pickle_pool
+from pipecopy.workers.script import (
+    in_importing_worker,
+    leave_unguarded_script,
+    modules_to_preload,
+    pickle_pool,
+)
 from pipecopy.workers.slot import Slot
 
 __all__ = [
@@ -29,5 +34,6 @@ __all__ = [
     "Worker",
     "in_importing_worker",
     "leave_unguarded_script",
+    "modules_to_preload",
     "pickle_pool",
 ]

@@ -22,13 +22,12 @@ import subprocess
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from multiprocess import forkserver, process, spawn, util
+from multiprocess import forkserver, spawn, util
 
 from pipecopy.workers.linux import (
     STOP_SIGNALS,
@@ -68,13 +67,13 @@ class ForkServer:
         code = (
             f"import sys; sys.path[:] = {_import_path()!r}; "
             f"from {__name__} import serve; "
-            f"serve({theirs.fileno()}, {os.getpid()}, {list(preload)!r})"
+            f"serve({theirs.fileno()}, {os.getpid()})"
         )
         # inherited by the server: no signal may strike before it ignores them
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *util._args_from_interpreter_flags(), "-c", code],  # noqa: SLF001 - multiprocess's own list of the flags to pass on
+                [sys.executable, *util._args_from_interpreter_flags(), "-c", code, *preload],  # noqa: SLF001 - multiprocess's own list of the flags to pass on
                 stdin=subprocess.DEVNULL,
                 stdout=self.output.fd,
                 stderr=self.output.fd,
@@ -152,13 +151,18 @@ class _Child:
     status: socket.socket
 
 
-def serve(control_fd: int, supervisor: int, preload: list[str]) -> None:
-    """Fork a worker for each request, until the supervisor closes its end."""
+def serve(control_fd: int, supervisor: int) -> None:
+    """Fork a worker for each request, until the supervisor closes its end.
+
+    It first imports the modules that the command line names.
+    """
     die_with_parent(supervisor)
     ignore_stop_signals()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the host ignores it, none can be awaited
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     name_process("pipecopy forker")
-    _preload(preload)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a collection in a worker would copy the pages that they share
     children: dict[int, _Child] = {}
@@ -180,26 +184,12 @@ def serve(control_fd: int, supervisor: int, preload: list[str]) -> None:
                     poller.register(child.pidfd, select.POLLIN)
 
 
-def _preload(modules: list[str]) -> None:
-    # a module that starts a copy when it is imported has to be told from one that may
-    process.current_process()._inheriting = True  # noqa: SLF001 - what multiprocess sets in a worker
-    try:
-        for module in modules:
-            with suppress(Exception):  # the worker that needs it says what is wrong with it
-                importlib.import_module(module)
-    finally:
-        del process.current_process()._inheriting  # noqa: SLF001
-
-
 def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child | None:
     """Fork a worker; where that fails, the supervisor is told the errno."""
     server = os.getpid()
     status_fd, data, *inherited = fds
     try:
-        with warnings.catch_warnings():
-            # a preloaded module may have started a thread, of which Python 3.12 warns
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = os.fork()
     except OSError as error:
         with socket.socket(fileno=status_fd) as status, suppress(OSError):
             status.sendall(_WORD.pack(error.errno or errno.EAGAIN))

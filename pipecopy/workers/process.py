@@ -29,6 +29,7 @@ from pipecopy.redact import redact
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
 from pipecopy.workers.outcomes import Batch, Connected, Outcome, Raised, Returned, Task
+from pipecopy.workers.script import importing
 from pipecopy.workers.sighting import stack_due
 from pipecopy.workers.slot import Slot, plain_rows
 
@@ -89,14 +90,25 @@ class _WorkerProcess:
         try:
             return Returned(self._calls[task.call](*task.args))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
-            return _raised(error, connected=self._database is not None)
+            return self._raised(error)
         finally:
             faulthandler.cancel_dump_traceback_later()
             if self._setup.stack.size:
                 self._setup.stack.clear()  # it came through after all
 
+    def _raised(self, error: BaseException) -> Raised:
+        connected = self._database is not None
+        try:
+            return _raised(error, connected=connected)
+        except Exception:  # noqa: BLE001 - some driver's exception does not like to be looked at
+            name = type.__getattribute__(type(error), "__name__")
+            return Raised(
+                str(name), "it can't be shown", None, "", timed_out=False, connected=connected
+            )
+
     def _connect(self) -> Connected:
-        pool = dill.loads(self._setup.pool)
+        with importing():
+            pool = dill.loads(self._setup.pool)
         if isinstance(pool, SessionPool):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,30 @@ def in_importing_worker() -> bool:
 def leave_unguarded_script() -> None:
     """End this worker, quietly: the supervisor says what is wrong."""
     os._exit(UNGUARDED_EXIT)
+
+
+def modules_to_preload() -> list[str]:
+    """Return the modules that the fork server imports, for the workers to have them already.
+
+    They are ours alone: a module of the user's may open a connection when it is imported, which
+    two workers must never share, or start a thread, which no fork takes along.
+    """
+    return sorted(
+        name
+        for name in sys.modules
+        if name.startswith("pipecopy.") and not name.startswith("pipecopy.cli")
+    )
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Mark that this process imports what is the user's: no copy may start of it."""
+    current = process.current_process()
+    current._inheriting = True  # noqa: SLF001 - what multiprocess sets while it imports the script
+    try:
+        yield
+    finally:
+        del current._inheriting  # noqa: SLF001
 
 
 def main_to_import() -> dict[str, str]:

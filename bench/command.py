@@ -1,0 +1,162 @@
+"""The bench from its options to its figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from bench.contenders import Contender, contenders
+from bench.datasets import FULL_ROWS, QUICK_ROWS, DataSet, data_sets
+from bench.figures import Figures
+from bench.machine import machine, versions
+from bench.parts.calls import idle_call, kill, start_and_stop
+from bench.parts.cpu import cpu_seconds
+from bench.parts.latency import through_latency
+from bench.parts.memory import peak_memory
+from bench.parts.roundtrips import round_trips
+from bench.parts.second import second_copy
+from bench.progress import progress
+from bench.rounds import run_rounds
+from bench.servers import Databases, Servers, servers
+from bench.terminal import show
+
+_LIMIT = "pipe-binary"
+_QUICK_ROUNDS, _ROUNDS = 1, 3
+
+# On the small data set, with its rows and the number of rounds.
+_ON_ROWS: dict[str, Callable[[Databases, int, int], dict[str, Any]]] = {
+    "second_copy": second_copy,
+    "latency": through_latency,
+    "cpu": cpu_seconds,
+}
+# The names in `_measure_other_parts`.
+_OTHERS = ("round_trips", "memory", "idle_call", "kill", "start_and_stop")
+_DATA_SETS = ("small", "medium", "huge")
+
+
+def run() -> None:
+    """Run the command of sys.argv."""
+    options = _options()
+    # so that what was started is ended: peers, proxies, servers
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    rows = options.rows or (QUICK_ROWS if options.quick else FULL_ROWS)
+    rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
+    figures: Figures = {"quick": rows < FULL_ROWS, "rounds": rounds, "machine": machine()}
+    chosen = _Chosen(options.only)
+    try:
+        with servers() as both:
+            figures["versions"] = versions(both)
+            for data_set in data_sets(rows):
+                _measure(both, data_set, rounds, chosen, figures)
+            _measure_other_parts(both, rows, chosen, figures)
+    finally:  # what was measured before an error may have taken a quarter of an hour
+        if "versions" in figures:
+            _write(figures, options.json)
+    show(figures)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="pipecopy beside psql COPY | psql COPY and what else copies a table, on two"
+        " servers of the demo's wheel; the ratio of throughputs, 1.00 is the binary pipe's.",
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round: to try it")
+    parser.add_argument(
+        "--rows", type=int, help="of the small data set; all else is scaled with it"
+    )
+    parser.add_argument("--rounds", type=int, help=f"default: {_ROUNDS}")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=(*_DATA_SETS, *_ON_ROWS, *_OTHERS, *(each.name for each in contenders("small", 1))),
+        default=[],
+        help="data sets, other figures, or contenders: %(choices)s",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=Path("figures.json"),
+        help="default: %(default)s",
+    )
+    return parser.parse_args()
+
+
+class _Chosen:
+    """What `--only` names; without a name of a kind, that kind is not narrowed."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._contenders = {each.name for each in contenders("small", 1)} & set(names)
+        self._parts = set(names) - self._contenders
+        if self._contenders and not self._parts:
+            self._parts = set(_DATA_SETS)
+
+    def part(self, name: str) -> bool:
+        return not self._parts or name in self._parts
+
+    def of(self, all_of_them: list[Contender]) -> list[Contender]:
+        names = self._contenders and self._contenders | {_LIMIT}
+        return [each for each in all_of_them if not names or each.name in names]
+
+
+def _measure(
+    both: Servers, data_set: DataSet, rounds: int, chosen: _Chosen, figures: Figures
+) -> None:
+    """Measure what needs the rows of this data set."""
+    parts = [name for name in _ON_ROWS if data_set.name == "small" and chosen.part(name)]
+    if not parts and not chosen.part(data_set.name):
+        return
+    rows = data_set.rows
+    progress(f"filling {rows:,} {data_set.title}")
+    with both.filled(data_set.name, rows, data_set.fill) as databases:
+        if chosen.part(data_set.name):
+            taking_part = chosen.of(contenders(data_set.name, rows))
+            figures.setdefault("data_sets", {})[data_set.name] = {
+                "title": data_set.title,
+                "rows": rows,
+                "megabytes": round(_size(databases) / 1e6, 1),
+                "contenders": run_rounds(
+                    databases, taking_part, rows, min(rounds, data_set.most_rounds)
+                ),
+            }
+        for name in parts:
+            progress(name)
+            figures[name] = _ON_ROWS[name](databases, rows, rounds)
+
+
+def _size(databases: Databases) -> int:
+    # of the values, as COPY sends them
+    return int(databases.source.value("SELECT sum(octet_length(data::text) + 8) FROM profiles"))
+
+
+def _measure_other_parts(both: Servers, rows: int, chosen: _Chosen, figures: Figures) -> None:
+    """Measure what makes tables of its own, or needs none."""
+    times = 3 if figures["quick"] else 7
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "round_trips": lambda: round_trips(both),
+        "memory": lambda: peak_memory(both, rows),
+        "idle_call": lambda: idle_call(times, 500 if figures["quick"] else 2_000),
+        "kill": lambda: kill(times),
+        "start_and_stop": lambda: start_and_stop(both, times),
+    }
+    for name, part in parts.items():
+        if chosen.part(name):
+            progress(name)
+            figures[name] = part()
+
+
+def _write(figures: Figures, file: Path) -> None:
+    file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    try:
+        from bench.picture import PICTURE, draw  # noqa: PLC0415 - the bench does without it
+    except ImportError:
+        progress("missing: matplotlib, so no picture was drawn")
+    else:
+        draw(figures, file.with_name(PICTURE))

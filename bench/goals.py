@@ -1,0 +1,94 @@
+"""The goals, and whether these figures reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.figures import Figures, fastest_peer, ratio
+
+_DEFAULT = "pipecopy-10000-1"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure beside its bound."""
+
+    title: str
+    bound: float
+    least: bool
+    """The figure has to be at least the bound; else at most."""
+    value: float | None
+    """None where it was not measured."""
+    unit: str = ""
+
+    @property
+    def goal(self) -> str:
+        return f"{'≥' if self.least else '≤'} {self.bound:g}{self.unit}"
+
+    @property
+    def measured(self) -> str:
+        return "not measured" if self.value is None else f"{self.value:.3g}{self.unit}"
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "—"
+        reached = self.value >= self.bound if self.least else self.value <= self.bound
+        return "reached" if reached else "**not reached**"
+
+
+def goals(figures: Figures) -> list[Goal]:
+    """Return all of them."""
+    return [
+        *_throughput(figures.get("data_sets", {}).get("small", {}).get("contenders", {})),
+        *_second_copy(figures.get("second_copy")),
+        *_slow_line(figures.get("round_trips"), figures.get("latency")),
+        *_cost(figures.get("memory"), figures.get("idle_call")),
+    ]
+
+
+def _throughput(small: Figures) -> Iterator[Goal]:
+    for size in (10_000, 100_000):
+        value = ratio(small, f"pipecopy-{size}-1", "pipe-binary")
+        yield Goal(f"{size:,} rows a batch, of the binary pipe", 0.95, least=True, value=value)
+    value = ratio(small, "pipecopy-1000-1", "floor-1000")
+    yield Goal("1,000 rows a batch, of the floor", 0.85, least=True, value=value)
+    peer = fastest_peer(small)
+    yield Goal(
+        f"10,000 rows a batch, of the fastest peer{f', {peer}' if peer else ''}",
+        1.1,
+        least=True,
+        value=ratio(small, _DEFAULT, peer) if peer else None,
+    )
+
+
+def _second_copy(second: Figures | None) -> Iterator[Goal]:
+    for state in ("vacuumed", "at once"):
+        speed = wal = None
+        if second is not None:
+            speed = second["first"]["seconds"] / second[state]["seconds"]
+            wal = second[state]["wal_megabytes"] / second["first"]["wal_megabytes"]
+        which = f"second copy over an equal target, {state}"
+        yield Goal(f"{which}: throughput, of the first", 0.8, least=True, value=speed)
+        yield Goal(f"{which}: WAL, of the first's", 0.02, least=False, value=wal)
+
+
+def _slow_line(trips: Figures | None, latency: Figures | None) -> Iterator[Goal]:
+    for side, bound in (("save", 2), ("load", 1)):
+        value = trips["first"][side] if trips else None
+        yield Goal(f"round trips per {side}, first copy", bound, least=False, value=value)
+    value = ratio(latency["contenders"], "pipecopy-100000-1", "pipe-binary") if latency else None
+    yield Goal(
+        "20 ms each way, 100,000 rows a batch, of the pipe there", 0.8, least=True, value=value
+    )
+
+
+def _cost(memory: Figures | None, idle: Figures | None) -> Iterator[Goal]:
+    peaks = [peak["megabytes"] for peak in memory["peaks"]] if memory else []
+    value = max(peaks, default=None)
+    yield Goal("peak memory, 10,000 rows a batch", 160, least=False, value=value, unit=" MB")
+    grown = peaks[-1] / peaks[0] if peaks else None
+    yield Goal("peak memory of most rows, of that of fewest", 1.1, least=False, value=grown)
+    value = idle["milliseconds"] if idle else None
+    yield Goal("a call that does nothing", 0.5, least=False, value=value, unit=" ms")

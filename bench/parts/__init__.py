@@ -1,0 +1,1 @@
+"""What is measured besides the contenders' throughput; one file each."""
