@@ -7,9 +7,11 @@ and the whole copy keeps to one limit, whatever is stuck.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for true; typing would have to be loaded for it
 if TYPE_CHECKING:
+    from typing import Any
+
     from pipecopy.config import Config
     from pipecopy.contracts import ConnectionPool, Database, Row
     from pipecopy.events import Observer

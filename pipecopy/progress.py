@@ -16,6 +16,11 @@ from pipecopy.events import (
     WorkerKilled,
 )
 
+_WINDOW = 10.0
+"""Seconds over which the speed is reckoned, so that a hang is soon forgotten."""
+_STEP = 0.5
+"""Seconds that lie between two marks at the least: so there are few of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnderWay:
@@ -27,11 +32,30 @@ class UnderWay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How far the copy was at a time."""
+
+    at: float
+    next_id: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What is copied in a second."""
+
+    ids: float = 0.0
+    rows: float = 0.0
+    bytes: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a copy is. Times are those of a monotonic clock."""
 
-    since: float | None = None
-    """When the range of ids was known, from which the speed is reckoned."""
+    marks: tuple[Mark, ...] = ()
+    """When the range of ids was known, and saves since; the last one, and those of the window."""
     first_id: int = 0
     max_id: int | None = None
     next_id: int = 0
@@ -47,9 +71,10 @@ class Progress:
         new = self
         match event:
             case RangeKnown(first_id=first_id, max_id=max_id):
-                new = replace(self, since=now, first_id=first_id, next_id=first_id, max_id=max_id)
+                new = replace(self, first_id=first_id, next_id=first_id, max_id=max_id).marked(now)
             case BatchSaved(key_range=(_, end), rows=rows, bytes=size):
-                new = replace(self, next_id=end, rows=self.rows + rows, bytes=self.bytes + size)
+                rows, size = self.rows + rows, self.bytes + size
+                new = replace(self, next_id=end, rows=rows, bytes=size).marked(now)
             case CallStarted(where=where, limit=limit):
                 new = self._with_call(where.side, UnderWay(where=where, since=now, limit=limit))
             case CallEnded(where=where):
@@ -59,6 +84,16 @@ class Progress:
             case RetryScheduled():
                 new = replace(self, retries=self.retries + 1)
         return new
+
+    def marked(self, now: float) -> Progress:
+        """Return it with a mark of how far it is."""
+        marks = list(self.marks)
+        if len(marks) > 1 and marks[-1].at - marks[-2].at < _STEP:
+            marks.pop()
+        while len(marks) > 1 and marks[1].at <= now - _WINDOW:
+            marks.pop(0)
+        mark = Mark(at=now, next_id=self.next_id, rows=self.rows, bytes=self.bytes)
+        return replace(self, marks=(*marks, mark))
 
     def _with_call(self, side: Side, call: UnderWay | None) -> Progress:
         if side == "source":
@@ -72,13 +107,22 @@ class Progress:
             return None
         return min(1.0, (self.next_id - self.first_id) / max(1, self.max_id + 1 - self.first_id))
 
-    def per_second(self, amount: int, now: float) -> float:
-        """Return the average speed at which that many were copied."""
-        return amount / max(now - self.since, 0.001) if self.since is not None else 0.0
+    def speed(self, now: float) -> Speed:
+        """Return the speed of the last seconds; of one save at least, where they take longer."""
+        if not self.marks:
+            return Speed()
+        first, *later = self.marks[:-1] or self.marks
+        base = next((mark for mark in reversed(later) if mark.at <= now - _WINDOW), first)
+        seconds = max(now - base.at, 0.001)
+        return Speed(
+            ids=(self.next_id - base.next_id) / seconds,
+            rows=(self.rows - base.rows) / seconds,
+            bytes=(self.bytes - base.bytes) / seconds,
+        )
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the time until the last id at the speed so far, where that can be said."""
-        share = self.share
-        if share is None or self.since is None or share == 0:
+        """Return the time until the last id at the present speed, where that can be said."""
+        ids = self.speed(now).ids
+        if self.max_id is None or ids <= 0:
             return None
-        return (now - self.since) * (1 - share) / share
+        return max(0, self.max_id + 1 - self.next_id) / ids

@@ -1,23 +1,125 @@
-"""No password appears in a message, log, report or repr."""
+"""No password appears in a message, log, report or repr.
+
+By what connection strings look like, also as people mistype them; and by the passwords themselves,
+where they are known, since a driver may quote a piece of one anywhere.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote, unquote
 
 _HIDDEN = "***"
-_PATTERNS = (
-    # scheme://user:password@host; a password may itself hold an unescaped @ or /
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^:@/?#\s]*:)\S*@", re.IGNORECASE), rf"\1{_HIDDEN}@"),
-    # password=… and sslpassword=…, bare, quoted, or in a URI's query
-    (
-        re.compile(r"(\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE),
-        rf"\1{_HIDDEN}",
-    ),
+_SHORTEST = 3
+"""Characters: a shorter secret is part of too many words to be hidden wherever it stands."""
+
+_KEYS = r"\w*(?:password|passwd|oauth_client_secret|scram_(?:client|server)_key)"
+_SCHEME = r"(?:\b[a-z][a-z0-9+.-]{0,40}://|\bpostgres(?:ql)?:/)"
+_USER = r"(?!\[[0-9a-f:.]*\])[^:@/?#\s]*"  # none is [::1]
+_PORT = r"\d{1,5}(?![\w@])[^\s@]*(?:\s|$)"
+# one that is not closed goes to the end of the line
+_QUOTED = r"""'(?:[^'\\\n]|\\.)*(?:'|$)|"(?:[^"\\\n]|\\.)*\""""
+_ENDS = r"[\s,;)}\]&'\"]"
+_LONGEST = 2000  # more would take seconds to look for in a long line of colons
+
+
+def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in patterns)
+
+
+# of each pattern the last group is hidden
+_IN_URIS = _compiled(
+    # scheme://user:password@host: to the quote that closes it, or to the last @ on the line
+    # before another URI, or to the last @ of the word; a password may hold anything unescaped
+    rf"(?<=(['\"])){_SCHEME}{_USER}:(?!\*\*\*@|{_PORT})((?:(?!\1(?:\W|$)|://).){{1,{_LONGEST}}})@",
+    rf"(?<!['\"]){_SCHEME}{_USER}:(?!\*\*\*@|{_PORT})(?!@)([^:\n]*(?::(?!//)[^:\n]*)*)@",
+    rf"{_SCHEME}{_USER}:(?!\*\*\*@|{_PORT})(\S{{1,{_LONGEST}}})@",
+    # user:password@host, of a URI that lost its beginning; no address after mailto:
+    r"(?<![^\s/'\"(\[{<=,;|`])(?!mailto:|postgres(?:ql)?:/)[^\s/:@'\"(){}\[\]<>=,;|`]{1,200}:"
+    rf"(?!//|\*\*\*@|\S{{0,{_LONGEST}}}://)(\S{{1,{_LONGEST}}})@(?=[\w\[/.-])",
 )
+_BY_KEYWORD = _compiled(
+    # password=…, a conninfo's: bare, with escaped spaces, or quoted; not a comparison
+    rf"(?<![?&\w]){_KEYS}\s*=(?!=\s)\s*(?!\*\*\*(?:{_ENDS}|$))"
+    rf"((?:{_QUOTED})(?:(?!{_ENDS}).)*|(?:\\.|\S)+)",
+    # 'password': '…', of a dict's repr or JSON
+    rf"(['\"]){_KEYS}\1\s*:\s*(?!None\b|null\b)(b?(?:{_QUOTED})|[^\s,}}\])]+)",
+)
+_IN_QUERY = re.compile(r"[?&]([^\s?&=]+)=([^\s&]+)")
+_KEY = re.compile(_KEYS, re.IGNORECASE)
+_MEANT_AS_URI = re.compile(r"^(?:[\w+.-]+:/+)?[^:/@=]*:(?!/)(.+)@", re.DOTALL)
 
 
-def redact(text: str) -> str:
-    """Return the text with the passwords of connection strings in it hidden."""
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text with the passwords of connection strings, and these secrets, hidden."""
+    known = [re.escape(secret) for secret in secrets if len(secret) >= _SHORTEST]
+    while True:  # until nothing is left: each round hides something, or is the last
+        spans = [*_in_uris(text), *_by_keyword(text)]
+        spans += [match.span() for secret in known for match in re.finditer(secret, text)]
+        hidden = _hide(text, spans)
+        if hidden == text:
+            return text
+        text = hidden
+
+
+def secrets_in(text: str, environ: Mapping[str, str] | None = None) -> set[str]:
+    """Return the passwords in a connection string, and PGPASSWORD's, as a driver may quote them.
+
+    As they stand, decoded, and escaped as in a URI or a conninfo; of one that should have been
+    escaped in a URI also the pieces that a parser would take for a host or a port.
+    """
+    environ = os.environ if environ is None else environ
+    in_uris = {text[begin:end] for begin, end in _in_uris(text)}
+    in_uris |= set(_MEANT_AS_URI.findall(text))
+    in_uris |= {piece for raw in in_uris for piece in re.split(r"[@/?#:&\s]", raw)}
+    plain = {environ.get("PGPASSWORD", "")} | {unquote(raw) for raw in in_uris}
+    plain |= {_unquoted(text[begin:end]) for begin, end in _by_keyword(text)}
+    found = in_uris | plain
+    found |= {secret.replace("\\", "\\\\").replace("'", "\\'") for secret in plain}
+    found |= {quote(secret, safe="") for secret in plain}
+    return found - {"", _HIDDEN}
+
+
+def _in_uris(text: str) -> Iterator[tuple[int, int]]:
+    if "@" in text:
+        yield from _last_groups(_IN_URIS, text)
+    for match in _IN_QUERY.finditer(text):
+        if _KEY.fullmatch(unquote(match[1])):  # keywords may be encoded as well
+            yield match.span(2)
+
+
+def _by_keyword(text: str) -> Iterator[tuple[int, int]]:
+    yield from _last_groups(_BY_KEYWORD, text)
+
+
+def _last_groups(patterns: tuple[re.Pattern[str], ...], text: str) -> Iterator[tuple[int, int]]:
+    for pattern in patterns:
+        for match in pattern.finditer(text):
+            yield match.span(pattern.groups)
+
+
+def _hide(text: str, spans: list[tuple[int, int]]) -> str:
+    parts = []
+    done = 0
+    for begin, end in _merged(spans):
+        parts += [text[done:begin], _HIDDEN]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _unquoted(value: str) -> str:
+    """Return what a quoted or escaped value of a conninfo or of Python stands for."""
+    quoted = re.match(r"""b?(['"])((?:[^\\]|\\.)*)\1""", value, re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", quoted[2] if quoted else value, flags=re.DOTALL)

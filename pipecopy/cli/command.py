@@ -6,11 +6,15 @@ from typing import Protocol
 
 from pipecopy.cli.endings import Ending
 from pipecopy.cli.outlet import Outlet
+from pipecopy.cli.stop import StopSignals
 
 
 class Command(Protocol):
     """What the command line was parsed into."""
 
-    def run(self, err: Outlet) -> Ending:
-        """Do it, telling of it on `err`; every error but a signal's becomes an ending."""
+    def run(self, err: Outlet, signals: StopSignals) -> Ending:
+        """Do it, telling of it on `err`; every error, and a signal, becomes an ending.
+
+        It settles the signals as soon as one that comes could no longer change the outcome.
+        """
         ...

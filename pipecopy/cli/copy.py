@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,7 +12,8 @@ from pipecopy.cli.endings import Ending, done, failed
 from pipecopy.cli.options import TABLE, Flag, Limits, Output
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
-from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.events import CopyEnded, Event
 from pipecopy.redact import redact
 from pipecopy.report import CopyReport
 from pipecopy.supervisor import copy_table
@@ -22,22 +23,24 @@ from pipecopy.supervisor import copy_table
 class CopyCommand:
     """One copy, as it was asked for."""
 
-    source: str
-    target: str
+    source: str = field(repr=False)  # it may hold a password
+    target: str = field(repr=False)
     limits: Limits
     output: Output
     table: str
     key: str
     session_pooler: bool
 
-    def run(self, err: Outlet) -> Ending:
+    def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Copy, and tell of it on `err`."""
         try:
-            return done(self._copy(err), self.output)
+            report = self._copy(err, signals)
         except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending tells of each
+            signals.settle()
             return failed(error, self.output)
+        return done(report, self.output)
 
-    def _copy(self, err: Outlet) -> CopyReport:
+    def _copy(self, err: Outlet, signals: StopSignals) -> CopyReport:
         config = self.limits.config()
         from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
 
@@ -46,7 +49,16 @@ class CopyCommand:
             for name, value in (("SOURCE", self.source), ("TARGET", self.target)):
                 if redact(value) != value:
                     screen.note(_password_seen(name))
-            return copy_table(config, pool, self.source, self.target, observer=screen)
+
+            def observe(event: Event) -> None:
+                if isinstance(event, CopyEnded):  # in another thread: no signal gets in between
+                    signals.settle()
+                screen(event)
+
+            try:
+                return copy_table(config, pool, self.source, self.target, observer=observe)
+            finally:
+                signals.settle()  # where it ended before it began, or too late for observers
 
 
 def _password_seen(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipecopy.cli.endings import Ending, failed
 from pipecopy.cli.options import Flag, Output
 from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.stop import StoppedBySignal, StopSignals
 from pipecopy.errors import ConfigError
 
 MOST_ROWS = 10_000_000
@@ -23,12 +23,14 @@ class DemoCommand:
     hang: bool
     traceback: bool
 
-    def run(self, err: Outlet) -> Ending:
+    def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Show it on `err`."""
         try:
             return self._show(err)
         except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending tells of each
-            return failed(error, Output(traceback=self.traceback))
+            signals.settle()
+            shown = Output(traceback=self.traceback)
+            return failed(error, shown, without_report="the demo's servers are gone")
 
     def _show(self, err: Outlet) -> Ending:
         if not 1 <= self.rows <= MOST_ROWS:

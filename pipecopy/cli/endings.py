@@ -32,20 +32,26 @@ def done(report: CopyReport, output: Output) -> Ending:
     return Ending(code=Exit.DONE, lines=lines, json=report.to_dict() if output.json else None)
 
 
-def failed(error: BaseException, output: Output) -> Ending:
-    """Return the ending of a command that an error or a signal ended."""
+def failed(
+    error: BaseException, output: Output, *, without_report: str = "nothing was copied"
+) -> Ending:
+    """Return the ending of a command that an error or a signal ended.
+
+    `without_report` is what is said after a signal where no report tells how far a copy came.
+    """
     report: CopyReport | None = getattr(error, "report", None)
+    stopped = isinstance(error, StoppedBySignal)
+    if stopped and report is not None and report.outcome == "complete":
+        return done(report, output)  # the signal came as the copy ended, and changed nothing
     lines: list[str] = []
     if output.traceback:
         lines += _tracebacks(error)
     if report is not None and not output.quiet:
         lines += [*_warnings(report), *(summary_lines(report) if report.batches else ())]
-    if isinstance(error, StoppedBySignal):
-        lines.append(f"{error}; {'nothing was copied' if report is None else far_line(report)}")
+    if stopped:
+        lines.append(f"{error}; {without_report if report is None else far_line(report)}")
     else:
-        if report is not None and report.max_id is not None:
-            lines.append(far_line(report))
-        lines.append(_error_line(error, shown=output.traceback))
+        lines.append(_error_line(error, report, shown=output.traceback))
     json = {**(report.to_dict() if report else {}), "error": error_dict(error)}
     return Ending(
         code=exit_code(error),
@@ -66,11 +72,13 @@ def error_dict(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _error_line(error: BaseException, *, shown: bool) -> str:
+def _error_line(error: BaseException, report: CopyReport | None, *, shown: bool) -> str:
+    """Return what is wrong and how far the copy came: with `--quiet`, the only line."""
+    far = f"; {far_line(report)}" if report is not None and report.max_id is not None else ""
     if isinstance(error, PipecopyError):
-        return f"error: {one_line(str(error))}"
+        return f"error: {one_line(str(error))}{far}"
     hint = "" if shown else "; run it again with --traceback to see where"
-    return f"internal error: {type(error).__name__}: {one_line(str(error))}{hint}"
+    return f"internal error: {type(error).__name__}: {one_line(str(error))}{far}{hint}"
 
 
 def _warnings(report: CopyReport) -> list[str]:

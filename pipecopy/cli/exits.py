@@ -13,6 +13,13 @@ from pipecopy.errors import (
     TableMismatchError,
 )
 
+_HELD = ("55006", "pipecopy.postgres.refusal.PostgresError")
+"""The SQLSTATE and the class of a connection's refusal where another copy holds the target.
+
+The class tells it from what the server itself calls "object in use": only opening a session raises
+it with that SQLSTATE, in `connect` or in a call that had to connect again.
+"""
+
 
 class Exit(IntEnum):
     """What the process ends with; 128 + the signal's number where a signal stopped it."""
@@ -51,7 +58,10 @@ def exit_code(error: BaseException) -> int:
             code = Exit.USAGE
         case CallTimeoutError():
             code = Exit.AGAIN
-        case DatabaseError(sqlstate="55006"):  # object_in_use: another copy holds the target
+        case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
+            sqlstate,
+            name,
+        ) == _HELD:
             code = Exit.AGAIN
         case FullCopyTimeoutError():
             code = Exit.FULL_COPY_TIMEOUT

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipecopy.cli.outlet import Outlet, take_over
+from pipecopy.cli.outlet import LONGEST, Outlet, take_over
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.redact import redact
 
 if TYPE_CHECKING:
     from pipecopy.cli.endings import Ending
@@ -19,48 +25,63 @@ if TYPE_CHECKING:
 INTERNAL_ERROR = 70
 
 
-def main() -> NoReturn:
-    """Run the command of sys.argv; end the process without waiting for what is stuck."""
+def main(mask: Iterable[int]) -> NoReturn:
+    """Run the command of sys.argv; end the process without waiting for what is stuck.
+
+    `mask` has the signals that are to be blocked from now on: until now, all those are that stop
+    the command.
+    """
     signals = StopSignals()
     code = INTERNAL_ERROR
     try:
         signals.install()
         out, err = take_over()
-        ending = _run(sys.argv[1:], err)
-        signals.settle()
-        code = ending.code
-        _tell(ending, out, err)
-    except StoppedBySignal as stop:  # before the command began, or as it ended
-        code = 128 + stop.signum
-        _last_line(f"{stop}; nothing more was done")
+        with suppress(OSError):  # dill asks for it; then a file is made, and must be removed again
+            tempfile.gettempdir()
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            ending = _run(sys.argv[1:], err, signals)
+            signals.settle()
+            code = ending.code
+            _tell(ending.lines, ending.json, out, err)
+        except StoppedBySignal as stop:  # outside of the command itself
+            code = 128 + stop.signum
+            _tell((f"{stop}; nothing more was done",), _stopped(stop, code), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
-        _last_line(f"internal error: {type(error).__name__}: {error}")
+        _last_line(redact(f"internal error: {type(error).__name__}: {error}"))
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
 
 
-def _run(argv: list[str], err: Outlet) -> Ending:
+def _run(argv: list[str], err: Outlet, signals: StopSignals) -> Ending:
     from pipecopy.cli import app, endings  # noqa: PLC0415 - heavy: after the signal handlers
     from pipecopy.cli.options import Output  # noqa: PLC0415
 
     try:
         command = app.parse(argv)
     except Exception as error:  # noqa: BLE001 - an ending tells of each
+        signals.settle()
         return endings.failed(error, Output(json="--json" in argv))
-    return endings.Ending(code=0) if command is None else command.run(err)
+    return endings.Ending(code=0) if command is None else command.run(err, signals)
 
 
-def _tell(ending: Ending, out: Outlet, err: Outlet) -> None:
-    err.write("".join(f"{line}\n" for line in ending.lines))
-    err.drain()
-    if ending.json is not None:
-        out.write(f"{json.dumps(ending.json)}\n")
-    if not out.drain() and ending.json is not None:  # `--help | head` needs no more than it took
+def _stopped(stop: StoppedBySignal, code: int) -> dict[str, Any] | None:
+    """Return what `--json` asks for; what makes it otherwise may not even be imported."""
+    if "--json" not in sys.argv:
+        return None
+    return {"error": {"class": type(stop).__name__, "message": str(stop), "exit_code": code}}
+
+
+def _tell(lines: Iterable[str], report: dict[str, Any] | None, out: Outlet, err: Outlet) -> None:
+    """Write the last of both streams; all of it together has one limit."""
+    began = time.monotonic()
+    # first, and for half of the time: the two may be the same file, and out needs the other half
+    err.finish("".join(f"{line}\n" for line in lines), began + LONGEST / 2)
+    text = "" if report is None else f"{json.dumps(report)}\n"
+    if not out.finish(text, began + LONGEST) and text:  # `--help | head` needs only what it took
         why = out.failure.strerror or out.failure if out.failure else "nobody reads it"
-        err.write(f"standard output could not be written: {why}\n")
-        err.drain()
+        err.finish(f"standard output could not be written: {why}\n", began + LONGEST)
 
 
 def _last_line(text: str) -> None:
     if isinstance(sys.stderr, Outlet):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.drain()
+        sys.stderr.finish(f"{text}\n", time.monotonic() + LONGEST)

@@ -16,10 +16,10 @@ from queue import SimpleQueue
 
 BEHIND = 1000
 """Pieces of text that may wait; what comes on top is dropped."""
-STALLED = 0.15
+STALLED = 0.1
 """Seconds without a byte taken after which the process does not wait for the other end."""
 LONGEST = 1.0
-"""Seconds that it waits for one that takes them slowly."""
+"""Seconds that it waits at its end in all, for readers that take the bytes slowly."""
 
 
 class Outlet(io.TextIOBase):
@@ -52,14 +52,19 @@ class Outlet(io.TextIOBase):
             self._queue.put(text.encode(errors="backslashreplace"))
         return len(text)
 
-    def drain(self) -> bool:
-        """Wait until all is written; give up where nothing moves. Tell whether it was."""
+    def finish(self, text: str, until: float) -> bool:
+        """Write the last of it, and wait until all is written; tell whether it was.
+
+        Give up where nothing moves, and at the time `until` of the monotonic clock.
+        """
         done = threading.Event()
+        self._queue.put(text.encode(errors="backslashreplace"))  # however much waits
         self._queue.put(done)
-        end = time.monotonic() + LONGEST
         before = self._taken
-        while before != self._stuck_at and not done.wait(STALLED):
-            if self._taken == before or time.monotonic() >= end:
+        while before != self._stuck_at and not done.wait(
+            max(0.0, min(STALLED, until - time.monotonic()))
+        ):
+            if self._taken == before or time.monotonic() >= until:
                 self._stuck_at = before = self._taken
             else:
                 before = self._taken
@@ -79,7 +84,8 @@ class Outlet(io.TextIOBase):
     def _write_piece(self, piece: bytes) -> None:
         while piece:
             try:
-                written = os.write(self._fd, piece)
+                # no more at once than a pipe takes whole: so a slow reader is seen to read
+                written = os.write(self._fd, piece[: select.PIPE_BUF])
             except BlockingIOError:  # whoever started the command made the pipe non-blocking
                 select.select([], [self._fd], [])
                 continue

@@ -40,7 +40,7 @@ class StopSignals:
                 signal.signal(signum, self._stop)
 
     def settle(self) -> None:
-        """Heed no signal any more: the outcome is known, and is about to be told."""
+        """Heed no signal any more, from any thread: the outcome is known, and about to be told."""
         self._settled = True
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ from pipecopy.events import (
     Event,
     RangeKnown,
     RetryScheduled,
+    Sighting,
     Warned,
     Where,
     WorkerKilled,
@@ -23,6 +24,8 @@ from pipecopy.report import CopyReport
 SLOW = 1.0
 """Seconds after which a call is worth showing as under way."""
 _MB = 1_000_000
+_FRAMES = 4
+"""How many frames of a stack are shown, from the innermost on."""
 
 
 def counted(number: int, one: str) -> str:
@@ -67,7 +70,15 @@ def _kill_line(event: WorkerKilled) -> str:
     fate = "was killed"
     if event.abandoned:
         fate = "is in uninterruptible sleep, and was given up: it will end when that does"
-    return f"{where_text(event.where)}: worker {event.pid} {fate}"
+    return f"{where_text(event.where)}: worker {event.pid} {fate}{_stuck(event.sighting)}"
+
+
+def _stuck(sighting: Sighting | None) -> str:
+    """Return where the driver hung, and what called that."""
+    if sighting is None or not sighting.frames:
+        return ""
+    more = " < …" if len(sighting.frames) > _FRAMES else ""
+    return f"; it was stuck in {' < '.join(sighting.frames[:_FRAMES])}{more}"
 
 
 def _end_line(event: CallEnded) -> str | None:
@@ -78,17 +89,17 @@ def _end_line(event: CallEnded) -> str | None:
     return f"{where_text(event.where)}: {attempt}, after {event.seconds:.1f}s{said}"
 
 
-def speed_text(rows: int, size: int, seconds: float) -> str:
+def speed_text(rows: float, size: float) -> str:
     """Return the rows and the megabytes in a second."""
-    seconds = max(seconds, 0.001)
-    return f"{rows / seconds:,.0f} rows/s, {size / seconds / _MB:,.1f} MB/s"
+    return f"{rows:,.0f} rows/s, {size / _MB:,.1f} MB/s"
 
 
 def counters_text(progress: Progress, now: float) -> str:
     """Return rows, speed, kills and retries."""
     parts = [counted(progress.rows, "row")]
-    if progress.since is not None:
-        parts.append(speed_text(progress.rows, progress.bytes, now - progress.since))
+    if progress.marks:
+        speed = progress.speed(now)
+        parts.append(speed_text(speed.rows, speed.bytes))
     parts += [counted(progress.kills, "kill"), counted(progress.retries, "retry")]
     return ", ".join(parts)
 
@@ -132,9 +143,11 @@ def summary_lines(report: CopyReport) -> list[str]:
         "kill": report.kills,
         "retry": report.retries,
     }
+    seconds = max(report.seconds, 0.001)
+    counters = ", ".join(counted(number, one) for one, number in counts.items())
     return [
-        f"{rows}, {took}: {speed_text(report.rows, report.bytes, report.seconds)}",
-        ", ".join(counted(number, one) for one, number in counts.items()),
+        f"{rows}, {took}: {speed_text(report.rows / seconds, report.bytes / seconds)}",
+        f"run {report.run_id}: {counters}",
     ]
 
 

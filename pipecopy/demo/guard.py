@@ -1,7 +1,7 @@
-"""The demo's guard, run as a script: `guard.py FOLDER`, with a pipe as standard input.
+"""The guard of a folder, run as a script: `guard.py FOLDER`, with a pipe as standard input.
 
-Nothing is ever written to the pipe. Its end means that the demo is over, in whatever way: then
-the servers whose data is in the folder are stopped, and the folder is removed.
+Nothing is ever written to the pipe. Its end means that the demo, or the test process, is over, in
+whatever way: then the servers whose data is in the folder are stopped, and the folder is removed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ def main(folder: Path) -> None:
         # SIGKILL would leave a server's shared memory behind; SIGQUIT does not
         late = time.monotonic() > began + _SOON
         for pid in _processes_of(folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if late else signal.SIGQUIT)
+            family = (pid, *_children(pid))
+            for member in family:
+                _send(member, signal.SIGCONT)  # or one that is stopped would not heed SIGQUIT
+            for member in family if late else (pid,):
+                _send(member, signal.SIGKILL if late else signal.SIGQUIT)
         if not any(_processes_of(folder)):
             shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.02)
 
 
 def _processes_of(folder: Path) -> Iterator[int]:
-    """Yield the demo's own processes: the folder's name, unlike any other, is in their arguments.
+    """Yield the folder's own processes: its name, unlike any other, is in their arguments.
 
     That finds a server before it has written its pid, too. Its children name no folder, and end
     with it.
@@ -48,6 +51,19 @@ def _processes_of(folder: Path) -> Iterator[int]:
             name = (process / "comm").read_text().strip()
             if name in _OURS and os.fsencode(folder) in (process / "cmdline").read_bytes():
                 yield int(process.name)
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ class Server:
 
 
 @contextmanager
-def guarded_folder() -> Iterator[Path]:
+def guarded_folder(prefix: str = "pipecopy-demo-") -> Iterator[Path]:
     """Give a folder which is removed, and whose servers are stopped, when this process ends.
 
     A process of its own sees to it, so that it happens even when this one is killed.
     """
     parent = tempfile.gettempdir()
     folder = tempfile.mkdtemp(
-        prefix="pipecopy-demo-",
+        prefix=prefix,
         dir=parent if len(parent) <= _LONGEST_SOCKET_FOLDER else "/tmp",  # noqa: S108 - made for us alone
     )
     guard = subprocess.Popen(

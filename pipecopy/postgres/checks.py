@@ -24,6 +24,7 @@ def describe(line: Line, name: str, key: str, *, side: Side | None) -> TableDesc
     rights = _missing_rights(line, table, side)
     problems += rights
     problems += _hidden_rows(line, table)
+    problems += _temporary(table)
     if side == "source":
         if table.kind in "rpm" and table.key is not None and not table.ordered_index:
             warnings.append(
@@ -34,7 +35,10 @@ def describe(line: Line, name: str, key: str, *, side: Side | None) -> TableDesc
             problems += _bad_keys(line, table)
     if side == "target":
         problems += _rules(line, table)
+        problems += _children(line, table)
         problems += _other_identities(table)
+        problems += _cascades(line, table)
+        warnings += _unlogged(line, table)
         warnings += _triggers(line, table)
         warnings += _no_unique_index(table)
     return TableDescription(
@@ -63,6 +67,34 @@ def _shape(table: Table, key: str) -> list[str]:
 def _not_a_table(table: Table) -> list[str]:
     kind = _KINDS.get(table.kind)
     return [f"The target {table.sql} is {kind}, not a table."] if kind else []
+
+
+def _temporary(table: Table) -> list[str]:
+    if table.is_temporary:
+        return [f"The table {table.sql} is temporary: it belongs to one session, and ends with it."]
+    return []
+
+
+def _children(line: Line, table: Table) -> list[str]:
+    """Refuse those: their rows would be compared and removed too, and no unique index is theirs."""
+    if not table.has_children:
+        return []
+    ((names,),) = line.query(
+        "SELECT string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid) FROM pg_inherits"
+        f" WHERE inhparent = {table.oid}"
+    )
+    return [f"The target {table.sql} has tables that inherit from it ({names})."]
+
+
+def _unlogged(line: Line, table: Table) -> list[str]:
+    """Of a partitioned table, the partitions hold the rows."""
+    ((names,),) = line.query(
+        "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
+        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({_with_partitions(table)})"
+    )
+    if names is None:
+        return []
+    return [f"UNLOGGED, so emptied when the server crashes or a standby takes over: {names}."]
 
 
 def _missing_rights(line: Line, table: Table, side: Side | None) -> list[str]:
@@ -112,8 +144,9 @@ def _hidden_rows(line: Line, table: Table) -> list[str]:
 
 def _bad_keys(line: Line, table: Table) -> list[str]:
     key = table.key_sql
+    never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
     ((null, negative),) = line.query(
-        f"SELECT {'false' if table.keyed.not_null else _exists(table, f'{key} IS NULL')},"
+        f"SELECT {'false' if never_null else _exists(table, f'{key} IS NULL')},"
         f" {_exists(table, f'{key} < 0')}"
     )
     found = [("NULL", null), ("negative", negative)]
@@ -155,8 +188,12 @@ def _triggers(line: Line, table: Table) -> list[str]:
     names = [
         str(name)
         for (name,) in line.query(
-            f"SELECT tgname::text FROM pg_trigger WHERE tgrelid = {table.oid} AND NOT tgisinternal"
-            " AND tgenabled IN ('O', 'A') ORDER BY 1"
+            # those of the partitions fire too; a partition's copy of the table's own is the same
+            "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
+            f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({_with_partitions(table)}))"
+            " SELECT quote_ident(tgname) ||"
+            f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
+            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1"
         )
     ]
     if not names:
@@ -164,8 +201,31 @@ def _triggers(line: Line, table: Table) -> list[str]:
     return [f"Triggers of the target {table.sql} fire for the copied rows: {', '.join(names)}."]
 
 
+def _cascades(line: Line, table: Table) -> list[str]:
+    """See what else would be removed or changed with the rows that are inserted again."""
+    if table.unique_index is not None:
+        return []
+    return [
+        f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows that"
+        " changed would be removed and inserted again, and the foreign key"
+        f" {name} of {referencing} ON DELETE {action} would change the rows there."
+        for name, referencing, action in line.query(
+            # the copies that partitions have of a foreign key are the same
+            "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
+            f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({_with_partitions(table)}))"
+            " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
+            " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
+            " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2"
+        )
+    ]
+
+
+def _with_partitions(table: Table) -> str:
+    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"
+
+
 def _no_unique_index(table: Table) -> list[str]:
-    if table.unique_index is not None or table.key is None:
+    if table.unique_index is not None or table.key is None or table.has_children:
         return []
     return [
         (
@@ -177,10 +237,14 @@ def _no_unique_index(table: Table) -> list[str]:
 
 
 def _identity(line: Line, table: Table) -> str:
-    """Return what tells this table from all others; a standby's is the same as its primary's."""
-    ((system,),) = line.query(
+    """Return what tells this table from all others; a standby's begins its primary's.
+
+    The start of the server tells it from a clone of its files, which has all the rest.
+    """
+    ((system, started),) = line.query(
         "SELECT CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')"
-        " THEN (SELECT system_identifier::text FROM pg_control_system())"
+        " THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END,"
+        " CASE WHEN pg_is_in_recovery() THEN ''"
         " ELSE extract(epoch FROM pg_postmaster_start_time())::text END"
     )
-    return f"{system}/{table.database_oid}/{table.oid}"
+    return f"{system}/{table.database_oid}/{table.oid}/{started}"

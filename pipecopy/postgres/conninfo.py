@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipecopy.contracts import Session
 from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sqlstates import UNABLE_TO_CONNECT
 from pipecopy.redact import redact
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SHORTEST_CONNECT = 2
 """Seconds: libpq and psycopg round a shorter connect_timeout up."""
-_INVALID = "08001"  # SQLSTATE: unable to establish the connection
+_LONGEST_KEEPALIVE = 32767
+"""Seconds: Linux refuses a longer one, and libpq then the connection."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def find(name: str, connections: Mapping[str, str]) -> Server:
     text = connections.get(name, name)
     shown = redact(name)
     if not text.strip():
-        raise PostgresError("the name of a database is empty", _INVALID)
+        raise PostgresError("the name of a database is empty", UNABLE_TO_CONNECT)
     if text.startswith(_SCHEMES) or "=" in text:
         return Server(shown, text)
     return Server(shown, f"service={_conninfo_value(text)}", is_service=True)
@@ -56,17 +58,32 @@ def parameters(server: Server, session: Session | None) -> dict[str, str]:
         raise PostgresError(
             f"the connection string of {server.shown!r} can't be read:"
             " it is neither a URI nor a list of keyword=value",
-            _INVALID,
+            UNABLE_TO_CONNECT,
         ) from None
     added = {"client_encoding": "UTF8"}
     if session is not None:
         added["application_name"] = application_name(session)
-        hosts = 1 + given.get("host", given.get("hostaddr", "")).count(",")
+        known = given | _from_elsewhere(given)
+        hosts = 1 + known.get("host", known.get("hostaddr", "")).count(",")
         limits = _network_limits(session.call_timeout, hosts)
-        if "PGCONNECT_TIMEOUT" in os.environ:
-            del limits["connect_timeout"]
-        given = limits | given
+        # named here, since psycopg reads no service file for the connect_timeout that it applies
+        given |= {name: known.get(name, limit) for name, limit in limits.items()}
     return given | added
+
+
+def _from_elsewhere(given: dict[str, str]) -> dict[str, str]:
+    """Return all parameters as libpq finds them in the service file, environment and defaults.
+
+    It tells them of a connection only: one that it gives up before the network, by a wrong value.
+    """
+    never = make_conninfo(**given | {"sslmode": "never"})
+    attempt = pq.PGconn.connect_start(never.encode())
+    try:
+        return {
+            option.keyword.decode(): option.val.decode() for option in attempt.info if option.val
+        }
+    finally:
+        attempt.finish()
 
 
 def application_name(session: Session) -> str:
@@ -79,8 +96,8 @@ def _network_limits(call_timeout: float, hosts: int) -> dict[str, str]:
     return {
         "connect_timeout": str(max(_SHORTEST_CONNECT, int(0.9 * call_timeout / hosts))),
         "keepalives": "1",
-        "keepalives_idle": str(max(1, int(call_timeout / 3))),
-        "keepalives_interval": str(max(1, int(call_timeout / 6))),
+        "keepalives_idle": str(max(1, min(int(call_timeout / 3), _LONGEST_KEEPALIVE))),
+        "keepalives_interval": str(max(1, min(int(call_timeout / 6), _LONGEST_KEEPALIVE))),
         "keepalives_count": "3",
         "tcp_user_timeout": str(int(min(900 * call_timeout, 2**31 - 1))),
     }

@@ -6,10 +6,9 @@ import pickle
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal, TypeAlias, overload
 
-from psycopg import adapters
+from psycopg import DataError, adapters
 from psycopg.abc import Transformer as AnyTransformer
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
@@ -26,7 +25,6 @@ _INT32 = struct.Struct("!i")
 _JSONB_VERSION = 1  # the byte before the text of a binary jsonb
 
 JSON, JSONB, INTERVAL = 114, 3802, 1186
-_INTERVAL = struct.Struct("!qii")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class CopyRows(Sequence[Row]):
         self.columns = columns
         self.format: CopyFormat = format
         self.key_range = key_range
-        """The ids `[first, past_last)` that were asked for."""
+        """The ids `[first, past_last)` that are covered: those asked for, or the first of them."""
         self.unique = unique
         """No key can be there twice."""
         self._offsets: list[tuple[int, int]] | None = None
@@ -214,9 +212,9 @@ def _decoder(
 def _loader(transformer: AnyTransformer, column: CopyColumn, *, binary: bool) -> Any:
     oid = column.type_oid
     format_ = Format.BINARY if binary else Format.TEXT
-    if oid == INTERVAL:
-        return _interval if binary else bytes.decode
-    if binary and adapters.get_loader(oid, format_) is None:
+    if oid == INTERVAL and not binary:
+        return _interval(transformer.get_loader(oid, format_).load)
+    if binary and (oid == INTERVAL or adapters.get_loader(oid, format_) is None):
 
         def refuse(_: bytes) -> None:
             raise ValueError(
@@ -228,11 +226,16 @@ def _loader(transformer: AnyTransformer, column: CopyColumn, *, binary: bool) ->
     return transformer.get_loader(oid, format_).load
 
 
-def _interval(field: bytes) -> timedelta | str:
-    microseconds, days, months = _INTERVAL.unpack(field)
-    if not months and abs(days) <= timedelta.max.days // 2:
-        return timedelta(days=days, microseconds=microseconds)
-    return f"{months} mons {days} days {microseconds} microseconds"
+def _interval(load: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def load_or_text(field: bytes) -> Any:
+        if any(word in field for word in (b"year", b"mon", b"infinity")):
+            return field.decode()
+        try:
+            return load(field)
+        except DataError:  # more days than a timedelta can have
+            return field.decode()
+
+    return load_or_text
 
 
 def _json_text(oid: int, *, binary: bool) -> Any:

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from pipecopy.contracts import Row, TableDescription
 from pipecopy.postgres import checks, sequence, sql
-from pipecopy.postgres.catalog import UNDEFINED_TABLE, Table, find_table
+from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.rowtext import copy_rows
 from pipecopy.postgres.saving import Saver
+from pipecopy.postgres.sqlstates import UNDEFINED_TABLE
 
 Result = TypeVar("Result")
 

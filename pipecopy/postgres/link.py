@@ -15,6 +15,7 @@ from pipecopy.contracts import Session
 from pipecopy.postgres import conninfo, wire
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
+from pipecopy.postgres.sqlstates import UNABLE_TO_CONNECT
 from pipecopy.postgres.timeouts import is_timeout
 
 Result = TypeVar("Result")
@@ -186,7 +187,7 @@ class Link:
                     raise PostgresError(
                         f"no connection is called {self.server.shown!r}, nor a service in libpq's"
                         " pg_service.conf, and it is neither a URI nor a list of keyword=value",
-                        "08001",
+                        UNABLE_TO_CONNECT,
                     ) from None
                 refused = any(text in str(error) for text in _NO_SLOT)
                 if not refused or time.monotonic() + _SLOTS_PAUSE >= until:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted
 """Names as people write them, and as SQL wants them."""
 
 from __future__ import annotations
@@ -39,6 +40,22 @@ def readings(name: str) -> list[tuple[str, ...]]:
         found += [folded, tuple(part for part, _ in parts)]
     found.append((name,))
     return list(dict.fromkeys(found))
+
+
+def table_oid(name: str) -> str:
+    """Return SQL for the oid of the first table that the name may mean, NULL for none."""
+    found = []
+    for parts in readings(name):
+        if len(parts) == 1:  # by the search path
+            found.append(f"to_regclass({literal(quoted(*parts))})::oid")
+        else:  # by the catalog: to_regclass raises an error without the right to the schema
+            schema, table = parts
+            found.append(
+                "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                f" WHERE nspname = {literal(schema)} AND relname = {literal(table)}"
+                " AND relkind IN ('r', 'p', 'v', 'm', 'f'))"
+            )
+    return f"SELECT coalesce({', '.join(found)})"
 
 
 def _split(name: str) -> list[tuple[str, bool]]:

@@ -15,10 +15,9 @@ from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows, fields_of, row_bounds
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.wire import CopyRead
+from pipecopy.postgres.wire import TRAILER, CopyRead
 
 _INTEGERS = {2: struct.Struct("!h"), 4: struct.Struct("!i"), 8: struct.Struct("!q")}
-_TRAILER = b"\xff\xff"  # of a binary COPY: a row of -1 fields
 _FILL = 0.9
 """How full of `max_batch_bytes` a batch is aimed to be; one that is too full is read in vain."""
 
@@ -47,18 +46,16 @@ class Reader:
         self._row_bytes = 0.0
         """Of the last batch, on average."""
 
-    def end_of_batch(self, question_first: int, past_last: int, rows: int) -> int:
+    def end_of_batch(self, first: int, past_last: int, rows: int) -> int:
         """Return the `end` for which `[first, end)` holds the next `rows` rows."""
-        question = _Question(question_first, past_last, rows)
+        question = _Question(first, past_last, rows)
         self._asked = question
         if question in self._answers:
             return self._answers[question]
         wanted = self._rows_that_fit(rows)
         if self._dense or not self._table.ordered_index:
-            return min(question_first + wanted, past_last)
-        found = self._line.query(
-            sql.end_of_batch(self._table, question_first, past_last - 1, wanted)
-        )
+            return min(first + wanted, past_last)
+        found = self._line.query(sql.end_of_batch(self._table, first, past_last - 1, wanted))
         return int(found[0][0]) + 1 if found else past_last
 
     def load(self, first: int, past_last: int) -> CopyRows:
@@ -124,7 +121,7 @@ class Reader:
                 return self._rows(self._line.copy_out(sql.load(self._table, only[0], end)), only)
         raw = bytearray(rows.raw[: bounds[-1][1]])
         if rows.format == "binary":
-            raw += _TRAILER
+            raw += TRAILER
         return CopyRows(
             raw,
             len(bounds),

@@ -13,6 +13,7 @@ from pipecopy.contracts import Row
 from pipecopy.postgres.catalog import Table, TableColumn
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows
 from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION
 
 _SPECIAL = re.compile(rb"[\\\b\t\n\v\f\r]")
 _ESCAPED = {
@@ -25,7 +26,6 @@ _ESCAPED = {
     b"\r": rb"\r",
 }
 _BYTEA = 17
-_INVALID = "22023"  # SQLSTATE: invalid parameter value
 
 
 def copy_rows(rows: Sequence[Row], table: Table) -> CopyRows:
@@ -46,7 +46,7 @@ def copy_rows(rows: Sequence[Row], table: Table) -> CopyRows:
             raise PostgresError(
                 f"a row has {len(row)} values, but the table {table.sql} has {len(columns)}"
                 f" columns ({', '.join(column.name for column in columns)})",
-                _INVALID,
+                INVALID_PARAMETER_VALUE,
             )
         keys.append(_key(row[key_at]))
         fields = [
@@ -55,7 +55,7 @@ def copy_rows(rows: Sequence[Row], table: Table) -> CopyRows:
         ]
         text += b"\t".join(fields) + b"\n"
     if len(set(keys)) != len(keys):
-        raise PostgresError("two rows of the batch have the same key", "23505")
+        raise PostgresError("two rows of the batch have the same key", UNIQUE_VIOLATION)
     return CopyRows(
         text,
         len(rows),
@@ -72,7 +72,7 @@ def _key(value: Any) -> int:
     except (TypeError, ValueError):
         key = None
     if key is None or (key != value and not isinstance(value, str)):
-        raise PostgresError("a row's key is no integer", _INVALID)
+        raise PostgresError("a row's key is no integer", INVALID_PARAMETER_VALUE)
     return key
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 from psycopg import errors
+from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.sql import BATCH_INDEX, SaveSql
+from pipecopy.postgres.sql import BATCH_INDEX, SHORT_OF_ROWS, SaveSql
+from pipecopy.postgres.sqlstates import TRIGGERED_DATA_CHANGE_VIOLATION, UNDEFINED_COLUMN
 from pipecopy.postgres.wire import chunks_of
 
 
@@ -22,7 +25,8 @@ class Saver:
     - *upsert*: by a temporary table, writing only the rows that differ.
     - *replace*: by a temporary table too, for a table without a unique index on the key.
 
-    Each is one transaction in two round trips.
+    Each is one transaction in two round trips. Where a trigger may drop rows it is never *direct*:
+    that the COPY took fewer rows than it got would be known only after its commit.
     """
 
     def __init__(self, line: Line, table: Table) -> None:
@@ -44,46 +48,72 @@ class Saver:
             self._save_without_index(rows, sql)
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
-        if sql.last < self._free_until:
+        if sql.last < self._free_until and not self._table.before_triggers:
             try:
-                self._line.copy_in(sql.direct, chunks_of(rows.raw))
-            except errors.UniqueViolation:
+                self._directly(rows, sql)
+            except (errors.UniqueViolation, errors.ExclusionViolation):
                 # perhaps another index's, but of the same row: the upsert tells
                 pass
             else:
                 return
         try:
-            next_taken = self._by_batch_table(rows, sql, f"{sql.upsert}; {sql.next_taken}")
-        except errors.UniqueViolation as error:
+            results = self._by_batch_table(rows, sql, f"{sql.upsert}; {sql.next_taken}")
+        except (errors.UniqueViolation, errors.ExclusionViolation) as error:
             raise self._explained(error) from error
-        self._free_until = math.inf if next_taken is None else next_taken
+        next_taken = results[-1].get_value(0, 0)
+        self._free_until = math.inf if next_taken is None else int(next_taken)
 
     def _save_without_index(self, rows: CopyRows, sql: SaveSql) -> None:
         if self._highest is None:
             ((highest,),) = self._line.query(sql.highest)
             self._highest = -math.inf if highest is None else highest
         highest, self._highest = self._highest, None  # unknown again, should this fail
-        if sql.first > highest:
-            self._line.copy_in(sql.direct, chunks_of(rows.raw))
+        if sql.first > highest and not self._table.before_triggers:
+            self._directly(rows, sql)
         else:
-            self._by_batch_table(rows, sql, sql.replace)
+            results = self._by_batch_table(rows, sql, sql.replace)
+            if not self._table.before_triggers:
+                _, equal, _, saved = [result.command_tuples or 0 for result in results]
+                self._compare(saved, len(rows) - equal)
         self._highest = max(highest, sql.last)
 
-    def _by_batch_table(self, rows: CopyRows, sql: SaveSql, then: str) -> int | None:
-        """Run it all in one transaction; return the last statement's value."""
+    def _directly(self, rows: CopyRows, sql: SaveSql) -> None:
+        copied, *_ = self._line.copy_in(sql.direct, chunks_of(rows.raw))
+        self._compare(copied.command_tuples or 0, len(rows))
+
+    def _compare(self, saved: int, due: int) -> None:
+        """See after the commit that no row was dropped, by what the look at the triggers missed."""
+        if saved < due:
+            raise PostgresError(
+                f"the target table {self._table.sql} took only {saved} of {due} rows, without an"
+                " error (a trigger made during the copy does that); those it took are in it",
+                TRIGGERED_DATA_CHANGE_VIOLATION,
+            )
+
+    def _by_batch_table(self, rows: CopyRows, sql: SaveSql, then: str) -> list[PGresult]:
+        """Run it all in one transaction; return the results from the COPY on."""
         before = []
         needs_index = not rows.unique and self._table.unique_index is not None
         if not self._has_batch_table:
             before.append(sql.create_batch)
         if needs_index and not self._has_batch_index:
             before.append(sql.index_batch)
-        results = self._line.copy_in(
-            "; ".join([*before, sql.plan, sql.copy_batch, then]), chunks_of(rows.raw)
-        )
+        try:
+            results = self._line.copy_in(
+                "; ".join([*before, sql.plan, sql.copy_batch, then]), chunks_of(rows.raw)
+            )
+        except errors.InvalidTextRepresentation as error:
+            short = re.search(f"{SHORT_OF_ROWS}, ([0-9]+ of [0-9]+)", str(error))
+            if short is None:
+                raise
+            raise PostgresError(
+                f"the target table {self._table.sql} takes only {short[1]} rows, without"
+                " an error (a BEFORE trigger that returns NULL does that): nothing was saved",
+                TRIGGERED_DATA_CHANGE_VIOLATION,
+            ) from error
         self._has_batch_table = True
         self._has_batch_index |= needs_index
-        value = results[-1].get_value(0, 0) if results[-1].ntuples else None
-        return None if value is None else int(value)
+        return results
 
     def _sql(self, rows: CopyRows) -> SaveSql:
         names = tuple(column.name for column in rows.columns)
@@ -91,21 +121,26 @@ class Saver:
             raise PostgresError(
                 f"the rows have the columns {', '.join(names)}, but the table {self._table.sql} has"
                 f" {', '.join(column.name for column in self._table.columns)}",
-                "42703",
+                UNDEFINED_COLUMN,
             )
         first, past_last = rows.key_range
         return SaveSql(self._table, names, rows.format, first, past_last - 1)
 
-    def _explained(self, error: errors.UniqueViolation) -> PostgresError:
+    def _explained(
+        self, error: errors.UniqueViolation | errors.ExclusionViolation
+    ) -> PostgresError:
         if error.diag.constraint_name == BATCH_INDEX:
             return PostgresError(
                 "the source has more than one row with the same"
                 f" {self._table.key_sql}, and the unique index on the target's takes one",
                 error.sqlstate,
             )
+        kind, has = "unique index", "its value"
+        if isinstance(error, errors.ExclusionViolation):
+            kind, has = "exclusion constraint", "a value that excludes its"
         return PostgresError(
-            f"a row violates the unique index {error.diag.constraint_name} of the target table"
-            f" {self._table.sql}, which is not the one on the key: another row has its value"
+            f"a row violates the {kind} {error.diag.constraint_name} of the target table"
+            f" {self._table.sql}, which is not the one on the key: another row has {has}"
             f" ({error.diag.message_primary})",
             error.sqlstate,
         )

@@ -16,13 +16,13 @@ import psycopg
 
 from pipecopy.contracts import Session
 from pipecopy.postgres.conninfo import application_name
-from pipecopy.postgres.names import literal, quoted, readings
+from pipecopy.postgres.names import literal, table_oid
 from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sqlstates import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE
 
 LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
 
-_HELD = "55006"  # SQLSTATE: object in use
 _LOCK_WAIT = 3.0
 """Seconds for which a copy that has just been killed may still hold the lock."""
 _LOCK_PAUSE = 0.1
@@ -37,6 +37,8 @@ _SAMENESS = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "lc_monetary": "C",
+    "array_nulls": "on",  # else a NULL in an array's text is read as the word
+    "quote_all_identifiers": "off",  # else the same type has another name on one side
     "row_security": "off",  # hidden rows are an error then, instead of missing
 }
 
@@ -86,16 +88,22 @@ def prepare(
                 "there is a connection pooler (such as PgBouncer) before the server, and a copy"
                 " needs a session of its own there: connect to the server itself, or to a pool in"
                 " session mode and say so (session_pooler)",
-                "0A000",
+                FEATURE_NOT_SUPPORTED,
             )
         facts = SessionFacts(info.server_version, float(statement_timeout) / 1000)
         if session is not None:
-            cursor.nextset()
+            _next_rows(cursor)
             _report_orphans(cursor.fetchall())
         if session is not None and session.side == "target":
-            cursor.nextset()
+            _next_rows(cursor)
             _wait_for_lock(cursor, table, began + min(_LOCK_WAIT, session.call_timeout / 2))
     return facts
+
+
+def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
+    """Go on to the result of the next statement that returns rows."""
+    while cursor.nextset() and cursor.description is None:
+        pass
 
 
 def _settings(version: int, session: Session | None, direct: str) -> str:
@@ -154,15 +162,20 @@ def _limits(session: Session) -> dict[str, str]:
 
 
 def _end_orphans(session: Session, direct: str) -> str:
-    """End the sessions that a killed worker of this copy's side left, and wait for their end."""
+    """End the sessions that a killed worker of this copy's side left, and wait for their end.
+
+    As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
+    """
     patience = min(int(500 * session.call_timeout), _MILLISECONDS_MAX)
     return (
-        "SELECT pid, state, wait_event_type, wait_event,"
+        "SET LOCAL ROLE none;"
+        " SELECT pid, state, wait_event_type, wait_event,"
         " extract(epoch FROM clock_timestamp() - query_start)::float8,"
         f" pg_terminate_backend(pid, {max(1, patience)})"
         " FROM pg_stat_activity"
         f" WHERE application_name = {literal(application_name(session))}"
-        f" AND usename = session_user AND pid <> pg_backend_pid() AND {direct}"
+        f" AND usename = session_user AND pid <> pg_backend_pid() AND {direct};"
+        " SET LOCAL role TO DEFAULT"
     )
 
 
@@ -178,10 +191,11 @@ def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
 
 def _lock(table: str, direct: str) -> str:
     """Take the copy's lock on the target table; NULL where there is no such table."""
-    names = ", ".join(f"to_regclass({literal(quoted(*name))})" for name in readings(table))
+    attempt = f"pg_try_advisory_lock({LOCK_CLASS}, oid::bigint::bit(32)::int)"
     return (
-        f"SELECT oid, pg_try_advisory_lock({LOCK_CLASS}, oid::bigint::bit(32)::int) AND {direct}"
-        f" FROM (SELECT coalesce({names})::oid AS oid) AS target WHERE oid IS NOT NULL"
+        # a pool's server connection would keep the lock; AND may evaluate both of its sides
+        f"SELECT oid, CASE WHEN {direct} THEN {attempt} END"
+        f" FROM ({table_oid(table)} AS oid) AS target WHERE oid IS NOT NULL"
     )
 
 
@@ -189,7 +203,7 @@ def _wait_for_lock(cursor: psycopg.Cursor[Any], table: str, until: float) -> Non
     row = cursor.fetchone()
     while row is not None and not row[1]:
         if time.monotonic() >= until:
-            raise PostgresError(_holder(cursor, table, row[0]), _HELD)
+            raise PostgresError(_holder(cursor, table, row[0]), OBJECT_IN_USE)
         time.sleep(_LOCK_PAUSE)
         cursor.execute(_lock(table, "true").encode())
         row = cursor.fetchone()

@@ -9,8 +9,13 @@ from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyFormat
 from pipecopy.postgres.names import quoted
 
-BATCH = "pg_temp.pipecopy_batch"
-BATCH_INDEX = "pipecopy_batch_key"
+_BATCH_NAME = "pipecopy_batch"
+BATCH = f"pg_temp.{_BATCH_NAME}"
+BATCH_INDEX = f"{_BATCH_NAME}_key"
+
+SHORT_OF_ROWS = "pipecopy: short of rows"
+"""Begins what a statement says that saved fewer rows than it should have."""
+_BIGGEST = 2**63 - 1
 
 
 def load(table: Table, first: int, last: int) -> str:
@@ -19,9 +24,11 @@ def load(table: Table, first: int, last: int) -> str:
     An exclusive bound could be 2**63, which is compared as numeric, and loses the index.
     """
     columns = ", ".join(quoted(column.name) for column in table.columns)
+    # the other side reads a name by its own search path: qualified, it means the same there
+    path = "SELECT set_config('search_path', '', true); " if table.has_names else ""
     return (
-        f"COPY (SELECT {columns} FROM {table.sql}"
-        f" WHERE {table.key_sql} BETWEEN {first} AND {last} ORDER BY {table.key_sql})"
+        f"{path}COPY (SELECT {columns} FROM {table.sql}"
+        f" WHERE {table.key_sql} {_between(first, last)} ORDER BY {table.key_sql})"
         f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
     )
 
@@ -34,9 +41,13 @@ def end_of_batch(table: Table, first: int, last: int, rows: int) -> str:
     """Find the key of the row that is the `rows`th of those from `first` to `last`."""
     key = table.key_sql
     return (
-        f"SELECT {key} FROM {table.sql} WHERE {key} BETWEEN {first} AND {last}"
-        f" ORDER BY {key} OFFSET {rows - 1} LIMIT 1"
+        f"SELECT {key} FROM {table.sql} WHERE {key} {_between(first, last)}"
+        f" ORDER BY {key} OFFSET {min(rows - 1, _BIGGEST)} LIMIT 1"
     )
+
+
+def _between(first: int, last: int) -> str:
+    return f"BETWEEN {first} AND {min(last, _BIGGEST)}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class SaveSql:
         """Make the temporary table, once a session."""
         return (
             f"DROP TABLE IF EXISTS {BATCH};"  # a pool's server session may have one
-            f" CREATE TEMPORARY TABLE pipecopy_batch ON COMMIT DELETE ROWS AS"
+            f" CREATE TEMPORARY TABLE {_BATCH_NAME} ON COMMIT DELETE ROWS AS"
             f" SELECT {self._list()} FROM {self.table.sql} WITH NO DATA"
         )
 
@@ -91,26 +102,35 @@ class SaveSql:
         write, each); it keeps to the batch's range, so that it never reads the whole table,
         whatever the planner believes of a temporary table without statistics.
         """
-        key = self._key()
+        differing = (
+            f"SELECT {self._list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
+            f" ON o.{self._key()} = s.{self._key()} AND {self._between('o')}"
+            f" WHERE o.{self._key()} IS NULL OR {self._image('o')} *<> {self._image('s')}"
+        )
+        if not self.table.before_triggers:
+            only = f" WHERE {self._image('t')} *<> {self._image('excluded')}"
+            return self._insert_or_update(differing, only)
+        # without the WHERE: a trigger may make a row what it is already, and it was not dropped
+        return (
+            f"WITH differing AS MATERIALIZED ({differing}),"
+            f" saved AS ({self._insert_or_update('TABLE differing')} RETURNING 1)"
+            f" {_refuse_fewer('saved', 'TABLE differing')}"
+        )
+
+    def _insert_or_update(self, rows: str, only: str = "") -> str:
         others = [quoted(name) for name in self.columns if name != self.table.keyed.name]
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
-        action = (
-            f"UPDATE SET {updates} WHERE {self._image('t')} *<> {self._image('excluded')}"
-            if others
-            else "NOTHING"
-        )
+        action = f"UPDATE SET {updates}{only}" if others else "NOTHING"
         return (
-            f"INSERT INTO {self.table.sql} AS t ({self._list()}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {self._list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
-            f" ON o.{key} = s.{key} AND {self._between('o')}"
-            f" WHERE o.{key} IS NULL OR {self._image('o')} *<> {self._image('s')}"
-            f" ON CONFLICT ({key}) DO {action}"
+            f"INSERT INTO {self.table.sql} AS t ({self._list()}) OVERRIDING SYSTEM VALUE {rows}"
+            f" ON CONFLICT ({self._key()}) DO {action}"
         )
 
     @property
     def next_taken(self) -> str:
         """Find the first key in the table after this batch: below it, a COPY meets no row."""
-        return f"SELECT min({self._key()}) FROM {self.table.sql} WHERE {self._key()} > {self.last}"
+        last = min(self.last, _BIGGEST)
+        return f"SELECT min({self._key()}) FROM {self.table.sql} WHERE {self._key()} > {last}"
 
     @property
     def replace(self) -> str:
@@ -119,15 +139,29 @@ class SaveSql:
         For a table without a unique index on the key, where a key may be there several times.
         """
         key = self._key()
+        stale = (
+            f"FROM {self.table.sql} AS o WHERE {self._between('o')}"
+            f" AND o.{key} IN (SELECT {key} FROM {BATCH})"
+        )
+        remove = f"DELETE {stale}"
+        insert = (
+            f"INSERT INTO {self.table.sql} ({self._list()}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {self._list()} FROM {BATCH}"
+        )
+        if self.table.before_triggers:
+            remove = (
+                f"WITH removed AS ({remove} RETURNING 1)"
+                f" {_refuse_fewer('removed', f'SELECT {stale}')}"
+            )
+            insert = (
+                f"WITH saved AS ({insert} RETURNING 1) {_refuse_fewer('saved', f'TABLE {BATCH}')}"
+            )
         return (
             f"DELETE FROM {BATCH} WHERE {key} IN (SELECT s.{key} FROM {BATCH} AS s"
             f" JOIN {self.table.sql} AS o ON o.{key} = s.{key} AND {self._between('o')}"
             f" GROUP BY s.{key}"
             f" HAVING count(*) = 1 AND bool_and({self._image('o')} *= {self._image('s')}));"
-            f" DELETE FROM {self.table.sql} AS o WHERE {self._between('o')}"
-            f" AND o.{key} IN (SELECT {key} FROM {BATCH});"
-            f" INSERT INTO {self.table.sql} ({self._list()}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {self._list()} FROM {BATCH}"
+            f" {remove}; {insert}"
         )
 
     @property
@@ -150,4 +184,17 @@ class SaveSql:
         return self.table.key_sql
 
     def _between(self, alias: str) -> str:
-        return f"{alias}.{self._key()} BETWEEN {self.first} AND {self.last}"
+        return f"{alias}.{self._key()} {_between(self.first, self.last)}"
+
+
+def _refuse_fewer(done: str, due: str) -> str:
+    """Fail, and so roll all back, where the rows of `done` are fewer than those of `due`.
+
+    SQL has no `raise` outside of a function: a cast of the text does it, and the error quotes it.
+    """
+    return (
+        f"SELECT CASE WHEN done < due"
+        f" THEN ('{SHORT_OF_ROWS}, ' || done || ' of ' || due)::int END"
+        f" FROM (SELECT count(*) FROM {done}) AS a (done),"
+        f" (SELECT count(*) FROM ({due}) AS rows) AS b (due)"
+    )

@@ -19,9 +19,10 @@ from psycopg.pq.abc import PGconn, PGresult
 
 CHUNK = 128 * 1024
 """Bytes handed to libpq at once; it copies them into its own buffer."""
+TRAILER = b"\xff\xff"
+"""Of a binary COPY: a row of -1 fields."""
 
 _ENCODING = "utf-8"
-_TRAILER = 2  # bytes, of a binary COPY
 
 
 def start(pgconn: PGconn, query: str, expected: ExecStatus) -> PGresult:
@@ -65,7 +66,7 @@ def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
         size, row = next_row(1)
         if size > 0:
             # the trailer of a binary COPY has to go along
-            if len(received) + size > limit and received and size > _TRAILER:
+            if len(received) + size > limit and received and size > len(TRAILER):
                 return CopyRead(received, 0, beyond=bytes(row))
             received += row
         elif size == 0:

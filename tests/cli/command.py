@@ -9,6 +9,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+_STUBBED = """
+import os, signal, sys, time
+from pipecopy.cli import copy
+from pipecopy.errors import *
+from pipecopy.events import CopyEnded
+from pipecopy.report import CopyReport
+
+def report(outcome):
+    return CopyReport(
+        run_id="0123456789ab", source="a", target="b", outcome=outcome, rows=4, batches=1,
+        bytes=99, max_id=9, next_id=5, calls=1, timeouts=0, kills=0, retries=0, seconds=1.0,
+    )
+
+{stub}
+
+copy.copy_table = copy_table
+from pipecopy.__main__ import main
+main()
+"""
 COMMAND = (sys.executable, "-m", "pipecopy")
 LONGEST = 60
 
@@ -43,6 +62,28 @@ def full_pipe_end() -> Iterator[int]:
     finally:
         os.close(write)
         os.close(read)
+
+
+def start_stubbed(stub: str, arguments: Sequence[str], **streams: Any) -> subprocess.Popen[str]:
+    """Start `pipecopy copy a b` with the stub's `copy_table` in the place of the real one."""
+    program = _STUBBED.replace("{stub}", stub)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "copy", "a", "b", *arguments],
+        text=True,
+        env=environment(),
+        **{**pipes, **streams},
+    )
+
+
+def run_stubbed(stub: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    process = start_stubbed(stub, arguments)
+    try:
+        out, err = process.communicate(timeout=LONGEST)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:

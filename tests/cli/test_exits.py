@@ -12,6 +12,14 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sqlstates import OBJECT_IN_USE
+
+
+def _refused(*, side: str, call: str) -> DatabaseError:
+    name = f"{PostgresError.__module__}.{PostgresError.__qualname__}"
+    return DatabaseError("", side=side, call=call, sqlstate=OBJECT_IN_USE, driver_error=name)
+
 
 CODES = [
     (ConfigError(""), 2),
@@ -22,7 +30,10 @@ CODES = [
     (TableMismatchError(""), 5),
     (ValueError(""), 70),
     (CallTimeoutError("", side="target"), 75),
-    (DatabaseError("", side="target", sqlstate="55006"), 75),
+    (_refused(side="target", call="connect"), 75),
+    (_refused(side="target", call="save_rows"), 75),  # its worker was replaced, and connected
+    (_refused(side="source", call="connect"), 3),
+    (DatabaseError("", side="target", sqlstate="55006", driver_error="psycopg.X"), 4),
     (FullCopyTimeoutError(""), 124),
     (StoppedBySignal(1), 129),
     (StoppedBySignal(2), 130),

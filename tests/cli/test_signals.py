@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import time
 import pytest
 
 from tests.cli.blocked import blocked_copy
-from tests.cli.command import LONGEST, full_pipe_end, start
+from tests.cli.command import LONGEST, full_pipe_end, run_stubbed, start
 from tests.servers import TemporaryDatabase
 
+_STARTING = {signal.SIGINT: {1}, signal.SIGTERM: set[int]()}
+"""What Python exits with where the signal comes while it imports `site`."""
 SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
 
 
@@ -59,15 +62,102 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(
     assert process.returncode == 124
 
 
-@pytest.mark.parametrize("milliseconds", range(60, 400, 40))
-def test_a_signal_at_any_moment_of_the_start_ends_the_command_quietly(milliseconds: int) -> None:
-    process = start(["copy", "host=127.0.0.1 port=1", "host=127.0.0.1 port=1"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("milliseconds", range(20, 420, 40))
+def test_a_signal_at_any_moment_of_the_start_ends_the_command_quietly(
+    milliseconds: int, signum: signal.Signals
+) -> None:
+    process = start(["copy", "host=127.0.0.1 port=1", "host=127.0.0.1 port=1", "--json"])
     time.sleep(milliseconds / 1000)  # the moment itself is the case
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=LONGEST)
-    # before Python runs any of our code the signal itself ends the process; a shell says 143
-    assert process.returncode in {143, -signal.SIGTERM, 3, 4}
-    assert "Traceback" not in err
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=LONGEST)
+    if process.returncode in {-signum, *_STARTING[signum]}:
+        # it came before our first line, and ended Python itself; a shell says 130 or 143
+        assert out == ""
+        assert not re.search(r"pipecopy/(cli/|__main__)", err)
+    else:
+        assert process.returncode in {128 + signum, 3}
+        assert "Traceback" not in err
+        assert json.loads(out)["error"]["exit_code"] == process.returncode
+
+
+def test_a_signal_before_anything_is_imported_is_heeded_once_it_can_be() -> None:
+    program = """
+import _signal, runpy, signal, sys
+block = _signal.pthread_sigmask
+
+def strike(how, signals):
+    _signal.pthread_sigmask = block
+    before = block(how, signals)
+    signal.raise_signal(signal.SIGINT)
+    return before
+
+signal.pthread_sigmask = strike
+sys.argv = ["pipecopy", "copy", "a", "b", "--json"]
+runpy.run_module("pipecopy", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped by SIGINT; nothing more was done\n")
+    assert json.loads(done.stdout)["error"]["exit_code"] == 130
+
+
+STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
+ENDS = {
+    "told, then returned": f"""
+def copy_table(*_, observer):
+    observer(CopyEnded(report=report("complete")))
+    {STRIKE}
+    return report("complete")
+""",
+    "returned, then the screen ends": f"""
+def copy_table(*_, observer):
+    return report("complete")
+
+def leave(*_):
+    {STRIKE}
+
+copy.Screen.__exit__ = leave
+""",
+    "stopped when all was copied": f"""
+def copy_table(*_, observer):
+    try:
+        {STRIKE}
+    except BaseException as stop:
+        stop.report = report("complete")
+        raise
+""",
+    "told, then raised": f"""
+def copy_table(*_, observer):
+    observer(CopyEnded(report=report("timed out")))
+    {STRIKE}
+    raise FullCopyTimeoutError("too late", report=report("timed out"))
+""",
+    "raised, then the screen ends": f"""
+def copy_table(*_, observer):
+    raise FullCopyTimeoutError("too late", report=report("timed out"))
+
+def leave(*_):
+    {STRIKE}
+
+copy.Screen.__exit__ = leave
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_signal_after_the_copy_ended_changes_nothing(end: str) -> None:
+    done = run_stubbed(ENDS[end], "--json")
+    raised = "raised" in end
+    assert done.returncode == (124 if raised else 0)
+    assert json.loads(done.stdout)["next_id"] == 5
+    assert "stopped" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    if raised:
+        assert last.startswith("error: too late; every id below 5 (of 9) is in the target")
+    else:
+        assert last.startswith("run 0123456789ab: ")
 
 
 def test_a_signal_while_the_end_is_told_keeps_the_outcome() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -11,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.cli.blocked import blocked_copy
-from tests.cli.command import COMMAND, LONGEST, environment, full_pipe_end, run
+from tests.cli.command import (
+    COMMAND,
+    LONGEST,
+    environment,
+    full_pipe_end,
+    run,
+    start_stubbed,
+)
 from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
 
@@ -100,3 +108,74 @@ def test_help_into_a_closed_pipe_is_no_error() -> None:
     result = run("--help", stdout=write)
     os.close(write)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+FAILS = """
+def copy_table(*_, observer):
+    {before}
+    raise FullCopyTimeoutError("too late", report=report("timed out"))
+"""
+
+
+@pytest.fixture
+def moment(tmp_path: Path) -> Path:
+    """Give the file into which `FAILS` writes when the copy ended."""
+    return tmp_path / "moment"
+
+
+def stub(moment: Path) -> str:
+    return FAILS.format(before=f"print(time.monotonic(), file=open({str(moment)!r}, 'w'))")
+
+
+def wait_for(moment: Path) -> float:
+    deadline = time.monotonic() + LONGEST
+    while not moment.exists() or not moment.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)  # a file's being written sends no event
+    return float(moment.read_text())
+
+
+def test_the_command_ends_soon_after_the_copy_where_nobody_reads(
+    full_pipe: int, moment: Path
+) -> None:
+    with (
+        full_pipe_end() as other,
+        start_stubbed(stub(moment), ["--json"], stdout=full_pipe, stderr=other) as process,
+    ):
+        assert process.wait(LONGEST) == 124
+        took = time.monotonic() - wait_for(moment)
+    assert took < 0.5  # 0.26 on a machine that does nothing else
+
+
+def test_a_slow_reader_gets_all_of_it(moment: Path) -> None:
+    read, write = os.pipe()
+    before = b"x" * 65_536  # what a pipe holds
+    os.write(write, before)
+    text = b""
+    streams = {"stdout": write, "stderr": subprocess.DEVNULL}
+    with start_stubbed(stub(moment), ["--json"], **streams) as process:
+        os.close(write)
+        wait_for(moment)
+        while piece := os.read(read, 8192):
+            text += piece
+            time.sleep(0.03)  # so slow, and yet it moves
+        os.close(read)
+    assert process.returncode == 124
+    assert json.loads(text[len(before) :])["error"]["class"] == "FullCopyTimeoutError"
+
+
+def test_the_error_is_told_however_much_waits(moment: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"x" * 65_536)
+    many = "[sys.stderr.write(f'{n}\\n') for n in range(2000)]; "
+    program = stub(moment).replace("print(", f"{many}print(")
+    text = b""
+    with start_stubbed(program, ["--quiet"], stderr=write):
+        os.close(write)
+        wait_for(moment)
+        while piece := os.read(read, 65_536):
+            text += piece
+        os.close(read)
+    lines = text.decode().splitlines()
+    assert "1999" not in lines  # what nobody read in time was dropped
+    assert lines[-1].startswith("error: too late")

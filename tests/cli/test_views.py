@@ -77,6 +77,44 @@ def test_the_status_line_on_the_way() -> None:
     )
 
 
+def saves(first: int, last: int, begin: float) -> list[tuple[Event, float]]:
+    """Return ten saves of 100 rows each second."""
+    return [
+        (BatchSaved(key_range=(n * 100, n * 100 + 100), rows=100, bytes=10_000), begin + n * 0.1)
+        for n in range(first, last)
+    ]
+
+
+def test_a_hang_is_soon_out_of_the_speed() -> None:
+    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=99_999), 100.0)]
+    running = [*begin, *saves(0, 300, 100.1)]
+    assert "1,000 rows/s, 0.1 MB/s" in status_line(progress(running), 130.0)
+    again = progress([*running, *saves(300, 405, 400.0)])  # after 300 seconds
+    line = status_line(again, 440.4)
+    assert "40,500 rows, " in line
+    assert " 1,000 rows/s, 0.1 MB/s, " in line
+    assert line.endswith(" ETA 59s")  # 59,500 ids
+    assert len(again.marks) < 40
+
+
+def test_during_a_hang_the_speed_falls_and_the_time_left_grows() -> None:
+    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=99_999), 100.0)]
+    hung = progress([*begin, *saves(0, 300, 100.1)])
+    speeds = [hung.speed(130.0 + seconds).rows for seconds in (0, 5, 20, 100)]
+    assert speeds == sorted(speeds, reverse=True)
+    assert 0 < speeds[-1] < 10
+
+
+def test_saves_that_are_further_apart_than_the_window_still_have_a_speed() -> None:
+    slow: list[tuple[Event, float]] = [
+        (RangeKnown(first_id=0, max_id=99_999), 0.0),
+        (BatchSaved(key_range=(0, 100), rows=100, bytes=1), 20.0),
+        (BatchSaved(key_range=(100, 200), rows=100, bytes=1), 40.0),
+    ]
+    assert progress(slow).speed(40.0).rows == 5
+    assert progress(slow).speed(55.0).rows == pytest.approx(100 / 35)
+
+
 def test_the_bar_on_the_way() -> None:
     console = Console(file=io.StringIO(), width=60, legacy_windows=False)
     with console.capture() as screen:
@@ -141,7 +179,7 @@ def test_no_line_shows_a_password() -> None:
 def test_the_summary() -> None:
     assert summary_lines(REPORT) == [
         "1,000,000 rows in 100 batches, 392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s",
-        "206 calls, 1 timeout, 1 kill, 1 retry",
+        "run 0123456789ab: 206 calls, 1 timeout, 1 kill, 1 retry",
     ]
     assert far_line(REPORT) == (
         "every id below 1000001 (of 1000000) is in the target: 1,000,000 rows in 40.0s"

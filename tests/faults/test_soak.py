@@ -13,8 +13,8 @@ import pytest
 from bench.soak.plan import KINDS, faults
 
 _ROOT = Path(__file__).parents[2]
-_SEED = 3
-_FAULTS = 30
+_SEED = 35
+_FAULTS = len(KINDS)
 
 
 @pytest.mark.timeout(180)

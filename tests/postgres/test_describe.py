@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from pipecopy.contracts import Column, Side, TableDescription
+from pipecopy.tables import differences
 from tests.postgres.opened import opened
 from tests.profiles import TABLE
-from tests.servers import TemporaryDatabase
+from tests.servers import PostgresServer, TemporaryDatabase, _copy_as_server_user
+from tests.wheel import give_to_server_user
 
 
 def described(
@@ -53,9 +55,31 @@ def test_the_same_table_is_known_on_both_sides(
     assert same != described(target_db, "target").identity
 
 
+def test_a_clone_of_the_server_is_another_but_a_standby_is_the_same() -> None:
+    with PostgresServer(16) as original:
+        original.execute(TABLE)
+        original.stop()
+        clone, standby = PostgresServer(16), PostgresServer(16)
+        for copied in (clone, standby):
+            copied.folder.mkdir()
+            give_to_server_user(copied.folder)
+            _copy_as_server_user(original.data, copied.data)
+        signal = standby.data / "standby.signal"
+        signal.touch()
+        give_to_server_user(signal)
+        original.start()
+        with clone, standby:
+            of_original, of_clone, of_standby = (
+                str(described(server.uri(), "source").identity)
+                for server in (original, clone, standby)
+            )
+    assert of_clone != of_original
+    assert of_original.startswith(of_standby)  # a part of what tells the primary from a clone
+
+
 def test_generated_columns_are_not_copied(source_db: TemporaryDatabase) -> None:
     source_db.execute(
-        "CREATE TYPE mood AS ENUM ();"
+        "CREATE TYPE mood AS ENUM ('sad', 'it''s ok');"
         "CREATE TABLE profiles (id int PRIMARY KEY, n varchar(20), m mood,"
         " twice int GENERATED ALWAYS AS (id * 2) STORED)"
     )
@@ -63,8 +87,32 @@ def test_generated_columns_are_not_copied(source_db: TemporaryDatabase) -> None:
     assert [(column.name, column.type) for column in columns] == [
         ("id", "integer"),
         ("n", "character varying(20)"),
-        ("m", "public.mood"),  # whatever the search path is on this side
+        # whatever the search path is on this side
+        ("m", "public.mood (enum: 'sad', 'it''s ok')"),
+        # named for the comparison, and last: values of the others are what is copied
+        ("twice", "integer GENERATED ALWAYS AS ((id * 2))"),
     ]
+    source_db.execute("INSERT INTO profiles VALUES (1, 'n', 'sad')")
+    with opened(source_db, "source") as database:
+        assert list(database.load_rows(0, 9)) == [(1, "n", "sad")]
+
+
+def test_a_column_that_is_generated_on_one_side_alone(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    plain = "CREATE TABLE profiles (id int PRIMARY KEY, twice int)"
+    generated = (
+        "CREATE TABLE profiles (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
+    )
+    source_db.execute(generated)
+    target_db.execute(plain)
+    source, target = described(source_db, "source"), described(target_db, "target")
+    for one, other in ((source, target), (target, source)):
+        (difference,) = differences(one, other)
+        assert 'column "twice" is integer' in difference
+        assert "GENERATED ALWAYS AS ((id * 2))" in difference
+    target_db.execute(f"DROP TABLE profiles; {generated}")
+    assert differences(source, described(target_db, "target")) == ()
 
 
 def test_a_missing_table(source_db: TemporaryDatabase) -> None:
@@ -126,10 +174,11 @@ def test_missing_rights_on_the_target_are_all_named(target_db: TemporaryDatabase
     assert "no TEMP right" in problems
 
 
-def test_a_schema_without_usage(source_db: TemporaryDatabase) -> None:
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_schema_without_usage(source_db: TemporaryDatabase, side: Side) -> None:
     source_db.execute("CREATE SCHEMA closed; CREATE TABLE closed.profiles (id int PRIMARY KEY)")
-    with role(source_db, "GRANT SELECT ON closed.profiles TO {role}") as uri:
-        (problem,) = described(uri, "source", table="closed.profiles").problems
+    with role(source_db, "GRANT ALL ON closed.profiles TO {role}") as uri:
+        (problem,) = described(uri, side, table="closed.profiles").problems
     assert "USAGE right on the schema closed" in problem
 
 
@@ -177,6 +226,66 @@ def test_triggers_are_a_warning(target_db: TemporaryDatabase) -> None:
     assert "quiet" not in warning
 
 
+PARTITIONED = """
+    CREATE TABLE profiles (id bigint, region int, data jsonb, PRIMARY KEY (id, region))
+        PARTITION BY RANGE (id);
+    CREATE TABLE low PARTITION OF profiles FOR VALUES FROM (0) TO (50) PARTITION BY RANGE (id);
+    CREATE TABLE lowest PARTITION OF low FOR VALUES FROM (0) TO (10);
+    CREATE TABLE high PARTITION OF profiles DEFAULT;
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+"""
+
+
+def test_triggers_of_partitions_are_a_warning_too(target_db: TemporaryDatabase) -> None:
+    target_db.execute(
+        PARTITIONED
+        + "CREATE TRIGGER every AFTER INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION f();"
+        "CREATE TRIGGER deep AFTER INSERT ON lowest FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    (warning,) = (w for w in described(target_db, "target").warnings if "Triggers" in w)
+    assert warning.endswith(": deep of lowest, every.")
+    with opened(target_db, "target", table="lowest") as database:
+        assert any("deep, every." in warning for warning in database.describe().warnings)
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT"])
+@pytest.mark.parametrize("parts", [True, False])
+def test_rows_elsewhere_that_removing_rows_would_change(
+    target_db: TemporaryDatabase, action: str, *, parts: bool
+) -> None:
+    table = "CREATE TABLE profiles (id bigint, region int, PRIMARY KEY (id, region))"
+    target_db.execute(PARTITIONED if parts else table)
+    target_db.execute(
+        "CREATE TABLE orders (id bigint, region int, CONSTRAINT mine FOREIGN KEY (id, region)"
+        f" REFERENCES profiles ON DELETE {action})"
+    )
+    (problem,) = described(target_db, "target").problems
+    assert f"the foreign key mine of orders ON DELETE {action}" in problem
+    assert described(target_db, "source").problems == ()
+    if not parts:  # rows are updated in place then
+        target_db.execute("CREATE UNIQUE INDEX ON profiles (id)")
+        assert described(target_db, "target").problems == ()
+
+
+def test_a_foreign_key_to_a_partition_alone(target_db: TemporaryDatabase) -> None:
+    target_db.execute(
+        PARTITIONED + "CREATE TABLE orders (id bigint, region int, CONSTRAINT mine"
+        " FOREIGN KEY (id, region) REFERENCES low ON DELETE CASCADE)"
+    )
+    (problem,) = described(target_db, "target").problems
+    assert "foreign key mine of orders" in problem
+
+
+def test_a_foreign_key_that_refuses_removing_rows_is_no_problem(
+    target_db: TemporaryDatabase,
+) -> None:
+    target_db.execute(PARTITIONED)
+    target_db.execute(
+        "CREATE TABLE orders (id bigint, region int, FOREIGN KEY (id, region) REFERENCES profiles)"
+    )
+    assert described(target_db, "target").problems == ()
+
+
 @pytest.mark.parametrize(
     "index",
     [
@@ -202,3 +311,55 @@ def test_a_source_without_an_index(source_db: TemporaryDatabase) -> None:
     assert "no index" in warning
     source_db.execute("CREATE INDEX ON profiles (id, data)")
     assert described(source_db, "source").warnings == ()
+
+
+CHILD = "CREATE TABLE newer () INHERITS (profiles)"
+
+
+def test_a_target_that_others_inherit_from(target_db: TemporaryDatabase) -> None:
+    target_db.execute(f"{TABLE}; {CHILD}")
+    table = described(target_db, "target")
+    (problem,) = table.problems
+    assert "inherit from it (newer)" in problem
+    assert table.warnings == ()
+
+
+def test_a_key_that_only_a_child_lets_be_null(source_db: TemporaryDatabase) -> None:
+    source_db.execute(f"CREATE TABLE profiles (id bigint NOT NULL, data jsonb); {CHILD}")
+    source_db.execute("CREATE INDEX ON profiles (id)")
+    source_db.execute("ALTER TABLE newer ALTER id DROP NOT NULL; INSERT INTO newer VALUES (NULL)")
+    (problem,) = described(source_db, "source").problems
+    assert "is NULL" in problem
+
+
+def test_partitions_are_no_problem(target_db: TemporaryDatabase) -> None:
+    target_db.execute(
+        "CREATE TABLE profiles (id bigint PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE low PARTITION OF profiles FOR VALUES FROM (MINVALUE) TO (50)"
+    )
+    table = described(target_db, "target")
+    assert table.problems == table.warnings == ()
+    target_db.execute(
+        "CREATE UNLOGGED TABLE high PARTITION OF profiles FOR VALUES FROM (50) TO (99)"
+    )
+    (warning,) = described(target_db, "target").warnings
+    assert warning.endswith(": high.")
+
+
+def test_an_unlogged_target_is_a_warning(target_db: TemporaryDatabase) -> None:
+    target_db.execute("CREATE UNLOGGED TABLE profiles (id bigint PRIMARY KEY)")
+    table = described(target_db, "target")
+    (warning,) = table.warnings
+    assert "UNLOGGED" in warning
+    assert table.problems == ()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_temporary_table_is_none_to_copy(target_db: TemporaryDatabase, side: Side) -> None:
+    with target_db.connect() as other:
+        other.execute("CREATE TEMPORARY TABLE profiles (id bigint PRIMARY KEY)")
+        ((name,),) = other.execute(
+            "SELECT nspname || '.profiles' FROM pg_namespace WHERE oid = pg_my_temp_schema()"
+        ).fetchall()
+        (problem,) = described(target_db, side, table=name).problems
+    assert "is temporary" in problem

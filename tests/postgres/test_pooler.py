@@ -18,19 +18,24 @@ from tests.servers import PostgresServer, TemporaryDatabase
 
 @contextmanager
 def pooler(server: PostgresServer) -> Iterator[int]:
-    """Forward one connection, and tell the client a process id of the pooler's own, as all do."""
+    """Forward one connection, and tell the client a process id of the pooler's own, as all do.
+
+    The server's connection stays until the end, whenever the client goes.
+    """
+    ending = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_serve_one, args=(listener, server), daemon=True)
+        thread = threading.Thread(target=_serve_one, args=(listener, server, ending), daemon=True)
         thread.start()
         yield listener.getsockname()[1]
+        ending.set()
     thread.join(5)
 
 
-def _serve_one(listener: socket.socket, server: PostgresServer) -> None:
+def _serve_one(listener: socket.socket, server: PostgresServer, ending: threading.Event) -> None:
     client, _ = listener.accept()
     backend = socket.create_connection((server.host, server.port))
     with client, backend:
-        upwards = threading.Thread(target=_forward, args=(client, backend), daemon=True)
+        upwards = threading.Thread(target=_forward, args=(client, backend, ending), daemon=True)
         upwards.start()
         stream = backend.makefile("rb")
         while head := stream.read(5):
@@ -42,9 +47,10 @@ def _serve_one(listener: socket.socket, server: PostgresServer) -> None:
         upwards.join(5)
 
 
-def _forward(source: socket.socket, sink: socket.socket) -> None:
-    while piece := source.recv(65536):
+def _forward(source: socket.socket, sink: socket.socket, ending: threading.Event) -> None:
+    while (piece := source.recv(65536)) and piece != b"X\0\0\0\4":  # Terminate
         sink.sendall(piece)
+    ending.wait(10)
     sink.shutdown(socket.SHUT_WR)
 
 
@@ -61,6 +67,10 @@ def test_a_pooler_is_refused(target_db: TemporaryDatabase) -> None:
         with pytest.raises(PostgresError, match="session_pooler"):
             _pool(stated=False).connect(uri)
         other.execute("SELECT 1")  # nothing was done through it
+        kept = [s["pid"] for s in target_db.sessions() if s["application_name"] == name]
+        assert len(kept) == 2
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = ANY(%s)"
+        assert other.execute(locks, [kept]).fetchall() == [(0,)]
 
 
 def test_a_pooler_in_session_mode_is_taken_when_stated(target_db: TemporaryDatabase) -> None:

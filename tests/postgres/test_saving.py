@@ -130,6 +130,38 @@ def test_another_unique_index_does_not_hinder_the_second_copy(
     assert_equal_tables(source_db, target_db)
 
 
+EXCLUDING = """
+    CREATE TABLE profiles
+        (id int, span int4range, CONSTRAINT apart EXCLUDE USING gist (span WITH &&));
+    ALTER TABLE profiles ADD PRIMARY KEY (id)  -- so that the constraint is checked first
+"""
+
+
+def test_an_exclusion_constraint_does_not_hinder_the_second_copy(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    source_db.execute("CREATE TABLE profiles (id int PRIMARY KEY, span int4range)")
+    source_db.execute(
+        "INSERT INTO profiles SELECT i, int4range(i, i+1) FROM generate_series(1, 9) i"
+    )
+    target_db.execute(EXCLUDING)
+    copy(source_db, target_db)
+    copy(source_db, target_db)
+    assert_equal_tables(source_db, target_db)
+
+
+def test_an_exclusion_constraint_is_named(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    source_db.execute("CREATE TABLE profiles (id int PRIMARY KEY, span int4range)")
+    source_db.execute("INSERT INTO profiles VALUES (1, '[1,5)'), (2, '[4,9)')")
+    target_db.execute(EXCLUDING)
+    with pytest.raises(PostgresError, match="exclusion constraint apart") as raised:
+        copy(source_db, target_db)
+    assert raised.value.sqlstate == "23P01"
+    assert target_db.value("SELECT count(*) FROM profiles") == 0
+
+
 def test_a_key_that_the_source_has_twice_is_an_error(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
@@ -184,3 +216,99 @@ def test_a_save_is_durable_even_where_the_database_would_not_wait(
     )
     copy(source_db, target_db)
     assert target_db.query("SELECT setting FROM seen") == [("on",)]
+
+
+def test_a_key_that_only_a_child_has_twice_is_an_error(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1)
+    source_db.execute("CREATE TABLE newer () INHERITS (profiles); INSERT INTO newer VALUES (1)")
+    create_profiles(target_db, 1)
+    target_db.execute("UPDATE profiles SET data = '0'")
+    with pytest.raises(PostgresError, match='more than one row with the same "id"'):
+        copy(source_db, target_db)
+
+
+def drop_rows(database: TemporaryDatabase, event: str, *, table: str = "profiles") -> None:
+    """Let a trigger drop the row 7, and only that."""
+    database.execute(
+        "CREATE FUNCTION drop_7() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " IF coalesce(NEW.id, OLD.id) = 7 THEN RETURN NULL; END IF;"
+        " IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END$$;"
+        f" CREATE TRIGGER t BEFORE {event} ON {table}"
+        " FOR EACH ROW EXECUTE FUNCTION drop_7()"
+    )
+
+
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
+@pytest.mark.parametrize("index", ["PRIMARY KEY", ""])
+@pytest.mark.parametrize("rows", [0, 10], ids=["empty", "stale"])
+def test_a_trigger_that_drops_rows_is_an_error(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, event: str, index: str, rows: int
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute(f"CREATE TABLE profiles (id bigint {index}, data jsonb)")
+    target_db.execute(f"INSERT INTO profiles SELECT generate_series(1, {rows})")
+    drop_rows(target_db, event)
+    before = target_db.query("SELECT * FROM profiles ORDER BY id")
+    fires = {("PRIMARY KEY", 10): {"INSERT", "UPDATE"}, ("", 10): {"INSERT", "DELETE"}}
+    if event in fires.get((index, rows), {"INSERT"}):
+        due = "[0-9]+ of 10 rows"
+        with pytest.raises(PostgresError, match=f"takes only {due}.*nothing was saved"):
+            copy(source_db, target_db)
+        assert target_db.query("SELECT * FROM profiles ORDER BY id") == before
+    else:
+        copy(source_db, target_db)
+        assert_equal_tables(source_db, target_db)
+
+
+def test_a_trigger_of_a_partition_that_drops_rows_is_an_error(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute(
+        "CREATE TABLE profiles (id bigint PRIMARY KEY, data jsonb) PARTITION BY RANGE (id);"
+        "CREATE TABLE low PARTITION OF profiles FOR VALUES FROM (MINVALUE) TO (50)"
+    )
+    drop_rows(target_db, "INSERT", table="low")
+    with pytest.raises(PostgresError, match="takes only 9 of 10 rows"):
+        copy(source_db, target_db)
+    assert target_db.value("SELECT count(*) FROM profiles") == 0
+
+
+# of an upsert it is not known how many rows it should write
+@pytest.mark.parametrize(
+    ("index", "there"), [("PRIMARY KEY", "none"), ("", "none"), ("", "id % 2 = 0")]
+)
+def test_a_trigger_made_during_the_copy_is_found_too(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, index: str, there: str
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute(f"CREATE TABLE profiles (id bigint {index}, data jsonb)")
+    with opened(source_db, "source") as reader, opened(target_db, "target") as writer:
+        rows = handed_over(reader.load_rows(0, 11))
+        if there != "none":
+            writer.save_rows([row for row in rows if row[0] % 2 == 0])
+        writer.get_max_id()  # it has looked at the table
+        drop_rows(target_db, "INSERT")
+        with pytest.raises(PostgresError, match=r"took only [49] of (5|10) rows") as raised:
+            writer.save_rows(rows)
+    assert raised.value.sqlstate == "27000"
+
+
+@pytest.mark.parametrize("index", ["PRIMARY KEY", ""])
+def test_a_trigger_that_changes_rows_drops_none(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, index: str
+) -> None:
+    source_db.execute("CREATE TABLE profiles (id int PRIMARY KEY, name text)")
+    source_db.execute("INSERT INTO profiles VALUES (1, 'A'), (2, 'b')")
+    target_db.execute(
+        f"CREATE TABLE profiles (id int {index}, name text);"
+        "CREATE FUNCTION low() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " NEW.name := lower(NEW.name); RETURN NEW; END$$;"
+        "CREATE TRIGGER low BEFORE INSERT OR UPDATE ON profiles"
+        " FOR EACH ROW EXECUTE FUNCTION low()"
+    )
+    for _ in range(2):
+        copy(source_db, target_db)
+        assert target_db.query("SELECT * FROM profiles ORDER BY id") == [(1, "a"), (2, "b")]
