@@ -77,7 +77,8 @@ class Column:
 
     name: str
     type: str
-    """The type as the server writes it, such as `character varying(20)`."""
+    """The type as the server writes it, such as `character varying(20)`; a generated column's ends
+    with `GENERATED ALWAYS AS (…)`, and is computed on each side rather than copied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,8 @@ class TableDescription:
     columns: tuple[Column, ...] = ()
     """In the order in which `load_rows` returns their values."""
     identity: str | None = None
-    """What tells this very table from all others; equal on both sides, a copy is refused."""
+    """What tells this very table from all others; equal on both sides, a copy is refused. One that
+    ends with `/` stands for all that begin with it."""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
