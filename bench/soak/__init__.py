@@ -1,0 +1,1 @@
+"""The soak: copies of a table under load, one after the other, while faults strike them."""

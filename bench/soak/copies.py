@@ -1,0 +1,203 @@
+"""One copy: begun, watched until it ends, and told as plain values."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from bench.soak.plan import Mode
+from bench.soak.scene import Scene
+from bench.soak.struck import StruckPool
+from pipecopy import Config, copy_table
+from pipecopy.errors import CallTimeoutError, DatabaseError, FullCopyTimeoutError, PipecopyError
+from pipecopy.events import Event
+from pipecopy.postgres import PostgresPool
+
+_EXITS = {
+    0: "complete",
+    3: "DatabaseError",
+    4: "DatabaseError",
+    75: "CallTimeoutError",
+    124: "FullCopyTimeoutError",
+}
+_STOPPED = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event, and when the observer saw it, by time.monotonic()."""
+
+    at: float
+    event: Event
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a copy ended."""
+
+    mode: Mode
+    outcome: str
+    config: Config
+    seconds: float
+    """From its call, or its process's start, to its end."""
+    report: dict[str, Any] | None
+    """None where nobody could tell: it was killed."""
+    unexpected: str = ""
+    """What is wrong with the way it ended."""
+    seen: tuple[Seen, ...] = ()
+
+
+class Copy(ABC):
+    """A copy that is under way."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.began = time.monotonic()
+
+    @property
+    @abstractmethod
+    def running(self) -> bool: ...
+
+    @abstractmethod
+    def ended(self) -> Ended:
+        """Return how it ended; it must not be running."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it, because the soak ends."""
+
+
+class LibraryCopy(Copy):
+    """`copy_table`, in a thread."""
+
+    def __init__(self, scene: Scene, config: Config) -> None:
+        super().__init__(config)
+        target = scene.target_site.uri(scene.database("target").name)
+        pool = PostgresPool({"source": scene.source_site.uri(scene.source.name), "target": target})
+        self._pool = StruckPool(pool, scene.folder)
+        self._seen: list[Seen] = []
+        self._ended: Ended | None = None
+        self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        pass  # it ends with this process, and its workers with it
+
+    def ended(self) -> Ended:
+        self._thread.join()
+        if self._ended is None:
+            raise RuntimeError("the copy's thread ended with an error")
+        return self._ended
+
+    def _run(self) -> None:
+        outcome, unexpected = "complete", ""
+        began = time.monotonic()
+        try:
+            report = copy_table(self.config, self._pool, "source", "target", observer=self._observe)
+        except PipecopyError as error:
+            seconds = time.monotonic() - began
+            outcome = type(error).__name__
+            unexpected = _what_is_wrong(error)
+            if error.report is None:
+                unexpected = f"the error has no report: {error}"
+            else:
+                report = error.report
+        except BaseException as error:  # noqa: BLE001 - to be counted, whatever it is
+            seconds = time.monotonic() - began
+            outcome, unexpected = "internal error", f"{type(error).__name__}: {error}"
+        else:
+            seconds = time.monotonic() - began
+        self._ended = Ended(
+            mode="library",
+            outcome=outcome,
+            config=self.config,
+            seconds=seconds,
+            report=None if unexpected else report.to_dict(),
+            unexpected=unexpected,
+            seen=tuple(self._seen),
+        )
+
+    def _observe(self, event: Event) -> None:
+        self._seen.append(Seen(time.monotonic(), event))
+
+
+class CommandCopy(Copy):
+    """`python -m pipecopy copy`, in a process group of its own."""
+
+    def __init__(self, scene: Scene, config: Config) -> None:
+        super().__init__(config)
+        self._scene = scene
+        target = scene.target_site.uri(scene.database("target").name)
+        self._out, self._err = scene.folder / "out", scene.folder / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "pipecopy", "copy", "--json"),
+                    *(f"--batch-size={config.batch_size}", f"--max-retries={config.max_retries}"),
+                    f"--retries-delay={config.retries_delay}",
+                    f"--call-timeout={config.call_timeout}",
+                    f"--full-copy-timeout={config.full_copy_timeout}",
+                    f"--read-ahead={config.read_ahead}",
+                    *(scene.source_site.uri(scene.source.name), target),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        scene.supervisor = self.process
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ended(self) -> Ended:
+        seconds = time.monotonic() - self.began
+        code = self.process.wait()
+        out = self._out.read_text()
+        values: dict[str, Any] = json.loads(out) if out else {}
+        outcome = _EXITS.get(code, f"exit code {code}")
+        names = {number.name for number in self._scene.stop_signals}
+        unexpected = ""
+        if code == -signal.SIGKILL and "SIGKILL" in names:
+            outcome = "killed"
+        elif _STOPPED.get(code) in names:
+            outcome = "stopped by a signal"
+        elif code not in _EXITS:
+            unexpected = f"exit code {code}: {self._err.read_text()[-2000:]}"
+        elif "run_id" not in values:
+            unexpected = f"no report: {self._err.read_text()[-2000:]}"
+        if values.get("error", {}).get("class") == "WorkerCrashedError":
+            outcome = "WorkerCrashedError"
+        return Ended(
+            mode="command",
+            outcome=outcome,
+            config=self.config,
+            seconds=seconds,
+            report=values if "run_id" in values else None,
+            unexpected=unexpected,
+        )
+
+
+def _what_is_wrong(error: PipecopyError) -> str:
+    """Return what a user would miss in the error, or that it should not have been raised."""
+    if not isinstance(error, CallTimeoutError | FullCopyTimeoutError | DatabaseError):
+        return f"{type(error).__name__}: {error}"
+    if not isinstance(error, FullCopyTimeoutError) and (error.side is None or error.call is None):
+        return f"it names no side or no call: {error}"
+    return ""

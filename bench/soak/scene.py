@@ -1,0 +1,211 @@
+"""What the soak runs on: two servers behind proxies, the table under load, one copy at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipecopy.contracts import Side
+from tests.home import home
+from tests.profiles import TABLE, add_profiles
+from tests.proxy import Proxy
+from tests.servers import QUICK, PostgresServer, TemporaryDatabase
+
+MARK = "PIPECOPY_SOAK"
+"""The variable by which processes are known, also those whose parent is gone."""
+
+# what a server that is shut down at once has written is in the system's memory: no fsync is
+# needed for it to be there again
+_SETTINGS = {**QUICK, "autovacuum_naptime": "10s"}
+_LATENCY = 0.002
+"""Seconds each way: a copy so takes long enough for several faults to strike it."""
+_LOADS = 2
+_FIRST_ROWS = 4_000
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A process of the soak's."""
+
+    pid: int
+    name: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.pid} ({self.name}) {self.command[:80]}"
+
+
+class Load:
+    """The sessions that insert and update meanwhile."""
+
+    def __init__(self, database: TemporaryDatabase, seed: int) -> None:
+        conninfo = database.server.socket_conninfo(database.name)
+        command = [sys.executable, "-m", "bench.soak.load", conninfo]
+        self._processes = [
+            subprocess.Popen(
+                [*command, f"{seed} load {number}"],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # a server that goes down is told of by many lines
+                start_new_session=True,
+            )
+            for number in range(_LOADS)
+        ]
+        self.pids = frozenset(process.pid for process in self._processes)
+
+    @property
+    def running(self) -> bool:
+        return all(process.poll() is None for process in self._processes)
+
+    def stop(self) -> None:
+        """Stop it, and wait until what it has begun is committed."""
+        for process in self._processes:
+            if process.stdin:
+                process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One server, and the proxy through which the copies reach it."""
+
+    server: PostgresServer
+    proxy: Proxy
+
+    def uri(self, dbname: str) -> str:
+        return self.proxy.uri(dbname)
+
+
+@dataclass
+class Scene:
+    """All of it."""
+
+    source_site: Site
+    target_site: Site
+    source: TemporaryDatabase
+    targets: dict[str, TemporaryDatabase]
+    folder: Path
+    """Where faults for workers are laid out, and the commands' output goes."""
+    load: Load
+    supervisor: subprocess.Popen[bytes] | None = None
+    """The command that copies, if one does."""
+    target: TemporaryDatabase | None = None
+    """Where the copy goes."""
+    rows: int = 0
+    """Rows of the source when the copy began."""
+    stopped_seconds: float = 0.0
+    """For how long the supervisor was stopped."""
+    stop_signals: set[signal.Signals] = field(default_factory=set)
+    """What was sent to the supervisor to end it; of several, any may be heeded first."""
+    stopped_at: float = 0.0
+    """When it could heed the first of them, by time.monotonic()."""
+    paused: set[Side] = field(default_factory=set)
+    """The sides whose postmaster is stopped: nobody can connect there."""
+
+    def begin(self, target: TemporaryDatabase, rows: int) -> None:
+        """Forget the copy before, and remember where the next one goes."""
+        self.target, self.supervisor, self.stop_signals = target, None, set()
+        self.rows, self.stopped_seconds = rows, 0.0
+
+    def site(self, side: Side) -> Site:
+        return self.source_site if side == "source" else self.target_site
+
+    def database(self, side: Side) -> TemporaryDatabase:
+        if side == "source" or self.target is None:
+            return self.source
+        return self.target
+
+    def worker(self, side: Side) -> int | None:
+        """Return the process id of a side's worker; None where there is none."""
+        name = f"pipecopy {side}"[:15]
+        return next((process.pid for process in self.processes() if process.name == name), None)
+
+    def processes(self) -> list[Marked]:
+        """Return what the copies have started and what still runs, the supervisor included."""
+        own = {os.getpid(), *self.load.pids}
+        return [process for process in _marked() if process.pid not in own]
+
+    def sessions(self) -> list[str]:
+        """Return the sessions of copies on both servers."""
+        return [
+            f"{session['application_name']} on {site.server!r}: {session['state']}"
+            for site in (self.source_site, self.target_site)
+            for session in site.server.sessions("pipecopy/")
+        ]
+
+
+def _marked() -> Iterator[Marked]:
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    name = (folder / "comm").read_text().rstrip("\n")
+                    yield Marked(int(folder.name), name, command.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def scene(seed: int) -> Iterator[Scene]:
+    """Set it all up, and remove it at the end, whatever the end is."""
+    with (
+        contextlib.ExitStack() as stack,
+        PostgresServer(16, _SETTINGS) as prod,
+        PostgresServer(18, _SETTINGS) as stats,
+        Proxy(prod) as source_proxy,
+        Proxy(stats) as target_proxy,
+        source_proxy.latency(_LATENCY),
+        target_proxy.latency(_LATENCY),
+    ):
+        folder = Path(tempfile.mkdtemp(prefix="soak-", dir=home()))
+        _use_temporary_folder(folder / "tmp", stack)
+        prod.create_database("prod")
+        source = TemporaryDatabase(prod, "prod")
+        source.execute(TABLE)
+        add_profiles(source, 1, _FIRST_ROWS + 1)
+        targets = {}
+        for name, table in (("indexed", TABLE), ("plain", TABLE.replace(" PRIMARY KEY", ""))):
+            stats.create_database(name)
+            targets[name] = TemporaryDatabase(stats, name)
+            targets[name].execute(table)
+        os.environ[MARK] = f"{os.getpid()} {time.monotonic_ns()}"
+        stack.callback(os.environ.pop, MARK)
+        load = Load(source, seed)
+        stack.callback(load.stop)
+        yield Scene(
+            source_site=Site(prod, source_proxy),
+            target_site=Site(stats, target_proxy),
+            source=source,
+            targets=targets,
+            folder=folder,
+            load=load,
+        )
+
+
+def _use_temporary_folder(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Have all temporary files made in a folder of the soak's own, so that each is seen."""
+    folder.mkdir()
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None
+
+    def restore() -> None:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+        tempfile.tempdir = None
+
+    stack.callback(restore)
