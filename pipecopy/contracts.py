@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias
 
 Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
@@ -62,7 +62,6 @@ class Session:
     """Bytes that a batch should not exceed; None for any number."""
 
 
-@runtime_checkable
 class SessionPool(Protocol):
     """A pool that wants to know the session that it connects for."""
 
@@ -101,7 +100,6 @@ class TableDescription:
     warnings: tuple[str, ...] = ()
 
 
-@runtime_checkable
 class Describes(Protocol):
     """A `Database` that can look at its table before the first row is copied."""
 
@@ -110,7 +108,6 @@ class Describes(Protocol):
         ...
 
 
-@runtime_checkable
 class FindsBatches(Protocol):
     """A `Database` that knows where the next rows are."""
 
@@ -123,7 +120,6 @@ class FindsBatches(Protocol):
         ...
 
 
-@runtime_checkable
 class Finishes(Protocol):
     """A `Database` that has something to do after the last batch, on the target."""
 

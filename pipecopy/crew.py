@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Session, Side
-from pipecopy.redact import redact
+from pipecopy.redact import redact, secrets_in
 from pipecopy.seat import Seat
 from pipecopy.workers import ForkServer, Setup, Slot, Worker, modules_to_preload, pickle_pool
 
@@ -35,7 +35,7 @@ class Crew:
         """Return the place for the worker of one side."""
         seat = Seat(
             side,
-            redact(dbname),
+            redact(dbname, secrets_in(dbname)),
             start_worker=lambda: self._start_worker(side, dbname),
             # a writer only reads its slot
             on_abandoned=self._retire_slot if side == "source" else lambda: None,

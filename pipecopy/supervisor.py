@@ -29,7 +29,7 @@ from pipecopy.errors import (
 )
 from pipecopy.events import CopyEnded, CopyStarted, Observer, RangeKnown
 from pipecopy.notifier import Notifier
-from pipecopy.redact import redact
+from pipecopy.redact import redact, secrets_in
 from pipecopy.report import CopyReport, Outcome
 from pipecopy.run import Run
 from pipecopy.seat import Seat
@@ -141,7 +141,9 @@ class _Copy:
             clock=clock,
             deadline=self._began + config.full_copy_timeout,
             tally=Tally(
-                run_id=secrets.token_hex(6), source=redact(from_name), target=redact(to_name)
+                run_id=secrets.token_hex(6),
+                source=redact(from_name, secrets_in(from_name)),
+                target=redact(to_name, secrets_in(to_name)),
             ),
             notify=Notifier(observer),
         )

@@ -8,8 +8,7 @@ import operator
 import os
 import pickle
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,24 +17,17 @@ import dill
 from pipecopy.contracts import (
     Column,
     Database,
-    Describes,
-    FindsBatches,
-    Finishes,
     Session,
-    SessionPool,
     TableDescription,
 )
-from pipecopy.redact import redact
+from pipecopy.redact import secrets_in
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
-from pipecopy.workers.outcomes import Batch, Connected, Outcome, Raised, Returned, Task
+from pipecopy.workers.outcomes import Batch, Connected, Outcome, Returned, Task
 from pipecopy.workers.script import importing
 from pipecopy.workers.sighting import stack_due
 from pipecopy.workers.slot import Slot, plain_rows
-
-_MOST_TEXT = 8_000
-"""Characters of a driver's message or traceback that are passed on."""
-_MOST_CAUSES = 5
+from pipecopy.workers.telling import Telling, cut
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,7 @@ class _WorkerProcess:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._database: Database | None = None
+        self._telling = Telling(secrets_in(setup.dbname))
         self._calls: dict[str, Callable[..., Any]] = {
             "connect": self._connect,
             "describe": self._describe,
@@ -90,32 +83,21 @@ class _WorkerProcess:
         try:
             return Returned(self._calls[task.call](*task.args))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
-            return self._raised(error)
+            return self._telling.raised(error, connected=self._database is not None)
         finally:
             faulthandler.cancel_dump_traceback_later()
             if self._setup.stack.size:
                 self._setup.stack.clear()  # it came through after all
 
-    def _raised(self, error: BaseException) -> Raised:
-        connected = self._database is not None
-        try:
-            return _raised(error, connected=connected)
-        except Exception:  # noqa: BLE001 - some driver's exception does not like to be looked at
-            name = type.__getattribute__(type(error), "__name__")
-            return Raised(
-                str(name), "it can't be shown", None, "", timed_out=False, connected=connected
-            )
-
     def _connect(self) -> Connected:
         with importing():
             pool = dill.loads(self._setup.pool)
-        if isinstance(pool, SessionPool):
+        self._telling.hide(_connection_of(pool, self._setup.dbname))
+        if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        offers = {"describe": Describes, "end_of_batch": FindsBatches, "finish": Finishes}
-        return Connected(
-            frozenset(call for call, kind in offers.items() if isinstance(self._database, kind))
-        )
+        calls = ("describe", "end_of_batch", "finish")
+        return Connected(frozenset(call for call in calls if _offers(self._database, call)))
 
     @property
     def _connected(self) -> Any:
@@ -161,7 +143,7 @@ class _WorkerProcess:
 
     def _finish(self, max_id: int) -> str | None:
         warning = self._connected.finish(max_id)
-        return _cut(warning) if isinstance(warning, str) else None
+        return self._telling.cut(warning) if isinstance(warning, str) else None
 
     def _close(self) -> None:
         if self._database is not None:
@@ -200,63 +182,19 @@ def run(task: bytes) -> bytes:
     return pickle.dumps(_process.run(pickle.loads(task)))
 
 
-def _raised(error: BaseException, *, connected: bool) -> Raised:
-    return Raised(
-        driver_error=_name(error),
-        message=_text(error),
-        sqlstate=_sqlstate(error),
-        traceback=_cut(_traceback(error), tail=True),
-        timed_out=isinstance(error, TimeoutError),
-        connected=connected,
-    )
-
-
-def _name(error: BaseException) -> str:
-    kind = type(error)
-    if kind.__module__ in {"builtins", "__main__", "__mp_main__"}:
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return _cut(str(error))
-    except Exception:  # noqa: BLE001 - a driver's own __str__
-        return "its message can't be shown"
-
-
-def _traceback(error: BaseException | None) -> str:
-    """Return the traceback with those of its causes before it, and each message cut."""
-    parts: list[str] = []
-    while error is not None and len(parts) < _MOST_CAUSES:
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        parts.append(
-            f"Traceback (most recent call last):\n{frames}{_name(error)}: {_text(error)}\n"
-        )
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nwhich led to\n\n".join(reversed(parts))
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    """Return the SQLSTATE, where psycopg, psycopg2 or pg8000 keep it."""
-    codes = [getattr(error, "sqlstate", None), getattr(error, "pgcode", None)]
-    if error.args and isinstance(error.args[0], dict):
-        codes.append(error.args[0].get("C"))
-    return next((code for code in codes if isinstance(code, str)), None)
-
-
-def _cut(text: str, *, tail: bool = False) -> str:
-    length = len(text)
-    # passwords first, or a cut could leave half of one without what tells it
-    text = redact(text[-4 * _MOST_TEXT :] if tail else text[: 4 * _MOST_TEXT])
-    if length > _MOST_TEXT:
-        text = text[-_MOST_TEXT:] if tail else text[:_MOST_TEXT]
-        text = f"… {text}" if tail else f"{text} … ({length} characters)"
-    # a lone surrogate would make the message unprintable
-    return text.encode(errors="backslashreplace").decode()
-
-
 _PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def _offers(thing: object, method: str) -> bool:
+    """Tell whether it has the method; of one that hands calls on to another, the other's counts."""
+    return callable(getattr(thing, method, None))
+
+
+def _connection_of(pool: Any, dbname: str) -> str:
+    """Return the connection string that a pool such as PostgresPool keeps under that name."""
+    connections = getattr(pool, "connections", None)
+    found = connections.get(dbname) if isinstance(connections, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def _plain(value: Any) -> Any:
@@ -276,4 +214,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    return _cut(repr(value))
+    return cut(repr(value))

@@ -26,7 +26,8 @@ NAME = f"pipecopy/{RUN_ID}"
 def test_a_pool_travels_and_shows_no_password() -> None:
     pool = PostgresPool({"prod": "postgresql://me:hidden@host/db"}, table="t", key="k")
     assert "hidden" not in repr(pool)
-    assert isinstance(pool, SessionPool)
+    offering: SessionPool = pool
+    assert callable(offering.for_session)
     for pickler in (pickle, dill):
         copied = pickler.loads(pickler.dumps(pool))
         assert copied.connections == pool.connections
