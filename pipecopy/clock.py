@@ -14,31 +14,33 @@ TICK = 0.25
 """Seconds between two looks at the clock at most, while something is waited for."""
 _STOPPED = 1.0
 """A gap this much longer than a tick, in seconds, may be one in which this process was stopped."""
-_SWITCHES = 20
-"""Context switches a second of a process that runs: a thread that waits for the interpreter, while
-another one keeps it, wakes 200 times a second (sys.getswitchinterval)."""
+_SWITCHES = 100
+"""Context switches a second that tell a process that ran from one that was stopped: a thread that
+waits for the interpreter, while another one keeps it, wakes 200 times (sys.getswitchinterval)."""
 
 
 class Clock:
     """Monotonic seconds, less those for which this process was stopped (SIGSTOP, a frozen cgroup).
 
-    Whoever uses it has to look at it at least once a tick. Used by one thread.
+    Whoever uses it has to look at it at least once a tick. One thread does; the others may ask it
+    how long the process was stopped.
     """
 
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._switches = _switches()
-        self._stopped = 0.0
+        self.stopped = 0.0
+        """Seconds for which this process was stopped, as far as has been seen."""
 
     def now(self) -> float:
         """Return seconds since an arbitrary point."""
         reading = time.monotonic()
         gap = reading - self._last
         if gap > TICK + _STOPPED and _switches() - self._switches < gap * _SWITCHES:
-            self._stopped += gap - TICK
+            self.stopped += gap - TICK
         self._last = reading
         self._switches = _switches()
-        return reading - self._stopped
+        return reading - self.stopped
 
 
 def _switches() -> int:

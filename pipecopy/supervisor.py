@@ -7,6 +7,7 @@ leaves nothing half done, and nothing that is stuck can keep it past the whole c
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -42,8 +43,10 @@ from pipecopy.workers import (
     leave_unguarded_script,
 )
 
-_GRACE = 0.22
+_GRACE = 0.2
 """Seconds past the whole copy's limit after which the caller no longer waits for the clean-up."""
+_BEHIND = 0.02
+"""Seconds by which the calling thread may learn later than the copy's of a standstill."""
 _LAST_CLOSE = 0.1
 """Seconds that `close` gets on each side once the whole copy's limit has struck (SPEC, rule 5)."""
 _STOP_CLOSE = 1.0
@@ -88,19 +91,16 @@ def copy_table(
     """
     if in_importing_worker():
         leave_unguarded_script()
-    clock = Clock()
-    began = clock.now()
     _look_at_arguments(config, pool, from_name, to_name)
-    deadline = began + config.full_copy_timeout + _GRACE
     copy = _Copy(config, pool, from_name, to_name, observer)
     try:
         copy.start()
-        copy.wait(clock, deadline)
+        copy.wait()
         return copy.result()
     except PipecopyError:
         raise
     except BaseException as stop:
-        report = copy.stopped_by_caller(clock, deadline)
+        report = copy.stopped_by_caller()
         with suppress(AttributeError):
             setattr(stop, "report", report)  # noqa: B010 - no class of exceptions declares it
         raise
@@ -164,10 +164,20 @@ class _Copy:
         """Start the copy's thread."""
         self._thread.start()
 
-    def wait(self, clock: Clock, until: float) -> None:
-        """Wait for the copy to end, no longer than that."""
-        while (left := until - clock.now()) > 0 and not self._finished.wait(left):
-            pass
+    def wait(self, at_most: float = math.inf) -> None:
+        """Wait for the end, until a moment after the limit, for at most so many seconds.
+
+        The clock is the other thread's to look at, this one goes by what that has seen: after a
+        standstill of the process it may be some milliseconds behind.
+        """
+        until = min(self._run.deadline + _GRACE, self._now() + at_most)
+        while not self._finished.wait(_BEHIND):
+            left = until - self._now()
+            if left <= 0 or self._finished.wait(left):
+                return
+
+    def _now(self) -> float:
+        return time.monotonic() - self._run.clock.stopped
 
     def result(self) -> CopyReport:
         """Return the report, or raise what ended the copy."""
@@ -184,15 +194,15 @@ class _Copy:
         error.report = error.report or report
         raise error
 
-    def stopped_by_caller(self, clock: Clock, deadline: float) -> CopyReport:
+    def stopped_by_caller(self) -> CopyReport:
         """End the copy because of an exception in the calling thread; a second one hurries it."""
         if self._thread.ident is not None:
             try:
                 self._calls.stop()
-                self.wait(clock, min(deadline, clock.now() + _STOP_CLOSE + _GRACE))
+                self.wait(_STOP_CLOSE + _GRACE)
             except BaseException:  # noqa: BLE001 - the first one is raised again
                 self._calls.stop()
-                self.wait(clock, clock.now() + _GRACE)
+                self.wait(_GRACE)
         return self._report or self._run.tally.report("stopped", self._seconds)
 
     def release(self) -> None:

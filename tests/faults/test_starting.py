@@ -32,8 +32,8 @@ from pathlib import Path
 from tests.faults.injected import FaultyPool
 folder = Path(__file__).parent
 class Pool(FaultyPool): pass
-if sys.argv[0].endswith("script.py"):
-    __name__ = "imported by the script itself"
+if getattr(sys.modules["__main__"], "__file__", "").endswith("script.py"):
+    __name__ = "imported by the script itself, not by a worker"
 """
 
 
@@ -58,7 +58,7 @@ def test_a_hang_while_the_script_is_imported(
 def test_a_hang_while_the_pools_module_is_imported(
     often: str, small_tables: Tables, tmp_path: Path
 ) -> None:
-    # no worker is even forked: it is imported before that, where all workers come from
+    # each worker imports it anew, with the script
     hang = _HANG.format(imported_as="driver", always=often == "always")
     (tmp_path / "driver.py").write_text(_DRIVER + hang)
     ended = run_script(
