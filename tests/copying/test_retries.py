@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, WorkerCrashedError
+from pipecopy.events import CallEnded, CallStarted, Event
 from tests.copying.quick import copy
 from tests.drivers import CallName, RecordingPool, Strike
 
@@ -33,36 +34,29 @@ def test_the_last_attempt_saves_the_copy(
 ) -> None:
     sqlite_pool.create(range(25))
     strike = Strike(side=side, call=call, fault=fault, times=2)
+    seen: list[tuple[float, CallStarted | CallEnded]] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, CallStarted | CallEnded):
+            seen.append((time.monotonic(), event))
+
     report = copy(
         replace(sqlite_pool, strikes=(strike,)),
         max_retries=2,
         retries_delay=DELAY,
         call_timeout=LIMIT,
+        observer=note,
     )
     assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
     kills = 2 if fault == "deadlock" else 0
     assert (report.timeouts, report.retries, report.kills) == (2, 2, kills)
 
-    starts, ends = _struck_attempts(sqlite_pool, side, call, fault)
-    assert len(starts) == 3
-    for end, start in zip(ends, starts[1:], strict=True):
-        # an attempt begins some milliseconds before its worker notes it
-        assert DELAY - 0.01 <= start - end <= DELAY + LATE
-
-
-def _struck_attempts(
-    pool: RecordingPool, side: Side, call: CallName, fault: str
-) -> tuple[list[float], list[float]]:
-    """Return when the three attempts began, and when the first two ended."""
-    if fault == "TimeoutError":
-        attempts = pool.recorder.attempts(side=side, call=call)[:3]
-        return [a.start for a in attempts], [a.end for a in attempts[:2] if a.end is not None]
-    # A killed attempt ended at its limit; the next one begins with a new worker's connect.
-    attempts = pool.recorder.attempts(side=side)
-    first = next(a.start for a in attempts if a.call == call)
-    later = [two.start for one, two in pairwise(attempts) if one.pid != two.pid]
-    starts = [first, *later]
-    return starts, [start + LIMIT for start in starts[:2]]
+    struck = [at for at in seen if at[1].where.call == call and at[1].where.side == side]
+    ends = [at for at, event in struck if isinstance(event, CallEnded)][:2]
+    starts = [at for at, event in struck if isinstance(event, CallStarted)][1:3]
+    for end, start in zip(ends, starts, strict=True):
+        # the observer's thread hears of each some milliseconds late
+        assert DELAY - 0.05 <= start - end <= DELAY + LATE
 
 
 @pytest.mark.parametrize(("side", "call"), CALLS)
