@@ -48,62 +48,26 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
-class Wakeup:
-    """Lets a thread wait for news from other threads, for processes to end, and for a time."""
-
-    def __init__(self) -> None:
-        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._closing = threading.Lock()
-
-    def wake(self) -> None:
-        """End the wait under way, or the next one; for any thread, also after `close`."""
-        with self._closing:
-            if self._news >= 0:
-                os.eventfd_write(self._news, 1)
-
-    def wait(self, seconds: float, processes: Iterable[int]) -> None:
-        """Return on news, when one of the pidfds' processes has ended, or after `seconds`.
-
-        It returns within a tick in any case, so that the clock is looked at.
-        """
-        poller = select.poll()
-        poller.register(self._news, select.POLLIN)
-        for pidfd in processes:
-            poller.register(pidfd, select.POLLIN)
-        # poll() counts in milliseconds: round up, or the last one would be spent polling
-        for fd, _ in poller.poll(math.ceil(max(0.0, min(seconds, TICK)) * 1000)):
-            if fd == self._news:
-                os.eventfd_read(self._news)
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        with self._closing:
-            os.close(self._news)
-            self._news = -1
-
-
-class Flag:
-    """Something that has happened, once, in another thread.
-
-    `threading.Event` would do, but for a signal handler that raises while it is waited for: that
-    can leave the lock within it taken for ever.
-    """
+class _Signal:
+    """An eventfd that any thread may write, also after it was closed."""
 
     def __init__(self) -> None:
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closing = threading.Lock()
 
-    def set(self) -> None:
-        """Say that it has happened; for any thread, also after `close`."""
+    def _write(self) -> None:
         with self._closing:
             if self._eventfd >= 0:
                 os.eventfd_write(self._eventfd, 1)
 
-    def wait(self, seconds: float) -> bool:
-        """Return whether it has happened, after `seconds` or a tick at most."""
+    def _poll(self, seconds: float, others: Iterable[int] = ()) -> bool:
+        """Wait for it or one of the others to be readable, for a tick at most; tell if it is."""
         poller = select.poll()
-        poller.register(self._eventfd, select.POLLIN)
-        return bool(poller.poll(math.ceil(max(0.0, min(seconds, TICK)) * 1000)))
+        for fd in (self._eventfd, *others):
+            poller.register(fd, select.POLLIN)
+        # poll() counts in milliseconds: round up, or the last one would be spent polling
+        ready = poller.poll(math.ceil(max(0.0, min(seconds, TICK)) * 1000))
+        return any(fd == self._eventfd for fd, _ in ready)
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -111,3 +75,35 @@ class Flag:
             if self._eventfd >= 0:
                 os.close(self._eventfd)
                 self._eventfd = -1
+
+
+class Wakeup(_Signal):
+    """Lets a thread wait for news from other threads, for processes to end, and for a time."""
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one; for any thread, also after `close`."""
+        self._write()
+
+    def wait(self, seconds: float, processes: Iterable[int]) -> None:
+        """Return on news, when one of the pidfds' processes has ended, or after `seconds`.
+
+        It returns within a tick in any case, so that the clock is looked at.
+        """
+        if self._poll(seconds, processes):
+            os.eventfd_read(self._eventfd)
+
+
+class Flag(_Signal):
+    """Something that has happened, once, in another thread.
+
+    `threading.Event` would do, but for a signal handler that raises while it is waited for: that
+    can leave the lock within it taken for ever.
+    """
+
+    def set(self) -> None:
+        """Say that it has happened; for any thread, also after `close`."""
+        self._write()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has happened, after `seconds` or a tick at most."""
+        return self._poll(seconds)

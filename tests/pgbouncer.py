@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from tests.home import home
-from tests.servers import TemporaryDatabase, as_server_user, free_port
-from tests.wheel import give_to_server_user
+from tests.servers import TemporaryDatabase, free_port
+from tests.wheel import as_server_user, give_to_server_user
 
 
 def binary() -> str:

@@ -22,7 +22,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tests.home import home
-from tests.wheel import binaries, give_to_server_user, server_user
+from tests.wheel import as_server_user, binaries, give_to_server_user
 
 PASSWORD_USER = "with_password"  # noqa: S105 - a name
 PASSWORD = "s3cr3t-W0rd"  # noqa: S105 - of a server that lives for one test run
@@ -359,12 +359,6 @@ def _template(version: int) -> Path:
     subprocess.run(command, check=True, capture_output=True, cwd="/", **as_server_user())
     (data / "pg_hba.conf").write_text(_HBA)
     return data
-
-
-def as_server_user() -> dict[str, Any]:
-    """Return the arguments of `subprocess.Popen` for a process of the servers' user."""
-    user = server_user()
-    return {"user": user, "group": "nogroup", "extra_groups": []} if user else {}
 
 
 def _copy_as_server_user(source: Path, target: Path) -> None:

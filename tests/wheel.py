@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
-from pipecopy.demo.wheel import give_to_server_user, programs, usable_package
+from pipecopy.demo.wheel import as_server_user, give_to_server_user, programs, usable_package
 from tests.home import home
 
-__all__ = ["binaries", "give_to_server_user", "server_user"]
-
-
-def server_user() -> str | None:
-    """Return the user that servers run as: PostgreSQL refuses root, so root borrows `nobody`."""
-    return "nobody" if os.geteuid() == 0 else None
+__all__ = ["as_server_user", "binaries", "give_to_server_user"]
 
 
 def binaries(version: int) -> Path:
