@@ -17,7 +17,7 @@ from typing import Any
 
 from pipecopy.batches import Batches
 from pipecopy.calls import Calls, StoppedError
-from pipecopy.clock import Clock, Flag, Wakeup
+from pipecopy.clock import TICK, Clock, Flag, Wakeup
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.crew import Crew
@@ -45,8 +45,8 @@ from pipecopy.workers import (
 
 _GRACE = 0.2
 """Seconds past the whole copy's limit after which the caller no longer waits for the clean-up."""
-_BEHIND = 0.02
-"""Seconds by which the calling thread may learn later than the copy's of a standstill."""
+_HELD_UP = 2 * TICK
+"""Seconds between two looks of the calling thread after which it may have been a standstill."""
 _LAST_CLOSE = 0.1
 """Seconds that `close` gets on each side once the whole copy's limit has struck (SPEC, rule 5)."""
 _STOP_CLOSE = 1.0
@@ -167,13 +167,17 @@ class _Copy:
     def wait(self, at_most: float = math.inf) -> None:
         """Wait for the end, until a moment after the limit, for at most so many seconds.
 
-        The clock is the other thread's to look at, this one goes by what that has seen: after a
-        standstill of the process it may be some milliseconds behind.
+        Only the copy's thread can tell a standstill of the process, so one that this thread may
+        have been in gives the other one the time to look, before the limit is believed.
         """
         until = min(self._run.deadline + _GRACE, self._now() + at_most)
-        while not self._finished.wait(_BEHIND):
+        left, looked = until - self._now(), time.monotonic()
+        while not self._finished.wait(left):
+            held_up, looked = time.monotonic() - looked > _HELD_UP, time.monotonic()
             left = until - self._now()
-            if left <= 0 or self._finished.wait(left):
+            if held_up:
+                left = TICK
+            elif left <= 0:
                 return
 
     def _now(self) -> float:

@@ -15,8 +15,6 @@ class Task:
 
     call: str
     args: tuple[Any, ...] = ()
-    limit: float = 0.0
-    """Seconds after which the worker is killed."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from pebble import ProcessPool
@@ -101,7 +100,7 @@ class Worker:
         The limit is for Pebble's bookkeeping: whoever calls this kills the worker in time.
         """
         try:
-            self._schedule(process.run, pickle.dumps(replace(task, limit=limit)), limit=limit)
+            self._schedule(process.run, pickle.dumps(task), limit=limit)
         except RuntimeError as error:  # Pebble's word for a worker that died while idle
             self._start_error = error
 
@@ -161,7 +160,10 @@ class Worker:
 
     def sight(self) -> Sighting | None:
         """Return where the worker is stuck; None where it was not even forked."""
-        return sight(self.pid, self._setup.stack) if self.pid is not None else None
+        if self._popen is None:
+            return None
+        stack = self._setup.stack if self._ready else None
+        return sight(self._popen.pid, self._popen.pidfd, stack)
 
     def state(self) -> str:
         """Return the process's state, such as `sleeping`."""

@@ -25,7 +25,7 @@ from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
 from pipecopy.workers.outcomes import Batch, Connected, Outcome, Returned, Task
 from pipecopy.workers.script import importing
-from pipecopy.workers.sighting import stack_due
+from pipecopy.workers.sighting import tell_stack_on_request
 from pipecopy.workers.slot import Slot, plain_rows
 from pipecopy.workers.telling import Telling, cut
 
@@ -42,7 +42,7 @@ class Setup:
     output: MemoryFile
     """Where the driver's standard output and error go: an abandoned worker holds no pipe open."""
     stack: MemoryFile
-    """Where the stack of a call that has nearly reached its limit goes."""
+    """Where the stack of a call that has reached its limit goes."""
 
     @classmethod
     def of(cls, pool: bytes, dbname: str, session: Session, slots: tuple[Slot, ...]) -> Self:
@@ -53,7 +53,7 @@ class Setup:
             session,
             tuple(slot.duplicate() for slot in slots),
             MemoryFile("output", append=True),
-            MemoryFile("stack", append=True),
+            MemoryFile("stack"),
         )
 
     def close(self) -> None:
@@ -79,15 +79,10 @@ class _WorkerProcess:
         }
 
     def run(self, task: Task) -> Outcome:
-        faulthandler.dump_traceback_later(stack_due(task.limit), file=self._setup.stack.fd)
         try:
             return Returned(self._calls[task.call](*task.args))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
             return self._telling.raised(error, connected=self._database is not None)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            if self._setup.stack.size:
-                self._setup.stack.clear()  # it came through after all
 
     def _connect(self) -> Connected:
         with importing():
@@ -164,6 +159,7 @@ def initialize(setup: Setup) -> None:
         if isinstance(stream, io.TextIOWrapper):  # None where the host closed it
             stream.reconfigure(line_buffering=True)  # what is printed outlives a kill
     faulthandler.enable()  # a crash in C leaves its stack in the output
+    tell_stack_on_request(setup.stack)
     # dill keeps the main module of the moment when the fork server imported it; since then this
     # worker has imported the script
     dill._dill._main_module = sys.modules["__main__"]  # noqa: SLF001

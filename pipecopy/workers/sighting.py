@@ -1,19 +1,24 @@
-"""Where a call was stuck: seen from outside, without the worker's help.
+"""Where a call was stuck, as far as the worker and the kernel can tell when its limit is reached.
 
-The Python stack is written by a C thread of the worker's own, which `faulthandler` starts with the
-call, shortly before the limit: it needs neither the interpreter nor signals. The rest is what the
-kernel tells of the process in /proc.
+The worker is asked for its Python stack by a signal that `faulthandler` answers in C, in the thread
+of the call: a driver that hangs in C, even under the interpreter's lock, does not hinder it. (Its
+`dump_traceback_later` looks from another thread while the call goes on, and then may end the
+process in a segmentation fault.) The rest is what the kernel tells of the process in /proc.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import re
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipecopy.events import Sighting
 from pipecopy.workers.memory import MemoryFile
 
-_MOST_STACK = 16_000
+_MOST_STACK = 64_000
 _STATES = {
     "R": "running",
     "S": "sleeping",
@@ -24,22 +29,37 @@ _STATES = {
     "X": "dead",
     "I": "idle",
 }  # proc_pid_stat(5)
-_OURS = re.compile(r'/pipecopy/workers/process\.py", line \d+ in ')
+_ANSWERING = {_STATES["R"], _STATES["S"]}
+_REQUEST = signal.SIGRTMIN
+_ANSWER_TIMEOUT = 0.03
+"""Seconds that the stack may take: the worker outlives its limit by them. It is there in 0.5 ms
+where there is a processor to spare (measured)."""
+_ANSWER_TICK = 0.000_2
+_FRAMES = re.compile(
+    r"""
+    Stack.*\n
+    (?P<drivers>(?:[ ]{2}File.*\n)*?)
+    (?:[ ]{2}File[ ]".*/pipecopy/workers/process\.py",.*\n|[ ]{2}\.\.\.\n)  # ours, or too many
+    """,
+    re.VERBOSE,
+)
+"""As faulthandler writes them; "..." stands for all that are beyond a hundred."""
 
 
-def stack_due(limit: float) -> float:
-    """Return after how many seconds of a call its stack is written.
+def tell_stack_on_request(stack: MemoryFile) -> None:
+    """Have this process write its main thread's stack to the file whenever it is asked."""
+    faulthandler.register(_REQUEST, file=stack.fd, all_threads=False)
 
-    A little before the limit: the worker is killed at the limit, and writing takes a moment.
+
+def sight(pid: int, pidfd: int, stack: MemoryFile | None) -> Sighting:
+    """Return where the process is now; it must not have been killed yet.
+
+    `stack` is what the process was given for `tell_stack_on_request`; None where it was not yet.
+    After this it may only be killed: the request may have interrupted what it was waiting for.
     """
-    return max(0.001, limit - max(0.02, min(0.25, limit / 20)))
-
-
-def sight(pid: int, stack: MemoryFile) -> Sighting:
-    """Return where the process is now; it must not have been killed yet."""
-    return Sighting(
-        state=state_of(pid), wait_channel=_wait_channel(pid), stack=_driver_stack(stack)
-    )
+    state, wait_channel = state_of(pid), _wait_channel(pid)
+    told = "" if stack is None or state not in _ANSWERING else _told_stack(pidfd, stack)
+    return Sighting(state=state, wait_channel=wait_channel, stack=told)
 
 
 def state_of(pid: int) -> str:
@@ -65,11 +85,14 @@ def _wait_channel(pid: int) -> str:
     return innermost.removeprefix("[<0>] ").partition("+")[0]
 
 
-def _driver_stack(stack: MemoryFile) -> str:
-    """Return the driver's frames of the thread that was in the call, innermost first."""
-    for thread in stack.tail(_MOST_STACK).split("\n\n"):
-        lines = thread.splitlines()
-        ours = next((number for number, line in enumerate(lines) if _OURS.search(line)), None)
-        if ours is not None:
-            return "\n".join(line for line in lines[:ours] if line.startswith("  File "))
+def _told_stack(pidfd: int, stack: MemoryFile) -> str:
+    """Ask for the stack; return the driver's frames, innermost first, "" where none came."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, _REQUEST)
+    until = time.monotonic() + _ANSWER_TIMEOUT
+    while time.monotonic() < until:
+        frames = _FRAMES.match(stack.tail(_MOST_STACK))
+        if frames is not None:
+            return frames["drivers"].rstrip()
+        time.sleep(_ANSWER_TICK)
     return ""

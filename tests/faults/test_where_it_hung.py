@@ -55,6 +55,22 @@ def test_a_deadlock_under_the_interpreters_lock(
 
 
 @pytest.mark.timeout(60)
+def test_a_call_that_works_until_shortly_before_its_limit_is_not_disturbed(
+    small_tables: Tables, tmp_path: Path
+) -> None:
+    # looking for where it hangs, when it does not, once ended calls in a segmentation fault
+    strike = Strike(side="source", call="load_rows", fault="works for 1 s")
+    ended = run_copy(
+        FaultyPool(small_tables.pool(), tmp_path, (strike,)),
+        call_timeout=1.03,
+        full_copy_timeout=50,
+        max_retries=5,  # on a busy machine it may well come too late
+    )
+    assert ended.report is not None
+    check(ended, small_tables, Expected(retries=ended.report.timeouts))
+
+
+@pytest.mark.timeout(60)
 def test_a_stopped_worker_is_called_so(small_tables: Tables, tmp_path: Path) -> None:
     strike = Strike(side="target", call="save_rows", fault="stopped")
     ended = run_copy(FaultyPool(small_tables.pool(), tmp_path, (strike,)), max_retries=0)
