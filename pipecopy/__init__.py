@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from pipecopy.config import Config
     from pipecopy.contracts import ConnectionPool, Database, Row
+    from pipecopy.copying import copy_table
     from pipecopy.events import Observer
     from pipecopy.report import CopyReport
-    from pipecopy.supervisor import copy_table
 
 __all__ = [
     "Config",
@@ -36,7 +36,7 @@ _HOMES = {
     "Database": "contracts",
     "Observer": "events",
     "Row": "contracts",
-    "copy_table": "supervisor",
+    "copy_table": "copying",
 }
 
 

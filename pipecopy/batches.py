@@ -18,6 +18,7 @@ from pipecopy.events import BatchSaved
 from pipecopy.retry import Call, KeyRange
 from pipecopy.run import Run
 from pipecopy.seat import Seat
+from pipecopy.tally import CopyTally
 from pipecopy.workers import Batch, Task
 
 _OVERHEAD = 4096
@@ -36,17 +37,18 @@ class _Loaded:
 class Batches:
     """Takes the batches of one copy from the source to the target."""
 
-    def __init__(self, run: Run, calls: Calls, crew: Crew) -> None:
+    def __init__(self, run: Run, calls: Calls, crew: Crew, tally: CopyTally) -> None:
         self._run = run
         self._calls = calls
         self._crew = crew
+        self._tally = tally
         self._saving: Call | None = None
         # a batch's bytes are counted with what tells them apart
         self._most_bytes = run.config.max_batch_bytes + _OVERHEAD
 
-    def copy(self, source: Seat, target: Seat, max_id: int) -> None:
-        """Copy the ids from 0 to `max_id`. Raises what `Calls.wait` raises."""
-        first, past_last = 0, max_id + 1
+    def copy(self, source: Seat, target: Seat, first_id: int, max_id: int) -> None:
+        """Copy the ids from `first_id` to `max_id`. Raises what `Calls.wait` raises."""
+        first, past_last = first_id, max_id + 1
         while first < past_last:
             if self._run.config.read_ahead == 0:
                 self._wait_until_saved()
@@ -104,5 +106,5 @@ class Batches:
     def _count(self, loaded: _Loaded) -> None:
         """Count a batch that is durably in the target, or had no rows."""
         batch, key_range = loaded.batch, loaded.key_range
-        self._run.tally.saved(rows=batch.rows, size=batch.bytes, next_id=key_range[1])
+        self._tally.saved(rows=batch.rows, size=batch.bytes, next_id=key_range[1])
         self._run.notify(BatchSaved(key_range=key_range, rows=batch.rows, bytes=batch.bytes))

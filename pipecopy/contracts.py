@@ -14,6 +14,9 @@ Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
 
 Side: TypeAlias = Literal["source", "target"]
+Purpose: TypeAlias = Literal["copy", "check", "verify"]
+"""`copy` writes to the target; `check` looks at what a copy needs, and `verify` at the rows alone:
+these two only read, on both sides."""
 
 
 class Database(Protocol):
@@ -60,6 +63,9 @@ class Session:
     """Seconds one call may take before its worker is killed."""
     max_batch_bytes: int | None = None
     """Bytes that a batch should not exceed; None for any number."""
+    purpose: Purpose = "copy"
+    other: Any = None
+    """What `describe` said of the other side's table, once that is known (see `Meets`)."""
 
 
 class SessionPool(Protocol):
@@ -98,6 +104,8 @@ class TableDescription:
     ends with `/` stands for all that begin with it."""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    definition: Any = None
+    """What else a target needs to make such a table, as plain values; for `create`."""
 
 
 class Describes(Protocol):
@@ -105,6 +113,68 @@ class Describes(Protocol):
 
     def describe(self) -> Any:
         """Return a `TableDescription`, or any plain value: unequal values do not fit."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How two tables fit together; whole sentences, each naming the side it is about."""
+
+    problems: tuple[str, ...] = ()
+    """Reasons not to copy."""
+    warnings: tuple[str, ...] = ()
+
+
+class Meets(Protocol):
+    """A `Database` that is told of the other side's table: types that differ may still fit."""
+
+    def meet(self, other: Any) -> Fit:
+        """Take note of what `describe` said of the other side's table, and say how they fit.
+
+        The target is told first. What replaces a killed worker finds it in its `Session`.
+        """
+        ...
+
+
+class Creates(Protocol):
+    """A target that can make its table where it is missing."""
+
+    def create(self, source: Any) -> Any:
+        """Make the table like the source's, as its `describe` tells, unless it is there.
+
+        A returned string becomes a warning.
+        """
+        ...
+
+
+class Checksums(Protocol):
+    """A `Database` whose rows can be compared without moving them."""
+
+    def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
+        """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
+
+        It does not depend on their order, and is the same on both sides for equal rows.
+        """
+        ...
+
+    def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
+        """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
+        ...
+
+
+class DeletesRows(Protocol):
+    """A target from which rows can be removed."""
+
+    def delete_rows(self, ids: Sequence[int]) -> int:
+        """Remove the rows with these ids, all or none, durably; return how many there were."""
+        ...
+
+
+class Surveys(Protocol):
+    """A `Database` that tells all that a check before a copy looks at."""
+
+    def survey(self) -> Any:
+        """Return it as plain values by name."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Session, Side
+from pipecopy.contracts import ConnectionPool, Purpose, Session, Side
 from pipecopy.redact import redact, secrets_in
 from pipecopy.seat import Seat
 from pipecopy.workers import ForkServer, Setup, Slot, Worker, modules_to_preload, pickle_pool
@@ -16,13 +16,19 @@ class Crew:
     """Starts the workers of one copy, owns the slots they share, and leaves nothing of them."""
 
     def __init__(
-        self, config: Config, pool: ConnectionPool, run_id: str, wake: Callable[[], None]
+        self,
+        config: Config,
+        pool: ConnectionPool,
+        run_id: str,
+        purpose: Purpose,
+        wake: Callable[[], None],
     ) -> None:
         self._config = config
         self._pool = pool
         self._pickled = b""
         self._preload = modules_to_preload()
         self._run_id = run_id
+        self._purpose = purpose
         self._wake = wake
         self._servers: list[ForkServer] = []
         """The last one forks; those before it got stuck."""
@@ -36,7 +42,7 @@ class Crew:
         seat = Seat(
             side,
             redact(dbname, secrets_in(dbname)),
-            start_worker=lambda: self._start_worker(side, dbname),
+            start_worker=lambda: self._start_worker(seat, dbname),
             # a writer only reads its slot
             on_abandoned=self._retire_slot if side == "source" else lambda: None,
             on_stuck_start=self._replace_server,
@@ -55,12 +61,14 @@ class Crew:
         for seat in self._seats:
             seat.ensure_worker()
 
-    def _start_worker(self, side: Side, dbname: str) -> Worker:
+    def _start_worker(self, seat: Seat, dbname: str) -> Worker:
         if not self._servers:
             raise RuntimeError("the fork server is started first")
         session = Session(
             run_id=self._run_id,
-            side=side,
+            side=seat.side,
+            purpose=self._purpose,
+            other=seat.other,
             call_timeout=self._config.call_timeout,
             max_batch_bytes=self._config.max_batch_bytes,
         )

@@ -13,12 +13,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipecopy.redact import redact
-
-if TYPE_CHECKING:
-    from pipecopy.report import CopyReport
 
 
 class PipecopyError(Exception):
@@ -31,7 +28,7 @@ class PipecopyError(Exception):
     - `call` (str): the call that failed, such as `"load_rows"`;
     - `key_range` (tuple[int, int]): the ids `[first, past_last)` that the call was about;
     - `attempts` (int): how often the call was attempted;
-    - `report` (CopyReport): how far the copy came.
+    - `report` (CopyReport, or the report of another kind of run): how far it came.
     """
 
     def __init__(
@@ -43,7 +40,7 @@ class PipecopyError(Exception):
         call: str | None = None,
         key_range: tuple[int, int] | None = None,
         attempts: int | None = None,
-        report: CopyReport | None = None,
+        report: Any = None,
     ) -> None:
         super().__init__(redact(message))
         self.side = side

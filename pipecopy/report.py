@@ -1,4 +1,4 @@
-"""CopyReport: how far a copy came, and what it took."""
+"""The reports: how far a run came, and what it took."""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyReport:
-    """What `copy_table` returns, and what the errors that it raises carry."""
+class Report:
+    """What every run tells: a copy, a verification, a check."""
 
     run_id: str
     """12 hex digits, also in the `application_name` of the run's server sessions."""
     source: str
     target: str
     outcome: Outcome
-    rows: int
-    """Rows in the batches that were saved."""
-    batches: int
-    """Batches that were saved; one without rows is not."""
-    bytes: int
-    """Bytes of the batches that were saved, as they went from reader to writer."""
-    max_id: int | None
-    """The source's greatest id when the copy began; None where it was not reached."""
-    next_id: int
-    """Every id below it is durably in the target."""
     calls: int
     """Attempts of database calls that were started."""
     timeouts: int
@@ -41,4 +31,26 @@ class CopyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that `json.dumps` takes."""
-        return {**asdict(self), "warnings": list(self.warnings)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyReport(Report):
+    """What `copy_table` returns, and what the errors that it raises carry."""
+
+    rows: int
+    """Rows in the batches that were saved."""
+    batches: int
+    """Batches that were saved; one without rows is not."""
+    bytes: int
+    """Bytes of the batches that were saved, as they went from reader to writer."""
+    first_id: int = 0
+    """Where the copy began: later than 0 by `from_id`, or where it was resumed."""
+    max_id: int | None
+    """The last id of the copy: the source's greatest one when it began, or `to_id`; None where
+    that was not reached."""
+    next_id: int
+    """Every id from `first_id` on and below it is durably in the target."""

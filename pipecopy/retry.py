@@ -282,8 +282,9 @@ class Call:
         self._run.notify(RetryScheduled(where=self._where, delay=delay))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
+        limit = self._run.config.full_copy_timeout
         return FullCopyTimeoutError(
-            f"the whole copy reached its limit of {self._run.config.full_copy_timeout:g} s "
+            f"the whole {self._run.what} reached its limit of {limit:g} s "
             f"in attempt {self._attempt} of {self._what}: {how}",
             **self._attributes,
         )

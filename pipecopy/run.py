@@ -1,4 +1,4 @@
-"""What all parts of one copy share."""
+"""What all parts of one run share."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pipecopy.tally import Tally
 
 @dataclass(frozen=True)
 class Run:
-    """One run of `copy_table`: its limits, its clock, its counts, and who is told."""
+    """One run: its limits, its clock, its counts, and who is told."""
 
+    what: str
+    """What it is, such as `copy`."""
     config: Config
     clock: Clock
     deadline: float
-    """When the whole copy has to end, by the clock."""
+    """When all of it has to end, by the clock."""
     tally: Tally
     notify: Notifier
 
     @property
     def left(self) -> float:
-        """Seconds that are left of the whole copy; below 0 when its limit has struck."""
+        """Seconds that are left of the whole run; below 0 when its limit has struck."""
         return self.deadline - self.clock.now()
 
     def warn(self, message: str) -> None:

@@ -30,6 +30,8 @@ class Seat:
         self.offers: frozenset[str] = frozenset()
         self.connected = False
         """Its worker's `connect` returned, as far as is known."""
+        self.other: object = None
+        """What the other side's table is, once that is known; for the workers that are started."""
 
     def __str__(self) -> str:
         return f"{self.side} {self.dbname!r}"

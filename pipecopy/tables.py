@@ -10,11 +10,14 @@ _GENERATED = " GENERATED ALWAYS AS ("
 """In the type of a column that the database computes, and nobody copies; the expression follows."""
 
 
-def differences(source: Any, target: Any) -> tuple[str, ...]:
-    """Return one sentence for each reason not to copy; a side that tells nothing is None."""
+def differences(source: Any, target: Any, *, types: bool = True) -> tuple[str, ...]:
+    """Return one sentence for each reason not to copy; a side that tells nothing is None.
+
+    Without `types`, columns of one name fit whatever their types: the target judges those itself.
+    """
     problems = [*_problems("source", source), *_problems("target", target)]
     if isinstance(source, TableDescription) and isinstance(target, TableDescription):
-        problems += _column_differences(source, target)
+        problems += _column_differences(source, target, types=types)
         if _are_one(source.identity, target.identity):
             problems.append(f"source and target are the same table, {source.table}")
     elif source is not None and target is not None and source != target:
@@ -71,7 +74,9 @@ def _problems(side: str, table: Any) -> list[str]:
     return [f"{side}: {problem}" for problem in table.problems]
 
 
-def _column_differences(source: TableDescription, target: TableDescription) -> list[str]:
+def _column_differences(
+    source: TableDescription, target: TableDescription, *, types: bool
+) -> list[str]:
     if not source.columns or not target.columns:
         return []  # the side without columns has said why
     of_source = {column.name: column.type for column in source.columns}
@@ -92,4 +97,4 @@ def _column_differences(source: TableDescription, target: TableDescription) -> l
         if of_target.get(name, type_) != type_
         and not (_GENERATED in type_ and _GENERATED in of_target[name])
     ]
-    return [*missing, *surplus, *differing]
+    return [*missing, *surplus, *(differing if types else [])]

@@ -13,10 +13,10 @@ from pipecopy.cli.options import TABLE, Flag, Limits, Output
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.copying import copy_table
 from pipecopy.events import CopyEnded, Event
 from pipecopy.redact import redact
 from pipecopy.report import CopyReport
-from pipecopy.supervisor import copy_table
 
 
 @dataclass(frozen=True, kw_only=True)

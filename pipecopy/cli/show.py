@@ -15,6 +15,7 @@ from pipecopy.cli.screen import Screen
 from pipecopy.cli.views import summary_lines
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
+from pipecopy.copying import copy_table
 from pipecopy.demo import psql, rows, wheel
 from pipecopy.demo.hang import HangingPool
 from pipecopy.demo.psql import OpenTransaction
@@ -23,7 +24,6 @@ from pipecopy.demo.story import Hangs, remark
 from pipecopy.events import Event
 from pipecopy.postgres import PostgresPool
 from pipecopy.report import CopyReport
-from pipecopy.supervisor import copy_table
 
 _BATCHES = 20
 _FULL_COPY_TIMEOUT = 3600.0

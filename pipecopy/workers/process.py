@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import io
 import operator
 import os
@@ -14,20 +15,16 @@ from typing import Any, Self
 
 import dill
 
-from pipecopy.contracts import (
-    Column,
-    Database,
-    Session,
-    TableDescription,
-)
+from pipecopy.contracts import Database, Session
 from pipecopy.redact import secrets_in
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
 from pipecopy.workers.outcomes import Batch, Connected, Outcome, Returned, Task
+from pipecopy.workers.plain import plain
 from pipecopy.workers.script import importing
 from pipecopy.workers.sighting import tell_stack_on_request
 from pipecopy.workers.slot import Slot, plain_rows
-from pipecopy.workers.telling import Telling, cut
+from pipecopy.workers.telling import Telling
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,13 @@ class _WorkerProcess:
         self._telling = Telling(secrets_in(setup.dbname))
         self._calls: dict[str, Callable[..., Any]] = {
             "connect": self._connect,
-            "describe": self._describe,
             "get_max_id": self._get_max_id,
             "end_of_batch": self._end_of_batch,
             "load_rows": self._load_rows,
             "save_rows": self._save_rows,
             "finish": self._finish,
             "close": self._close,
+            **{name: functools.partial(self._plainly, name) for name in _PLAIN_CALLS},
         }
 
     def run(self, task: Task) -> Outcome:
@@ -91,7 +88,7 @@ class _WorkerProcess:
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        calls = ("describe", "end_of_batch", "finish")
+        calls = ("end_of_batch", "finish", *_PLAIN_CALLS)
         return Connected(frozenset(call for call in calls if _offers(self._database, call)))
 
     @property
@@ -101,8 +98,8 @@ class _WorkerProcess:
             self._connect()
         return self._database
 
-    def _describe(self) -> Any:
-        return _plain(self._connected.describe())
+    def _plainly(self, call: str, *args: Any) -> Any:
+        return plain(getattr(self._connected, call)(*args))
 
     def _get_max_id(self) -> int:
         found = self._connected.get_max_id()
@@ -178,7 +175,16 @@ def run(task: bytes) -> bytes:
     return pickle.dumps(_process.run(pickle.loads(task)))
 
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_PLAIN_CALLS = (
+    "describe",
+    "create",
+    "meet",
+    "survey",
+    "checksum",
+    "row_checksums",
+    "delete_rows",
+)
+"""What a `Database` may offer besides, whose results are plain values."""
 
 
 def _offers(thing: object, method: str) -> bool:
@@ -191,23 +197,3 @@ def _connection_of(pool: Any, dbname: str) -> str:
     connections = getattr(pool, "connections", None)
     found = connections.get(dbname) if isinstance(connections, Mapping) else None
     return found if isinstance(found, str) else ""
-
-
-def _plain(value: Any) -> Any:
-    """Return a description as a value that any process can unpickle and compare."""
-    if isinstance(value, TableDescription):
-        return TableDescription(
-            table=value.table,
-            key=value.key,
-            columns=tuple(Column(name=c.name, type=c.type) for c in value.columns),
-            identity=value.identity,
-            problems=tuple(value.problems),
-            warnings=tuple(value.warnings),
-        )
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return cut(repr(value))
