@@ -45,6 +45,7 @@ def goals(figures: Figures) -> list[Goal]:
         *_second_copy(figures.get("second_copy")),
         *_slow_line(figures.get("round_trips"), figures.get("latency")),
         *_cost(figures.get("memory"), figures.get("idle_call")),
+        *_sparse(figures.get("sparse")),
     ]
 
 
@@ -92,3 +93,9 @@ def _cost(memory: Figures | None, idle: Figures | None) -> Iterator[Goal]:
     yield Goal("peak memory of most rows, of that of fewest", 1.1, least=False, value=grown)
     value = idle["milliseconds"] if idle else None
     yield Goal("a call that does nothing", 0.5, least=False, value=value, unit=" ms")
+
+
+def _sparse(sparse: Figures | None) -> Iterator[Goal]:
+    value = sparse["sparse"] / sparse["dense"] if sparse else None
+    title = "time for rows spread over 10**12 ids, of dense ones"
+    yield Goal(title, 2, least=False, value=value)

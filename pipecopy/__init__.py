@@ -12,31 +12,41 @@ TYPE_CHECKING = False  # type checkers take it for true; typing would have to be
 if TYPE_CHECKING:
     from typing import Any
 
+    from pipecopy.checking import check_copy
     from pipecopy.config import Config
     from pipecopy.contracts import ConnectionPool, Database, Row
     from pipecopy.copying import copy_table
     from pipecopy.events import Observer
-    from pipecopy.report import CopyReport
+    from pipecopy.report import CheckReport, CopyReport, VerifyReport
+    from pipecopy.verifying import verify_tables
 
 __all__ = [
+    "CheckReport",
     "Config",
     "ConnectionPool",
     "CopyReport",
     "Database",
     "Observer",
     "Row",
+    "VerifyReport",
+    "check_copy",
     "copy_table",
+    "verify_tables",
 ]
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
 _HOMES = {
+    "CheckReport": "report",
     "Config": "config",
     "ConnectionPool": "contracts",
     "CopyReport": "report",
     "Database": "contracts",
     "Observer": "events",
     "Row": "contracts",
+    "VerifyReport": "report",
+    "check_copy": "checking",
     "copy_table": "copying",
+    "verify_tables": "verifying",
 }
 
 

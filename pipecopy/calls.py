@@ -56,6 +56,15 @@ class Calls:
                 (pidfd for each in self._under_way for pidfd in each.pidfds),
             )
 
+    def pause(self, seconds: float) -> None:
+        """Let so many seconds pass, at most those that are left; raises StoppedError."""
+        until = self._run.clock.now() + min(seconds, self._run.left)
+        while not self._stop and (left := until - self._run.clock.now()) > 0:
+            self._wakeup.wait(left, ())
+        if self._stop:
+            self._stop = False
+            raise StoppedError
+
     def cut_short(self) -> None:
         """Kill the workers of the calls that are under way."""
         for call in self._under_way:

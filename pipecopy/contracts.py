@@ -6,9 +6,11 @@ travels to the worker processes pickled with dill; a `Database` is made and used
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
+
+from pipecopy.report import Cause, Mark
 
 Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
@@ -51,6 +53,9 @@ class ConnectionPool(Protocol):
 
 # What either may offer besides. The supervisor uses it where it is there.
 
+HELP = " What to do: "
+"""Stands between a problem or a warning and what to do about it: a sentence, or SQL."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -91,7 +96,7 @@ class TableDescription:
     """A table as a value that can be compared with the other side's.
 
     `problems` are reasons not to copy at all (a missing right, hidden rows, …), `warnings` are
-    for the report; both are whole sentences.
+    for the report; both are whole sentences. What follows `HELP` in one says what to do about it.
     """
 
     table: str
@@ -104,6 +109,9 @@ class TableDescription:
     ends with `/` stands for all that begin with it."""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    checksums: tuple[str, ...] = ()
+    """The ways in which it can make checksums, the best one first: both sides take the first that
+    the other one has too."""
     definition: Any = None
     """What else a target needs to make such a table, as plain values; for `create`."""
 
@@ -118,7 +126,10 @@ class Describes(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How two tables fit together; whole sentences, each naming the side it is about."""
+    """How two tables fit together; whole sentences, each naming the side it is about.
+
+    What follows `HELP` in one says what to do about it.
+    """
 
     problems: tuple[str, ...] = ()
     """Reasons not to copy."""
@@ -150,15 +161,25 @@ class Creates(Protocol):
 class Checksums(Protocol):
     """A `Database` whose rows can be compared without moving them."""
 
-    def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
+    def checksum(self, min_id: int, max_id: int) -> tuple[int, int] | tuple[int, int, int | None]:
         """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
 
-        It does not depend on their order, and is the same on both sides for equal rows.
+        It does not depend on their order, and is the same on both sides for equal rows. A third
+        value is what `end_of_batch` would return for the ids from `max_id` on, where that is known
+        already: the question is spared.
         """
         ...
 
     def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
         """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
+        ...
+
+
+class CountsRowsWithoutId(Protocol):
+    """A target that may have rows which are in no range of ids."""
+
+    def rows_without_id(self) -> int:
+        """Return the number of rows whose id is NULL or negative."""
         ...
 
 
@@ -170,11 +191,48 @@ class DeletesRows(Protocol):
         ...
 
 
-class Surveys(Protocol):
-    """A `Database` that tells all that a check before a copy looks at."""
+class Finding(TypedDict):
+    """One thing that a check looked at."""
 
-    def survey(self) -> Any:
-        """Return it as plain values by name."""
+    what: str
+    """A word or two, such as `rights`."""
+    mark: Mark
+    message: str
+    remedy: NotRequired[str | None]
+    """What to do about it: a sentence, or SQL that ends with a semicolon."""
+    cause: NotRequired[Cause]
+    """Of a problem; without it, `unfit`."""
+
+
+class Survey(TypedDict, total=False):
+    """What a side tells for a check; each may be left out."""
+
+    findings: Sequence[Finding]
+    """One with the message of a problem or a warning of `describe` stands for it."""
+    rows: int | None
+    """Rows that would be copied, estimated; for the source, as are the next three."""
+    row_bytes: float | None
+    """Of one row as it travels, on average, estimated."""
+    format: str
+    format_reason: str
+    methods: Mapping[str, Sequence[str]]
+    """For the target: how a batch is saved, and why, by whether rows with its ids may be there
+    already: `new` for none, `known` for some."""
+    has_rows: bool | None
+    """For the target: whether it has rows with ids of the range."""
+    creates: bool
+    """For the target: its table is missing, which `describe` says, and would be made."""
+
+
+class Surveys(Protocol):
+    """A `Database` that tells what a check before a copy looks at, without changing anything."""
+
+    def survey(self, min_id: int, max_id: int | None, other: Any) -> Any:
+        """Return a `Survey` for a copy of ids in `[min_id, max_id)`; None for an unknown end.
+
+        `other` is what `describe` said of the other side's table, None where that is not known.
+        It is asked last, and also where `describe` or `meet` failed.
+        """
         ...
 
 
@@ -186,6 +244,8 @@ class FindsBatches(Protocol):
 
         What `load_rows` then returns may reach less far, where the rows would be more than
         `max_batch_bytes`: it then has an attribute `key_range`, the `[min_id, end)` it covers.
+        An attribute `next_end` is what this would return for the ids after those, where that is
+        known already: the question is spared.
         """
         ...
 

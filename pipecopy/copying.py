@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.batches import Batches
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Purpose
@@ -56,29 +57,11 @@ def copy_table(
     target. No signal handlers are installed.
 
     """
-    bad = [*bad_ids(from_id, to_id), *_bad_resume(pool, resume=resume)]
+    bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
     if bad:
         raise ConfigError("; ".join(bad))
     story = _CopyStory(CopyTally.of(from_name, to_name), from_id, to_id, resume=resume)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
-
-
-def bad_ids(from_id: object, to_id: object) -> list[str]:
-    """Say what is wrong with the two ends of a range of ids."""
-    bad = [
-        f"{name} must be an int of at least 0, not {value!r}"
-        for name, value in (("from_id", from_id), ("to_id", 0 if to_id is None else to_id))
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0
-    ]
-    if not bad and isinstance(from_id, int) and isinstance(to_id, int) and from_id > to_id:
-        bad.append(f"from_id, {from_id}, is above to_id, {to_id}")
-    return bad
-
-
-def _bad_resume(pool: object, *, resume: bool) -> list[str]:
-    if resume and getattr(pool, "where", None):
-        return ["resume does not go with where: rows of the target that it leaves out may be above"]
-    return []
 
 
 class _CopyStory:
@@ -110,7 +93,7 @@ class _CopyStory:
         stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
         batches = Batches(stage.run, stage.calls, stage.crew, self.tally)
         batches.copy(stage.source, stage.target, first_id, max_id)
-        _finish(stage, max_id)
+        finish(stage, max_id)
 
     def _first_id(self, stage: Stage) -> int:
         if not self._resume:
@@ -131,7 +114,7 @@ class _CopyStory:
         return CopyEnded(report=report)
 
 
-def _finish(stage: Stage, max_id: int) -> None:
+def finish(stage: Stage, max_id: int) -> None:
     """Do what comes after the last batch; every row is saved, so a failure is a warning."""
     if "finish" not in stage.target.offers:
         return

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from pipecopy.config import Config
 from pipecopy.contracts import Side
-from pipecopy.report import CopyReport
+from pipecopy.report import CheckReport, CopyReport, VerifyReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class CopyStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class RangeKnown:
-    """The source's greatest id was read: ids in `[first_id, max_id]` are copied."""
+    """The greatest id was read: ids in `[first_id, max_id]` are copied, or compared."""
 
     first_id: int
     max_id: int
@@ -148,6 +148,67 @@ class CopyEnded:
     report: CopyReport
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckStarted:
+    """The workers of a check are being started."""
+
+    run_id: str
+    source: str
+    target: str
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckEnded:
+    """The last event of a check."""
+
+    report: CheckReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyStarted:
+    """The workers of a verification are being started."""
+
+    run_id: str
+    source: str
+    target: str
+    config: Config
+    repair: bool
+    """Missing and differing rows are copied again."""
+    delete_surplus: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferencesFound:
+    """Ids differ, and did so when they were read again; before they are repaired."""
+
+    missing: tuple[int, ...]
+    """In the source and not in the target."""
+    surplus: tuple[int, ...]
+    """In the target and not in the source."""
+    differing: tuple[int, ...]
+    """In both, with other values or another number of rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeVerified:
+    """A range of ids was compared; what differed was read again, and repaired where asked for."""
+
+    key_range: tuple[int, int]
+    rows: int
+    """In the source."""
+    missing: int
+    surplus: int
+    differing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyEnded:
+    """The last event of a verification."""
+
+    report: VerifyReport
+
+
 Event: TypeAlias = (
     CopyStarted
     | RangeKnown
@@ -159,6 +220,12 @@ Event: TypeAlias = (
     | DriverOutput
     | Warned
     | CopyEnded
+    | CheckStarted
+    | CheckEnded
+    | VerifyStarted
+    | DifferencesFound
+    | RangeVerified
+    | VerifyEnded
 )
 
 

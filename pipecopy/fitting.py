@@ -32,11 +32,17 @@ def fit_tables(stage: Stage) -> None:
             warnings += fit.warnings
     if found:
         raise TableMismatchError(
-            f"the tables of {source} and {target} do not fit together: " + "; ".join(found),
+            f"the tables of {source} and {target} do not fit together: {_as_text(found)}",
             differences=tuple(found),
         )
     for warning in warnings:
         stage.run.warn(warning)
+
+
+def _as_text(sentences: list[str]) -> str:
+    """Return them one after the other; some end with the SQL of what to do."""
+    *others, last = sentences
+    return " ".join([*(f"{one}." if one[-1] not in ".;" else one for one in others), last])
 
 
 def _met(stage: Stage, seat: Seat, other: object) -> Fit:

@@ -11,7 +11,9 @@ from pipecopy.events import (
     CallStarted,
     Event,
     RangeKnown,
+    RangeVerified,
     RetryScheduled,
+    VerifyStarted,
     Where,
     WorkerKilled,
 )
@@ -61,6 +63,8 @@ class Progress:
     next_id: int = 0
     rows: int = 0
     bytes: int = 0
+    differences: int | None = None
+    """Ids that a verification found to differ; None where it is none."""
     kills: int = 0
     retries: int = 0
     source_call: UnderWay | None = None
@@ -75,6 +79,13 @@ class Progress:
             case BatchSaved(key_range=(_, end), rows=rows, bytes=size):
                 rows, size = self.rows + rows, self.bytes + size
                 new = replace(self, next_id=end, rows=rows, bytes=size).marked(now)
+            case VerifyStarted():
+                new = replace(self, differences=0)
+            case RangeVerified(key_range=(_, end)):
+                found = event.missing + event.surplus + event.differing
+                differences = found + (self.differences or 0)
+                rows = self.rows + event.rows
+                new = replace(self, next_id=end, rows=rows, differences=differences).marked(now)
             case CallStarted(where=where, limit=limit):
                 new = self._with_call(where.side, UnderWay(where=where, since=now, limit=limit))
             case CallEnded(where=where):

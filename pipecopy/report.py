@@ -7,6 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread."""
+Mark: TypeAlias = Literal["ok", "warning", "problem"]
+Cause: TypeAlias = Literal["failed", "timed out", "busy", "unfit"]
+"""What a copy would end of: a call that failed, one that timed out, another copy that holds the
+target, tables that do not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +58,124 @@ class CopyReport(Report):
     that was not reached."""
     next_id: int
     """Every id from `first_id` on and below it is durably in the target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport(Report):
+    """What `verify_tables` returns, and what the errors that it raises carry.
+
+    Counts of what differs are of ids: a key that the target has twice is one that differs.
+    """
+
+    rows: int
+    """Rows of the source that were compared."""
+    ranges: int
+    first_id: int
+    max_id: int | None
+    """The last id: the greatest one of both sides when it began, or `to_id`; None where that was
+    not reached."""
+    next_id: int
+    """Every id from `first_id` on and below it was compared."""
+    missing: int
+    """In the source and not in the target."""
+    surplus: int
+    """In the target and not in the source."""
+    differing: int
+    """In both, with other values or another number of rows."""
+    missing_ids: tuple[int, ...]
+    """The first 1,000, as are those of the other two kinds."""
+    surplus_ids: tuple[int, ...]
+    differing_ids: tuple[int, ...]
+    repaired: int
+    """Of all of these, those that were put right by copying their rows again."""
+    deleted: int
+    """Of the surplus ones, those whose rows were removed."""
+    equal: bool
+    """All ids were compared, and nothing is left that differs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckItem:
+    """One thing that a check looked at."""
+
+    side: Literal["source", "target"] | None
+    """None for what is about both."""
+    what: str
+    """A word or two, such as `rights`."""
+    mark: Mark
+    message: str
+    remedy: str | None = None
+    """What to do about it: a sentence, or SQL that ends with a semicolon."""
+    cause: Cause | None = None
+    """Of a problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckColumn:
+    """One column on both sides; a type is None where the side has no such column."""
+
+    name: str
+    source: str | None
+    target: str | None
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckPlan:
+    """What a copy would do; None for what nobody can tell."""
+
+    first_id: int
+    max_id: int
+    """The last id of the copy; below `first_id` where there is nothing to copy."""
+    rows: int | None
+    """Estimated, as are the bytes and the batches."""
+    bytes: int | None
+    """As the rows travel: of all batches together."""
+    batches: int | None
+    format: str | None
+    """How the rows travel, such as `binary`."""
+    format_reason: str | None
+    method: str | None
+    """How a batch is saved, such as `direct` or `upsert`."""
+    method_reason: str | None
+    resume_id: int | None
+    """Where a resumed copy would begin; None where the target has no rows, or it can't resume."""
+    ends_before: str
+    """The latest time at which the copy ends if it begins now: local, as ISO 8601 has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport(Report):
+    """What `check_copy` returns."""
+
+    items: tuple[CheckItem, ...]
+    columns: tuple[CheckColumn, ...]
+    """Empty where one of the tables is not known."""
+    plan: CheckPlan | None
+    """None where the range of ids is not known."""
+
+    @property
+    def problems(self) -> tuple[CheckItem, ...]:
+        """The items that keep a copy from starting, the one that would end it first."""
+        found = [item for item in self.items if item.mark == "problem"]
+        return tuple(sorted(found, key=_turn))
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a copy can start: all was looked at, and there is no problem."""
+        return self.outcome == "complete" and not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that `json.dumps` takes, with `can_start`."""
+        return {**super().to_dict(), "can_start": self.can_start}
+
+
+_BUSY, _UNFIT = 1, 3
+_TURNS = {"connect": 0, "describe": 2, "meet": 3, "get_max_id": 4, "survey": 5}
+
+
+def _turn(problem: CheckItem) -> int:
+    """Return when a copy would meet the problem: it connects to both sides before all else."""
+    if problem.cause == "unfit":
+        return _UNFIT
+    return _BUSY if problem.cause == "busy" else _TURNS.get(problem.what, _UNFIT)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipecopy.contracts import TableDescription
+from pipecopy.contracts import HELP, TableDescription
 
 _GENERATED = " GENERATED ALWAYS AS ("
 """In the type of a column that the database computes, and nobody copies; the expression follows."""
+
+CHANGE_A_TYPE = f"{HELP}change one of the two types, or leave it out (columns)"
+
+
+def is_generated(type_: str) -> bool:
+    """Tell whether a column of this type is computed by the database."""
+    return _GENERATED in type_
 
 
 def differences(source: Any, target: Any, *, types: bool = True) -> tuple[str, ...]:
@@ -19,7 +26,9 @@ def differences(source: Any, target: Any, *, types: bool = True) -> tuple[str, .
     if isinstance(source, TableDescription) and isinstance(target, TableDescription):
         problems += _column_differences(source, target, types=types)
         if _are_one(source.identity, target.identity):
-            problems.append(f"source and target are the same table, {source.table}")
+            problems.append(
+                f"source and target are the same table, {source.table}{HELP}name another one"
+            )
     elif source is not None and target is not None and source != target:
         problems.append(f"the source's table is {source!r}, the target's is {target!r}")
     return tuple(problems)
@@ -83,16 +92,19 @@ def _column_differences(
     of_target = {column.name: column.type for column in target.columns}
     missing = [
         f'the target {target.table} has no column "{name}" ({type_} in the source)'
+        f"{HELP}add it there, or leave it out (columns)"
         for name, type_ in of_source.items()
         if name not in of_target and _GENERATED not in type_
     ]
     surplus = [
         f'the source {source.table} has no column "{name}" ({type_} in the target)'
+        f"{HELP}drop it there, or leave it out (columns)"
         for name, type_ in of_target.items()
         if name not in of_source and _GENERATED not in type_
     ]
     differing = [
         f'column "{name}" is {type_} in the source and {of_target[name]} in the target'
+        f"{CHANGE_A_TYPE}"
         for name, type_ in of_source.items()
         if of_target.get(name, type_) != type_
         and not (_GENERATED in type_ and _GENERATED in of_target[name])

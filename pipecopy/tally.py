@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pipecopy.redact import redact, secrets_in
-from pipecopy.report import CopyReport, Outcome, Report
+from pipecopy.report import CopyReport, Outcome, Report, VerifyReport
 
 
 @dataclass(kw_only=True)
@@ -90,4 +91,94 @@ class CopyTally(Tally):
                 first_id=self.first_id,
                 max_id=self.max_id,
                 next_id=self.next_id,
+            )
+
+
+LISTED_IDS = 1_000
+"""How many ids of each kind of difference a report lists."""
+
+
+@dataclass(kw_only=True)
+class VerifyTally(Tally):
+    """What the report of a verification will say."""
+
+    rows: int = 0
+    ranges: int = 0
+    first_id: int = 0
+    max_id: int | None = None
+    next_id: int = 0
+    missing: int = 0
+    surplus: int = 0
+    differing: int = 0
+    missing_ids: list[int] = field(default_factory=list)
+    surplus_ids: list[int] = field(default_factory=list)
+    differing_ids: list[int] = field(default_factory=list)
+    repaired: int = 0
+    deleted: int = 0
+    left: int = 0
+    """Ids that still differ."""
+    counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held while several counts change together."""
+
+    def begins(self, first_id: int, max_id: int) -> None:
+        """Note the range of ids that is compared."""
+        with self.counting:
+            self.first_id = self.next_id = first_id
+            self.max_id = max_id
+
+    def compared(self, *, rows: int, next_id: int) -> None:
+        """Count a range that was compared, and whose differences were counted."""
+        with self.counting:
+            self.rows += rows
+            self.ranges += 1
+            self.next_id = next_id
+
+    def found(
+        self, *, missing: Sequence[int], surplus: Sequence[int], differing: Sequence[int]
+    ) -> None:
+        """Count ids that differ."""
+        with self.counting:
+            self.missing += len(missing)
+            self.surplus += len(surplus)
+            self.differing += len(differing)
+            self.left += len(missing) + len(surplus) + len(differing)
+            for listed, ids in (
+                (self.missing_ids, missing),
+                (self.surplus_ids, surplus),
+                (self.differing_ids, differing),
+            ):
+                listed.extend(ids[: LISTED_IDS - len(listed)])
+
+    def found_without_id(self, rows: int) -> None:
+        """Count rows that the target alone has, and that no id stands for."""
+        with self.counting:
+            self.surplus += rows
+            self.left += rows
+
+    def put_right(self, *, repaired: int, deleted: int) -> None:
+        """Count ids that differed, and do no more."""
+        with self.counting:
+            self.repaired += repaired
+            self.deleted += deleted
+            self.left -= repaired + deleted
+
+    def report(self, outcome: Outcome, seconds: float) -> VerifyReport:
+        """Return the counts as a value; for any thread."""
+        with self.counting:
+            return VerifyReport(
+                **self._common(outcome, seconds),
+                rows=self.rows,
+                ranges=self.ranges,
+                first_id=self.first_id,
+                max_id=self.max_id,
+                next_id=self.next_id,
+                missing=self.missing,
+                surplus=self.surplus,
+                differing=self.differing,
+                missing_ids=tuple(self.missing_ids),
+                surplus_ids=tuple(self.surplus_ids),
+                differing_ids=tuple(self.differing_ids),
+                repaired=self.repaired,
+                deleted=self.deleted,
+                equal=outcome == "complete" and not self.left,
             )

@@ -1,11 +1,17 @@
+# ruff: noqa: E402 - what is imported after the call below has asserts that say what they compared
 """The fixtures: servers for the session, fresh databases for each test, nothing left behind."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite(
+    *(f"tests.{path.stem}" for path in Path(__file__).parent.iterdir() if path.stem != "conftest")
+)
 
 from tests.home import home
 from tests.leftovers import nothing_left_behind

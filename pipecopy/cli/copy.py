@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from pipecopy.arguments import bad_resume
 from pipecopy.cli.displays import display_for
 from pipecopy.cli.endings import Ending, done, failed
-from pipecopy.cli.options import TABLE, Flag, Limits, Output
+from pipecopy.cli.options import (
+    NO_CONNECTIONS,
+    TABLE,
+    Connections,
+    Flag,
+    IdRange,
+    Limits,
+    Output,
+    Selection,
+    Source,
+    Target,
+    fields_named,
+)
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
 from pipecopy.copying import copy_table
+from pipecopy.errors import ConfigError
 from pipecopy.events import CopyEnded, Event
-from pipecopy.redact import redact
 from pipecopy.report import CopyReport
 
 
@@ -25,11 +39,13 @@ class CopyCommand:
 
     source: str = field(repr=False)  # it may hold a password
     target: str = field(repr=False)
+    selection: Selection
+    ids: IdRange
+    create: bool
+    resume: bool
     limits: Limits
     output: Output
-    table: str
-    key: str
-    session_pooler: bool
+    connections: Mapping[str, str] = field(repr=False)  # they may hold passwords
 
     def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Copy, and tell of it on `err`."""
@@ -42,13 +58,11 @@ class CopyCommand:
 
     def _copy(self, err: Outlet, signals: StopSignals) -> CopyReport:
         config = self.limits.config()
-        from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
-
-        pool = PostgresPool(table=self.table, key=self.key, session_pooler=self.session_pooler)
+        self.ids.check()
+        if bad := bad_resume(resume=self.resume, where=self.selection.where):
+            raise ConfigError(fields_named(bad[0], {"resume": "--resume", "where": "--where"}))
+        pool = self.selection.pool(self.connections, create=self.create)
         with Screen(display_for(err, quiet=self.output.quiet)) as screen:
-            for name, value in (("SOURCE", self.source), ("TARGET", self.target)):
-                if redact(value) != value:
-                    screen.note(_password_seen(name))
 
             def observe(event: Event) -> None:
                 if isinstance(event, CopyEnded):  # in another thread: no signal gets in between
@@ -56,28 +70,32 @@ class CopyCommand:
                 screen(event)
 
             try:
-                return copy_table(config, pool, self.source, self.target, observer=observe)
+                return copy_table(
+                    config,
+                    pool,
+                    self.source,
+                    self.target,
+                    observer=observe,
+                    resume=self.resume,
+                    from_id=self.ids.from_id,
+                    to_id=self.ids.to_id,
+                )
             finally:
                 signals.settle()  # where it ended before it began, or too late for observers
 
 
-def _password_seen(name: str) -> str:
-    return (
-        f"warning: the password in {name} can be seen by everyone who may list processes;"
-        " ~/.pgpass, a service file or PGPASSWORD keeps it to you"
-    )
-
-
-def copy(  # noqa: D417 - Limits and Output describe their own options
-    source: str,
-    target: str,
+def copy(  # noqa: D417 - the groups describe their own options
+    source: Source,
+    target: Target,
     /,
     *,
-    table: Annotated[str, Parameter(group=TABLE)] = "profiles",
-    key: Annotated[str, Parameter(group=TABLE)] = "id",
-    session_pooler: Annotated[Flag, Parameter(group=TABLE)] = False,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
+    create: Annotated[Flag, Parameter(group=TABLE)] = False,
+    resume: Annotated[Flag, Parameter(group=TABLE)] = False,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
+    connections: Connections = NO_CONNECTIONS,
 ) -> CopyCommand:
     """Copy a table from one PostgreSQL server to another, in batches of ids.
 
@@ -85,23 +103,19 @@ def copy(  # noqa: D417 - Limits and Output describe their own options
 
     Parameters
     ----------
-    source
-        The database to read: a URI, a connection string, or the name of a service of libpq.
-    target
-        The database to write, likewise.
-    table
-        The table, on both sides; schema.name where it is not on the search path.
-    key
-        Its integer key, by which it is cut into batches.
-    session_pooler
-        A connection pooler on the way is in session mode; without this a pooler is refused.
+    create
+        Make the target's table like the source's where it is missing.
+    resume
+        Begin at the target's greatest id, after a first copy that was interrupted.
     """
     return CopyCommand(
         source=source,
         target=target,
+        selection=selection,
+        ids=ids,
+        create=create,
+        resume=resume,
         limits=limits,
         output=output,
-        table=table,
-        key=key,
-        session_pooler=session_pooler,
+        connections=connections,
     )

@@ -6,13 +6,14 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from pipecopy.cli.exits import Exit, exit_code
+from pipecopy.cli.exits import Exit, exit_code, verify_code
 from pipecopy.cli.options import Output
 from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.verdict import compared_line, verdict, verdict_lines
 from pipecopy.cli.views import far_line, one_line, summary_lines
 from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
-from pipecopy.report import CopyReport
+from pipecopy.report import CopyReport, Report, VerifyReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +23,20 @@ class Ending:
     code: int
     lines: tuple[str, ...] = ()
     """For standard error."""
+    text: str = ""
+    """For standard output, as is the JSON in its place."""
     json: dict[str, Any] | None = None
-    """For standard output."""
 
 
-def done(report: CopyReport, output: Output) -> Ending:
-    """Return the ending of a copy that is complete."""
-    lines = () if output.quiet else (*_warnings(report), *summary_lines(report))
-    return Ending(code=Exit.DONE, lines=lines, json=report.to_dict() if output.json else None)
+def done(report: CopyReport | VerifyReport, output: Output) -> Ending:
+    """Return the ending of a copy, or of a verification, that is complete."""
+    code: int = Exit.DONE
+    lines: tuple[str, ...] = () if output.quiet else (*_warnings(report), *_summary(report))
+    if isinstance(report, VerifyReport):
+        code = verify_code(report)
+        if output.quiet and code:
+            lines = (verdict(report),)
+    return Ending(code=code, lines=lines, json=report.to_dict() if output.json else None)
 
 
 def failed(
@@ -39,19 +46,21 @@ def failed(
 
     `without_report` is what is said after a signal where no report tells how far a copy came.
     """
-    report: CopyReport | None = getattr(error, "report", None)
+    report: Report | None = getattr(error, "report", None)
+    copied = report if isinstance(report, CopyReport | VerifyReport) else None
     stopped = isinstance(error, StoppedBySignal)
-    if stopped and report is not None and report.outcome == "complete":
-        return done(report, output)  # the signal came as the copy ended, and changed nothing
+    if stopped and copied is not None and copied.outcome == "complete":
+        return done(copied, output)  # the signal came as the copy ended, and changed nothing
     lines: list[str] = []
     if output.traceback:
         lines += _tracebacks(error)
     if report is not None and not output.quiet:
-        lines += [*_warnings(report), *(summary_lines(report) if report.batches else ())]
+        lines += _warnings(report)
+        lines += _summary(copied) if copied is not None and _has_begun(copied) else ()
     if stopped:
-        lines.append(f"{error}; {without_report if report is None else far_line(report)}")
+        lines.append(f"{error}; {without_report if copied is None else _far(copied)}")
     else:
-        lines.append(_error_line(error, report, shown=output.traceback))
+        lines.append(_error_line(error, copied, shown=output.traceback))
     json = {**(report.to_dict() if report else {}), "error": error_dict(error)}
     return Ending(
         code=exit_code(error),
@@ -72,16 +81,30 @@ def error_dict(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _error_line(error: BaseException, report: CopyReport | None, *, shown: bool) -> str:
-    """Return what is wrong and how far the copy came: with `--quiet`, the only line."""
-    far = f"; {far_line(report)}" if report is not None and report.max_id is not None else ""
+def _summary(report: CopyReport | VerifyReport) -> list[str]:
+    return verdict_lines(report) if isinstance(report, VerifyReport) else summary_lines(report)
+
+
+def _has_begun(report: CopyReport | VerifyReport) -> bool:
+    return bool(report.ranges if isinstance(report, VerifyReport) else report.batches)
+
+
+def _far(report: CopyReport | VerifyReport) -> str:
+    return compared_line(report) if isinstance(report, VerifyReport) else far_line(report)
+
+
+def _error_line(
+    error: BaseException, report: CopyReport | VerifyReport | None, *, shown: bool
+) -> str:
+    """Return what is wrong and how far the run came: with `--quiet`, the only line."""
+    far = f"; {_far(report)}" if report is not None and report.max_id is not None else ""
     if isinstance(error, PipecopyError):
         return f"error: {one_line(str(error))}{far}"
     hint = "" if shown else "; run it again with --traceback to see where"
     return f"internal error: {type(error).__name__}: {one_line(str(error))}{far}{hint}"
 
 
-def _warnings(report: CopyReport) -> list[str]:
+def _warnings(report: Report) -> list[str]:
     return [f"warning: {redact(one_line(warning))}" for warning in report.warnings]
 
 

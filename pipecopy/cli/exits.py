@@ -12,6 +12,7 @@ from pipecopy.errors import (
     FullCopyTimeoutError,
     TableMismatchError,
 )
+from pipecopy.report import CheckReport, VerifyReport
 
 _HELD = ("55006", "pipecopy.postgres.refusal.PostgresError")
 """The SQLSTATE and the class of a connection's refusal where another copy holds the target.
@@ -40,7 +41,8 @@ Exit codes:
     2  wrong usage or configuration
     3  the source failed
     4  the target failed
-    5  the two tables do not fit together
+    5  the two tables do not fit together, or `verify` found
+       differences
    70  internal error
    75  a call timed out on all its attempts, or another copy holds
        the target: run it again
@@ -72,3 +74,19 @@ def exit_code(error: BaseException) -> int:
         case DatabaseError(side="target"):
             code = Exit.TARGET
     return code
+
+
+def check_code(report: CheckReport) -> int:
+    """Return the exit code that a copy would end with, by the first problem that it would meet."""
+    for problem in report.problems:
+        if problem.cause in {"timed out", "busy"}:
+            return Exit.AGAIN
+        if problem.cause == "failed":
+            return Exit.SOURCE if problem.side == "source" else Exit.TARGET
+        return Exit.MISMATCH
+    return Exit.DONE
+
+
+def verify_code(report: VerifyReport) -> int:
+    """Return the exit code of a verification that came to its end."""
+    return Exit.DONE if report.equal else Exit.MISMATCH

@@ -43,10 +43,10 @@ def main(mask: Iterable[int]) -> NoReturn:
             ending = _run(sys.argv[1:], err, signals)
             signals.settle()
             code = ending.code
-            _tell(ending.lines, ending.json, out, err)
+            _tell(ending.lines, _output(ending.text, ending.json), out, err)
         except StoppedBySignal as stop:  # outside of the command itself
             code = 128 + stop.signum
-            _tell((f"{stop}; nothing more was done",), _stopped(stop, code), out, err)
+            _tell((f"{stop}; nothing more was done",), _output("", _stopped(stop, code)), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
         _last_line(redact(f"internal error: {type(error).__name__}: {error}"))
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
@@ -54,13 +54,8 @@ def main(mask: Iterable[int]) -> NoReturn:
 
 def _run(argv: list[str], err: Outlet, signals: StopSignals) -> Ending:
     from pipecopy.cli import app, endings  # noqa: PLC0415 - heavy: after the signal handlers
-    from pipecopy.cli.options import Output  # noqa: PLC0415
 
-    try:
-        command = app.parse(argv)
-    except Exception as error:  # noqa: BLE001 - an ending tells of each
-        signals.settle()
-        return endings.failed(error, Output(json="--json" in argv))
+    command = app.parse(argv, os.environ)
     return endings.Ending(code=0) if command is None else command.run(err, signals)
 
 
@@ -71,12 +66,16 @@ def _stopped(stop: StoppedBySignal, code: int) -> dict[str, Any] | None:
     return {"error": {"class": type(stop).__name__, "message": str(stop), "exit_code": code}}
 
 
-def _tell(lines: Iterable[str], report: dict[str, Any] | None, out: Outlet, err: Outlet) -> None:
+def _output(text: str, report: dict[str, Any] | None) -> str:
+    """Return what standard output gets."""
+    return text if report is None else f"{json.dumps(report)}\n"
+
+
+def _tell(lines: Iterable[str], text: str, out: Outlet, err: Outlet) -> None:
     """Write the last of both streams; all of it together has one limit."""
     began = time.monotonic()
     # first, and for half of the time: the two may be the same file, and out needs the other half
     err.finish("".join(f"{line}\n" for line in lines), began + LONGEST / 2)
-    text = "" if report is None else f"{json.dumps(report)}\n"
     if not out.finish(text, began + LONGEST) and text:  # `--help | head` needs only what it took
         why = out.failure.strerror or out.failure if out.failure else "nobody reads it"
         err.finish(f"standard output could not be written: {why}\n", began + LONGEST)

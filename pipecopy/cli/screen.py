@@ -45,9 +45,14 @@ class Screen:
     """An observer and a context manager: draws from `with` on, until its end."""
 
     def __init__(
-        self, display: Display, *, remark: Callable[[Event], str | None] = lambda _: None
+        self,
+        display: Display,
+        *,
+        line: Callable[[Event], str | None] = event_line,
+        remark: Callable[[Event], str | None] = lambda _: None,
     ) -> None:
         self._display = display
+        self._line = line
         self._remark = remark
         self._queue: SimpleQueue[Event | str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._draw, name="screen", daemon=True)
@@ -90,7 +95,7 @@ class Screen:
                     self._display.note(redact(item))
                     continue
                 progress = progress.after(item, time.monotonic())
-                if line := event_line(item):
+                if line := self._line(item):
                     self._display.note(redact(line))
                 if remark := self._remark(item):
                     self._display.say(remark)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 
+from pipecopy.cli.idranges import id_ranges
 from pipecopy.durations import duration_text
 from pipecopy.events import (
     CallEnded,
     CopyStarted,
+    DifferencesFound,
     DriverOutput,
     Event,
     RangeKnown,
     RetryScheduled,
     Sighting,
+    VerifyStarted,
     Warned,
     Where,
     WorkerKilled,
 )
 from pipecopy.progress import Progress, UnderWay
 from pipecopy.redact import redact
-from pipecopy.report import CopyReport
+from pipecopy.report import CopyReport, Report
 
 SLOW = 1.0
 """Seconds after which a call is worth showing as under way."""
@@ -51,8 +54,13 @@ def event_line(event: Event) -> str | None:
     match event:
         case CopyStarted(run_id=run_id, source=source, target=target):
             line = f'copying from "{redact(source)}" to "{redact(target)}", run {run_id}'
+        case VerifyStarted(source=source, target=target, run_id=run_id):
+            what = "verifying and repairing" if event.repair else "verifying"
+            line = f'{what} "{redact(target)}" by "{redact(source)}", run {run_id}'
+        case DifferencesFound():
+            line = _differences_line(event)
         case RangeKnown(first_id=first_id, max_id=max_id):
-            line = f"ids from {first_id} to {max_id}"
+            line = _range_line(first_id, max_id)
         case WorkerKilled():
             line = _kill_line(event)
         case RetryScheduled(where=where, delay=delay):
@@ -64,6 +72,21 @@ def event_line(event: Event) -> str | None:
         case Warned(message=message):
             line = f"warning: {redact(message)}"
     return line
+
+
+def _differences_line(event: DifferencesFound) -> str:
+    kinds = (
+        (event.missing, "missing in the target"),
+        (event.surplus, "in the target alone"),
+        (event.differing, "differing"),
+    )
+    return "; ".join(f"{what}: {id_ranges(ids, count=len(ids))}" for ids, what in kinds if ids)
+
+
+def _range_line(first_id: int, max_id: int) -> str:
+    if max_id < first_id:
+        return f"no ids from {first_id} on: the last one is {max_id}"
+    return f"ids from {first_id} to {max_id}"
 
 
 def _kill_line(event: WorkerKilled) -> str:
@@ -91,15 +114,25 @@ def _end_line(event: CallEnded) -> str | None:
 
 def speed_text(rows: float, size: float) -> str:
     """Return the rows and the megabytes in a second."""
-    return f"{rows:,.0f} rows/s, {size / _MB:,.1f} MB/s"
+    return f"{rows_speed_text(rows)}, {size / _MB:,.1f} MB/s"
+
+
+def rows_speed_text(rows: float) -> str:
+    """Return the rows in a second."""
+    return f"{rows:,.0f} rows/s"
 
 
 def counters_text(progress: Progress, now: float) -> str:
-    """Return rows, speed, kills and retries."""
+    """Return rows, speed, differences, kills and retries."""
     parts = [counted(progress.rows, "row")]
     if progress.marks:
         speed = progress.speed(now)
-        parts.append(speed_text(speed.rows, speed.bytes))
+        verifies = progress.differences is not None
+        parts.append(
+            rows_speed_text(speed.rows) if verifies else speed_text(speed.rows, speed.bytes)
+        )
+    if progress.differences is not None:
+        parts.append(counted(progress.differences, "difference"))
     parts += [counted(progress.kills, "kill"), counted(progress.retries, "retry")]
     return ", ".join(parts)
 
@@ -137,25 +170,31 @@ def summary_lines(report: CopyReport) -> list[str]:
     """Return the few lines that a copy ends with."""
     rows = f"{counted(report.rows, 'row')} in {counted(report.batches, 'batch')}"
     took = f"{report.bytes / _MB:,.1f} MB, in {duration_text(round(report.seconds, 1))}"
+    seconds = max(report.seconds, 0.001)
+    return [
+        f"{rows}, {took}: {speed_text(report.rows / seconds, report.bytes / seconds)}",
+        counters_line(report),
+    ]
+
+
+def counters_line(report: Report) -> str:
+    """Return the run's name, and how often it called."""
     counts = {
         "call": report.calls,
         "timeout": report.timeouts,
         "kill": report.kills,
         "retry": report.retries,
     }
-    seconds = max(report.seconds, 0.001)
     counters = ", ".join(counted(number, one) for one, number in counts.items())
-    return [
-        f"{rows}, {took}: {speed_text(report.rows / seconds, report.bytes / seconds)}",
-        f"run {report.run_id}: {counters}",
-    ]
+    return f"run {report.run_id}: {counters}"
 
 
 def far_line(report: CopyReport) -> str:
     """Return how far a copy came that did not end well."""
     if report.max_id is None:
         return "nothing was copied"
+    begin = f" from {report.first_id} on and" if report.first_id else ""
     return (
-        f"every id below {report.next_id} (of {report.max_id}) is in the target:"
+        f"every id{begin} below {report.next_id} (of {report.max_id}) is in the target:"
         f" {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
     )

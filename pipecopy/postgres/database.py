@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from pipecopy.contracts import Row, TableDescription
-from pipecopy.postgres import checks, sequence, sql
+from pipecopy.contracts import Fit, Row, Survey, TableDescription
+from pipecopy.postgres import checks, creating, fits, sequence, sql
 from pipecopy.postgres.catalog import Table, find_table
+from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.rowtext import copy_rows
 from pipecopy.postgres.saving import Saver
-from pipecopy.postgres.sqlstates import UNDEFINED_TABLE
+from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
+from pipecopy.postgres.survey import Surveyor
+from pipecopy.postgres.where import check_where
 
 Result = TypeVar("Result")
 
@@ -28,6 +32,7 @@ class _Opened:
     table: Table
     reader: Reader
     saver: Saver
+    checksums: Checksums
 
 
 class PostgresDatabase:
@@ -37,14 +42,22 @@ class PostgresDatabase:
     what this driver refuses, and psycopg's errors for everything else.
     """
 
-    def __init__(self, link: Link, *, table: str, key: str) -> None:
+    create: Callable[[Any], str | None]
+    """Makes the table where it is missing; there only where the pool was told to."""
+
+    def __init__(
+        self, link: Link, selection: Selection, *, other: Any = None, creates: bool = False
+    ) -> None:
         self._link = link
-        self._name = table
-        self._key = key
+        self._selection = selection
+        self._other = other
+        """What the other side's table is, once that is known."""
+        if creates:
+            self.create = self._create
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
-        return f"<PostgresDatabase: {self._name!r} in {self._link.server.shown}>"
+        return f"<PostgresDatabase: {self._selection.table!r} in {self._link.server.shown}>"
 
     def close(self) -> None:
         """End the server session."""
@@ -83,13 +96,73 @@ class PostgresDatabase:
         session = self._link.session
         return self._link.run(
             lambda line: checks.describe(
-                line, self._name, self._key, side=None if session is None else session.side
+                line,
+                self._selection,
+                side=None if session is None else session.side,
+                purpose="copy" if session is None else session.purpose,
             )
         )
+
+    def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
+        """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
+        session = self._link.session
+        survey = Surveyor(
+            self._selection,
+            other,
+            side="source" if session is None else session.side,
+            creates=hasattr(self, "create"),
+        )
+        return self._link.run(lambda line: survey.look(line, min_id, max_id))
+
+    def meet(self, other: Any) -> Fit:
+        """Take note of the other side's table; on the target, judge the types that differ.
+
+        Where some do, the source's rows come in the text format.
+        """
+        self._other = other
+        self._opened = None
+        session = self._link.session
+        if session is None or session.side == "source":
+            return Fit()
+        return self._run(lambda opened: fits.fit(opened.line, opened.table, other))
+
+    def _create(self, source: Any) -> str | None:
+        """Make the table like the source's, unless it is there; return what is not like it."""
+        self._opened = None
+        return self._link.run(lambda line: creating.create(line, self._selection, source))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
         return self._run(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
+
+    def checksum(self, min_id: int, max_id: int) -> tuple[int, int, int | None]:
+        """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
+
+        The third value is what `end_of_batch` would say of the ids from `max_id` on, if known.
+        """
+        return self._run(lambda opened: opened.checksums.of_range(min_id, max_id))
+
+    def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
+        """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
+        return self._run(lambda opened: opened.checksums.of_rows(min_id, max_id))
+
+    def rows_without_id(self) -> int:
+        """Return the number of rows whose key is NULL or negative."""
+
+        def work(opened: _Opened) -> int:
+            ((rows,),) = opened.line.query(sql.rows_without_key(opened.table))
+            return int(rows)
+
+        return self._run(work)
+
+    def delete_rows(self, ids: Sequence[int]) -> int:
+        """Remove the rows with these ids, all or none, durably; return how many there were."""
+
+        def work(opened: _Opened) -> int:
+            ((rows,),) = opened.line.query(sql.delete(opened.table, ids))
+            return int(rows)
+
+        return self._run(work)
 
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None."""
@@ -101,10 +174,19 @@ class PostgresDatabase:
     def _open(self, line: Line) -> _Opened:
         """Look the table up, once a session."""
         if self._opened is None or self._opened.line is not line:
-            table = find_table(line, self._name, self._key)
+            table = find_table(line, self._selection)
             if table is None:
-                raise PostgresError(f"there is no table {self._name}", UNDEFINED_TABLE)
+                raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
+            if table.misnamed:
+                raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
+            if fits.differing(table, self._other):
+                table = replace(table, as_text=True)
             session = self._link.session
+            if session is None or session.side == "source" or session.purpose == "verify":
+                check_where(line, table)
             most = None if session is None else session.max_batch_bytes
-            self._opened = _Opened(line, table, Reader(line, table, most), Saver(line, table))
+            side = None if session is None else session.side
+            reader = Reader(line, table, most, side=side)
+            checksums = Checksums(line, table, reader, other=self._other, side=side)
+            self._opened = _Opened(line, table, reader, Saver(line, table), checksums)
         return self._opened

@@ -42,6 +42,11 @@ class Line:
         self.watch = _Stopwatch()
         """Of the statement under way."""
 
+    @property
+    def info(self) -> psycopg.ConnectionInfo:
+        """What the client knows of the connection."""
+        return self._connection.info
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
         self.watch.restart()
@@ -51,6 +56,13 @@ class Line:
             while cursor.nextset():
                 pass
             return cursor.fetchall() if cursor.description else []
+
+    def parse(self, sql: str) -> int:
+        """Have the server parse a single statement; return how many parameters it has."""
+        self.watch.restart()
+        parameters = wire.parse(self._connection.pgconn, sql)
+        self.answered = True
+        return parameters
 
     def copy_out(self, sql: str, most: int | None = None) -> wire.CopyRead:
         """Run a COPY TO STDOUT, and a statement after it, in one round trip.

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pipecopy.contracts import Session
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.database import PostgresDatabase
 from pipecopy.postgres.link import Link
+from pipecopy.postgres.selection import Selection, look_at_arguments
 
 
 class PostgresPool:
     """A `ConnectionPool` over psycopg 3, for one table.
 
     `connect(name)` finds `name` in `connections`, else takes it as a libpq URI or conninfo, else
-    as a libpq service name. `table` is written as psql takes it (`name`, `schema.name`,
-    `"Quoted"."Name"`), `key` is the integer column by which it is copied. `session_pooler` states
-    that a connection pooler on the way is in session mode; without it a pooler is refused.
-
-    It pickles, passwords included, and its `repr` shows none.
+    as a libpq service name. It pickles, passwords included, and its `repr` shows none.
     """
 
     def __init__(
@@ -27,12 +25,41 @@ class PostgresPool:
         connections: Mapping[str, str] | None = None,
         *,
         table: str = "profiles",
+        target_table: str | None = None,
         key: str = "id",
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        create: bool = False,
         session_pooler: bool = False,
     ) -> None:
+        """Take note of what is copied; nothing is opened yet.
+
+        Names are written as psql takes them: `name`, `schema.name`, `"Quoted"."Name"`.
+
+        Args:
+            connections: connection strings by name.
+            table: the table on both sides.
+            target_table: the target's, where it is another one.
+            key: the integer column by which the table is copied.
+            columns: those that are copied, the key among them in any case; None for all. The
+                target's other columns keep their values, and get their defaults in new rows.
+            where: a condition in SQL; only the source's rows that meet it are copied.
+            create: make the target's table like the source's where it is missing.
+            session_pooler: a connection pooler on the way is in session mode; without this, a
+                pooler is refused.
+
+        Raises:
+            ConfigError: `columns` or `where` can't be meant so.
+
+        """
+        look_at_arguments(columns=columns, where=where)
         self._connections = dict(connections or {})
         self._table = table
+        self._target_table = target_table
         self._key = key
+        self._columns = None if columns is None else tuple(columns)
+        self._where = where
+        self._create = create
         self._session_pooler = session_pooler
         self._session: Session | None = None
 
@@ -41,15 +68,15 @@ class PostgresPool:
         """The named connection strings, passwords included."""
         return MappingProxyType(self._connections)
 
+    @property
+    def where(self) -> str | None:
+        """The condition that the copied rows meet; None for all rows."""
+        return self._where
+
     def for_session(self, session: Session) -> PostgresPool:
-        """Return a pool whose sessions carry the copy's name, and its limits."""
-        pool = PostgresPool(
-            self._connections,
-            table=self._table,
-            key=self._key,
-            session_pooler=self._session_pooler,
-        )
-        pool._session = session
+        """Return a pool whose sessions carry the run's name, and its limits."""
+        pool = copy.copy(self)
+        pool._session = session  # noqa: SLF001 - its own
         return pool
 
     def connect(self, dbname: str) -> PostgresDatabase:
@@ -59,14 +86,35 @@ class PostgresPool:
         refused, PostgresError for a name that says nothing, a pooler, or another copy that holds
         the target.
         """
+        selection = self._selection()
         link = Link(
             conninfo.find(dbname, self._connections),
             session=self._session,
-            table=self._table,
+            table=selection.table,
             session_pooler=self._session_pooler,
         )
         link.open()
-        return PostgresDatabase(link, table=self._table, key=self._key)
+        session = self._session
+        return PostgresDatabase(
+            link,
+            selection,
+            other=None if session is None else session.other,
+            # a check tells what would be made, and never calls `create`
+            creates=self._create
+            and session is not None
+            and session.side == "target"
+            and session.purpose != "verify",
+        )
+
+    def _selection(self) -> Selection:
+        """Return what is copied on the session's side; without a session, the source's."""
+        on_target = self._session is not None and self._session.side == "target"
+        return Selection(
+            table=self._target_table or self._table if on_target else self._table,
+            key=self._key,
+            columns=self._columns,
+            where=self._where,
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(sorted(self._connections))

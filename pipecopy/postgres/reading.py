@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
+from pipecopy.contracts import Side
 from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows, fields_of, row_bounds
@@ -34,8 +36,11 @@ class _Question:
 class Reader:
     """Loads batches in one session, and finds where they end."""
 
-    def __init__(self, line: Line, table: Table, max_batch_bytes: int | None) -> None:
+    def __init__(
+        self, line: Line, table: Table, max_batch_bytes: int | None, *, side: Side | None = None
+    ) -> None:
         self._line = line
+        self._side = side
         self._table = table
         self._most_bytes = max_batch_bytes
         self._columns = tuple(CopyColumn(c.name, c.type_oid) for c in table.columns)
@@ -48,15 +53,26 @@ class Reader:
 
     def end_of_batch(self, first: int, past_last: int, rows: int) -> int:
         """Return the `end` for which `[first, end)` holds the next `rows` rows."""
-        question = _Question(first, past_last, rows)
-        self._asked = question
-        if question in self._answers:
-            return self._answers[question]
+        self._asked = _Question(first, past_last, rows)
+        known = self._known_end(first)
+        if known is not None:
+            return known
         wanted = self._rows_that_fit(rows)
-        if self._dense or not self._table.ordered_index:
-            return min(first + wanted, past_last)
         found = self._line.query(sql.end_of_batch(self._table, first, past_last - 1, wanted))
         return int(found[0][0]) + 1 if found else past_last
+
+    def _known_end(self, first: int) -> int | None:
+        """Return what `end_of_batch` says of the ids from `first` on, where it need not ask."""
+        if self._asked is None or first >= self._asked.past_last:
+            return None
+        question = _Question(first, self._asked.past_last, self._asked.rows)
+        if question in self._answers:
+            return self._answers[question]
+        if self._side == "target" and not self._table.ordered_index:
+            return question.past_last  # each call reads the whole table: the source may tell
+        if self._dense or not self._table.ordered_index:
+            return min(first + self._rows_that_fit(question.rows), question.past_last)
+        return None
 
     def load(self, first: int, past_last: int) -> CopyRows:
         """Return the rows with ids in `[first, past_last)`, ordered by id.
@@ -67,14 +83,7 @@ class Reader:
         following = self._following(past_last)
         statements = [sql.load(self._table, first, past_last - 1)]
         if following is not None:
-            statements.append(
-                sql.end_of_batch(
-                    self._table,
-                    following.first,
-                    following.past_last - 1,
-                    self._rows_that_fit(following.rows),
-                )
-            )
+            statements.append(self._end_of(following))
         read = self._line.copy_out("; ".join(statements), self._most_bytes)
         self._answers.clear()
         rows = self._rows(read, (first, past_last))
@@ -85,7 +94,28 @@ class Reader:
             self._answers[following] = following.past_last if value is None else value + 1
         self._dense = read.beyond is None and len(rows) >= past_last - first
         self._row_bytes = len(rows.raw) / len(rows) if len(rows) else self._row_bytes
+        rows.next_end = self._known_end(rows.key_range[1])
         return rows
+
+    def aggregated(self, first: int, past_last: int, aggregates: str) -> tuple[Any, ...]:
+        """Return aggregates of the rows with ids in `[first, past_last)`, their number the first.
+
+        The last value is where the next batch ends, None where that is not known.
+        """
+        following = self._following(past_last)
+        end = "NULL" if following is None else f"({self._end_of(following)})"
+        ((rows, *others, found),) = self._line.query(
+            sql.aggregated(self._table, first, past_last - 1, f"{aggregates}, {end}")
+        )
+        self._answers.clear()
+        if following is not None:
+            self._answers[following] = following.past_last if found is None else found + 1
+        self._dense = rows >= past_last - first
+        return (rows, *others, self._known_end(past_last))
+
+    def _end_of(self, following: _Question) -> str:
+        rows = self._rows_that_fit(following.rows)
+        return sql.end_of_batch(self._table, following.first, following.past_last - 1, rows)
 
     def _rows(self, read: CopyRead, key_range: tuple[int, int]) -> CopyRows:
         return CopyRows(

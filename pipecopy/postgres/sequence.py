@@ -17,7 +17,7 @@ def advance(line: Line, table: Table, max_id: int) -> str | None:
     """
     warnings = [
         warning
-        for schema, name, largest in line.query(_sequences(table))
+        for schema, name, largest in line.query(sequences_behind(table))
         if (warning := _advance_one(line, quoted(schema, name), largest, max_id)) is not None
     ]
     return "; ".join(warnings) or None
@@ -45,7 +45,7 @@ def _advance_one(line: Line, sequence: str, largest: int, max_id: int) -> str | 
     return None
 
 
-def _sequences(table: Table) -> str:
+def sequences_behind(table: Table) -> str:
     """Find what the key's default draws from, or its identity: ascending sequences only."""
     return f"""
         SELECT n.nspname, c.relname, s.seqmax

@@ -38,6 +38,8 @@ _SAMENESS = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "array_nulls": "on",  # else a NULL in an array's text is read as the word
+    "standard_conforming_strings": "on",  # else a backslash in an expression is an escape
+    "xmloption": "content",  # else a text that is no document is no xml
     "quote_all_identifiers": "off",  # else the same type has another name on one side
     "row_security": "off",  # hidden rows are an error then, instead of missing
 }
@@ -74,7 +76,7 @@ def prepare(
         # first, for the statements after it: the role's own limit may be too short for them
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(session)}")
         statements.append(_end_orphans(session, direct))
-        if session.side == "target":
+        if writes(session):
             statements.append(_lock(table, direct))
     began = time.monotonic()
     with connection.cursor() as cursor:
@@ -94,10 +96,15 @@ def prepare(
         if session is not None:
             _next_rows(cursor)
             _report_orphans(cursor.fetchall())
-        if session is not None and session.side == "target":
+        if session is not None and writes(session):
             _next_rows(cursor)
             _wait_for_lock(cursor, table, began + min(_LOCK_WAIT, session.call_timeout / 2))
     return facts
+
+
+def writes(session: Session) -> bool:
+    """Tell whether the session may write: alone a copy's on the target, which holds its lock."""
+    return session.side == "target" and session.purpose == "copy"
 
 
 def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
@@ -110,7 +117,7 @@ def _settings(version: int, session: Session | None, direct: str) -> str:
     values = dict(_SAMENESS)
     if session is not None:
         values |= _limits(session)
-        if session.side == "source":
+        if not writes(session):
             values["default_transaction_read_only"] = "on"
     calls = [
         # local to this transaction where a pool would hand the connection to others afterwards
@@ -189,12 +196,16 @@ def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
         _log.warning("ended the %s", what)
 
 
+def try_lock(oid: str) -> str:
+    """Return SQL that takes the copy's lock on the table with that oid; false where it is taken."""
+    return f"pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+
+
 def _lock(table: str, direct: str) -> str:
     """Take the copy's lock on the target table; NULL where there is no such table."""
-    attempt = f"pg_try_advisory_lock({LOCK_CLASS}, oid::bigint::bit(32)::int)"
     return (
         # a pool's server connection would keep the lock; AND may evaluate both of its sides
-        f"SELECT oid, CASE WHEN {direct} THEN {attempt} END"
+        f"SELECT oid, CASE WHEN {direct} THEN {try_lock('oid')} END"
         f" FROM ({table_oid(table)} AS oid) AS target WHERE oid IS NOT NULL"
     )
 
@@ -210,13 +221,21 @@ def _wait_for_lock(cursor: psycopg.Cursor[Any], table: str, until: float) -> Non
 
 
 def _holder(cursor: psycopg.Cursor[Any], table: str, oid: int) -> str:
-    cursor.execute(
+    cursor.execute(holder(oid).encode())
+    return held(table, cursor.fetchone())
+
+
+def holder(oid: int) -> str:
+    """Return SQL for the application and the process of the session that has a table's lock."""
+    return (
         "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-        " AND l.classid = %s AND l.objid = %s"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (LOCK_CLASS, oid),
+        f" AND l.classid = {LOCK_CLASS} AND l.objid = {oid}"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    row = cursor.fetchone()
+
+
+def held(table: str, row: tuple[Any, ...] | None) -> str:
+    """Return the sentence that names what `holder` found."""
     name = f" ({row[0]}, server session {row[1]})" if row and row[0] else ""
     return f"another copy{name} holds the target table {table}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipecopy.postgres.catalog import Table
@@ -24,25 +25,75 @@ def load(table: Table, first: int, last: int) -> str:
     An exclusive bound could be 2**63, which is compared as numeric, and loses the index.
     """
     columns = ", ".join(quoted(column.name) for column in table.columns)
-    # the other side reads a name by its own search path: qualified, it means the same there
-    path = "SELECT set_config('search_path', '', true); " if table.has_names else ""
+    path_again = "; SET LOCAL search_path TO DEFAULT" if table.has_names else ""
     return (
-        f"{path}COPY (SELECT {columns} FROM {table.sql}"
-        f" WHERE {table.key_sql} {_between(first, last)} ORDER BY {table.key_sql})"
-        f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
+        f"COPY (SELECT {columns} FROM {table.sql}"
+        f" WHERE {qualifying_names(table)}{condition(table, first, last)}"
+        f" ORDER BY {table.key_sql}) TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
+        f"{path_again}"
     )
 
 
+def qualifying_names(table: Table) -> str:
+    """Return the beginning of a condition under which names within values are qualified.
+
+    The other side reads a name by its own search path: qualified, it means the same there. Set
+    when the query runs, not before it is parsed, since the user's condition may need the path.
+    """
+    if not table.has_names:
+        return ""
+    return "(SELECT set_config('search_path', '', true)) IS NOT NULL AND "
+
+
+def condition(table: Table, first: int, last: int) -> str:
+    """Tell the rows that are read from all others: keys from `first` to `last`, and the user's.
+
+    Its columns are the table's, which no alias may stand for: the user's may be qualified.
+    """
+    return f"{table.key_sql} {_between(first, last)}{also(table)}"
+
+
+def also(table: Table) -> str:
+    """Return what the user's own condition adds to one; the lines of its own end a comment."""
+    return "" if table.where is None else f" AND (\n{table.where}\n)"
+
+
 def max_id(table: Table) -> str:
-    return f"SELECT greatest(coalesce(max({table.key_sql}), 0), 0) FROM {table.sql}"
+    return (
+        f"SELECT greatest(coalesce(max({table.key_sql}), 0), 0) FROM {table.sql}"
+        f" WHERE true{also(table)}"
+    )
 
 
 def end_of_batch(table: Table, first: int, last: int, rows: int) -> str:
     """Find the key of the row that is the `rows`th of those from `first` to `last`."""
     key = table.key_sql
     return (
-        f"SELECT {key} FROM {table.sql} WHERE {key} {_between(first, last)}"
+        f"SELECT {key} FROM {table.sql} WHERE {condition(table, first, last)}"
         f" ORDER BY {key} OFFSET {min(rows - 1, _BIGGEST)} LIMIT 1"
+    )
+
+
+def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
+    """Aggregate the rows with keys from `first` to `last`."""
+    return (
+        f"SELECT {aggregates} FROM {table.sql}"
+        f" WHERE {qualifying_names(table)}{condition(table, first, last)}"
+    )
+
+
+def rows_without_key(table: Table) -> str:
+    key = table.key_sql
+    return f"SELECT count(*) FROM {table.sql} WHERE ({key} IS NULL OR {key} < 0){also(table)}"
+
+
+def delete(table: Table, keys: Sequence[int]) -> str:
+    """Remove the rows with these keys, and count them."""
+    array = ",".join(map(str, keys))
+    return (
+        f"WITH gone AS (DELETE FROM {table.sql}"
+        f" WHERE {table.key_sql} = ANY('{{{array}}}'::bigint[]){also(table)} RETURNING 1)"
+        " SELECT count(*) FROM gone"
     )
 
 

@@ -39,6 +39,20 @@ def start(pgconn: PGconn, query: str, expected: ExecStatus) -> PGresult:
     raise errors.ProgrammingError(f"the server answered without {expected.name}")
 
 
+def parse(pgconn: PGconn, query: str) -> int:
+    """Prepare one statement, without running it; return how many parameters it has.
+
+    Raises psycopg's errors, for a query of several statements too.
+    """
+    pgconn.send_prepare(b"", query.encode(_ENCODING))
+    _flush(pgconn)
+    list(_results(pgconn))
+    pgconn.send_describe_prepared(b"")
+    _flush(pgconn)
+    described, *_ = _results(pgconn)
+    return described.nparams
+
+
 @dataclass(frozen=True)
 class CopyRead:
     """What a COPY TO STDOUT gave."""

@@ -33,6 +33,8 @@ class Batch:
     bytes: int
     end: int
     """The batch holds the rows with ids below this one."""
+    next_end: int | None = None
+    """What `end_of_batch` would say of the ids from `end` on, where it is known already."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def plain(value: Any) -> Any:
             identity=value.identity,
             problems=tuple(value.problems),
             warnings=tuple(value.warnings),
+            checksums=tuple(value.checksums),
             definition=plain(value.definition),
         )
     if isinstance(value, Fit):

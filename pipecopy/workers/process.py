@@ -126,8 +126,11 @@ class _WorkerProcess:
         _, end = getattr(rows, "key_range", (min_id, max_id))
         if not min_id < end <= max_id:
             raise ValueError(f"load_rows returned rows up to {end}, not in ({min_id}, {max_id}]")
+        next_end = getattr(rows, "next_end", None)
+        if next_end is not None and not end < next_end:
+            raise ValueError(f"load_rows returned rows up to {end}, and a next_end of {next_end}")
         size = self._setup.slots[slot].write(rows) if len(rows) else 0
-        return Batch(len(rows), size, end)
+        return Batch(len(rows), size, end, next_end)
 
     def _save_rows(self, slot: int) -> None:
         rows: Sequence[Any] = self._setup.slots[slot].read()
@@ -182,6 +185,7 @@ _PLAIN_CALLS = (
     "survey",
     "checksum",
     "row_checksums",
+    "rows_without_id",
     "delete_rows",
 )
 """What a `Database` may offer besides, whose results are plain values."""

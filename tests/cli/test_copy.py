@@ -59,7 +59,7 @@ def test_tables_that_do_not_fit_are_5(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     create_profiles(source_db, 1)
-    target_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+    target_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY)")
     result = run("copy", source_db.uri, target_db.uri, *QUICK)
     assert result.returncode == 5
     assert "data" in result.stderr
@@ -101,6 +101,33 @@ def test_another_table_and_key(source_db: TemporaryDatabase, target_db: Temporar
     result = run("copy", source_db.uri, target_db.uri, *QUICK, *named)
     assert result.returncode == 0, result.stderr
     assert_equal_tables(source_db, target_db, table='shop."Orders"', key="number")
+
+
+def test_chosen_rows_and_columns_into_a_new_table(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    source_db.execute(
+        'CREATE TABLE people (id bigint PRIMARY KEY, "a, b" text, secret text);'
+        "INSERT INTO people SELECT i, 'row ' || i, 'x' FROM generate_series(1, 100) i"
+    )
+    chosen = ("--columns", 'id,"a, b"', "--where", "id % 2 = 0", "--from-id", "10", "--to-id", "20")
+    named = ("--table", "people", "--target-table", "few", "--create")
+    result = run("copy", source_db.uri, target_db.uri, *QUICK, *named, *chosen)
+    assert result.returncode == 0, result.stderr
+    found = target_db.query("SELECT to_jsonb(few) FROM few ORDER BY id")
+    assert [row[0] for row in found] == [{"id": i, "a, b": f"row {i}"} for i in range(10, 21, 2)]
+
+
+def test_a_copy_is_resumed(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
+    create_profiles(source_db, 1000)
+    create_profiles(target_db)
+    first = run("copy", source_db.uri, target_db.uri, *QUICK, "--to-id", "600")
+    assert first.returncode == 0, first.stderr
+    result = run("copy", source_db.uri, target_db.uri, *QUICK, "--resume", "--json")
+    report = json.loads(result.stdout)
+    assert (result.returncode, report["first_id"], report["rows"]) == (0, 600, 401)
+    assert "resumed at id 600" in result.stderr
+    assert_equal_tables(source_db, target_db)
 
 
 def test_a_password_on_the_command_line_is_warned_of_and_not_shown(

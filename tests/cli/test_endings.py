@@ -8,7 +8,7 @@ import pytest
 
 from pipecopy.cli.copy import CopyCommand
 from pipecopy.cli.endings import done, failed
-from pipecopy.cli.options import Limits, Output
+from pipecopy.cli.options import IdRange, Limits, Output, Selection
 from pipecopy.cli.stop import StoppedBySignal
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.report import CopyReport
@@ -70,11 +70,13 @@ def test_no_password_is_in_a_commands_repr() -> None:
     command = CopyCommand(
         source=URI,
         target="password=s3cret",
+        selection=Selection(),
+        ids=IdRange(),
+        create=False,
+        resume=False,
         limits=Limits(),
         output=Output(),
-        table="profiles",
-        key="id",
-        session_pooler=False,
+        connections={"prod": URI},
     )
     assert "s3cret" not in repr(command)
 
@@ -82,9 +84,9 @@ def test_no_password_is_in_a_commands_repr() -> None:
 @pytest.mark.parametrize(
     "stub",
     [
-        f"def copy_table(*_, observer): raise ValueError({URI!r})",
+        f"def copy_table(*_, observer, **__): raise ValueError({URI!r})",
         f"""
-def copy_table(*_, observer): raise ValueError("never told")
+def copy_table(*_, observer, **__): raise ValueError("never told")
 
 def failed(*_): raise OSError({URI!r})
 

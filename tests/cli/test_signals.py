@@ -106,13 +106,13 @@ runpy.run_module("pipecopy", run_name="__main__")
 STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
 ENDS = {
     "told, then returned": f"""
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     observer(CopyEnded(report=report("complete")))
     {STRIKE}
     return report("complete")
 """,
     "returned, then the screen ends": f"""
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     return report("complete")
 
 def leave(*_):
@@ -121,7 +121,7 @@ def leave(*_):
 copy.Screen.__exit__ = leave
 """,
     "stopped when all was copied": f"""
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     try:
         {STRIKE}
     except BaseException as stop:
@@ -129,13 +129,13 @@ def copy_table(*_, observer):
         raise
 """,
     "told, then raised": f"""
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     observer(CopyEnded(report=report("timed out")))
     {STRIKE}
     raise FullCopyTimeoutError("too late", report=report("timed out"))
 """,
     "raised, then the screen ends": f"""
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     raise FullCopyTimeoutError("too late", report=report("timed out"))
 
 def leave(*_):

@@ -111,7 +111,7 @@ def test_help_into_a_closed_pipe_is_no_error() -> None:
 
 
 FAILS = """
-def copy_table(*_, observer):
+def copy_table(*_, observer, **__):
     {before}
     raise FullCopyTimeoutError("too late", report=report("timed out"))
 """

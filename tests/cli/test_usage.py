@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from pipecopy.cli.app import build_app
+from tests.cli.asked import asked
 from tests.cli.command import run
 
 HELP_CODES = """\
@@ -14,14 +18,18 @@ Exit codes:
     2  wrong usage or configuration
     3  the source failed
     4  the target failed
-    5  the two tables do not fit together
+    5  the two tables do not fit together, or `verify` found
+       differences
    70  internal error
    75  a call timed out on all its attempts, or another copy holds
        the target: run it again
   124  the full-copy timeout was reached
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
 """
+TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
+COMMANDS = [name for name in build_app() if not name.startswith("-")]
 NO_DURATION = "is no duration such as 250ms, 30s, 5m or 1h30m"
+NO_COLUMNS = 'is no list of columns such as id,data or id,"a, b"'
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["copy", "--help"], ["demo", "-h"]])
@@ -37,6 +45,27 @@ def test_the_help_shows_the_defaults_as_people_write_them() -> None:
         assert f"[default: {default}]" in shown
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_is_tidy(command: str) -> None:
+    shown = run(command, "--help").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    options = re.findall(r"^│ +(?:\*  )?(--[a-z-]+)", shown, re.MULTILINE)
+    assert len(options) == len(set(options)) > 0
+    assert "│ * " not in shown  # nothing has to be given that a job may give
+    assert "STR" not in shown
+
+
+def test_the_example_in_the_help_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = run("--help").stdout.splitlines()
+    example = [line for line in lines if line.startswith("    ") and not line[4:5].isspace()]
+    text = "\n".join(line for line in example if not line[4].isdigit())
+    Path("pipecopy.toml").write_text(text, encoding="utf-8")
+    command = asked("copy", "nightly")
+    assert command.connections == {"prod": "service=prod", "stats": "service=stats"}
+    assert command.selection.table == "public.profiles"
+
+
 def test_the_version() -> None:
     assert run("--version").stdout == "0.1.0\n"
 
@@ -44,13 +73,21 @@ def test_the_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("copy", 'Command "copy" parameter SOURCE requires an argument.'),
+        ("copy", f"SOURCE and TARGET not given: {TAKES}"),
+        (
+            "copy nightly",
+            (
+                'there is no job "nightly": the working directory has no pipecopy.toml, and no'
+                f" other file was named by --config or PIPECOPY_CONFIG; {TAKES}"
+            ),
+        ),
+        ("copy nightly --config no.toml", "there is no file no.toml, which --config names"),
         ("copy a b c", "unexpected argument: c"),
         ("copy a b --nope", "Unknown option: --nope."),
         ("copy a b --batch-size 0", "--batch-size must be at least 1, not 0"),
         (
             "copy a b --batch-size x",
-            'Invalid value for --batch-size: unable to convert "x" into int.',
+            'Invalid value for --batch-size: "x" is no whole number',
         ),
         ("copy a b --read-ahead 2", "--read-ahead must be 0 to 1, not 2"),
         (
@@ -61,7 +98,16 @@ def test_the_version() -> None:
             "copy a b --call-timeout 0 --max-retries=-1",
             "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0.0",
         ),
-        ("bogus", 'Unknown command "bogus". Available commands: copy, demo.'),
+        ("copy a b --from-id 1.5", 'Invalid value for --from-id: "1.5" is no whole number'),
+        ("copy a b --to-id=-1", "--to-id must be an int of at least 0, not -1"),
+        ("copy a b --from-id 9 --to-id 8", "--from-id, 9, is above --to-id, 8"),
+        ("copy a b --columns id,", f"Invalid value for --columns: 'id,' {NO_COLUMNS}"),
+        ("copy a b --table= --columns id --where=", "--table is empty; --where is empty"),
+        (
+            "copy a b --resume --where -x>3",
+            "--resume does not go with --where: the rows that it left out would stay so",
+        ),
+        ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}.'),
         ("demo --rows 0", "--rows must be 1 to 10000000, not 0"),
     ],
 )

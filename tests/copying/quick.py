@@ -12,6 +12,23 @@ CONFIG = Config(
 )
 
 
-def copy(pool: ConnectionPool, *, observer: Observer | None = None, **limits: Any) -> CopyReport:
+def copy(
+    pool: ConnectionPool,
+    *,
+    observer: Observer | None = None,
+    resume: bool = False,
+    from_id: int = 0,
+    to_id: int | None = None,
+    **limits: Any,
+) -> CopyReport:
     """Copy from `source` to `target`."""
-    return copy_table(replace(CONFIG, **limits), pool, "source", "target", observer=observer)
+    return copy_table(
+        replace(CONFIG, **limits),
+        pool,
+        "source",
+        "target",
+        observer=observer,
+        resume=resume,
+        from_id=from_id,
+        to_id=to_id,
+    )

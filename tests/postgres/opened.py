@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from pipecopy.contracts import Session, Side
+from pipecopy.contracts import Purpose, Session, Side
 from pipecopy.postgres import CopyRows, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.servers import TemporaryDatabase
@@ -23,6 +23,8 @@ def opened(
     run_id: str = RUN_ID,
     call_timeout: float = 30,
     max_batch_bytes: int | None = None,
+    purpose: Purpose = "copy",
+    other: Any = None,
     **how: Any,
 ) -> Iterator[PostgresDatabase]:
     """Open a database; with a side, as a worker of a copy does."""
@@ -34,6 +36,8 @@ def opened(
                 side=side,
                 call_timeout=call_timeout,
                 max_batch_bytes=max_batch_bytes,
+                purpose=purpose,
+                other=other,
             )
         )
     name = database if isinstance(database, str) else database.uri

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipecopy.contracts import Column, Side, TableDescription
+from pipecopy.contracts import Column, Purpose, Side, TableDescription
 from pipecopy.tables import differences
 from tests.postgres.opened import opened
 from tests.profiles import TABLE
@@ -16,9 +16,14 @@ from tests.wheel import give_to_server_user
 
 
 def described(
-    database: TemporaryDatabase | str, side: Side, *, table: str = "profiles", key: str = "id"
+    database: TemporaryDatabase | str,
+    side: Side,
+    *,
+    table: str = "profiles",
+    key: str = "id",
+    purpose: Purpose = "copy",
 ) -> TableDescription:
-    with opened(database, side, table=table, key=key) as connected:
+    with opened(database, side, table=table, key=key, purpose=purpose) as connected:
         return connected.describe()
 
 
@@ -174,6 +179,23 @@ def test_missing_rights_on_the_target_are_all_named(target_db: TemporaryDatabase
     assert "no TEMP right" in problems
 
 
+def test_what_only_writing_needs_is_looked_at_for_a_copy_and_a_check(
+    target_db: TemporaryDatabase,
+) -> None:
+    target_db.execute("CREATE TABLE rows (id int, n int); CREATE VIEW profiles AS TABLE rows")
+    target_db.execute("CREATE RULE away AS ON INSERT TO profiles DO INSTEAD NOTHING")
+    target_db.execute("INSERT INTO rows VALUES (NULL), (1), (-1)")
+    with role(target_db, "GRANT SELECT ON profiles TO {role}") as uri:
+        of_check = described(uri, "target", purpose="check")
+        of_verify = described(uri, "target", purpose="verify")
+    for problem in ("no INSERT, UPDATE, DELETE right", "rule away", "is a view"):
+        assert problem in " ".join(of_check.problems)
+    assert of_verify.problems == ()
+    null, negative = of_verify.warnings
+    assert "is NULL; those are not compared." in null
+    assert "is negative; those are not compared." in negative
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_schema_without_usage(source_db: TemporaryDatabase, side: Side) -> None:
     source_db.execute("CREATE SCHEMA closed; CREATE TABLE closed.profiles (id int PRIMARY KEY)")
@@ -243,7 +265,7 @@ def test_triggers_of_partitions_are_a_warning_too(target_db: TemporaryDatabase) 
         "CREATE TRIGGER deep AFTER INSERT ON lowest FOR EACH ROW EXECUTE FUNCTION f()"
     )
     (warning,) = (w for w in described(target_db, "target").warnings if "Triggers" in w)
-    assert warning.endswith(": deep of lowest, every.")
+    assert ": deep of lowest, every." in warning
     with opened(target_db, "target", table="lowest") as database:
         assert any("deep, every." in warning for warning in database.describe().warnings)
 

@@ -13,7 +13,7 @@ import dill
 import psycopg
 import pytest
 
-from pipecopy.contracts import Session, SessionPool
+from pipecopy.contracts import Purpose, Session, SessionPool
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.postgres.opened import RUN_ID, handed_over, opened
@@ -109,6 +109,23 @@ def test_the_source_is_read_only(source_db: TemporaryDatabase) -> None:
     with opened(source_db, "source") as database, refused:
         database.save_rows([(1, None)])
     assert source_db.value("SELECT count(*) FROM profiles") == 0
+
+
+@pytest.mark.parametrize("purpose", ["check", "verify"])
+def test_the_target_is_read_only_but_for_a_copy(
+    target_db: TemporaryDatabase, purpose: Purpose
+) -> None:
+    create_profiles(target_db, 5)
+    refused = pytest.raises(psycopg.errors.ReadOnlySqlTransaction)
+    with (
+        opened(target_db, "target", run_id="b" * 12),  # which holds the lock
+        opened(target_db, "target", purpose=purpose) as database,
+    ):
+        assert database.describe().problems == ()
+        assert database.get_max_id() == 5
+        with refused:
+            database.save_rows([(6, None)])
+    assert target_db.value("SELECT count(*) FROM profiles") == 5
 
 
 def test_an_orphan_is_ended_first(target_db: TemporaryDatabase) -> None:

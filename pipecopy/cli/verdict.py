@@ -1,0 +1,59 @@
+"""What a verification came to, as pure functions from its report to text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipecopy.cli.idranges import id_ranges
+from pipecopy.cli.views import counted, counters_line, rows_speed_text
+from pipecopy.durations import duration_text
+from pipecopy.report import VerifyReport
+
+
+def verdict_lines(report: VerifyReport) -> list[str]:
+    """Return the few lines that a verification ends with, the verdict the last one."""
+    rows = f"{counted(report.rows, 'row')} compared in {counted(report.ranges, 'range')}"
+    took = duration_text(round(report.seconds, 1))
+    speed = rows_speed_text(report.rows / max(report.seconds, 0.001))
+    return [
+        f"{rows}, in {took}: {speed}",
+        counters_line(report),
+        *_found(report),
+        *([verdict(report)] if report.outcome == "complete" else []),
+    ]
+
+
+def verdict(report: VerifyReport) -> str:
+    """Return the one line that matters, with what to do."""
+    if report.equal:
+        return "the tables are equal"
+    left = report.missing + report.surplus + report.differing - report.repaired - report.deleted
+    options = "--repair --delete-surplus" if report.surplus > report.deleted else "--repair"
+    return f"the tables differ, in {counted(left, 'id')}: run it again with {options}"
+
+
+def compared_line(report: VerifyReport) -> str:
+    """Return how far a verification came that did not end well."""
+    if report.max_id is None:
+        return "nothing was compared"
+    begin = f" from {report.first_id} on and" if report.first_id else ""
+    return (
+        f"every id{begin} below {report.next_id} (of {report.max_id}) was compared:"
+        f" {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
+    )
+
+
+def _found(report: VerifyReport) -> Iterator[str]:
+    kinds = (
+        (report.missing, report.missing_ids, "missing in the target"),
+        (report.surplus, report.surplus_ids, "in the target alone"),
+        (report.differing, report.differing_ids, "differing"),
+    )
+    for count, ids, what in kinds:
+        if count:
+            listed = f": {id_ranges(ids, count=count)}" if ids else ""
+            yield f"{counted(count, 'id')} {what}{listed}"
+    if report.repaired:
+        yield f"{counted(report.repaired, 'id')} repaired"
+    if report.deleted:
+        yield f"{counted(report.deleted, 'id')} removed from the target"

@@ -1,0 +1,121 @@
+"""`pipecopy verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pipecopy.cli.displays import display_for
+from pipecopy.cli.endings import Ending, done, failed
+from pipecopy.cli.options import (
+    NO_CONNECTIONS,
+    REPAIR,
+    Connections,
+    Flag,
+    IdRange,
+    Limits,
+    Output,
+    Selection,
+    Source,
+    Target,
+)
+from pipecopy.cli.outlet import Outlet
+from pipecopy.cli.screen import Screen
+from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.errors import ConfigError
+from pipecopy.events import Event, VerifyEnded
+from pipecopy.report import VerifyReport
+from pipecopy.verifying import verify_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyCommand:
+    """One verification, as it was asked for."""
+
+    source: str = field(repr=False)  # it may hold a password
+    target: str = field(repr=False)
+    selection: Selection
+    ids: IdRange
+    repair: bool
+    delete_surplus: bool
+    limits: Limits
+    output: Output
+    connections: Mapping[str, str] = field(repr=False)  # they may hold passwords
+
+    def run(self, err: Outlet, signals: StopSignals) -> Ending:
+        """Verify, and tell of it on `err`."""
+        try:
+            report = self._verify(err, signals)
+        except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending tells of each
+            signals.settle()
+            return failed(error, self.output, without_report="nothing was compared")
+        return done(report, self.output)
+
+    def _verify(self, err: Outlet, signals: StopSignals) -> VerifyReport:
+        config = self.limits.config()
+        self.ids.check()
+        if self.delete_surplus and not self.repair:
+            raise ConfigError("--delete-surplus does not go without --repair")
+        pool = self.selection.pool(self.connections)
+        with Screen(display_for(err, quiet=self.output.quiet)) as screen:
+
+            def observe(event: Event) -> None:
+                if isinstance(event, VerifyEnded):  # in another thread: no signal gets in between
+                    signals.settle()
+                screen(event)
+
+            try:
+                return verify_tables(
+                    config,
+                    pool,
+                    self.source,
+                    self.target,
+                    observer=observe,
+                    repair=self.repair,
+                    delete_surplus=self.delete_surplus,
+                    from_id=self.ids.from_id,
+                    to_id=self.ids.to_id,
+                )
+            finally:
+                signals.settle()  # where it ended before it began, or too late for observers
+
+
+def verify(  # noqa: D417 - the groups describe their own options
+    source: Source,
+    target: Target,
+    /,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
+    repair: Annotated[Flag, Parameter(group=REPAIR)] = False,
+    delete_surplus: Annotated[Flag, Parameter(group=REPAIR)] = False,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    output: Output = Output(),  # noqa: B008 - a frozen value
+    connections: Connections = NO_CONNECTIONS,
+) -> VerifyCommand:
+    """Compare a table on two PostgreSQL servers, by counts and checksums of ranges of ids.
+
+    A range that differs is narrowed down to the ids. The exit code is 5 where
+    the tables differ in the end, 0 where they are equal.
+
+    Parameters
+    ----------
+    repair
+        Copy missing and differing rows again; without this nothing is written.
+    delete_surplus
+        With --repair: remove the target's rows whose id is not in the source.
+    """
+    return VerifyCommand(
+        source=source,
+        target=target,
+        selection=selection,
+        ids=ids,
+        repair=repair,
+        delete_surplus=delete_surplus,
+        limits=limits,
+        output=output,
+        connections=connections,
+    )

@@ -1,0 +1,169 @@
+"""Checksums of rows, made on the server, that are the same on both sides for equal rows.
+
+A row's checksum is of the text of its values, since types may differ, and versions of the server
+with them: the settings of a session see to it that a value has one text (see session.py). A range's
+is the sum of its rows', so that their order does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pipecopy.contracts import Side, TableDescription
+from pipecopy.postgres import sql
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import quoted
+from pipecopy.postgres.reading import Reader
+
+_PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
+_SHA256 = "sha256"
+_NESTED = 100
+"""Columns whose hashes are nested: the server's stack bears many more, but not 1,600."""
+
+_DOMAIN = re.compile(r".*? \(domain over (.*)\)")
+_VARCHAR = re.compile(r"character varying\((\d+)\)")
+_AS_READ = ("text", "xml", "json")
+_CUT_BY_CASTS = ("character", "bit", "reg")
+"""How the names of those types begin whose input function raises an error where a cast would cut a
+text, or would read it in another way."""
+
+
+class Checksums:
+    """Makes the checksums of one side's rows in one session."""
+
+    def __init__(
+        self, line: Line, table: Table, reader: Reader, *, other: Any, side: Side | None
+    ) -> None:
+        self._line = line
+        self._table = table
+        self._reader = reader
+        self._other = other if isinstance(other, TableDescription) else None
+        self._side = side
+        self._known_hash = ""
+
+    def of_range(self, first: int, past_last: int) -> tuple[int, int, int | None]:
+        """Return the rows, their checksum, and where the next batch ends, if that is known."""
+        total = f"coalesce(sum({self._hash()}), 0)::text"
+        rows, checksum, end = self._reader.aggregated(first, past_last, f"count(*), {total}")
+        return rows, int(checksum), end
+
+    def of_rows(self, first: int, past_last: int) -> list[tuple[int, int, int]]:
+        """Return the id, its rows and their checksum, for each id."""
+        key = self._table.key_sql
+        found = self._line.query(
+            sql.aggregated(
+                self._table, first, past_last - 1, f"{key}, count(*), sum({self._hash()})::text"
+            )
+            + f" GROUP BY {key} ORDER BY {key}"
+        )
+        return [(key, rows, int(checksum)) for key, rows, checksum in found]
+
+    def _hash(self) -> str:
+        """Return SQL for the hash of a row, as a bigint."""
+        if not self._known_hash:
+            values = self._values()
+            fast = _way(ways(self._line), self._other) != _SHA256
+            self._known_hash = _fast_hash(values) if fast else _sha256(values)
+        return self._known_hash
+
+    def _values(self) -> list[tuple[str, str]]:
+        """Return each column, and its value as the target has it, in the order of their names."""
+        here = {c.name: c.type for c in self._table.described()}
+        there = {c.name: c.type for c in self._other.columns} if self._other else {}
+        values = []
+        for column in sorted(self._table.columns, key=lambda each: each.name):
+            name, source = quoted(column.name), here[column.name]
+            target = there.get(column.name, source)
+            if self._side == "target":
+                source, target = target, source
+            values.append((name, _as_target(name, source, target, self._side)))
+        return values
+
+
+def ways(line: Line) -> tuple[str, ...]:
+    """Return the ways in which the server can make checksums, the best one first.
+
+    The fast hash depends on the encoding of the text and, by the server's source, on the byte
+    order of its machine: the way's name has both. What any server can do takes three times as long.
+    """
+    ((encoding, probe),) = line.query(
+        "SELECT current_setting('server_encoding'),"
+        f" hashtextextended('{_PROBE}' COLLATE \"C\", {len(_PROBE)})::text"
+    )
+    return (f"hash of {encoding}, {probe}", _SHA256)
+
+
+def _way(own: tuple[str, ...], other: TableDescription | None) -> str:
+    """Return the best way that both sides have."""
+    if other is None or not other.checksums:
+        return own[0]
+    return next((way for way in own if way in other.checksums), _SHA256)
+
+
+def _fast_hash(values: list[tuple[str, str]]) -> str:
+    groups = []
+    for begin in range(0, len(values), _NESTED):
+        group = "0"
+        for name, value in values[begin : begin + _NESTED]:
+            # each hash is the seed of the next: where a value ends and the next begins counts
+            text = f"CASE WHEN {_is_there(name)} THEN concat('=', {value}) ELSE '' END"
+            group = f'hashtextextended({text} COLLATE "C", {group})'
+        groups.append(group)
+    if len(groups) == 1:
+        return groups[0]
+    return f"hashtextextended(concat_ws(',', {', '.join(groups)}) COLLATE \"C\", 0)"
+
+
+def _sha256(values: list[tuple[str, str]]) -> str:
+    row = ", ".join(
+        f"CASE WHEN {_is_there(name)} THEN concat({value}) END" for name, value in values
+    )
+    digest = f"sha256(convert_to(ROW({row})::text, 'UTF8'))"
+    return f"('x' || encode(substr({digest}, 1, 8), 'hex'))::bit(64)::bigint"
+
+
+def _is_there(name: str) -> str:
+    """Tell a NULL from a value; IS NULL is true for a composite of NULLs as well."""
+    return f"{name} IS DISTINCT FROM NULL"
+
+
+def _as_target(name: str, source: str, target: str, side: Side | None) -> str:
+    """Return a value as it is in the target once it was copied there, of whatever type.
+
+    `concat` makes its text as COPY does, where a cast to text would not for some types.
+    """
+    source, target = _base(source), _base(target)
+    if source == target:
+        return name
+    text = f"concat({name})"
+    if target.startswith("character") and not target.startswith("character varying"):
+        return f"rtrim({text}, ' ')"
+    if side == "target" or _is_read_as_it_is(target):
+        return name
+    if target.endswith("[]"):
+        return f"{text}::{_VARCHAR.sub('character varying', target)}"
+    if length := _VARCHAR.fullmatch(target):
+        most = int(length[1])
+        return (
+            f"CASE WHEN btrim(substr({text}, {most + 1}), ' ') = ''"
+            f" THEN left({text}, {most}) ELSE {text} END"
+        )
+    return f"{text}::{target}"
+
+
+def _is_read_as_it_is(type_: str) -> bool:
+    """Tell whether the text of a value is that which was read as one."""
+    if "." in type_ or " (" in type_:  # of a schema, or told with what it is made of: a user's
+        return True
+    if _VARCHAR.match(type_) or type_ == "character varying[]":  # arrays of text are read
+        return False
+    return type_ in _AS_READ or type_.startswith(_CUT_BY_CASTS)
+
+
+def _base(type_: str) -> str:
+    """Return the type without the domains around it."""
+    while domain := _DOMAIN.fullmatch(type_):
+        type_ = domain[1]
+    return type_

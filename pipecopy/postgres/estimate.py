@@ -1,0 +1,157 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""How many rows there are, and how big they are when they travel: estimated, without a long look.
+
+A lock of another session's is not waited for long, and the answer is then not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from psycopg import errors
+
+from pipecopy.postgres import sql
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.copyrows import CopyFormat, row_bounds
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import quoted
+
+Result = TypeVar("Result")
+
+_PATIENCE = "SET LOCAL lock_timeout = '200ms'; "
+_COUNTED = 16 * 1024 * 1024
+"""Bytes of a table that is counted: that takes some milliseconds, and an estimate of few rows is
+far off."""
+_ROW_HEADER = 28
+"""Bytes of a row's header and its line pointer (storage-page-layout in the documentation)."""
+_SAMPLE = 100
+"""Rows that are looked at in each of three places."""
+_SAMPLE_BYTES = 4 * 1024 * 1024
+
+
+def size_of(line: Line, table: Table) -> int | None:
+    """Return the bytes of the table, its partitions and its TOAST, without indexes; 0 for empty."""
+    return _seen(
+        lambda: _size(line, table, "pg_relation_size") and _size(line, table, "pg_table_size")
+    )
+
+
+def rows_of(line: Line, table: Table, first: int, last: int, row_bytes: float | None) -> int | None:
+    """Return the number of rows that are read with keys from `first` to `last`; None for unknown.
+
+    By the planner's estimate; those of a small table are counted, and those of one that was never
+    analyzed follow from its size.
+    """
+    return _seen(lambda: _rows(line, table, first, last, row_bytes))
+
+
+def has_rows(line: Line, table: Table, first: int, last: int) -> bool | None:
+    """Tell whether the table has rows with keys from `first` to `last`, whatever the condition."""
+    found = _seen(lambda: _has_rows(line, table, first, last))
+    return None if found is None else bool(found)
+
+
+def row_bytes_of(line: Line, table: Table, form: CopyFormat, first: int, last: int) -> float | None:
+    """Return the bytes of one row in a COPY, on average: by a sample, or by what ANALYZE saw."""
+    if table.ordered_index and table.kind in "rpm":
+        sampled = _seen(lambda: _sampled(line, table, form, first, last))
+        if sampled is not None:
+            return sampled
+    width = _seen(lambda: _plan(line, table, first, last)[1])
+    return None if not width else 2.0 + 4 * len(table.columns) + width
+
+
+def _rows(line: Line, table: Table, first: int, last: int, row_bytes: float | None) -> int:
+    if table.kind in "rpm":
+        if _size(line, table, "pg_relation_size") <= _COUNTED:
+            where = sql.condition(table, first, last)
+            return _value(line, f"SELECT count(*) FROM {table.sql} WHERE {where}") or 0
+        if row_bytes and not table.where and _never_analyzed(line, table):
+            return int(_size(line, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
+    rows, _ = _plan(line, table, first, last)
+    return rows
+
+
+def _never_analyzed(line: Line, table: Table) -> bool:
+    """Tell whether the planner would guess: of a range of ids, it takes a two-hundredth."""
+    return bool(
+        _value(
+            line,
+            "SELECT bool_or(reltuples < 0)::int FROM pg_class WHERE relkind IN ('r', 'm')"
+            f" AND oid IN ({_with_heirs(table)})",
+        )
+    )
+
+
+def _has_rows(line: Line, table: Table, first: int, last: int) -> int | None:
+    if not table.ordered_index and _size(line, table, "pg_relation_size") > _COUNTED:
+        return None  # to look would be to read all of it
+    where = f"{table.key_sql} BETWEEN {first} AND {last}"
+    return _value(line, f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {where})::int")
+
+
+def _size(line: Line, table: Table, of: str) -> int:
+    found = _value(
+        line,
+        f"SELECT sum({of}(oid))::bigint FROM pg_class WHERE relkind IN ('r', 'm')"
+        f" AND oid IN ({_with_heirs(table)})",
+    )
+    return found or 0
+
+
+def _plan(line: Line, table: Table, first: int, last: int) -> tuple[int, int]:
+    """Return how many rows the planner expects, and of how many bytes."""
+    ((plans,),) = line.query(
+        f"{_PATIENCE}EXPLAIN (FORMAT JSON) SELECT {_columns(table)} FROM {table.sql}"
+        f" WHERE {sql.condition(table, first, last)}"
+    )
+    plan = plans[0]["Plan"]
+    return int(plan["Plan Rows"]), int(plan["Plan Width"])
+
+
+def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) -> float | None:
+    """Look at some of the first rows, of those in the middle, and of the last.
+
+    Without the user's condition: by it, a hundred rows may be far apart.
+    """
+    middle, key = (first + last) // 2, table.key_sql
+    places = ((first, ""), (middle, ""), (first, " DESC"))
+    size = rows = 0
+    for begin, direction in places:
+        read = line.copy_out(
+            f"{_PATIENCE}COPY (SELECT {_columns(table)} FROM {table.sql}"
+            f" WHERE {key} BETWEEN {begin} AND {last} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
+            f" TO STDOUT (FORMAT {form})",
+            _SAMPLE_BYTES,
+        )
+        bounds = list(row_bounds(read.raw, form))
+        rows += len(bounds)
+        size += sum(end - begin for begin, end in bounds)
+    return size / rows if rows else None
+
+
+def _value(line: Line, query: str) -> int | None:
+    ((value,),) = line.query(_PATIENCE + query)
+    return None if value is None else int(value)
+
+
+def _seen(look: Callable[[], Result]) -> Result | None:
+    """Return what the look shows; None where a lock, or a missing right, keeps it from us."""
+    try:
+        return look()
+    except (errors.LockNotAvailable, errors.InsufficientPrivilege):
+        return None
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(quoted(column.name) for column in table.columns)
+
+
+def _with_heirs(table: Table) -> str:
+    """Return SQL for the table and those that inherit from it, or are its partitions."""
+    return (
+        f"WITH RECURSIVE heirs AS (SELECT {table.oid}::oid AS oid UNION"
+        " SELECT inhrelid FROM pg_inherits JOIN heirs ON inhparent = heirs.oid)"
+        " SELECT oid FROM heirs"
+    )

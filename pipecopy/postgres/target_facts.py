@@ -1,0 +1,162 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What a check shows of the target alone: how rows are saved, and what may stand in their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipecopy.contracts import Finding, TableDescription
+from pipecopy.postgres import creating
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.checks import no_temp
+from pipecopy.postgres.facts import finding, told, with_partitions
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.sequence import sequences_behind
+from pipecopy.postgres.session import held, holder
+
+_BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
+"""The greatest value of the integer types that may be too narrow, by their OIDs."""
+
+
+def methods(table: Table) -> dict[str, tuple[str, str]]:
+    """Return how the target saves a batch, and why: see `Survey.methods`."""
+    if table.unique_index is not None:
+        known = ("upsert", "rows with some of these ids are there; only those that differ go")
+    else:
+        known = ("replace", "rows are there, without a unique index on the key to find them by")
+    if table.before_triggers:
+        why = "a BEFORE trigger may drop rows, which no other way would notice"
+        return {"new": (known[0], why), "known": (known[0], why)}
+    return {"new": ("direct", "no row with any of these ids is there"), "known": known}
+
+
+def narrow_key(table: Table, last: int | None) -> Iterator[Finding]:
+    """See that the key can hold the last id."""
+    biggest = _BIGGEST.get(table.keyed.type_oid)
+    if last is not None and biggest is not None and last > biggest:
+        yield finding(
+            "key",
+            f"The target's key {table.key_sql} is of the type {table.keyed.type}, which ends at"
+            f" {biggest}, below the last id {last}.",
+            "problem",
+            f"ALTER TABLE {table.sql} ALTER COLUMN {table.key_sql} TYPE bigint;",
+        )
+
+
+def lock(line: Line, table: Table) -> Iterator[Finding]:
+    """See that no other copy is writing to the table."""
+    rows = line.query(holder(table.oid))
+    if not rows:
+        yield finding("lock", "no other copy holds the table")
+    for row in rows:
+        sentence = held(table.sql, row)
+        yield {
+            **finding(
+                "lock",
+                f"{sentence[0].upper()}{sentence[1:]}.",
+                "problem",
+                f"Wait for its end, or: SELECT pg_terminate_backend({row[1]});",
+            ),
+            "cause": "busy",
+        }
+
+
+def surroundings(line: Line, table: Table) -> Iterator[Finding]:
+    """Tell of the other unique indexes, the triggers and the foreign keys."""
+    ((unique, fires, references),) = line.query(
+        "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
+        " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
+        f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
+        f" AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = {table.keyed.number}"
+        " AND i.indpred IS NULL)),"
+        " EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')"
+        f" AND tgrelid IN ({with_partitions(table)})),"
+        " (SELECT coalesce(json_agg(json_build_array(conname, confrelid::regclass::text)"
+        " ORDER BY conname), '[]') FROM pg_constraint"
+        f" WHERE contype = 'f' AND conrelid = {table.oid})"
+    )
+    names = ", ".join(quoted(name) for name in unique)
+    other = f"a row must also fit {names}" if names else "none but the key's could refuse a row"
+    yield finding("indexes", other)
+    if not fires:
+        yield finding("triggers", "none fires for the copied rows")
+    if not references:
+        yield finding("foreign keys", "none asks for rows of other tables")
+    for name, referenced in references:
+        yield finding(
+            "foreign keys",
+            f"The foreign key {quoted(name)} asks for a row of {referenced} for each copied row.",
+            "warning",
+            f"Copy {referenced} first.",
+        )
+
+
+def sequences(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
+    """See that the sequence behind the key can be set past the copied ids."""
+    rows = line.query(
+        "SELECT b.nspname, b.relname, b.seqmax, current_user::text,"
+        " has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'),"
+        " CASE WHEN has_sequence_privilege(c.oid, 'SELECT')"
+        " THEN pg_sequence_last_value(c.oid) END"
+        f" FROM ({sequences_behind(table)}) AS b"
+        " JOIN pg_namespace n ON n.nspname = b.nspname"
+        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = b.relname"
+    )
+    if not rows:
+        yield finding("sequence", "none is behind the key")
+    for schema, relname, biggest, role, may_set, at in rows:
+        name = quoted(schema, relname)
+        if not may_set:
+            yield finding(
+                "sequence",
+                f"The role {role} may not set the sequence {name} past the copied ids.",
+                "warning",
+                f"GRANT SELECT, UPDATE ON SEQUENCE {name} TO {quoted(role)};",
+            )
+        elif last is not None and last > biggest:
+            yield finding(
+                "sequence",
+                f"The sequence {name} ends at {biggest}, below the last id {last}, and is left as"
+                " it is.",
+                "warning",
+                f"ALTER SEQUENCE {name} AS bigint NO MAXVALUE;",
+            )
+        else:
+            yield finding("sequence", f"{name}, {'not used yet' if at is None else f'at {at}'}")
+
+
+def creation(line: Line, selection: Selection, source: Any) -> list[Finding] | None:
+    """Say what `create` would make of the source's table; None where it could make nothing."""
+    if source is None or (isinstance(source, TableDescription) and source.problems):
+        return [finding("create", "would be made like the source's, once that is in order")]
+    try:
+        foretold = creating.foretell(line, selection, source)
+    except PostgresError as error:
+        sentence = str(error)
+        return [told("create", f"{sentence[0].upper()}{sentence[1:]}")]
+    if foretold is None:
+        return None
+    schema, statements, remarks = foretold
+    ((role, database, may_create, may_temp),) = line.query(
+        "SELECT current_user::text, current_database()::text,"
+        f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
+        " has_database_privilege(current_database(), 'TEMP')"
+    )
+    found = [finding("create", f"would be made: {statements}")]
+    found += [finding("create", remark, "warning") for remark in remarks]
+    if not may_create:
+        found.append(
+            finding(
+                "rights",
+                f"The role {role} has no CREATE right on the schema {schema}.",
+                "problem",
+                f"GRANT CREATE ON SCHEMA {quoted(schema)} TO {quoted(role)};",
+            )
+        )
+    if not may_temp:
+        found.append(told("rights", no_temp(role, database)))
+    return found

@@ -1,0 +1,39 @@
+"""The user's condition: seen to be one expression before it stands in any statement."""
+
+from __future__ import annotations
+
+import psycopg
+
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.sqlstates import UNDEFINED_PARAMETER
+
+_ABOUT_THE_TEXT = ("0A", "22", "42", "54")
+"""Classes of SQLSTATE of what a server says of a statement that it can't parse."""
+
+
+def check_where(line: Line, table: Table) -> None:
+    """Raise PostgresError where the condition is not one boolean expression over the table.
+
+    The server only parses it, by the extended protocol, which takes a single statement. Without
+    parentheses around it, one that closes more than it opens is an error; with them, all but an
+    expression is. So no text that passes both can reach out of the parentheses it is used in.
+    """
+    if table.where is None:
+        return
+    begin = f"SELECT FROM {table.sql} WHERE"
+    try:
+        line.parse(f"{begin}\n{table.where}\n")
+        parameters = line.parse(f"{begin} (\n{table.where}\n)")
+    except psycopg.Error as error:
+        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+            raise
+        message = error.diag.message_primary or type(error).__name__
+        raise PostgresError(_sentence(table, message), error.sqlstate) from error
+    if parameters:
+        raise PostgresError(_sentence(table, "it has a parameter"), UNDEFINED_PARAMETER)
+
+
+def _sentence(table: Table, reason: str) -> str:
+    return f"where is not a condition on the rows of {table.sql}: {reason}."

@@ -1,0 +1,160 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What speaks against writing to a table, beyond the rights to it."""
+
+from __future__ import annotations
+
+from pipecopy.contracts import HELP
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import quoted
+
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+def problems_of_writing(line: Line, table: Table) -> list[str]:
+    """Return the reasons not to write there, as sentences."""
+    return [
+        *_not_filled(table),
+        *_rules(line, table),
+        *_children(line, table),
+        *_other_identities(table),
+        *_cascades(line, table),
+        *_others_replaced(table),
+        *_not_a_table(table),
+    ]
+
+
+def warnings_of_writing(line: Line, table: Table) -> list[str]:
+    """Return what one should know before writing there, as sentences."""
+    return [*_unlogged(line, table), *_triggers(line, table), *_no_unique_index(table)]
+
+
+def _not_filled(table: Table) -> list[str]:
+    return [
+        f"The target's column {quoted(column.name)} is not copied, may not be NULL and has no"
+        " default: no row could be inserted."
+        for column in table.others
+        if column.needs_value
+    ]
+
+
+def _others_replaced(table: Table) -> list[str]:
+    """Refuse what can't keep the values of the columns that are not copied."""
+    if table.unique_index is not None or not table.others or table.key is None:
+        return []
+    names = ", ".join(quoted(column.name) for column in table.others)
+    return [
+        (
+            f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+            f" that changed would be removed and inserted again, and would lose their values of the"
+            f" columns that are not copied ({names})."
+            f"{HELP}CREATE UNIQUE INDEX ON {table.sql} ({table.key_sql});"
+        )
+    ]
+
+
+def _not_a_table(table: Table) -> list[str]:
+    kind = _KINDS.get(table.kind)
+    return [f"The target {table.sql} is {kind}, not a table."] if kind else []
+
+
+def _children(line: Line, table: Table) -> list[str]:
+    """Refuse those: their rows would be compared and removed too, and no unique index is theirs."""
+    if not table.has_children:
+        return []
+    ((names,),) = line.query(
+        "SELECT string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid) FROM pg_inherits"
+        f" WHERE inhparent = {table.oid}"
+    )
+    return [f"The target {table.sql} has tables that inherit from it ({names})."]
+
+
+def _unlogged(line: Line, table: Table) -> list[str]:
+    """Of a partitioned table, the partitions hold the rows."""
+    ((names,),) = line.query(
+        "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
+        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({_with_partitions(table)})"
+    )
+    if names is None:
+        return []
+    return [f"UNLOGGED, so emptied when the server crashes or a standby takes over: {names}."]
+
+
+def _rules(line: Line, table: Table) -> list[str]:
+    events = {"2": "UPDATE", "3": "INSERT", "4": "DELETE"}
+    if table.unique_index is not None:
+        del events["4"]
+    return [
+        f"The target {table.sql} has the {events[event]} rule {name}, which would rewrite the copy."
+        for name, event in line.query(
+            f"SELECT rulename::text, ev_type::text FROM pg_rewrite WHERE ev_class = {table.oid}"
+            " AND ev_enabled IN ('O', 'A') ORDER BY 1"
+        )
+        if event in events
+    ]
+
+
+def _other_identities(table: Table) -> list[str]:
+    return [
+        f"The target's column {quoted(column.name)} is GENERATED ALWAYS AS IDENTITY and not the"
+        " key: a row that is there already could not be updated."
+        for column in table.columns
+        if column.always_identity and column != table.key
+    ]
+
+
+def _triggers(line: Line, table: Table) -> list[str]:
+    names = [
+        str(name)
+        for (name,) in line.query(
+            # those of the partitions fire too; a partition's copy of the table's own is the same
+            "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
+            f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({_with_partitions(table)}))"
+            " SELECT quote_ident(tgname) ||"
+            f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
+            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1"
+        )
+    ]
+    if not names:
+        return []
+    return [
+        (
+            f"Triggers of the target {table.sql} fire for the copied rows: {', '.join(names)}."
+            f"{HELP}ALTER TABLE {table.sql} DISABLE TRIGGER USER;"
+        )
+    ]
+
+
+def _cascades(line: Line, table: Table) -> list[str]:
+    """See what else would be removed or changed with the rows that are inserted again."""
+    if table.unique_index is not None:
+        return []
+    return [
+        f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows that"
+        " changed would be removed and inserted again, and the foreign key"
+        f" {name} of {referencing} ON DELETE {action} would change the rows there."
+        for name, referencing, action in line.query(
+            # the copies that partitions have of a foreign key are the same
+            "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
+            f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({_with_partitions(table)}))"
+            " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
+            " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
+            " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2"
+        )
+    ]
+
+
+def _with_partitions(table: Table) -> str:
+    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"
+
+
+def _no_unique_index(table: Table) -> list[str]:
+    if table.unique_index is not None or table.key is None or table.has_children:
+        return []
+    return [
+        (
+            f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+            " that changed are removed and inserted again, and each batch may read the whole"
+            f" table.{HELP}CREATE UNIQUE INDEX ON {table.sql} ({table.key_sql});"
+        )
+    ]

@@ -1,0 +1,287 @@
+"""The configuration file: all that is wrong with it is named at once, with the file and the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.asked import asked, refused, warned
+from tests.cli.command import run
+
+GOOD = """
+databases.prod = "service=prod"
+databases.stats = "postgresql://stats.internal/dwh"
+jobs.nightly.source = "prod"
+jobs.nightly.target = "stats"
+"""
+SECRET = "postgresql://me:s3cret@stats.internal/dwh"  # noqa: S105 - of nobody
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+    Path(path).chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("jobs.nightly.batch_size = 0", "jobs.nightly.batch_size must be at least 1, not 0"),
+        ("jobs.nightly.batch-size = 0", "jobs.nightly.batch-size must be at least 1, not 0"),
+        (
+            'jobs.nightly.batch_size = "10"',
+            'jobs.nightly.batch_size must be a whole number, not "10"',
+        ),
+        (
+            "jobs.nightly.batch_size = true",
+            "jobs.nightly.batch_size must be a whole number, not true",
+        ),
+        (
+            "jobs.nightly.batch_size = 1.0",
+            "jobs.nightly.batch_size must be a whole number, not 1.0",
+        ),
+        (
+            'jobs.nightly.resume = "yes"',
+            'jobs.nightly.resume must be true or false, not "yes"',
+        ),
+        ("jobs.nightly.table = 5", "jobs.nightly.table must be a string, not 5"),
+        ("jobs.nightly.table = {a = 1}", "jobs.nightly.table must be a string, not a table"),
+        ('jobs.nightly.table = " "', "jobs.nightly.table is empty"),
+        ('jobs.nightly.where = ""', "jobs.nightly.where is empty"),
+        (r'jobs.nightly.key = "a\u0000"', "jobs.nightly.key has a NUL character in it"),
+        ("jobs.nightly.columns = [1]", "jobs.nightly.columns must be a list of names"),
+        ("jobs.nightly.columns = []", "jobs.nightly.columns is empty"),
+        ('jobs.nightly.columns = ["id", ""]', "jobs.nightly.columns is empty"),
+        ('jobs.nightly.columns = "id,"', "jobs.nightly.columns: 'id,' is no list of columns"),
+        (
+            'jobs.nightly.call_timeout = "5 parsecs"',
+            'jobs.nightly.call_timeout: "5 parsecs" is no duration such as',
+        ),
+        (
+            "jobs.nightly.call_timeout = 1979-05-27",
+            (
+                'jobs.nightly.call_timeout must be a duration such as "30s", or a number of'
+                " seconds, not 1979-05-27"
+            ),
+        ),
+        (
+            "jobs.nightly.call_timeout = 0",
+            "jobs.nightly.call_timeout must be more than 0, not 0",
+        ),
+        (
+            "jobs.nightly.retries_delay = -1.5",
+            "jobs.nightly.retries_delay must be at least 0, not -1.5",
+        ),
+        (
+            "jobs.nightly.full_copy_timeout = inf",
+            "jobs.nightly.full_copy_timeout must be finite",
+        ),
+        ("jobs.nightly.retries_delay = nan", "jobs.nightly.retries_delay must be finite"),
+        (
+            f"jobs.nightly.retries_delay = 1{'0' * 400}",
+            "jobs.nightly.retries_delay must be finite",
+        ),
+        (
+            'jobs.nightly.max_batch_bytes = "64 parsecs"',
+            'jobs.nightly.max_batch_bytes: "64 parsecs" is no size such as',
+        ),
+        (
+            "jobs.nightly.max_batch_bytes = 0",
+            "jobs.nightly.max_batch_bytes must be at least 1, not 0",
+        ),
+        ("jobs.nightly.from_id = -1", "jobs.nightly.from_id must be an int of at least 0, not -1"),
+        (
+            "jobs.nightly.bacth_size = 5",
+            "jobs.nightly.bacth_size is no option (did you mean batch_",
+        ),
+        ("jobs.nightly.config = 'x'", "jobs.nightly.config is no option"),
+        ("jobs.nightly.hang = true", "jobs.nightly.hang is no option"),  # the demo's
+        ("defaults.colour = 5", "defaults.colour is no option"),
+        (
+            "defaults.batch_size = 5\ndefaults.batch-size = 6",
+            "defaults.batch-size is set twice, with a hyphen and with an underscore",
+        ),
+        ("databases.old = 5", "databases.old must be a string"),
+        ("databases.old = ''", "databases.old is empty"),
+        ("databases.'' = 'x'", "databases has an empty name"),
+        ("databases.old = 'hst=x'", "databases.old is neither a URI nor a list of keyword=value"),
+        ("jobs.'' = {}", "jobs has an empty name"),
+        ("jobs.hourly = 5", "jobs.hourly must be a table, [jobs.hourly]"),
+        ("jobs.hourly = {target = 'prod'}", "jobs.hourly has no source"),
+        ("jobs.'two words' = {source = 'prod'}", 'jobs."two words" has no target'),
+        (
+            "jobs.hourly = {source = 'prdo', target = 'stats'}",
+            (
+                'jobs.hourly.source: "prdo" is not in [databases] (prod, stats), nor is it a URI'
+                " or a connection string such as service=prdo"
+            ),
+        ),
+        (
+            "jobs.hourly = {source = 'prod', target = 'hst=x'}",
+            "jobs.hourly.target is neither a URI nor a list of keyword=value",
+        ),
+        (
+            "defaults.from_id = 7\njobs.nightly.to_id = 3",
+            "defaults.from_id, 7, is above pipecopy.toml: jobs.nightly.to_id, 3",
+        ),
+        (
+            "defaults.resume = true\njobs.nightly.where = 'x > 3'",
+            "defaults.resume does not go with pipecopy.toml: jobs.nightly.where",
+        ),
+        ("database.x = 'y'", "[database] is none of the sections [databases], [defaults], [jobs]"),
+        ("batch_size = 5", "batch_size is in no section: options belong in [defaults] or [jobs.N"),
+        ("defaults = 5", "defaults must be a table, [defaults]"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_key(text: str, said: str) -> None:
+    """Whatever job it is in: a mistake in another one would be found at night."""
+    write(f"{text}\n{GOOD}")
+    message = refused("copy", "a", "b", "--table", "profiles")
+    assert message.startswith(f"pipecopy.toml: {said}")
+    assert ";" not in message
+
+
+def test_everything_wrong_is_named_at_once() -> None:
+    write(
+        """
+        top = 1
+        [databases]
+        prod = "hst=foo"
+        [defaults]
+        call_timeout = -5
+        [jobs.one]
+        source = "prod"
+        target = "stats"
+        batch_size = 0
+        table = ""
+        bogus = 1
+        [jobs.two]
+        key = 5
+        """
+    )
+    message = refused("copy", "one", PIPECOPY_MAX_RETRIES="-1")
+    assert message.split("; ") == [
+        "PIPECOPY_MAX_RETRIES must be at least 0, not -1",
+        "pipecopy.toml: top is in no section: options belong in [defaults] or [jobs.NAME]",
+        "pipecopy.toml: defaults.call_timeout must be more than 0, not -5.0",
+        "pipecopy.toml: jobs.one.batch_size must be at least 1, not 0",
+        "pipecopy.toml: jobs.one.table is empty",
+        "pipecopy.toml: jobs.one.bogus is no option",
+        "pipecopy.toml: jobs.two.key must be a string, not 5",
+        "pipecopy.toml: databases.prod is neither a URI nor a list of keyword=value",
+        (
+            'pipecopy.toml: jobs.one.target: "stats" is not in [databases] (prod), nor is it a URI'
+            " or a connection string such as service=stats"
+        ),
+        "pipecopy.toml: jobs.two has no source",
+        "pipecopy.toml: jobs.two has no target",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[jobs.nightly]\nsource prod",
+            "Expected '=' after a key in a key/value pair (at line 2, column 8)",
+        ),
+        ("[jobs.nightly]\nsource = 'prod", "(at line 2, column 15, the end)"),
+        (f"a = {'9' * 5000}", "Exceeds the limit"),
+        (f"a = {'[' * 5000}", "it is nested too deeply"),
+    ],
+)
+def test_what_is_no_toml_is_said_with_the_place(text: str, said: str) -> None:
+    write(text)
+    message = refused("copy", "nightly")
+    assert message.startswith("pipecopy.toml is no TOML: ")
+    assert said in message
+
+
+def test_another_encoding_is_named_with_the_line(folder: Path) -> None:
+    (folder / "pipecopy.toml").write_bytes("[databases]\n# für\n".encode("latin-1"))
+    assert refused("copy", "a", "b") == "pipecopy.toml is not encoded in UTF-8: line 2"
+
+
+def test_a_file_that_cannot_be_read(folder: Path) -> None:
+    (folder / "pipecopy.toml").mkdir()
+    assert refused("copy", "a", "b") == "pipecopy.toml can't be read: Is a directory"
+
+
+def test_the_error_is_one_line_and_2_and_json_where_the_job_asks_for_it() -> None:
+    write(f"{GOOD}jobs.nightly.json = true\njobs.nightly.batch_size = 0")
+    result = run("copy", "nightly")
+    said = "pipecopy.toml: jobs.nightly.batch_size must be at least 1, not 0"
+    assert (result.returncode, result.stderr) == (2, f"error: {said}\n")
+    assert f'"message": "{said}"' in result.stdout
+
+
+def test_the_file_is_named_by_option_or_variable(folder: Path) -> None:
+    write(GOOD, "other.toml")
+    write("[jobs.nightly]\nbogus = 1")
+    assert asked("copy", "nightly", "--config", "other.toml").source == "prod"
+    assert asked("copy", "nightly", PIPECOPY_CONFIG=str(folder / "other.toml")).source == "prod"
+    both = refused("copy", "nightly", "--config", "no.toml", PIPECOPY_CONFIG="other.toml")
+    assert both == "there is no file no.toml, which --config names"
+    neither = refused("copy", "a", "b", PIPECOPY_CONFIG="no.toml")
+    assert neither == "there is no file no.toml, which PIPECOPY_CONFIG names"
+    empty = refused("copy", "a", "b", PIPECOPY_CONFIG="")
+    assert empty.startswith("PIPECOPY_CONFIG is empty")
+
+
+def test_without_a_file_nothing_is_missed() -> None:
+    command = asked("copy", "a", "b")
+    assert (command.source, command.target, dict(command.connections)) == ("a", "b", {})
+
+
+def test_the_help_needs_no_good_file() -> None:
+    write("what is this")
+    result = run("copy", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "is_warned_of"),
+    [
+        (f"[databases]\nstats = '{SECRET}'", 0o644, True),
+        (f"[databases]\nstats = '{SECRET}'", 0o640, True),
+        (f"[defaults]\ntarget = '{SECRET}'", 0o604, True),
+        (f"[databases]\nstats = '{SECRET}'", 0o600, False),
+        ("[databases]\nstats = 'service=stats'", 0o644, False),
+    ],
+)
+def test_a_password_that_others_may_read_is_warned_of(
+    text: str, mode: int, *, is_warned_of: bool
+) -> None:
+    write(text, mode=mode)
+    said = warned("copy", "a", "b")
+    expected = (
+        "other users may read pipecopy.toml, which has a password in it;"
+        " chmod 600 pipecopy.toml keeps it to you"
+    )
+    assert said == ((expected,) if is_warned_of else ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"databases.old = ['{SECRET}']",
+        f"databases.old = 5\ndatabases.other = '{SECRET}'",
+        f"jobs.hourly = {{source = '{SECRET} old', target = 'stats'}}",
+        f"jobs.hourly = {{source = 'prod', target = 'stats', batch_size = '{SECRET}'}}",
+        "jobs.hourly = {source = 'me:s3cret@stats.internal', target = 'stats'}",
+        "databases.old = 'postgres:/me:s3cret@stats.internal/dwh?x=y'",
+        "databases.old = 'hst=x password=s3cret'",
+    ],
+)
+def test_no_message_shows_a_password(text: str) -> None:
+    write(f"{text}\n{GOOD}")
+    message = refused("copy", "nightly")
+    assert "s3cret" not in message
+    assert message.startswith("pipecopy.toml: ")

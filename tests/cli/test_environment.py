@@ -1,0 +1,132 @@
+"""`PIPECOPY_…` variables: one for each option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipecopy.cli.app import parse
+from pipecopy.cli.demo import DemoCommand
+from tests.cli.asked import asked, refused, warned
+from tests.cli.command import run
+from tests.profiles import assert_equal_tables, create_profiles
+from tests.servers import TemporaryDatabase
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_copy_may_be_asked_for_by_variables_alone(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db)
+    monkeypatch.setenv("PIPECOPY_SOURCE", source_db.uri)
+    monkeypatch.setenv("PIPECOPY_TARGET", target_db.uri)
+    monkeypatch.setenv("PIPECOPY_BATCH_SIZE", "40")
+    result = run("copy")
+    assert result.returncode == 0, result.stderr
+    assert "100 rows in 3 batches" in result.stderr
+    assert_equal_tables(source_db, target_db)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("BATCH_SIZE", "40", 40),
+        ("CALL_TIMEOUT", "1m30s", 90.0),
+        ("RETRIES_DELAY", "0.25", 0.25),
+        ("MAX_BATCH_BYTES", "1KiB", 1024),
+        ("TABLE", "shop.orders", "shop.orders"),
+        ("WHERE", "-x > 3", "-x > 3"),
+        ("WHERE", "none", "none"),
+        ("COLUMNS", 'id, "a, b",c', ("id", '"a, b"', "c")),
+        ("SESSION_POOLER", "yes", True),
+        ("SESSION_POOLER", "0", False),
+        ("JSON", "true", True),
+        ("TO_ID", "7", 7),
+    ],
+)
+def test_each_kind_of_value_is_as_on_the_command_line(name: str, text: str, value: object) -> None:
+    command = asked("copy", "a", "b", **{f"PIPECOPY_{name}": text})
+    groups = (command.selection, command.ids, command.limits, command.output)
+    (found,) = [vars(group)[name.lower()] for group in groups if name.lower() in vars(group)]
+    assert (found, type(found)) == (value, type(value))
+    given = asked("copy", "a", "b", f"--{name.lower().replace('_', '-')}={text}")
+    assert command == given
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("BATCH_SIZE", "0", "PIPECOPY_BATCH_SIZE must be at least 1, not 0"),
+        ("BATCH_SIZE", "", 'PIPECOPY_BATCH_SIZE: "" is no whole number'),
+        ("BATCH_SIZE", "1.5", 'PIPECOPY_BATCH_SIZE: "1.5" is no whole number'),
+        ("READ_AHEAD", "2", "PIPECOPY_READ_AHEAD must be 0 to 1, not 2"),
+        ("CALL_TIMEOUT", "0", "PIPECOPY_CALL_TIMEOUT must be more than 0, not 0.0"),
+        ("RESUME", "maybe", 'PIPECOPY_RESUME: "maybe" is neither true nor false'),
+        ("TABLE", "", "PIPECOPY_TABLE is empty"),
+        ("SOURCE", " ", "PIPECOPY_SOURCE is empty"),
+        ("FROM_ID", "-3", "PIPECOPY_FROM_ID must be an int of at least 0, not -3"),
+        (
+            "MAX_BATCH_BYTES",
+            "big",
+            (
+                'PIPECOPY_MAX_BATCH_BYTES: "big" is no size such as 64MiB, 500kB, 1GB, or a number'
+                " of bytes"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_variable(name: str, text: str, message: str) -> None:
+    assert refused("copy", "a", "b", **{f"PIPECOPY_{name}": text}) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        (
+            "PIPECOPY_CALL_TIMOUT",
+            (
+                "PIPECOPY_CALL_TIMOUT is the variable of no option"
+                " (did you mean PIPECOPY_CALL_TIMEOUT?)"
+            ),
+        ),
+        (
+            "PIPECOPY_call_timeout",
+            (
+                "PIPECOPY_call_timeout is the variable of no option"
+                " (did you mean PIPECOPY_CALL_TIMEOUT?)"
+            ),
+        ),
+        ("PIPECOPY_PORT", "PIPECOPY_PORT is the variable of no option"),
+        ("PIPECOPY_ROWS", None),  # the demo's
+        ("PIPECOPY_TEST_FROZEN", None),
+        ("PIPECOPY_SOAK", None),
+        ("PIPECOPYIST", None),
+    ],
+)
+def test_a_variable_of_no_option_is_warned_of(name: str, warning: str | None) -> None:
+    assert warned("copy", "a", "b", **{name: "5"}) == (() if warning is None else (warning,))
+    assert not warned("copy", "a", "b", "--quiet", **{name: "5"})
+
+
+def test_a_warning_is_a_line_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPECOPY_SUORCE", "x")
+    result = run("copy")
+    first, second = result.stderr.splitlines()
+    assert first.endswith(
+        "warning: PIPECOPY_SUORCE is the variable of no option (did you mean PIPECOPY_SOURCE?)"
+    )
+    assert second.startswith("error: SOURCE and TARGET not given")
+
+
+def test_the_demo_has_variables_too() -> None:
+    command = parse(["demo"], {"PIPECOPY_ROWS": "5", "PIPECOPY_BATCH_SIZE": "what"})
+    assert isinstance(command, DemoCommand)
+    assert command.rows == 5
