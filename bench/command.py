@@ -23,6 +23,7 @@ from bench.parts.memory import peak_memory
 from bench.parts.roundtrips import round_trips
 from bench.parts.second import second_copy
 from bench.parts.sparse import sparse_ids
+from bench.parts.verify import verifications
 from bench.progress import progress
 from bench.rounds import run_rounds
 from bench.servers import Databases, Servers, servers
@@ -36,6 +37,7 @@ _ON_ROWS: dict[str, Callable[[Databases, int, int], dict[str, Any]]] = {
     "second_copy": second_copy,
     "latency": through_latency,
     "cpu": cpu_seconds,
+    "verify": verifications,
 }
 # The names in `_measure_other_parts`.
 _OTHERS = ("round_trips", "memory", "idle_call", "kill", "start_and_stop", "sparse")

@@ -46,6 +46,7 @@ def goals(figures: Figures) -> list[Goal]:
         *_slow_line(figures.get("round_trips"), figures.get("latency")),
         *_cost(figures.get("memory"), figures.get("idle_call")),
         *_sparse(figures.get("sparse")),
+        *_verify(figures.get("verify")),
     ]
 
 
@@ -99,3 +100,9 @@ def _sparse(sparse: Figures | None) -> Iterator[Goal]:
     value = sparse["sparse"] / sparse["dense"] if sparse else None
     title = "time for rows spread over 10**12 ids, of dense ones"
     yield Goal(title, 2, least=False, value=value)
+
+
+def _verify(verify: Figures | None) -> Iterator[Goal]:
+    for name, title in (("equal", "equal tables"), ("one", "one differing row")):
+        value = verify[name] / verify["copy"] if verify else None
+        yield Goal(f"time to verify {title}, of the copy's", 1, least=False, value=value)

@@ -37,6 +37,7 @@ def tables(figures: Figures) -> Iterator[Table]:
         "round_trips": _round_trips,
         "cpu": _cpu,
         "memory": _memory,
+        "verify": _verify,
     }
     for name, table in parts.items():
         if name in figures:
@@ -158,6 +159,27 @@ def _memory(memory: Figures) -> Table:
                 *(f"{peak['parts'].get(part, 0):.0f}" for part in parts),
             )
             for peak in memory["peaks"]
+        ],
+    )
+
+
+def _verify(verify: Figures) -> Table:
+    titles = {
+        "copy": "first copy",
+        "equal": "verification: equal",
+        "one": "verification: one row differs",
+    }
+    return Table(
+        f"A verification beside the copy: {verify['title']}",
+        ("", "seconds", "rows/s", "time, of the copy's"),
+        [
+            (
+                title,
+                f"{verify[name]:.2f}",
+                f"{verify['rows'] / verify[name]:,.0f}",
+                f"{verify[name] / verify['copy']:.2f}",
+            )
+            for name, title in titles.items()
         ],
     )
 

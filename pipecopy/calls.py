@@ -13,11 +13,11 @@ from pipecopy.workers import Task
 
 
 class StoppedError(Exception):
-    """An exception was raised in the thread that called `copy_table`."""
+    """An exception was raised in the thread that called `supervise`."""
 
 
 class Calls:
-    """All calls of one copy: one on each side at a time. Only `stop` is for other threads."""
+    """All calls of one run: one on each side at a time. Only `stop` is for other threads."""
 
     def __init__(self, run: Run, wakeup: Wakeup) -> None:
         self._run = run

@@ -69,10 +69,7 @@ def check_copy(
     bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
     if bad:
         raise ConfigError("; ".join(bad))
-    can_resume = not getattr(pool, "where", None)
-    story = _CheckStory(
-        Tally.of(from_name, to_name), from_id, to_id, resume=resume, can_resume=can_resume
-    )
+    story = _CheckStory(Tally.of(from_name, to_name), from_id, to_id, resume=resume)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
 
 
@@ -84,14 +81,11 @@ class _CheckStory:
     what = "check"
     purpose: Purpose = "check"
 
-    def __init__(
-        self, tally: Tally, from_id: int, to_id: int | None, *, resume: bool, can_resume: bool
-    ) -> None:
+    def __init__(self, tally: Tally, from_id: int, to_id: int | None, *, resume: bool) -> None:
         self.tally = tally
         self._from_id = from_id
         self._to_id = to_id
         self._resume = resume
-        self._can_resume = can_resume
         self._items: list[CheckItem] = []
         self._columns: tuple[CheckColumn, ...] = ()
         self._plan: CheckPlan | None = None
@@ -111,7 +105,7 @@ class _CheckStory:
         self._look_at_fit(stage, described)
         greatest = self._greatest_ids(stage, seats)
         first_id, resume_id, max_id = self._range(stage, greatest)
-        resumed = self._resume and resume_id is not None
+        resumed = resume_id is not None
         # the one row where a resumed copy begins is there, and tells nothing of all the others
         begins = {stage.source: first_id, stage.target: first_id + int(resumed)}
         surveys = self._surveys(stage, seats, described, begins, max_id)
@@ -201,17 +195,17 @@ class _CheckStory:
     def _greatest_ids(self, stage: Stage, seats: list[Seat]) -> dict[Seat, int]:
         """Return the greatest ids, of the sides that nothing is known to be wrong with."""
         bad = {item.side for item in self._items if item.mark == "problem"}
-        if not self._can_resume:
-            bad.add("target")  # its greatest id matters to a resumed copy alone
+        if not self._resume:
+            bad.add("target")  # a copy from the beginning doesn't ask it, and may start without
         return self._ask(stage, {s: Task("get_max_id") for s in seats if s.side not in bad})
 
     def _range(
         self, stage: Stage, greatest: Mapping[Seat, int]
     ) -> tuple[int, int | None, int | None]:
-        """Return the first id, where a resumed copy would begin, and the last id."""
-        reached = greatest.get(stage.target, 0) if self._can_resume else 0
+        """Return the first id, the one where the copy resumes if it does, and the last id."""
+        reached = greatest.get(stage.target, 0)  # not asked where it doesn't resume
         resume_id = reached if reached > self._from_id else None
-        first_id = resume_id if self._resume and resume_id is not None else self._from_id
+        first_id = self._from_id if resume_id is None else resume_id
         max_id = greatest.get(stage.source)
         if max_id is not None and self._to_id is not None:
             max_id = min(max_id, self._to_id)
@@ -242,7 +236,7 @@ class _CheckStory:
             if survey.get("creates"):
                 self._items = [i for i in self._items if (i.side, i.what) != (seat.side, "table")]
             self._items = merged(self._items, surveyed_items(seat.side, survey))
-        self._items.sort(key=lambda item: _SIDES.index(item.side))
+        self._items = sorted(self._items, key=lambda item: _SIDES.index(item.side))
         return surveys
 
     def report(self, outcome: Outcome, seconds: float) -> CheckReport:

@@ -16,9 +16,16 @@ Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
 
 Side: TypeAlias = Literal["source", "target"]
-Purpose: TypeAlias = Literal["copy", "check", "verify"]
+Purpose: TypeAlias = Literal["copy", "check", "verify", "repair", "repair and delete"]
 """`copy` writes to the target; `check` looks at what a copy needs, and `verify` at the rows alone:
-these two only read, on both sides."""
+these two only read, on both sides. `repair` verifies and writes what differs to the target, and
+`repair and delete` removes surplus rows there too."""
+WRITING: frozenset[Purpose] = frozenset({"copy", "repair", "repair and delete"})
+"""The purposes that write to the target, and hold its lock."""
+VERIFYING: frozenset[Purpose] = frozenset({"verify", "repair", "repair and delete"})
+"""The purposes that compare rows: those of the target are read, and no table is made."""
+DELETING: frozenset[Purpose] = frozenset({"repair and delete"})
+"""The purposes that remove surplus rows from the target."""
 
 
 class Database(Protocol):

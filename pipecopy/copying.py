@@ -88,19 +88,25 @@ class _CopyStory:
         max_id: int = stage.call(stage.source, Task("get_max_id"))
         if self._to_id is not None:
             max_id = min(max_id, self._to_id)
-        first_id = self._first_id(stage)
+        first_id = self._first_id(stage, max_id)
         self.tally.begins(first_id, max_id)
         stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
         batches = Batches(stage.run, stage.calls, stage.crew, self.tally)
         batches.copy(stage.source, stage.target, first_id, max_id)
         finish(stage, max_id)
 
-    def _first_id(self, stage: Stage) -> int:
+    def _first_id(self, stage: Stage, max_id: int) -> int:
         if not self._resume:
             return self._from_id
         reached: int = stage.call(stage.target, Task("get_max_id"))
         first_id = max(self._from_id, reached)
-        if first_id > self._from_id:
+        if reached > max_id:
+            stage.run.warn(
+                f"nothing was copied: the target's greatest id, {reached}, is above {max_id}, the"
+                " last one to copy; if no interrupted first copy has filled the target, copy"
+                " without resume"
+            )
+        elif first_id > self._from_id:
             stage.run.warn(
                 f"resumed at id {first_id}, the greatest one in the target: the rows below were"
                 " not looked at"

@@ -27,19 +27,22 @@ class Repair:
     def put_right(self, found: Differences, listed: Listed) -> tuple[Differences, int]:
         """Return what differs when it is looked at again, and how many ids were removed.
 
-        `listed` has the rows among which they were found.
+        `listed` has the rows among which they were found. Surplus rows go first: one may have the
+        unique value of a row that is missing. One that is found later, in another list, can't: the
+        save then fails, with the server's own error.
         """
         stale = frozenset((*found.missing, *found.differing))
-        for key_range in _runs(stale, sorted(listed.source)):
-            self._copy(key_range)
         if not stale and not self._delete_surplus:
             return found, 0
-        left = self._again(found)
-        # the source was looked at once more: what has come to it meanwhile is no surplus
-        surplus = left.among(found.surplus).surplus if self._delete_surplus else ()
+        surplus: tuple[int, ...] = ()
+        if self._delete_surplus and found.surplus:
+            # the source is looked at once more: what has come to it meanwhile is no surplus
+            surplus = self._again(found).among(found.surplus).surplus
         if surplus:
             self._delete(surplus)
-            left = self._again(found)
+        for key_range in _runs(stale, sorted(listed.source)):
+            self._copy(key_range)
+        left = self._again(found)
         return left, len(set(surplus) - left.ids)
 
     def _copy(self, key_range: KeyRange) -> None:

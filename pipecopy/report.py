@@ -92,6 +92,12 @@ class VerifyReport(Report):
     """Of the surplus ones, those whose rows were removed."""
     equal: bool
     """All ids were compared, and nothing is left that differs."""
+    without_id: int = 0
+    """Of the surplus ones, rows whose id is NULL or negative: they are never removed."""
+    repair: bool = False
+    """Whether what differed was to be put right."""
+    delete_surplus: bool = False
+    """Whether surplus rows were to be removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +145,7 @@ class CheckPlan:
     """How a batch is saved, such as `direct` or `upsert`."""
     method_reason: str | None
     resume_id: int | None
-    """Where a resumed copy would begin; None where the target has no rows, or it can't resume."""
+    """The target's greatest id, where it resumes there; None where it begins at the first id."""
     ends_before: str
     """The latest time at which the copy ends if it begins now: local, as ISO 8601 has it."""
 

@@ -117,6 +117,9 @@ class VerifyTally(Tally):
     deleted: int = 0
     left: int = 0
     """Ids that still differ."""
+    without_id: int = 0
+    repair: bool = False
+    delete_surplus: bool = False
     counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while several counts change together."""
 
@@ -153,6 +156,7 @@ class VerifyTally(Tally):
         """Count rows that the target alone has, and that no id stands for."""
         with self.counting:
             self.surplus += rows
+            self.without_id += rows
             self.left += rows
 
     def put_right(self, *, repaired: int, deleted: int) -> None:
@@ -181,4 +185,7 @@ class VerifyTally(Tally):
                 repaired=self.repaired,
                 deleted=self.deleted,
                 equal=outcome == "complete" and not self.left,
+                without_id=self.without_id,
+                repair=self.repair,
+                delete_surplus=self.delete_surplus,
             )

@@ -8,7 +8,7 @@ from pipecopy.arguments import bad_ids
 from pipecopy.bisection import Bisection, Suspects
 from pipecopy.comparing import Compared, Comparison, Differences
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Purpose
+from pipecopy.contracts import DELETING, WRITING, ConnectionPool, Purpose
 from pipecopy.copying import finish
 from pipecopy.errors import ConfigError
 from pipecopy.events import (
@@ -85,9 +85,11 @@ def verify_tables(
     if bad:
         raise ConfigError("; ".join(bad))
     tally = VerifyTally.of(from_name, to_name)
-    story = _VerifyStory(
-        tally, from_id, to_id, purpose="copy" if repair else "verify", delete_surplus=delete_surplus
-    )
+    tally.repair, tally.delete_surplus = repair, delete_surplus
+    purpose: Purpose = "verify"
+    if repair:
+        purpose = "repair and delete" if delete_surplus else "repair"
+    story = _VerifyStory(tally, from_id, to_id, purpose)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
 
 
@@ -99,19 +101,14 @@ class _VerifyStory:
         tally: VerifyTally,
         from_id: int,
         to_id: int | None,
-        *,
         purpose: Purpose,
-        delete_surplus: bool,
     ) -> None:
         self.tally = tally
         self.purpose = purpose
         self._from_id = from_id
         self._to_id = to_id
-        self._delete_surplus = delete_surplus
-
-    @property
-    def _repairs(self) -> bool:
-        return self.purpose == "copy"
+        self._repairs = purpose in WRITING
+        self._delete_surplus = purpose in DELETING
 
     def began(self, config: Config) -> Event:
         tally = self.tally
@@ -128,8 +125,7 @@ class _VerifyStory:
         """Connect, look at both tables, compare range by range."""
         for seat in (stage.source, stage.target):
             stage.connect(seat)
-        if not self._repairs:
-            stage.target.offers -= {"create"}  # nothing is written
+        stage.target.offers -= {"create"}  # without a table there is nothing to verify
         _look_at_offers(stage, delete_surplus=self._delete_surplus)
         fit_tables(stage)
         max_id: int = max(stage.call_both(Task("get_max_id")))
@@ -137,7 +133,7 @@ class _VerifyStory:
             max_id = min(max_id, self._to_id)
         self.tally.begins(self._from_id, max_id)
         stage.run.notify(RangeKnown(first_id=self._from_id, max_id=max_id))
-        if self._from_id == 0:
+        if self._from_id == 0 and self._to_id is None:  # else they are not asked for
             _count_rows_without_id(stage, self.tally)
         comparison = Comparison(stage)
         repair = Repair(stage, comparison, delete_surplus=self._delete_surplus)

@@ -140,7 +140,7 @@ RESULTS: dict[str, Callable[[], object]] = {
 }
 """What a call can return instead of its result, by name."""
 
-FROZEN = "PIPECOPY_TEST_FROZEN"
+FROZEN = "TEST_FROZEN_FOLDER"
 """The variable that names a folder of a file system which is frozen."""
 
 HANGS = ("deadlock", "deadlock, signals masked", "stopped", "sleep in C")

@@ -21,7 +21,7 @@ import psutil
 
 from tests.servers import running_servers
 
-MARK = "PIPECOPY_TEST"
+MARK = "TEST_OF_PIPECOPY"
 PATIENCE = 3.0
 """Seconds in which everything must be gone: SPEC.md's bound for server sessions."""
 _COPYING = ("pipecopy.workers.forkserver", "-m pipecopy")

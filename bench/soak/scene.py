@@ -19,7 +19,7 @@ from tests.profiles import TABLE, add_profiles
 from tests.proxy import Proxy
 from tests.servers import QUICK, PostgresServer, TemporaryDatabase
 
-MARK = "PIPECOPY_SOAK"
+MARK = "SOAK_OF_PIPECOPY"
 """The variable by which processes are known, also those whose parent is gone."""
 
 # what a server that is shut down at once has written is in the system's memory: no fsync is

@@ -11,7 +11,6 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from pipecopy.arguments import bad_resume
 from pipecopy.checking import check_copy
 from pipecopy.cli.checklist import SYMBOLS, WIDEST, WORDS, Signs, checklist
 from pipecopy.cli.endings import Ending, failed
@@ -27,14 +26,13 @@ from pipecopy.cli.options import (
     Selection,
     Source,
     Target,
-    fields_named,
+    check_resume,
 )
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
 from pipecopy.cli.views import event_line
 from pipecopy.cli.waits import waits_for
-from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, CheckEnded, Event
 from pipecopy.report import CheckReport
 
@@ -80,8 +78,7 @@ class CheckCommand:
     def _check(self, err: Outlet, signals: StopSignals) -> CheckReport:
         config = self.limits.config()
         self.ids.check()
-        if bad := bad_resume(resume=self.resume, where=self.selection.where):
-            raise ConfigError(fields_named(bad[0], {"resume": "--resume", "where": "--where"}))
+        check_resume(self.selection, resume=self.resume)
         pool = self.selection.pool(self.connections, create=self.create)
         with Screen(waits_for(err, quiet=self.output.quiet), line=_line) as screen:
 

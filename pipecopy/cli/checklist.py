@@ -162,8 +162,8 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
         yield "ids", f"none: the last one, {plan.max_id}, is below the first, {plan.first_id}"
         return
     yield "ids", f"from {plan.first_id} to {plan.max_id}"
-    if plan.resume_id is not None and plan.resume_id != plan.first_id:
-        yield "resume", f"resumed, it would begin at id {plan.resume_id}, the target's greatest"
+    if plan.resume_id is not None:
+        yield "resume", f"it begins at id {plan.resume_id}, the target's greatest"
     yield "rows", _rows(plan)
     if plan.format is not None:
         yield "format", f"{plan.format}: {plan.format_reason}"

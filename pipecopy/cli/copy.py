@@ -8,7 +8,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipecopy.arguments import bad_resume
 from pipecopy.cli.displays import display_for
 from pipecopy.cli.endings import Ending, done, failed
 from pipecopy.cli.options import (
@@ -22,13 +21,12 @@ from pipecopy.cli.options import (
     Selection,
     Source,
     Target,
-    fields_named,
+    check_resume,
 )
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
 from pipecopy.copying import copy_table
-from pipecopy.errors import ConfigError
 from pipecopy.events import CopyEnded, Event
 from pipecopy.report import CopyReport
 
@@ -59,8 +57,7 @@ class CopyCommand:
     def _copy(self, err: Outlet, signals: StopSignals) -> CopyReport:
         config = self.limits.config()
         self.ids.check()
-        if bad := bad_resume(resume=self.resume, where=self.selection.where):
-            raise ConfigError(fields_named(bad[0], {"resume": "--resume", "where": "--where"}))
+        check_resume(self.selection, resume=self.resume)
         pool = self.selection.pool(self.connections, create=self.create)
         with Screen(display_for(err, quiet=self.output.quiet)) as screen:
 

@@ -9,8 +9,6 @@ from pipecopy.cli.kinds import Kind
 from pipecopy.cli.settings import Setting, Settings, hint, read_setting
 
 PREFIX = "PIPECOPY_"
-_MARKS = ("PIPECOPY_TEST", "PIPECOPY_SOAK")
-"""What the project's tests and bench mark their own processes with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +29,20 @@ def read_environment(
 ) -> Environment:
     """Read the variables of a command whose options have these kinds.
 
+    An empty variable is as good as none, as it is to libpq.
     `of_others` returns the options of all commands: their variables are left alone.
     """
     settings: dict[str, Setting] = {}
     problems: list[str] = []
     own = {PREFIX + option.upper(): option for option in kinds}
-    for name in sorted(own.keys() & environ.keys()):
+    given = {name for name, text in environ.items() if text}
+    for name in sorted(own.keys() & given):
         option, kind = own[name], kinds[own[name]]
         try:
             settings[option] = read_setting(option, environ[name], kind, kind.of_text, name)
         except ValueError as error:
             problems.append(str(error))
-    others = [name for name in environ if name.startswith(PREFIX) and name not in own]
+    others = [name for name in given if name.startswith(PREFIX) and name not in own]
     return Environment(
         settings=settings,
         problems=tuple(problems),
@@ -53,6 +53,6 @@ def read_environment(
 def _unknown(names: list[str], of_others: Callable[[], Collection[str]]) -> Iterator[str]:
     variables = {option: PREFIX + option.upper() for option in of_others()}
     for name in sorted(names):
-        if name not in variables.values() and not name.startswith(_MARKS):
+        if name not in variables.values():
             option = name.removeprefix(PREFIX).lower()
             yield f"{name} is the variable of no option{hint(option, variables)}"

@@ -15,10 +15,10 @@ from pipecopy.errors import (
 from pipecopy.report import CheckReport, VerifyReport
 
 _HELD = ("55006", "pipecopy.postgres.refusal.PostgresError")
-"""The SQLSTATE and the class of a connection's refusal where another copy holds the target.
+"""The SQLSTATE and the class of a refusal where another copy holds the target.
 
-The class tells it from what the server itself calls "object in use": only opening a session raises
-it with that SQLSTATE, in `connect` or in a call that had to connect again.
+The class tells it from what the server itself calls "object in use": only what takes the
+copy's lock raises it with that SQLSTATE: `connect`, a call that had to connect again, `create`.
 """
 
 

@@ -17,6 +17,8 @@ def problems_of_jobs(file: ConfigFile, *, given: Collection[str]) -> tuple[str, 
     `given` are the options that variables set: a job may do without them.
     """
     found = [*_unreadable(file), *_unknown_databases(file, file.defaults)]
+    # each section by itself: what comes from several may be taken back, so the command looks at it
+    found += conflicts(file.defaults)
     for name, job in file.jobs.items():
         found += _unknown_databases(file, job)
         found += [
@@ -29,7 +31,7 @@ def problems_of_jobs(file: ConfigFile, *, given: Collection[str]) -> tuple[str, 
                 or file.wrong & {key_text("jobs", name, side), key_text("defaults", side)}
             )
         ]
-        found += conflicts({**file.defaults, **job})
+        found += conflicts(job)
     return tuple(dict.fromkeys(found))
 
 

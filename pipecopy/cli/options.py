@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
-from pipecopy.arguments import bad_ids
+from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.cli.columns import columns_of
 from pipecopy.cli.kinds import whole_of
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
@@ -124,7 +124,7 @@ class Selection:
     columns: Columns = None
     """Only these columns, the key among them; a comma within double quotes is part of a name."""
     where: Annotated[str | None, Parameter(metavar="SQL", allow_leading_hyphen=True)] = None
-    """Only the source's rows for which this condition is true."""
+    """Only the rows for which this condition is true."""
     session_pooler: Flag = False
     """A connection pooler on the way is in session mode; without this a pooler is refused."""
 
@@ -173,7 +173,7 @@ class IdRange:
     from_id: Whole = 0
     """The first id."""
     to_id: Whole | None = None
-    """The last id, itself included; without this, the source's greatest."""
+    """The last id, itself included; without this, the greatest there is."""
 
     def problems(self) -> list[str]:
         """Say what is wrong with the fields, by their names."""
@@ -191,7 +191,7 @@ class Limits:
     """What bounds a copy. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, or seconds."""
 
     batch_size: Whole = 10_000
-    """Rows in one batch."""
+    """The most rows of one batch, or of one range that is compared."""
     max_retries: Whole = 3
     """Retries of a database call that timed out, after its first attempt."""
     retries_delay: Duration = 1.0
@@ -229,6 +229,13 @@ class Limits:
             read_ahead=self.read_ahead,
             max_batch_bytes=self.max_batch_bytes,
         )
+
+
+def check_resume(selection: Selection, *, resume: bool) -> None:
+    """Raise a ConfigError that names the options where that selection can't be resumed."""
+    if bad := bad_resume(resume=resume, where=selection.where):
+        names = {field: option_name(field) for field in ("resume", "where")}
+        raise ConfigError(fields_named("; ".join(bad), names))
 
 
 def options_named(message: str, options: Selection | IdRange | Limits) -> str:

@@ -60,7 +60,7 @@ def _problems(option: str, value: Any) -> list[str]:
 
 
 def conflicts(settings: Settings) -> list[str]:
-    """Say which settings, each good in itself, do not go together."""
+    """Say which settings of one section, each good in itself, do not go together."""
     values = {option: one.value for option, one in settings.items()}
     names = {option: one.origin for option, one in settings.items()}
     ids = IdRange(from_id=values.get("from_id", 0), to_id=values.get("to_id"))

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # this file is the first that runs: it imports as little as can be
-    from pipecopy.report import CopyReport
+    from pipecopy.report import Report
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -21,8 +21,8 @@ class StoppedBySignal(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
-        self.report: CopyReport | None = None
-        """How far the copy came, set by `copy_table`."""
+        self.report: Report | None = None
+        """How far the run came, set by `supervise`."""
 
 
 class StopSignals:

@@ -28,8 +28,20 @@ def verdict(report: VerifyReport) -> str:
     if report.equal:
         return "the tables are equal"
     left = report.missing + report.surplus + report.differing - report.repaired - report.deleted
-    options = "--repair --delete-surplus" if report.surplus > report.deleted else "--repair"
-    return f"the tables differ, in {counted(left, 'id')}: run it again with {options}"
+    return f"the tables differ, in {counted(left, 'id')}: {', and '.join(_advice(report, left))}"
+
+
+def _advice(report: VerifyReport, left: int) -> Iterator[str]:
+    """Yield what to do that this run has not done already."""
+    with_id = left - report.without_id
+    if with_id and report.surplus - report.without_id > 0 and not report.delete_surplus:
+        yield "run it again with --repair --delete-surplus"
+    elif with_id and not report.repair:
+        yield "run it again with --repair"
+    elif with_id:
+        yield "run it again when fewer rows are written, since these changed meanwhile"
+    if report.without_id:
+        yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
 
 
 def compared_line(report: VerifyReport) -> str:

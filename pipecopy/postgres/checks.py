@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pipecopy.contracts import HELP, Purpose, Side, TableDescription
+from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.definition import define
@@ -12,7 +12,7 @@ from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sql import also
-from pipecopy.postgres.where import check_where
+from pipecopy.postgres.where import check_where, columns_not_copied
 from pipecopy.postgres.writing import problems_of_writing, warnings_of_writing
 
 _INTEGERS = "an integer (smallint, integer or bigint)"
@@ -29,18 +29,18 @@ def describe(
     written = side == "target" and purpose != "verify"
     problems = [*_shape(table, key), *table.misnamed]
     warnings: list[str] = []
-    problems += missing_rights(line, table, written=written)
+    deletes = written and purpose in DELETING
+    problems += missing_rights(line, table, written=written, deletes=deletes)
     problems += _hidden_rows(line, table)
     problems += _temporary(table)
     if side is not None and not written:
         warnings += _no_ordered_index(table, side)
-        problems += _where(line, table)
-        if not problems:
-            bad_keys = _bad_keys(line, table, side)
-            # on a target that is only read those rows are surplus, and no reason to refuse
-            (problems if side == "source" else warnings).extend(bad_keys)
+    if side is not None and (side == "source" or purpose in VERIFYING):
+        problems += _where(line, table, verified=purpose in VERIFYING)
+    if side == "source" and not problems:  # on a verified target those rows count as surplus
+        problems += _bad_keys(line, table)
     if written:
-        problems += problems_of_writing(line, table)
+        problems += problems_of_writing(line, table, deletes=deletes)
         warnings += warnings_of_writing(line, table)
     return TableDescription(
         table=table.sql,
@@ -65,12 +65,12 @@ def _no_table(name: str, side: Side | None) -> str:
     return f"There is no table {name}, or not for this role.{HELP}{help_}."
 
 
-def _where(line: Line, table: Table) -> list[str]:
+def _where(line: Line, table: Table, *, verified: bool) -> list[str]:
     try:
         check_where(line, table)
     except PostgresError as error:
         return [str(error)]
-    return []
+    return columns_not_copied(line, table) if verified and table.others else []
 
 
 def _no_ordered_index(table: Table, side: Side) -> list[str]:
@@ -104,12 +104,15 @@ def _temporary(table: Table) -> list[str]:
     return []
 
 
-def missing_rights(line: Line, table: Table, *, written: bool) -> list[str]:
-    """Rights to the columns that are copied; a right to the table holds for each column."""
+def missing_rights(line: Line, table: Table, *, written: bool, deletes: bool = False) -> list[str]:
+    """Rights to the columns that are copied; a right to the table holds for each column.
+
+    `deletes`: surplus rows are removed too.
+    """
     needed = ["SELECT"]
     if written:
         needed += ["INSERT", "UPDATE"]
-        if table.unique_index is None:
+        if deletes or table.unique_index is None:
             needed.append("DELETE")
     columns = ", ".join(str(column.number) for column in table.columns) or "NULL"
     checks = []
@@ -164,7 +167,7 @@ def _hidden_rows(line: Line, table: Table) -> list[str]:
     return []
 
 
-def _bad_keys(line: Line, table: Table, side: Side) -> list[str]:
+def _bad_keys(line: Line, table: Table) -> list[str]:
     key = table.key_sql
     never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
     ((null, negative),) = line.query(
@@ -172,9 +175,8 @@ def _bad_keys(line: Line, table: Table, side: Side) -> list[str]:
         f" {_exists(table, f'{key} < 0')}"
     )
     found = [("NULL", null), ("negative", negative)]
-    cannot = "can't be copied" if side == "source" else "are not compared"
     return [
-        f"The {side} table {table.sql} has rows whose key {key} is {what}; those {cannot}."
+        f"The source table {table.sql} has rows whose key {key} is {what}; those can't be copied."
         f"{HELP}leave them out (where {key} >= 0)."
         for what, there in found
         if there

@@ -19,8 +19,8 @@ from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
-from pipecopy.postgres.session import try_lock
-from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT, UNDEFINED_SCHEMA
+from pipecopy.postgres.session import take_lock, try_lock
+from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT, UNDEFINED_SCHEMA, UNIQUE_VIOLATION
 
 _HAS_VIRTUAL = 180000
 _KINDS = {
@@ -31,24 +31,34 @@ _KINDS = {
 }
 _ABOUT_THE_TABLE = ("0A", "22", "42")
 """Classes of SQLSTATE of what a server says of a definition that it can't take."""
+_THERE_ALREADY = ("42P07", "42710", UNIQUE_VIOLATION)
+"""SQLSTATEs of a table, its row type, or its entry in the catalog that another has just made."""
 _MOST_NAMES = 100
+_NAME_BYTES = 60
+"""Of a name's start, before a number: the server cuts names at 63."""
 
 
 def create(line: Line, selection: Selection, source: Any) -> str | None:
     """Make the table, and take the copy's lock on it, in one transaction.
 
-    Nothing is done where the table is there, or where the source's is not known or has problems
-    of its own. Returns sentences on what is not like the source's, None where all is.
+    Nothing is made where the table is there, or where the source's is not known or has problems
+    of its own; one that is there may have come since the session began, so it is locked. Returns
+    sentences on what is not like the source's, None where all is.
 
     Raises PostgresError for a schema, type, collation or whatever else the definition needs and
-    the target has not, and psycopg's errors.
+    the target has not, and where another copy holds the table; and psycopg's errors.
     """
     made = _made(line, selection, source)
     if made is None:
+        take_lock(line.query, selection.table, line.facts.statement_timeout)
         return None
     try:
         line.query("; ".join(made.statements()))
     except psycopg.Error as error:
+        if error.sqlstate in _THERE_ALREADY and take_lock(
+            line.query, selection.table, line.facts.statement_timeout
+        ):
+            return None
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TABLE):
             raise
         raise PostgresError(
@@ -224,14 +234,22 @@ class _Made:
                     f"Its column {name}, GENERATED ALWAYS AS IDENTITY in the source, is so BY"
                     " DEFAULT: it could not be copied otherwise."
                 )
-        names = ", ".join(quoted(column.name) for column in self._others_with_sequence())
+        others = [(c.name, c.sequence) for c in self._others_with_sequence() if c.sequence]
+        names = ", ".join(quoted(name) for name, sequence in others if sequence.may_be_read)
         if names:
             yield f"The sequences of its columns {names} begin where the source's were."
+        for name, sequence in others:
+            if not sequence.may_be_read:
+                yield (
+                    f"The sequence of its column {quoted(name)} begins anew: the source's role may"
+                    f" not read where {quoted(sequence.name)} is."
+                )
 
 
 def _free_name(line: Line, schema: str, name: str) -> str:
     """Return the name, with a number after it where something else is called so."""
-    names = [name, *(f"{name[:50]}{number}" for number in range(1, _MOST_NAMES))]
+    start = name.encode()[:_NAME_BYTES].decode(errors="ignore")  # no half of a character
+    names = [name, *(f"{start}{number}" for number in range(1, _MOST_NAMES))]
     values = ", ".join(f"({number}, {literal(one)})" for number, one in enumerate(names))
     ((free,),) = line.query(
         f"SELECT name FROM (VALUES {values}) AS names (number, name) WHERE NOT EXISTS ("

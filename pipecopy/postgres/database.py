@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pipecopy.contracts import Fit, Row, Survey, TableDescription
+from pipecopy.contracts import VERIFYING, Fit, Row, Survey, TableDescription
 from pipecopy.postgres import checks, creating, fits, sequence, sql
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
@@ -182,7 +182,7 @@ class PostgresDatabase:
             if fits.differing(table, self._other):
                 table = replace(table, as_text=True)
             session = self._link.session
-            if session is None or session.side == "source" or session.purpose == "verify":
+            if session is None or session.side == "source" or session.purpose in VERIFYING:
                 check_where(line, table)
             most = None if session is None else session.max_batch_bytes
             side = None if session is None else session.side

@@ -25,6 +25,8 @@ class SequenceDefinition:
     type: str
     last: int | None
     """What it gave last; None where it gave nothing yet, or that may not be read."""
+    may_be_read: bool
+    """The role may know what it gave last."""
     is_owned: bool
     """It goes with its column."""
     is_default: bool
@@ -166,13 +168,16 @@ WITH behind AS (  -- the sequence of an identity, and the one that a default dra
             AND pg_get_expr(adbin, adrelid)  -- which writes a backslash as it is
                 = 'nextval(''' || replace(c.oid::regclass::text, '''', '''''')
                   || '''::regclass)'),
-        'last', CASE WHEN has_sequence_privilege(c.oid, 'SELECT, USAGE')
-                     AND c.relpersistence = 'p'  -- a standby has no others
-                     THEN pg_sequence_last_value(c.oid) END
+        'may_be_read', readable.is_so,
+        'last', CASE WHEN readable.is_so THEN pg_sequence_last_value(c.oid) END
     ) AS sequence
     FROM behind
     JOIN pg_class c ON c.oid = behind.oid AND c.relkind = 'S'
     JOIN pg_sequence s ON s.seqrelid = c.oid
+    CROSS JOIN LATERAL (SELECT has_sequence_privilege(c.oid, 'SELECT, USAGE')
+        -- a standby has no unlogged ones
+        AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery())
+    ) AS readable (is_so)
 )
 SELECT (
     SELECT json_build_object(

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from pipecopy.contracts import Session
+from pipecopy.contracts import VERIFYING, Session
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.database import PostgresDatabase
 from pipecopy.postgres.link import Link
@@ -99,11 +99,11 @@ class PostgresPool:
             link,
             selection,
             other=None if session is None else session.other,
-            # a check tells what would be made, and never calls `create`
+            # a check tells what would be made, and never calls `create`; a repair makes no table
             creates=self._create
             and session is not None
             and session.side == "target"
-            and session.purpose != "verify",
+            and session.purpose not in VERIFYING,
         )
 
     def _selection(self) -> Selection:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from pipecopy.contracts import Session
+from pipecopy.contracts import WRITING, Session
 from pipecopy.postgres.conninfo import application_name
 from pipecopy.postgres.names import literal, table_oid
 from pipecopy.postgres.refusal import PostgresError
@@ -43,6 +44,9 @@ _SAMENESS = {
     "quote_all_identifiers": "off",  # else the same type has another name on one side
     "row_security": "off",  # hidden rows are an error then, instead of missing
 }
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+"""Runs one statement, and returns its rows."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +102,30 @@ def prepare(
             _report_orphans(cursor.fetchall())
         if session is not None and writes(session):
             _next_rows(cursor)
-            _wait_for_lock(cursor, table, began + min(_LOCK_WAIT, session.call_timeout / 2))
+
+            def query(sql: str) -> list[tuple[Any, ...]]:
+                return cursor.execute(sql.encode()).fetchall()
+
+            until = began + min(_LOCK_WAIT, session.call_timeout / 2)
+            _wait_for_lock(query, table, cursor.fetchall(), until)
     return facts
 
 
+def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
+    """Take the copy's lock on the target table; returns False where there is no such table.
+
+    A session that has it already takes it once more, and gives up both as it ends. `query` is
+    what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
+    Raises PostgresError where another copy holds the table, and what `query` does.
+    """
+    wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
+    until = time.monotonic() + wait
+    return _wait_for_lock(query, table, query(_lock(table, "true")), until)
+
+
 def writes(session: Session) -> bool:
-    """Tell whether the session may write: alone a copy's on the target, which holds its lock."""
-    return session.side == "target" and session.purpose == "copy"
+    """Tell whether the session may write: on the target alone, whose lock it then holds."""
+    return session.side == "target" and session.purpose in WRITING
 
 
 def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
@@ -210,19 +231,15 @@ def _lock(table: str, direct: str) -> str:
     )
 
 
-def _wait_for_lock(cursor: psycopg.Cursor[Any], table: str, until: float) -> None:
-    row = cursor.fetchone()
-    while row is not None and not row[1]:
+def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until: float) -> bool:
+    """Try until the lock is taken, given what the first try returned; False for no such table."""
+    while rows and not rows[0][1]:
         if time.monotonic() >= until:
-            raise PostgresError(_holder(cursor, table, row[0]), OBJECT_IN_USE)
+            found = query(holder(rows[0][0]))
+            raise PostgresError(held(table, found[0] if found else None), OBJECT_IN_USE)
         time.sleep(_LOCK_PAUSE)
-        cursor.execute(_lock(table, "true").encode())
-        row = cursor.fetchone()
-
-
-def _holder(cursor: psycopg.Cursor[Any], table: str, oid: int) -> str:
-    cursor.execute(holder(oid).encode())
-    return held(table, cursor.fetchone())
+        rows = query(_lock(table, "true"))
+    return bool(rows)
 
 
 def holder(oid: int) -> str:

@@ -1,13 +1,16 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """The user's condition: seen to be one expression before it stands in any statement."""
 
 from __future__ import annotations
 
 import psycopg
 
+from pipecopy.contracts import HELP
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.sqlstates import UNDEFINED_PARAMETER
+from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_PARAMETER
 
 _ABOUT_THE_TEXT = ("0A", "22", "42", "54")
 """Classes of SQLSTATE of what a server says of a statement that it can't parse."""
@@ -33,6 +36,38 @@ def check_where(line: Line, table: Table) -> None:
         raise PostgresError(_sentence(table, message), error.sqlstate) from error
     if parameters:
         raise PostgresError(_sentence(table, "it has a parameter"), UNDEFINED_PARAMETER)
+
+
+def columns_not_copied(line: Line, table: Table) -> list[str]:
+    """Return a sentence where the condition needs columns that are not copied, else none.
+
+    The two sides may have other values there, and so would never agree on which rows are compared.
+    A condition that names the table with its schema can't be seen through. It is one expression.
+    """
+    if table.where is None:
+        return []
+    others = ", ".join(literal(column.name) for column in table.others)
+    ((names,),) = line.query(
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
+        f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
+        f" AND attname NOT IN ({others})"
+    )
+    rest = f"(SELECT {names} FROM {table.sql}) AS {quoted(table.name)}"
+    try:
+        line.parse(f"SELECT FROM {rest} WHERE (\n{table.where}\n)")
+    except psycopg.Error as error:
+        if error.sqlstate != UNDEFINED_COLUMN:
+            if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+                raise
+            return []
+        return [
+            (
+                f"where needs a column of {table.sql} that is not copied, and may have other values"
+                f" on the other side ({error.diag.message_primary})."
+                f"{HELP}name that column too (columns)."
+            )
+        ]
+    return []
 
 
 def _sentence(table: Table, reason: str) -> str:

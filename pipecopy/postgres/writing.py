@@ -11,14 +11,14 @@ from pipecopy.postgres.names import quoted
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
-def problems_of_writing(line: Line, table: Table) -> list[str]:
-    """Return the reasons not to write there, as sentences."""
+def problems_of_writing(line: Line, table: Table, *, deletes: bool = False) -> list[str]:
+    """Return the reasons not to write there, as sentences; `deletes`: to remove rows too."""
     return [
         *_not_filled(table),
-        *_rules(line, table),
+        *_rules(line, table, deletes=deletes),
         *_children(line, table),
         *_other_identities(table),
-        *_cascades(line, table),
+        *_cascades(line, table, deletes=deletes),
         *_others_replaced(table),
         *_not_a_table(table),
     ]
@@ -80,9 +80,9 @@ def _unlogged(line: Line, table: Table) -> list[str]:
     return [f"UNLOGGED, so emptied when the server crashes or a standby takes over: {names}."]
 
 
-def _rules(line: Line, table: Table) -> list[str]:
+def _rules(line: Line, table: Table, *, deletes: bool) -> list[str]:
     events = {"2": "UPDATE", "3": "INSERT", "4": "DELETE"}
-    if table.unique_index is not None:
+    if table.unique_index is not None and not deletes:
         del events["4"]
     return [
         f"The target {table.sql} has the {events[event]} rule {name}, which would rewrite the copy."
@@ -125,13 +125,21 @@ def _triggers(line: Line, table: Table) -> list[str]:
     ]
 
 
-def _cascades(line: Line, table: Table) -> list[str]:
-    """See what else would be removed or changed with the rows that are inserted again."""
-    if table.unique_index is not None:
+def _cascades(line: Line, table: Table, *, deletes: bool) -> list[str]:
+    """See what else would be removed or changed with rows that are removed, or inserted again."""
+    if table.key is None:
+        return []
+    if table.unique_index is None:
+        why = (
+            f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+            " that changed would be removed and inserted again"
+        )
+    elif deletes:
+        why = f"Surplus rows of the target {table.sql} would be removed"
+    else:
         return []
     return [
-        f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows that"
-        " changed would be removed and inserted again, and the foreign key"
+        f"{why}, and the foreign key"
         f" {name} of {referencing} ON DELETE {action} would change the rows there."
         for name, referencing, action in line.query(
             # the copies that partitions have of a foreign key are the same

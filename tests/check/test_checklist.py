@@ -49,7 +49,7 @@ REPORT = CheckReport(
         CheckColumn(name="größe", source="mood (enum: 'sad', 'ok')", target=None, mark="problem"),
     ),
     plan=CheckPlan(
-        first_id=0,
+        first_id=300,
         max_id=7500,
         rows=7400,
         bytes=2_600_000,
@@ -82,9 +82,9 @@ Columns
              (--columns)
 
 What a copy would do
-  ids        from 0 to 7500
-  resume     resumed, it would begin at id 300, the
-             target's greatest
+  ids        from 300 to 7500
+  resume     it begins at id 300, the target's
+             greatest
   rows       about 7,400, 2.6 MB, in 2 batches
   format     binary: no column has another binary
              form

@@ -167,9 +167,10 @@ def test_a_resumed_copy_is_foretold(both: Both) -> None:
     create_profiles(both.source, 1000)
     create_profiles(both.target, 400)
     fresh = planned(check(both.pool(), batch_size=100))
-    assert (fresh.first_id, fresh.resume_id, fresh.method) == (0, 400, "upsert")
+    assert (fresh.first_id, fresh.resume_id, fresh.method) == (0, None, "upsert")
     resumed = planned(check(both.pool(), batch_size=100, resume=True))
     assert (resumed.first_id, resumed.rows, resumed.batches) == (400, 601, 7)
+    assert resumed.resume_id == 400
     assert resumed.method == "direct"
     copied = copy(both.pool(), batch_size=100, resume=True)
     assert (copied.first_id, copied.rows, copied.batches) == (400, 601, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,8 @@ from pipecopy.errors import ConfigError, FullCopyTimeoutError
 from pipecopy.postgres import PostgresPool
 from tests.check.conftest import Both
 from tests.check.quick import check, only_problem, warnings
-from tests.drivers import RecordingPool
+from tests.copying.quick import copy
+from tests.drivers import RecordingPool, Strike
 from tests.gates import table_gate
 from tests.pgbouncer import pgbouncer
 from tests.profiles import create_profiles
@@ -120,6 +122,16 @@ def test_a_call_that_fails_is_a_problem_of_its_side(sqlite_pool: RecordingPool) 
     assert (problem.side, problem.what, problem.cause) == ("source", "get_max_id", "failed")
     assert "no such table" in problem.message
     assert check_code(report) == 3
+
+
+def test_the_targets_greatest_id_matters_to_a_resumed_copy_alone(tmp_path: Path) -> None:
+    """Where the target can't tell it in time, a copy from the beginning can start all the same."""
+    pool = RecordingPool(tmp_path, (Strike(side="target", call="get_max_id", fault="ValueError"),))
+    pool.create(range(1, 96))
+    assert check(pool).can_start
+    problem = only_problem(check(pool, resume=True))
+    assert (problem.side, problem.what) == ("target", "get_max_id")
+    assert copy(pool).rows == 95
 
 
 def test_arguments_that_make_no_sense_are_refused(both: Both) -> None:

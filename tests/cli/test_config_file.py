@@ -128,12 +128,12 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
             "jobs.hourly.target is neither a URI nor a list of keyword=value",
         ),
         (
-            "defaults.from_id = 7\njobs.nightly.to_id = 3",
-            "defaults.from_id, 7, is above pipecopy.toml: jobs.nightly.to_id, 3",
+            "jobs.nightly.from_id = 7\njobs.nightly.to_id = 3",
+            "jobs.nightly.from_id, 7, is above pipecopy.toml: jobs.nightly.to_id, 3",
         ),
         (
-            "defaults.resume = true\njobs.nightly.where = 'x > 3'",
-            "defaults.resume does not go with pipecopy.toml: jobs.nightly.where",
+            "defaults = {resume = true, where = 'x > 3'}",
+            "defaults.resume does not go with pipecopy.toml: defaults.where",
         ),
         ("database.x = 'y'", "[database] is none of the sections [databases], [defaults], [jobs]"),
         ("batch_size = 5", "batch_size is in no section: options belong in [defaults] or [jobs.N"),
@@ -231,8 +231,8 @@ def test_the_file_is_named_by_option_or_variable(folder: Path) -> None:
     assert both == "there is no file no.toml, which --config names"
     neither = refused("copy", "a", "b", PIPECOPY_CONFIG="no.toml")
     assert neither == "there is no file no.toml, which PIPECOPY_CONFIG names"
-    empty = refused("copy", "a", "b", PIPECOPY_CONFIG="")
-    assert empty.startswith("PIPECOPY_CONFIG is empty")
+    empty = refused("copy", "nightly", PIPECOPY_CONFIG="")
+    assert empty.startswith("pipecopy.toml: jobs.nightly.bogus is no option")
 
 
 def test_without_a_file_nothing_is_missed() -> None:

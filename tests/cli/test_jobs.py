@@ -95,6 +95,24 @@ def test_the_command_line_is_before_the_environment_before_the_job_before_the_de
     assert asked("copy", "nightly", PIPECOPY_SOURCE="stats").source == "stats"
 
 
+def test_what_conflicts_between_a_job_and_the_defaults_may_be_taken_back() -> None:
+    write(
+        """
+        defaults = {source = "service=a", target = "service=b", resume = true, from_id = 9}
+        jobs.some.where = "x > 3"
+        jobs.first.to_id = 5
+        jobs.all.table = "profiles"
+        """
+    )
+    command = asked("copy", "some", "--resume=false")
+    assert (command.resume, command.selection.where) == (False, "x > 3")
+    assert asked("copy", "first", PIPECOPY_FROM_ID="2").ids == IdRange(from_id=2, to_id=5)
+    assert asked("copy", "all").resume  # whatever the other jobs are
+    conflicting = run("copy", "some")
+    assert conflicting.returncode == 2
+    assert "--resume does not go with --where" in conflicting.stderr
+
+
 def test_two_names_are_databases_and_take_the_defaults() -> None:
     write(SIZES)
     command = asked("copy", "stats", "service=elsewhere")

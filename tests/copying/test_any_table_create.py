@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -151,6 +155,45 @@ def test_other_columns_with_a_sequence(
     assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 31, 31)]
 
 
+def test_a_sequence_that_may_not_be_read_is_named(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    role = f"reader_{source_db.name}"
+    source_db.execute(
+        "CREATE TABLE profiles (id int PRIMARY KEY, ticket serial, number serial, fresh serial);"
+        "INSERT INTO profiles (id, fresh) SELECT i, 0 FROM generate_series(1, 30) AS i;"
+        f"CREATE ROLE {role} LOGIN; GRANT SELECT ON profiles TO {role};"
+        f"GRANT SELECT ON profiles_number_seq, profiles_fresh_seq TO {role}"
+    )
+    try:
+        uris = {
+            "source": source_db.server.uri(source_db.name, user=role),
+            "target": target_db.uri,
+        }
+        (warning,) = copy(PostgresPool(uris, create=True)).warnings
+    finally:
+        source_db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert 'The sequences of its columns "number", "fresh" begin where the source\'s' in warning
+    assert (
+        'The sequence of its column "ticket" begins anew: the source\'s role may not read where'
+        ' "profiles_ticket_seq" is.' in warning
+    )
+    assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 1, 31, 1)]
+
+
+@pytest.mark.parametrize("name", ["x" + "ü" * 31, "s" * 63])
+def test_a_long_name_of_a_sequence_that_is_taken(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, name: str
+) -> None:
+    source_db.execute(
+        "CREATE TABLE profiles (id serial PRIMARY KEY);"
+        f'ALTER SEQUENCE profiles_id_seq RENAME TO "{name}"'
+    )
+    target_db.execute(f'CREATE SEQUENCE "{name}"')
+    made(source_db, target_db)
+    assert sequences(target_db) == sequences(source_db)
+
+
 def test_names_of_any_kind(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
     source_db.execute(
         'CREATE SCHEMA "Größe.1"; CREATE TABLE "Größe.1"."it\'s ""🙂\\" ('
@@ -298,3 +341,72 @@ def test_the_new_table_is_held_at_once_and_made_once(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)
         assert target.describe().problems == ()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_of_two_copies_that_find_no_table_one_goes_on(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, *, together: bool
+) -> None:
+    source_db.execute("CREATE TABLE real (id bigserial); CREATE VIEW profiles AS TABLE real")
+    with opened(source_db, "source") as source:
+        described = source.describe()
+    barrier = Barrier(2)
+    with contextlib.ExitStack() as stack:
+        targets = [
+            # neither can take the lock as it connects
+            stack.enter_context(
+                opened(target_db, "target", run_id=run, call_timeout=2, create=True)
+            )
+            for run in ("a" * 12, "b" * 12)
+        ]
+
+        def create(number: int) -> PostgresError | None:
+            if together:
+                barrier.wait(10)
+            try:
+                targets[number].create(described)
+            except PostgresError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(2 if together else 1) as threads:
+            results = list(threads.map(create, range(2)))
+    if not together:
+        assert results[0] is None
+    (error,) = (result for result in results if result is not None)
+    assert error.sqlstate == "55006"
+    other = "aaaaaaaaaaaa" if results[0] is None else "bbbbbbbbbbbb"
+    assert f"another copy (pipecopy/{other}/target" in str(error)
+
+
+def test_a_copy_waits_for_the_table_that_another_is_making(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1)
+    with opened(source_db, "source") as source:
+        described = source.describe()
+    with (
+        ThreadPoolExecutor(1) as threads,
+        opened(target_db, "target", create=True) as target,
+        target_db.connect() as other,
+    ):
+        other.execute("BEGIN; CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+        creating = threads.submit(target.create, described)
+        _wait_until_blocked(target_db)
+        other.commit()
+        assert creating.result(10) is None
+        with pytest.raises(PostgresError, match="another copy"):
+            PostgresPool().for_session(
+                Session(run_id="b" * 12, side="target", call_timeout=0.1)
+            ).connect(target_db.uri)
+
+
+def _wait_until_blocked(database: TemporaryDatabase) -> None:
+    """Wait until a copy's session waits for another transaction's end."""
+    until = time.monotonic() + 10
+    while not database.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
+        " AND datname = current_database()"
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.01)

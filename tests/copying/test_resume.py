@@ -104,6 +104,8 @@ def test_a_target_that_is_ahead_of_the_source_is_left_alone(sqlite_pool: Recordi
     report = copy(sqlite_pool, resume=True)
     assert (report.outcome, report.rows, report.first_id) == ("complete", 0, 50)
     assert len(sqlite_pool.rows("target")) == 50
+    (warning,) = report.warnings
+    assert "nothing was copied: the target's greatest id, 50, is above 40" in warning
 
 
 def test_it_is_refused_with_where() -> None:

@@ -191,9 +191,7 @@ def test_what_only_writing_needs_is_looked_at_for_a_copy_and_a_check(
     for problem in ("no INSERT, UPDATE, DELETE right", "rule away", "is a view"):
         assert problem in " ".join(of_check.problems)
     assert of_verify.problems == ()
-    null, negative = of_verify.warnings
-    assert "is NULL; those are not compared." in null
-    assert "is negative; those are not compared." in negative
+    assert of_verify.warnings == ()  # a verification counts the rows without a key
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

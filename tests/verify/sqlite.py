@@ -50,6 +50,24 @@ class ComparingDatabase(RecordingDatabase):
 
 
 @dataclass(frozen=True)
+class CreatingPool(ComparingPool):
+    """Opens databases that make their table where it is missing."""
+
+    def connect(self, dbname: str) -> CreatingDatabase:
+        return CreatingDatabase(self, dbname)
+
+
+class CreatingDatabase(ComparingDatabase):
+    """One side's file."""
+
+    def describe(self) -> str:
+        return "profiles"
+
+    def create(self, source: object) -> None:
+        self._db.execute(f"CREATE TABLE made (as_told text DEFAULT '{source}')")
+
+
+@dataclass(frozen=True)
 class DeletingPool(ComparingPool):
     """Opens databases from which rows can be removed."""
 

@@ -67,6 +67,20 @@ def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
     assert_equal_tables(source_db, target_db)
 
 
+def test_what_was_done_already_is_not_advised_again(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute("CREATE TABLE profiles (id bigint UNIQUE, data jsonb)")
+    target_db.execute("INSERT INTO profiles VALUES (NULL, '{}'), (-3, '{}'), (90, '{}')")
+    options = ("--repair", "--delete-surplus")
+    result = run("verify", source_db.uri, target_db.uri, *QUICK, *options)
+    assert result.returncode == 5
+    assert result.stderr.splitlines()[-1] == (
+        "the tables differ, in 2 ids: remove 2 rows with a NULL or negative id yourself"
+    )
+
+
 def test_quiet_says_but_one_line_of_tables_that_differ(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:

@@ -67,9 +67,18 @@ def test_a_repair_writes_the_rows_that_differ_alone(
     touched = tuple(key for kind in DAMAGED for key in kind)
     versions = VERSIONS % (touched,)
     before = target_db.query(versions)
-    report = verify(postgres_pool, batch_size=3000, repair=True, delete_surplus=True)
+    loaded: list[tuple[int, int] | None] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, CallStarted) and event.where.call == "load_rows":
+            loaded.append(event.where.key_range)
+
+    report = verify(
+        postgres_pool, batch_size=3000, repair=True, delete_surplus=True, observer=observe
+    )
     assert (report.repaired, report.deleted, report.equal) == (8, 4, True)
     assert target_db.query(versions) == before
+    assert loaded == [(1, 8), (500, 504), (2000, 2001), (2999, 3000)]
     assert_equal_tables(source_db, target_db)
 
 
@@ -188,3 +197,28 @@ def test_a_batch_of_bytes_is_split_in_a_repair_too(
     assert (report.repaired, report.equal) == (100, True)
     assert len(saved) >= 10
     assert_equal_tables(source_db, target_db)
+
+
+def test_a_surplus_row_gives_way_to_a_missing_one_with_its_unique_value(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    for database in (source_db, target_db):
+        database.execute("CREATE TABLE profiles (id int PRIMARY KEY, email text UNIQUE)")
+    source_db.execute("INSERT INTO profiles VALUES (6, 'x'), (8, 'y')")
+    target_db.execute("INSERT INTO profiles VALUES (7, 'x'), (9, 'y')")
+    report = verify(postgres_pool, repair=True, delete_surplus=True)
+    assert found(report) == ((6, 8), (7, 9), ())
+    assert (report.repaired, report.deleted, report.equal) == (2, 2, True)
+
+
+def test_rows_without_an_id_are_not_counted_for_a_range(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute("CREATE TABLE profiles (id bigint UNIQUE, data jsonb)")
+    copy(postgres_pool)
+    target_db.execute("INSERT INTO profiles VALUES (NULL, '{}'), (-3, '{}')")
+    of_range = verify(postgres_pool, to_id=10)
+    assert (of_range.surplus, of_range.equal, of_range.warnings) == (0, True, ())
+    of_all = verify(postgres_pool)
+    assert (of_all.surplus, of_all.without_id, len(of_all.warnings)) == (2, 2, 1)

@@ -143,7 +143,42 @@ def test_a_missing_target_is_not_made(
 ) -> None:
     create_profiles(source_db, 10)
     pool = PostgresPool({"source": source_db.uri, "target": target_db.uri}, create=True)
-    with pytest.raises(TableMismatchError, match="There is no table profiles"):
-        verify(pool)
+    for repair in (False, True):
+        with pytest.raises(TableMismatchError, match="There is no table profiles"):
+            verify(pool, repair=repair)
     assert target_db.value("SELECT to_regclass('profiles')") is None
-    assert verify(pool, repair=True).equal
+
+
+def test_what_would_be_lost_with_surplus_rows_is_seen_before(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    create_profiles(source_db, 10)
+    create_profiles(target_db, 11)
+    target_db.execute(
+        "CREATE TABLE notes (of_id bigint REFERENCES profiles ON DELETE CASCADE);"
+        "INSERT INTO notes VALUES (11);"
+        "CREATE RULE kept AS ON DELETE TO profiles DO INSTEAD NOTHING"
+    )
+    assert verify(postgres_pool, repair=True).surplus == 1
+    with pytest.raises(TableMismatchError) as caught:
+        verify(postgres_pool, repair=True, delete_surplus=True)
+    assert "has the DELETE rule kept" in str(caught.value)
+    assert "of notes ON DELETE CASCADE would change the rows there" in str(caught.value)
+    assert target_db.value("SELECT count(*) FROM notes") == 1
+
+
+def test_a_role_that_may_not_delete_is_told_before_anything_is_written(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, reader: str
+) -> None:
+    target_db.execute(
+        f"GRANT INSERT, UPDATE ON profiles TO {ROLE}; DELETE FROM profiles WHERE id = 5"
+    )
+    pool = PostgresPool(
+        {
+            side: database.server.uri(database.name, user=reader)
+            for side, database in (("source", source_db), ("target", target_db))
+        }
+    )
+    with pytest.raises(TableMismatchError, match=f"role {ROLE} has no DELETE right"):
+        verify(pool, repair=True, delete_surplus=True)
+    assert target_db.value("SELECT count(*) FROM profiles WHERE id = 5") == 0

@@ -10,7 +10,7 @@ import pytest
 from pipecopy.errors import ConfigError, DatabaseError
 from tests.drivers import RecordingPool
 from tests.verify.quick import found, verify
-from tests.verify.sqlite import ComparingPool, DeletingPool
+from tests.verify.sqlite import ComparingPool, CreatingPool, DeletingPool
 
 
 def _damaged(pool: ComparingPool, rows: int = 3000) -> None:
@@ -34,12 +34,34 @@ def test_differences_are_found_and_put_right(tmp_path: Path) -> None:
     assert pool.rows("target") == pool.rows("source")
 
 
+def test_rows_at_the_end_of_a_large_range_are_found_in_few_cuts(tmp_path: Path) -> None:
+    pool = ComparingPool(tmp_path)
+    pool.create(range(1_109_600, 1_111_110))  # ranges are 10, 100, 1,000, … ids
+    with pool.file("target") as db:
+        db.execute("ATTACH ? AS other", [str(pool.folder / "source.sqlite")])
+        db.execute("INSERT INTO profiles SELECT * FROM other.profiles WHERE id <> 1111000")
+    db.close()
+    report = verify(pool, batch_size=10**6, call_timeout=30)
+    assert found(report) == ((1_111_000,), (), ())
+    assert report.calls < 100
+
+
 def test_a_checksum_that_deadlocks_in_c_is_killed_and_tried_again(tmp_path: Path) -> None:
     pool = ComparingPool(tmp_path, fault="deadlock")
     _damaged(pool, 20)
     report = verify(pool, batch_size=100, call_timeout=0.5, max_retries=1)
     assert (report.kills, report.timeouts, report.retries) == (1, 1, 1)
     assert found(report) == ((7,), (3005,), ())
+
+
+def test_nothing_is_made(tmp_path: Path) -> None:
+    pool = CreatingPool(tmp_path)
+    pool.create([1])
+    assert verify(pool).missing == 1
+    assert verify(pool, repair=True).repaired == 1
+    with pool.file("target") as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("profiles",)]
+    db.close()
 
 
 def test_one_without_checksums_is_refused_with_all_that_it_lacks(tmp_path: Path) -> None:

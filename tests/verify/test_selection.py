@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
+from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import found, verify
 
@@ -59,6 +63,16 @@ def test_the_rows_that_meet_a_condition_on_both_sides(
     assert target_db.value("SELECT country FROM profiles WHERE id = 10") == "DE"
 
 
+def test_only_rows_that_meet_the_condition_are_removed(target_db: TemporaryDatabase) -> None:
+    target_db.execute("CREATE TABLE profiles (id int, country text)")
+    target_db.execute("INSERT INTO profiles VALUES (5, 'DE'), (5, 'IT'), (6, 'DE'), (7, 'DE')")
+    with opened(target_db, "target", where="country = 'DE'") as database:
+        assert database.delete_rows([5, 6]) == 2
+        assert database.delete_rows([5, 6]) == 0  # a second attempt
+    left = target_db.query("SELECT id, country FROM profiles ORDER BY id")
+    assert left == [(5, "IT"), (7, "DE")]
+
+
 def test_tables_of_partitions(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
     source_db.execute(f"CREATE TABLE profiles ({COLUMNS})")
     target_db.execute(
@@ -90,3 +104,51 @@ def test_a_target_without_an_index_on_sparse_ids(
     report = verify(pool, batch_size=50)
     assert found(report) == ((50 * 10**9,), (), ())
     assert report.calls < 40
+
+
+@pytest.mark.parametrize("repair", ["", "repair"])
+def test_a_condition_is_looked_at_on_both_sides(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, repair: str
+) -> None:
+    source_db.execute(f"CREATE TABLE profiles ({COLUMNS})")
+    target_db.execute("CREATE TABLE profiles (id int PRIMARY KEY, a text)")
+    pool = PostgresPool(
+        {"source": source_db.uri, "target": target_db.uri}, columns=["a"], where="country = 'DE'"
+    )
+    with pytest.raises(TableMismatchError, match="where is not a condition on the rows of") as told:
+        verify(pool, repair=bool(repair))
+    assert "where needs a column of" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["country = 'DE'", "profiles.country = 'DE' -- a comment"],
+)
+def test_a_condition_on_a_column_that_is_not_copied_is_refused(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, where: str
+) -> None:
+    with pytest.raises(TableMismatchError, match=r"where needs a column of .* that is not copied"):
+        verify(_with_computed_column(source_db, target_db, where))
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["profiles.a <> 'DE'", "public.profiles.id > 3", "computed > 3"],
+)
+def test_a_condition_on_what_is_copied_or_computed_is_not(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, where: str
+) -> None:
+    assert verify(_with_computed_column(source_db, target_db, where)).equal
+
+
+def _with_computed_column(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, where: str
+) -> PostgresPool:
+    for database in (source_db, target_db):
+        database.execute(
+            f"CREATE TABLE profiles ({COLUMNS}, computed int GENERATED ALWAYS AS (id + 1) STORED);"
+            "INSERT INTO profiles VALUES (1, 'DE', 'a'), (4, 'DE', 'a')"
+        )
+    return PostgresPool(
+        {"source": source_db.uri, "target": target_db.uri}, columns=["a"], where=where
+    )
