@@ -17,13 +17,18 @@ from pipecopy.report import CheckReport, CopyReport, VerifyReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyStarted:
-    """The workers are being started."""
+class RunStarted:
+    """The workers are being started: the first event of a run of any kind."""
 
     run_id: str
     source: str
     target: str
     config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyStarted(RunStarted):
+    """A copy begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +154,8 @@ class CopyEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckStarted:
-    """The workers of a check are being started."""
-
-    run_id: str
-    source: str
-    target: str
-    config: Config
+class CheckStarted(RunStarted):
+    """A check begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +166,9 @@ class CheckEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyStarted:
-    """The workers of a verification are being started."""
+class VerifyStarted(RunStarted):
+    """A verification begins."""
 
-    run_id: str
-    source: str
-    target: str
-    config: Config
     repair: bool
     """Missing and differing rows are copied again."""
     delete_surplus: bool

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import locale
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -31,25 +30,19 @@ from pipecopy.cli.options import (
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.twosided import TwoSided, observed
 from pipecopy.cli.views import event_line
 from pipecopy.cli.waits import waits_for
-from pipecopy.events import CallEnded, CheckEnded, Event
+from pipecopy.events import CallEnded, Event
 from pipecopy.report import CheckReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckCommand:
+class CheckCommand(TwoSided):
     """One check, as it was asked for."""
 
-    source: str = field(repr=False)  # it may hold a password
-    target: str = field(repr=False)
-    selection: Selection
-    ids: IdRange
     create: bool
     resume: bool
-    limits: Limits
-    output: Output
-    connections: Mapping[str, str] = field(repr=False)  # they may hold passwords
 
     def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Check, and tell of what it waits for on `err`; the checklist is the ending's."""
@@ -81,25 +74,20 @@ class CheckCommand:
         check_resume(self.selection, resume=self.resume)
         pool = self.selection.pool(self.connections, create=self.create)
         with Screen(waits_for(err, quiet=self.output.quiet), line=_line) as screen:
-
-            def observe(event: Event) -> None:
-                if isinstance(event, CheckEnded):  # in another thread: no signal gets in between
-                    signals.settle()
-                screen(event)
-
-            try:
-                return check_copy(
+            return observed(
+                lambda observer: check_copy(
                     config,
                     pool,
                     self.source,
                     self.target,
-                    observer=observe,
+                    observer=observer,
                     resume=self.resume,
                     from_id=self.ids.from_id,
                     to_id=self.ids.to_id,
-                )
-            finally:
-                signals.settle()  # where it ended before it began, or too late for observers
+                ),
+                screen,
+                signals,
+            )
 
 
 def _line(event: Event) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -26,24 +25,17 @@ from pipecopy.cli.options import (
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.twosided import TwoSided, observed
 from pipecopy.copying import copy_table
-from pipecopy.events import CopyEnded, Event
 from pipecopy.report import CopyReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyCommand:
+class CopyCommand(TwoSided):
     """One copy, as it was asked for."""
 
-    source: str = field(repr=False)  # it may hold a password
-    target: str = field(repr=False)
-    selection: Selection
-    ids: IdRange
     create: bool
     resume: bool
-    limits: Limits
-    output: Output
-    connections: Mapping[str, str] = field(repr=False)  # they may hold passwords
 
     def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Copy, and tell of it on `err`."""
@@ -60,25 +52,20 @@ class CopyCommand:
         check_resume(self.selection, resume=self.resume)
         pool = self.selection.pool(self.connections, create=self.create)
         with Screen(display_for(err, quiet=self.output.quiet)) as screen:
-
-            def observe(event: Event) -> None:
-                if isinstance(event, CopyEnded):  # in another thread: no signal gets in between
-                    signals.settle()
-                screen(event)
-
-            try:
-                return copy_table(
+            return observed(
+                lambda observer: copy_table(
                     config,
                     pool,
                     self.source,
                     self.target,
-                    observer=observe,
+                    observer=observer,
                     resume=self.resume,
                     from_id=self.ids.from_id,
                     to_id=self.ids.to_id,
-                )
-            finally:
-                signals.settle()  # where it ended before it began, or too late for observers
+                ),
+                screen,
+                signals,
+            )
 
 
 def copy(  # noqa: D417 - the groups describe their own options

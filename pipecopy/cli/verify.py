@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -25,25 +24,18 @@ from pipecopy.cli.options import (
 from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.twosided import TwoSided, observed
 from pipecopy.errors import ConfigError
-from pipecopy.events import Event, VerifyEnded
 from pipecopy.report import VerifyReport
 from pipecopy.verifying import verify_tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyCommand:
+class VerifyCommand(TwoSided):
     """One verification, as it was asked for."""
 
-    source: str = field(repr=False)  # it may hold a password
-    target: str = field(repr=False)
-    selection: Selection
-    ids: IdRange
     repair: bool
     delete_surplus: bool
-    limits: Limits
-    output: Output
-    connections: Mapping[str, str] = field(repr=False)  # they may hold passwords
 
     def run(self, err: Outlet, signals: StopSignals) -> Ending:
         """Verify, and tell of it on `err`."""
@@ -61,26 +53,21 @@ class VerifyCommand:
             raise ConfigError("--delete-surplus does not go without --repair")
         pool = self.selection.pool(self.connections)
         with Screen(display_for(err, quiet=self.output.quiet)) as screen:
-
-            def observe(event: Event) -> None:
-                if isinstance(event, VerifyEnded):  # in another thread: no signal gets in between
-                    signals.settle()
-                screen(event)
-
-            try:
-                return verify_tables(
+            return observed(
+                lambda observer: verify_tables(
                     config,
                     pool,
                     self.source,
                     self.target,
-                    observer=observe,
+                    observer=observer,
                     repair=self.repair,
                     delete_surplus=self.delete_surplus,
                     from_id=self.ids.from_id,
                     to_id=self.ids.to_id,
-                )
-            finally:
-                signals.settle()  # where it ended before it began, or too late for observers
+                ),
+                screen,
+                signals,
+            )
 
 
 def verify(  # noqa: D417 - the groups describe their own options

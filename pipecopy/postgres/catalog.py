@@ -14,6 +14,9 @@ from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN
 
+NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+"""What a relation is that is none, by pg_class.relkind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableColumn:
@@ -106,6 +109,11 @@ class Table:
             for column in self.columns
         )
         return (*copied, *self.generated)
+
+
+def with_partitions(table: Table) -> str:
+    """Return SQL for the oids of the table and its partitions."""
+    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"  # noqa: S608 - numbers
 
 
 def find_table(line: Line, selection: Selection) -> Table | None:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 from pipecopy.contracts import HELP, Finding, Side
 from pipecopy.postgres import estimate
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import NO_TABLES, Table, with_partitions
 from pipecopy.postgres.checks import missing_rights
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.report import Cause, Mark
-
-_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
 def finding(what: str, message: str, mark: Mark = "ok", remedy: str | None = None) -> Finding:
@@ -76,8 +74,8 @@ def kind(line: Line, table: Table) -> Finding:
     parts = [table.sql]
     if table.kind == "p":
         parts.append(f"{partitions} partition{'' if partitions == 1 else 's'}")
-    elif table.kind in _KINDS:
-        parts.append(_KINDS[table.kind])
+    elif table.kind in NO_TABLES:
+        parts.append(NO_TABLES[table.kind])
     size = estimate.size_of(line, table) if table.kind in "rpm" else None
     if size is not None:
         parts.append(f"{size / 1_000_000:,.1f} MB" if size else "empty")
@@ -117,8 +115,3 @@ def others_locks(line: Line, table: Table, side: Side) -> list[Finding]:
             " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
         )
     ]
-
-
-def with_partitions(table: Table) -> str:
-    """Return SQL for the table and its partitions."""
-    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"

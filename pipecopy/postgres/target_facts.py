@@ -8,9 +8,9 @@ from typing import Any
 
 from pipecopy.contracts import Finding, TableDescription
 from pipecopy.postgres import creating
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, with_partitions
 from pipecopy.postgres.checks import no_temp
-from pipecopy.postgres.facts import finding, told, with_partitions
+from pipecopy.postgres.facts import finding, told
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.refusal import PostgresError

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import NO_TABLES, Table, with_partitions
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
-
-_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
 def problems_of_writing(line: Line, table: Table, *, deletes: bool = False) -> list[str]:
@@ -54,7 +52,7 @@ def _others_replaced(table: Table) -> list[str]:
 
 
 def _not_a_table(table: Table) -> list[str]:
-    kind = _KINDS.get(table.kind)
+    kind = NO_TABLES.get(table.kind)
     return [f"The target {table.sql} is {kind}, not a table."] if kind else []
 
 
@@ -73,7 +71,7 @@ def _unlogged(line: Line, table: Table) -> list[str]:
     """Of a partitioned table, the partitions hold the rows."""
     ((names,),) = line.query(
         "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
-        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({_with_partitions(table)})"
+        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({with_partitions(table)})"
     )
     if names is None:
         return []
@@ -109,7 +107,7 @@ def _triggers(line: Line, table: Table) -> list[str]:
         for (name,) in line.query(
             # those of the partitions fire too; a partition's copy of the table's own is the same
             "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
-            f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({_with_partitions(table)}))"
+            f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({with_partitions(table)}))"
             " SELECT quote_ident(tgname) ||"
             f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
             " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1"
@@ -144,16 +142,12 @@ def _cascades(line: Line, table: Table, *, deletes: bool) -> list[str]:
         for name, referencing, action in line.query(
             # the copies that partitions have of a foreign key are the same
             "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
-            f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({_with_partitions(table)}))"
+            f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({with_partitions(table)}))"
             " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
             " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
             " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2"
         )
     ]
-
-
-def _with_partitions(table: Table) -> str:
-    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"
 
 
 def _no_unique_index(table: Table) -> list[str]:
