@@ -11,6 +11,10 @@ from bench.contenders import Contender
 from bench.progress import progress
 from bench.servers import Databases
 
+_LIMIT_EVERY = 4
+"""Turns after which the limit is timed again: every ratio depends on it, and the machine's speed
+changes from minute to minute."""
+
 
 def run_rounds(
     databases: Databases, contenders: Sequence[Contender], rows: int, rounds: int
@@ -34,9 +38,7 @@ def run_rounds(
             progress(f"missing: {contender.title}: {reason}")
     _warm_up(databases, present)
     for number in range(rounds):
-        for contender in _rotated(present, number):
-            if contender.once and number:
-                continue
+        for contender in _turns(present, number):
             if "failed" not in results[contender.name]:
                 _take_turn(databases, contender, number, results[contender.name])
     return results
@@ -66,14 +68,20 @@ def _take_turn(
     seconds = time.monotonic() - began if counted is None else counted
     result["seconds"].append(round(seconds, 4))
     progress(f"round {number + 1}: {seconds:7.2f} s  {contender.title}")
-    if number == 0:
+    if "equal" not in result:
         result["equal"] = databases.copied(result["rows"])
         if contender.exact and not result["equal"]:
             raise AssertionError(f"the copy by {contender.title} differs from the source")
 
 
-def _rotated(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
-    # Nobody always follows the same one.
-    first = number % len(contenders) if contenders else 0
-    yield from contenders[first:]
-    yield from contenders[:first]
+def _turns(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
+    """Yield who copies in this round: the first one, to which all are compared, again and again."""
+    limit, *others = contenders
+    taking_part = [each for each in others if not (each.once and number)]
+    # nobody always follows the same one
+    first = number % len(taking_part) if taking_part else 0
+    yield limit
+    for turn, contender in enumerate(taking_part[first:] + taking_part[:first], start=1):
+        yield contender
+        if turn % _LIMIT_EVERY == 0:
+            yield limit
