@@ -139,7 +139,7 @@ class _VerifyStory:
         repair = Repair(stage, comparison, delete_surplus=self._delete_surplus)
         ranges = _Ranges(stage, comparison, self.tally, repair if self._repairs else None)
         ranges.verify(self._from_id, max_id)
-        if self.tally.repaired:
+        if self._repairs:  # also where an earlier repair was cut short before this
             finish(stage, max_id)
 
     def report(self, outcome: Outcome, seconds: float) -> VerifyReport:

