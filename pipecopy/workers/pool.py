@@ -19,7 +19,7 @@ from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.outcomes import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
-from pipecopy.workers.sighting import sight, state_of
+from pipecopy.workers.sighting import UNINTERRUPTIBLE, sight, state_of
 from pipecopy.workers.slot import Slot
 
 _CLOCK_STEP = 366 * 86_400
@@ -28,6 +28,8 @@ be stepped, so the limit that counts is the supervisor's, by the monotonic clock
 _KILL_TIMEOUT = 0.08
 """Seconds after SIGKILL after which a worker is taken to be in uninterruptible sleep. Most are
 gone in 1 ms, one with 1 GiB to give back in 30 (measured)."""
+_DYING_TIMEOUT = 0.07
+"""Seconds more for one that is not in such a sleep: it waits for a processor, and then dies."""
 _LAST_RESULT_TIMEOUT = 0.05
 """Seconds that Pebble gets to hand over what a worker sent before it died."""
 _OUTPUT_SHOWN = 2_000
@@ -176,7 +178,9 @@ class Worker:
             return True  # release() ends what is forked yet: until then Pebble's lock is taken
         self._pool.stop()  # or Pebble would take the death for a crash
         popen.kill()
-        if popen.wait(_KILL_TIMEOUT) is None:
+        if popen.wait(_KILL_TIMEOUT) is None and (
+            self.state() == UNINTERRUPTIBLE or popen.wait(_DYING_TIMEOUT) is None
+        ):
             self.abandoned = True
             popen.abandon()
         return not self.abandoned

@@ -19,10 +19,11 @@ from pipecopy.events import Sighting
 from pipecopy.workers.memory import MemoryFile
 
 _MOST_STACK = 64_000
+UNINTERRUPTIBLE = "in uninterruptible sleep"
 _STATES = {
     "R": "running",
     "S": "sleeping",
-    "D": "in uninterruptible sleep",
+    "D": UNINTERRUPTIBLE,
     "T": "stopped",
     "t": "stopped by a debugger",
     "Z": "dead",
