@@ -124,7 +124,7 @@ class Selection:
     columns: Columns = None
     """Only these columns, the key among them; a comma within double quotes is part of a name."""
     where: Annotated[str | None, Parameter(metavar="SQL", allow_leading_hyphen=True)] = None
-    """Only the rows for which this condition is true."""
+    """Only the rows for which this condition is true; it is evaluated with TimeZone UTC."""
     session_pooler: Flag = False
     """A connection pooler on the way is in session mode; without this a pooler is refused."""
 

@@ -15,6 +15,7 @@ from pipecopy.cli.options import (
     fields_named,
     wrong_with,
 )
+from pipecopy.redact import redact
 
 Settings = Mapping[str, "Setting"]
 """By the options' names."""
@@ -83,7 +84,7 @@ def _shown(raw: object) -> str:
         case bool():
             return "true" if raw else "false"
         case str():
-            text = f'"{raw}"'
+            text = f'"{redact(raw)}"'  # before it is cut: of a half no one could tell what it is
         case dict():
             return "a table"
         case list():

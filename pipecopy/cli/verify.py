@@ -93,7 +93,8 @@ def verify(  # noqa: D417 - the groups describe their own options
     repair
         Copy missing and differing rows again; without this nothing is written.
     delete_surplus
-        With --repair: remove the target's rows whose id is not in the source.
+        With --repair: remove the target's rows whose id is not in the source, or
+        is not among the rows of --where there.
     """
     return VerifyCommand(
         source=source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pipecopy.cli.idranges import id_ranges
+from pipecopy.config import MAX_SECONDS
 from pipecopy.durations import duration_text
 from pipecopy.events import (
     CallEnded,
@@ -140,7 +141,9 @@ def counters_text(progress: Progress, now: float) -> str:
 def left_text(progress: Progress, now: float) -> str:
     """Return the time left, as the bar shows it."""
     left = progress.seconds_left(now)
-    return "ETA ?" if left is None else f"ETA {duration_text(max(1.0, round(left)))}"
+    if left is None or left > MAX_SECONDS:  # no copy may take longer
+        return "ETA ?"
+    return f"ETA {duration_text(max(1.0, round(left)))}"
 
 
 def waiting_lines(progress: Progress, now: float) -> list[str]:

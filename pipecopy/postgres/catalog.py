@@ -16,6 +16,14 @@ from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN
 
 NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 """What a relation is that is none, by pg_class.relkind."""
+NOT_READ = {
+    "i": "an index",
+    "I": "an index",
+    "S": "a sequence",
+    "c": "a composite type",
+    "t": "a TOAST table",
+}
+"""The same, of what has no rows to copy."""
 
 
 @dataclass(frozen=True, kw_only=True)

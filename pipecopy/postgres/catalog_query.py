@@ -93,7 +93,10 @@ SELECT target.*,
        (SELECT CASE t.typtype WHEN 'e' THEN 'text'::regtype ELSE b.oid END
         FROM base_types b JOIN pg_type t ON t.oid = b.oid
         WHERE b.attnum = a.attnum AND t.typtype <> 'd'), a.attnum,
-       a.attnotnull, a.attidentity = 'a',
+       a.attnotnull AND NOT EXISTS (  -- since 18 one may not be valid yet
+           SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
+           AND conkey[1] = a.attnum AND NOT convalidated),
+       a.attidentity = 'a',
        EXISTS (SELECT FROM base_types b WHERE b.attnum = a.attnum
                AND b.oid IN ('json'::regtype, 'jsonb'::regtype)),
        EXISTS (SELECT FROM base_types b WHERE b.attnum = a.attnum

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
-from pipecopy.postgres.catalog import Table, find_table
+from pipecopy.postgres.catalog import NOT_READ, Table, find_table
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.definition import define
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sql import also
@@ -26,9 +26,12 @@ def describe(
     table = find_table(line, selection)
     if table is None:
         return TableDescription(table=name, key=key, problems=(_no_table(name, side),))
+    if table.kind in NOT_READ:
+        what = f"{table.sql} is {NOT_READ[table.kind]}, not a table."
+        return TableDescription(table=table.sql, key=key, problems=(what,))
     written = side == "target" and purpose != "verify"
-    problems = [*_shape(table, key), *table.misnamed]
-    warnings: list[str] = []
+    problems = [*_ambiguous(line, name), *_shape(table, key), *table.misnamed]
+    warnings = [*_no_encoding(line)]
     deletes = written and purpose in DELETING
     problems += missing_rights(line, table, written=written, deletes=deletes)
     problems += _hidden_rows(line, table)
@@ -52,6 +55,27 @@ def describe(
         checksums=ways(line),
         definition=None if side == "target" or not _is_whole(table) else define(line, table),
     )
+
+
+def _ambiguous(line: Line, name: str) -> list[str]:
+    """Refuse a name by which each side could mean another table."""
+    if len(readings(name)) == 1:
+        return []
+    tables = [str(table) for (table,) in line.query(all_tables(name))]
+    if len(tables) == 1:
+        return []
+    return [f"The name {name} may mean {' or '.join(tables)}.{HELP}put the one meant in quotes."]
+
+
+def _no_encoding(line: Line) -> list[str]:
+    if line.info.parameter_status("server_encoding") != "SQL_ASCII":
+        return []
+    return [
+        (
+            "The database has the encoding SQL_ASCII, so nobody knows what its texts mean: they are"
+            " taken for UTF-8."
+        )
+    ]
 
 
 def _is_whole(table: Table) -> bool:

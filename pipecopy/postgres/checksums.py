@@ -2,7 +2,8 @@
 
 A row's checksum is of the text of its values, since types may differ, and versions of the server
 with them: the settings of a session see to it that a value has one text (see session.py). A range's
-is the sum of its rows', so that their order does not count.
+is the sum of its rows', so that their order does not count. All functions are named with their
+schema: a user's of the same name may fit better.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ class Checksums:
 
     def of_range(self, first: int, past_last: int) -> tuple[int, int, int | None]:
         """Return the rows, their checksum, and where the next batch ends, if that is known."""
-        total = f"coalesce(sum({self._hash()}), 0)::text"
-        rows, checksum, end = self._reader.aggregated(first, past_last, f"count(*), {total}")
+        total = f"coalesce(pg_catalog.sum({self._hash()}), 0)::text"
+        rows, checksum, end = self._reader.aggregated(
+            first, past_last, f"pg_catalog.count(*), {total}"
+        )
         return rows, int(checksum), end
 
     def of_rows(self, first: int, past_last: int) -> list[tuple[int, int, int]]:
@@ -54,7 +57,10 @@ class Checksums:
         key = self._table.key_sql
         found = self._line.query(
             sql.aggregated(
-                self._table, first, past_last - 1, f"{key}, count(*), sum({self._hash()})::text"
+                self._table,
+                first,
+                past_last - 1,
+                f"{key}, pg_catalog.count(*), pg_catalog.sum({self._hash()})::text",
             )
             + f" GROUP BY {key} ORDER BY {key}"
         )
@@ -90,7 +96,7 @@ def ways(line: Line) -> tuple[str, ...]:
     """
     ((encoding, probe),) = line.query(
         "SELECT current_setting('server_encoding'),"
-        f" hashtextextended('{_PROBE}' COLLATE \"C\", {len(_PROBE)})::text"
+        f" pg_catalog.hashtextextended('{_PROBE}' COLLATE \"C\", {len(_PROBE)})::text"
     )
     return (f"hash of {encoding}, {probe}", _SHA256)
 
@@ -108,20 +114,21 @@ def _fast_hash(values: list[tuple[str, str]]) -> str:
         group = "0"
         for name, value in values[begin : begin + _NESTED]:
             # each hash is the seed of the next: where a value ends and the next begins counts
-            text = f"CASE WHEN {_is_there(name)} THEN concat('=', {value}) ELSE '' END"
-            group = f'hashtextextended({text} COLLATE "C", {group})'
+            text = f"CASE WHEN {_is_there(name)} THEN pg_catalog.concat('=', {value}) ELSE '' END"
+            group = f'pg_catalog.hashtextextended({text} COLLATE "C", {group})'
         groups.append(group)
     if len(groups) == 1:
         return groups[0]
-    return f"hashtextextended(concat_ws(',', {', '.join(groups)}) COLLATE \"C\", 0)"
+    text = f"pg_catalog.concat_ws(',', {', '.join(groups)})"
+    return f'pg_catalog.hashtextextended({text} COLLATE "C", 0)'
 
 
 def _sha256(values: list[tuple[str, str]]) -> str:
     row = ", ".join(
-        f"CASE WHEN {_is_there(name)} THEN concat({value}) END" for name, value in values
+        f"CASE WHEN {_is_there(name)} THEN pg_catalog.concat({value}) END" for name, value in values
     )
-    digest = f"sha256(convert_to(ROW({row})::text, 'UTF8'))"
-    return f"('x' || encode(substr({digest}, 1, 8), 'hex'))::bit(64)::bigint"
+    digest = f"pg_catalog.sha256(pg_catalog.convert_to(ROW({row})::text, 'UTF8'))"
+    return f"('x' || pg_catalog.encode(pg_catalog.substr({digest}, 1, 8), 'hex'))::bit(64)::bigint"
 
 
 def _is_there(name: str) -> str:
@@ -137,9 +144,9 @@ def _as_target(name: str, source: str, target: str, side: Side | None) -> str:
     source, target = _base(source), _base(target)
     if source == target:
         return name
-    text = f"concat({name})"
+    text = f"pg_catalog.concat({name})"
     if target.startswith("character") and not target.startswith("character varying"):
-        return f"rtrim({text}, ' ')"
+        return f"pg_catalog.rtrim({text}, ' ')"
     if side == "target" or _is_read_as_it_is(target):
         return name
     if target.endswith("[]"):
@@ -147,8 +154,8 @@ def _as_target(name: str, source: str, target: str, side: Side | None) -> str:
     if length := _VARCHAR.fullmatch(target):
         most = int(length[1])
         return (
-            f"CASE WHEN btrim(substr({text}, {most + 1}), ' ') = ''"
-            f" THEN left({text}, {most}) ELSE {text} END"
+            f"CASE WHEN pg_catalog.btrim(pg_catalog.substr({text}, {most + 1}), ' ') = ''"
+            f" THEN pg_catalog.left({text}, {most}) ELSE {text} END"
         )
     return f"{text}::{target}"
 

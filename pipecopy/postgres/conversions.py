@@ -23,10 +23,13 @@ _HEADER = 4
 _MOST_DIGITS_OF_SECONDS = 6
 
 _UTC = "UTC is assumed"
+_WORDS = "and words such as now become the time of the copy"
+_AS_WRITTEN = f"the target's DateStyle says which number is the day, {_WORDS}"
 _NO_DATE = "its date is cut off"
 _NO_TIME = "its time of day is cut off"
 _NO_ZONE = "its time zone is cut off"
 _KEYS_OF_JSON = "the order of its keys, and all but the last of equal ones, are lost"
+_NEGATIVE = "negative values become positive"
 _CENTS = "more than two digits after the point are rounded"
 _PAIRS = {
     ("date", "timestamp without time zone"): (),
@@ -66,11 +69,11 @@ _WHOLE_IN_FLOATS = {
     "real": ("double precision",),
 }
 _READ_FROM_TEXT = {
-    "date": "a time of day in the text is cut off",
-    "time without time zone": "a date and a time zone in the text are cut off",
-    "time with time zone": "a date in the text is cut off",
-    "timestamp without time zone": "a time zone in the text is cut off",
-    "timestamp with time zone": f"{_UTC} where the text has no time zone",
+    "date": f"a time of day in the text is cut off, {_AS_WRITTEN}",
+    "time without time zone": f"a date and a time zone in the text are cut off, {_WORDS}",
+    "time with time zone": f"a date in the text is cut off, {_WORDS}",
+    "timestamp without time zone": f"a time zone in the text is cut off, {_AS_WRITTEN}",
+    "timestamp with time zone": f"{_UTC} where the text has no time zone, {_AS_WRITTEN}",
     "interval": "units that are written in another way change",
     "money": _CENTS,
     "jsonb": _KEYS_OF_JSON,
@@ -83,6 +86,7 @@ _READ_FROM_TEXT = {
     "xid": "what is no number of 32 bits changes",
     "cid": "what is no number of 32 bits changes",
     "xid8": "what is no number of 64 bits changes",
+    "oid": _NEGATIVE,
 }
 """What may be lost where any text is read as such a type."""
 
@@ -177,21 +181,27 @@ def _to_text(source: TypeShape, target: TypeShape) -> Conversion:
     if padded and target.name != "character":
         losses.append("the blanks that pad it become a part of the value")
     most = _length(target)
-    if most is not None and _is_text(source):
+    if most is not None and target.name == "character" and not padded:
+        losses.append("it is padded with blanks")
+    elif most is not None and target.name != "character" and _may_end_with_blanks(source):
         at_most = _length(source)
-        if target.name == "character" and not padded:
-            losses.append("it is padded with blanks")
-        elif target.name != "character" and (at_most is None or at_most > most):
+        if at_most is None or at_most > most:
             losses.append(f"blanks at the end, beyond {most} characters, are cut off")
     return Conversion(works=True, losses=tuple(losses))
+
+
+def _may_end_with_blanks(source: TypeShape) -> bool:
+    return _is_text(source) or source.kind == "e" or source.name == "json"
 
 
 def _from_text(source: TypeShape, target: TypeShape) -> Conversion:
     """Any text may be read as any type, or raises an error."""
     if target.kind == "a" and target.over is not None:
         return conversion(source, target.over)
-    if target.kind in "cr" or target.kind == "m":
-        return EXACT
+    if target.kind in "crm":
+        return _losing(
+            "its parts are cut, rounded or padded to what those of the target's type are"
+        )
     losses = [_READ_FROM_TEXT[target.name]] if target.name in _READ_FROM_TEXT else []
     return Conversion(works=True, losses=(*losses, *_modified(None, target)))
 
@@ -231,7 +241,7 @@ def _of_number(source: TypeShape, target: TypeShape) -> tuple[str, ...]:
     if target.name == "money" and source.name not in INTEGERS:
         return (_CENTS,)
     if target.name in _UNSIGNED and source.name in INTEGERS:
-        return ("negative values become positive",)
+        return (_NEGATIVE,)
     return _modified(source, target)
 
 

@@ -196,13 +196,17 @@ SELECT (
             json_build_array('rule', 'rules', (
                 SELECT count(*) FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')),
             json_build_array('row-level policy', 'row-level policies', (
-                SELECT count(*) FROM pg_policy WHERE polrelid = c.oid))))
+                SELECT count(*) FROM pg_policy WHERE polrelid = c.oid)),
+            json_build_array('row-level security setting', 'row-level security settings',
+                c.relrowsecurity::int + c.relforcerowsecurity::int)))
     FROM pg_class c WHERE c.oid = {oid}
 ), (
     SELECT json_object_agg(a.attname, json_build_object(
         'collation', CASE WHEN a.attcollation <> t.typcollation
                           THEN a.attcollation::regcollation::text END,
-        'not_null', a.attnotnull,
+        'not_null', a.attnotnull AND NOT EXISTS (  -- since 18 one may not be valid yet
+            SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
+            AND conkey[1] = a.attnum AND NOT convalidated),
         'default', (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
                     WHERE adrelid = a.attrelid AND adnum = a.attnum),
         'generated', a.attgenerated,

@@ -44,6 +44,19 @@ def readings(name: str) -> list[tuple[str, ...]]:
 
 def table_oid(name: str) -> str:
     """Return SQL for the oid of the first table that the name may mean, NULL for none."""
+    return f"SELECT coalesce({', '.join(_oids(name))})"
+
+
+def all_tables(name: str) -> str:
+    """Return SQL for the names of all tables that the name may mean."""
+    return (
+        f"SELECT DISTINCT oid::regclass::text FROM unnest(ARRAY[{', '.join(_oids(name))}]) AS oid"
+        " WHERE oid IS NOT NULL ORDER BY 1"
+    )
+
+
+def _oids(name: str) -> list[str]:
+    """Return SQL for the oid by each of the name's readings, NULL for none."""
     found = []
     for parts in readings(name):
         if len(parts) == 1:  # by the search path
@@ -55,7 +68,7 @@ def table_oid(name: str) -> str:
                 f" WHERE nspname = {literal(schema)} AND relname = {literal(table)}"
                 " AND relkind IN ('r', 'p', 'v', 'm', 'f'))"
             )
-    return f"SELECT coalesce({', '.join(found)})"
+    return found
 
 
 def _split(name: str) -> list[tuple[str, bool]]:

@@ -24,25 +24,37 @@ def load(table: Table, first: int, last: int) -> str:
 
     An exclusive bound could be 2**63, which is compared as numeric, and loses the index.
     """
-    columns = ", ".join(quoted(column.name) for column in table.columns)
     path_again = "; SET LOCAL search_path TO DEFAULT" if table.has_names else ""
     return (
-        f"COPY (SELECT {columns} FROM {table.sql}"
-        f" WHERE {qualifying_names(table)}{condition(table, first, last)}"
+        f"COPY ({_read(table, first, last, _columns(table))}"
         f" ORDER BY {table.key_sql}) TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
         f"{path_again}"
     )
 
 
-def qualifying_names(table: Table) -> str:
-    """Return the beginning of a condition under which names within values are qualified.
+def _columns(table: Table) -> str:
+    return ", ".join(quoted(column.name) for column in table.columns)
 
-    The other side reads a name by its own search path: qualified, it means the same there. Set
-    when the query runs, not before it is parsed, since the user's condition may need the path.
+
+def _read(table: Table, first: int, last: int, what: str) -> str:
+    """Select something of the rows with keys from `first` to `last`; names in it are qualified.
+
+    The other side reads a name by its own search path: qualified, it means the same there. The
+    path is set when the query runs, not before it is parsed, and only once the rows are found: the
+    user's condition may need the path, for its own names and for what it calls.
     """
+    rows = f"FROM {table.sql} WHERE {condition(table, first, last)}"
     if not table.has_names:
-        return ""
-    return "(SELECT set_config('search_path', '', true)) IS NOT NULL AND "
+        return f"SELECT {what} {rows}"
+    qualifies = "set_config('search_path', '', true)"
+    if table.where is None:
+        return f"SELECT {what} {rows} AND (SELECT {qualifies}) IS NOT NULL"
+    return (
+        f"WITH found AS MATERIALIZED (SELECT {_columns(table)} {rows}) SELECT {what} FROM found"
+        # CASE alone says what is done first
+        f" WHERE (SELECT CASE WHEN (SELECT count(*) FROM found) >= 0 THEN {qualifies} END)"
+        " IS NOT NULL"
+    )
 
 
 def condition(table: Table, first: int, last: int) -> str:
@@ -79,10 +91,7 @@ def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
 
     Compiling what there is to compute for each column takes longer than it saves.
     """
-    return (
-        f"SET LOCAL jit TO off; SELECT {aggregates} FROM {table.sql}"
-        f" WHERE {qualifying_names(table)}{condition(table, first, last)}"
-    )
+    return f"SET LOCAL jit TO off; {_read(table, first, last, aggregates)}"
 
 
 def rows_without_key(table: Table) -> str:

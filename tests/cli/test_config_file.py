@@ -278,6 +278,7 @@ def test_a_password_that_others_may_read_is_warned_of(
         "jobs.hourly = {source = 'me:s3cret@stats.internal', target = 'stats'}",
         "databases.old = 'postgres:/me:s3cret@stats.internal/dwh?x=y'",
         "databases.old = 'hst=x password=s3cret'",
+        "defaults.read_ahead = 'postgresql://u:s3cretOfManyCharactersSoThatTheEndIsCutOff@h/db'",
     ],
 )
 def test_no_message_shows_a_password(text: str) -> None:

@@ -192,3 +192,8 @@ def test_words_are_counted() -> None:
         "2 retries",
         "0 batches",
     ]
+
+
+def test_a_time_left_that_no_copy_may_take_is_unknown() -> None:
+    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=2**63 - 1), 100.0)]
+    assert status_line(progress([*begin, *saves(0, 20, 100.1)]), 102.5).endswith(", ETA ?")

@@ -12,6 +12,7 @@ from tests.copying.quick import copy
 from tests.postgres.opened import opened
 from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
+from tests.verify.quick import verify
 
 IDS = "SELECT array_agg(id ORDER BY id) FROM profiles"
 
@@ -152,3 +153,22 @@ def test_it_goes_for_both_sides_where_rows_are_compared(
 def test_what_can_not_be_meant_is_refused_at_once(how: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         PostgresPool(**how)
+
+
+def test_it_means_the_same_where_names_within_values_are_qualified(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    for database in (source_db, target_db):
+        database.execute(
+            "CREATE TABLE chosen AS SELECT 2 AS id; CREATE TABLE profiles (id int PRIMARY KEY,"
+            " data regclass);"
+            "CREATE FUNCTION is_chosen(int) RETURNS boolean STABLE LANGUAGE plpgsql AS"
+            " 'BEGIN RETURN EXISTS (SELECT FROM chosen c WHERE c.id >= $1); END'"
+        )
+    source_db.execute("INSERT INTO profiles SELECT i, 'chosen' FROM generate_series(1, 3) AS i")
+    databases = pool(source_db, target_db, where="data::text = 'chosen' AND is_chosen(id)")
+    assert copy(databases, batch_size=1).rows == 2
+    assert target_db.value(IDS) == [1, 2]
+    assert target_db.value("SELECT DISTINCT data::text FROM profiles") == "chosen"
+    target_db.execute("DELETE FROM profiles WHERE id = 2")
+    assert verify(databases).missing_ids == (2,)

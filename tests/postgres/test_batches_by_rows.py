@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from pipecopy.postgres import PostgresPool
+from tests.copying.quick import copy
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
@@ -27,3 +29,15 @@ def test_the_last_id_there_is(source_db: TemporaryDatabase) -> None:
     with opened(source_db, "source") as database:
         assert database.end_of_batch(0, 2**63, 1) == 2**63
         assert database.end_of_batch(0, 2**63, 2) == 2**63
+
+
+def test_a_gap_in_a_table_without_an_index_costs_one_batch(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    source_db.execute("CREATE TABLE profiles (id bigint, data text)")
+    source_db.execute("INSERT INTO profiles VALUES (0, 'a'), (1, 'b'), (1000000000000, 'c')")
+    target_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+    pool = PostgresPool({"source": source_db.uri, "target": target_db.uri})
+    report = copy(pool, batch_size=10)
+    assert (report.rows, report.next_id) == (3, 1_000_000_000_001)
+    assert report.calls < 20

@@ -383,3 +383,42 @@ def test_a_temporary_table_is_none_to_copy(target_db: TemporaryDatabase, side: S
         ).fetchall()
         (problem,) = described(target_db, side, table=name).problems
     assert "is temporary" in problem
+
+
+def test_null_keys_behind_a_constraint_that_is_not_valid_yet(target_db: TemporaryDatabase) -> None:
+    target_db.execute(  # of 18
+        "CREATE TABLE profiles (id int, data jsonb); INSERT INTO profiles VALUES (1), (NULL);"
+        "ALTER TABLE profiles ADD CONSTRAINT there NOT NULL id NOT VALID;"
+        "CREATE INDEX ON profiles (id)"
+    )
+    (problem,) = described(target_db, "source").problems
+    assert 'rows whose key "id" is NULL' in problem
+
+
+def test_a_name_that_may_mean_two_tables(source_db: TemporaryDatabase) -> None:
+    source_db.execute('CREATE TABLE "MyTable" (id int PRIMARY KEY)')
+    assert described(source_db, "source", table="MyTable").problems == ()
+    source_db.execute("CREATE TABLE mytable (id int PRIMARY KEY)")
+    (problem,) = described(source_db, "source", table="MyTable").problems
+    assert '"MyTable" or mytable' in problem
+    assert described(source_db, "source", table='"MyTable"').problems == ()
+    assert described(source_db, "source", table="mytable").problems == ()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_what_has_no_rows_to_copy(source_db: TemporaryDatabase, side: Side) -> None:
+    source_db.execute("CREATE SEQUENCE numbers; CREATE TABLE other (id int PRIMARY KEY)")
+    for name, what in (("numbers", "a sequence"), ("other_pkey", "an index")):
+        (problem,) = described(source_db, side, table=name).problems
+        assert problem == f'"public"."{name}" is {what}, not a table.'
+
+
+def test_texts_of_an_unknown_encoding_are_warned_of(pg16: PostgresServer) -> None:
+    pg16.create_database("unknown_encoding", encoding="SQL_ASCII")
+    try:
+        database = TemporaryDatabase(pg16, "unknown_encoding")
+        database.execute("CREATE TABLE profiles (id int PRIMARY KEY)")
+        (warning,) = described(database, "source").warnings
+        assert "SQL_ASCII" in warning
+    finally:
+        pg16.drop_database("unknown_encoding")

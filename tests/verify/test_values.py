@@ -206,3 +206,17 @@ def test_names_of_objects_are_read_alike_by_other_search_paths(
     source_db.execute(f"ALTER DATABASE {source_db.name} SET search_path TO here, public")
     target_db.execute("UPDATE profiles SET what = 'here.thing' WHERE id = 2")
     assert found(verify(postgres_pool)) == ((), (), (2,))
+
+
+def test_a_users_function_that_is_called_like_one_of_the_servers_changes_nothing(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    for database, value in ((source_db, "one"), (target_db, "two")):
+        database.execute(
+            "CREATE FUNCTION concat(text, text) RETURNS text IMMUTABLE LANGUAGE sql"
+            " AS $$ SELECT '=' $$;"
+            "CREATE TABLE profiles (id bigint PRIMARY KEY, data text);"
+            f"INSERT INTO profiles VALUES (1, '{value}'), (2, 'same')"
+        )
+    pool = PostgresPool({"source": source_db.uri, "target": target_db.uri})
+    assert found(verify(pool)) == ((), (), (1,))
