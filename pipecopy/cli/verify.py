@@ -93,8 +93,7 @@ def verify(  # noqa: D417 - the groups describe their own options
     repair
         Copy missing and differing rows again; without this nothing is written.
     delete_surplus
-        With --repair: remove the target's rows whose id is not in the source, or
-        is not among the rows of --where there.
+        With --repair: remove rows whose id is not in the source, or in its part (--where).
     """
     return VerifyCommand(
         source=source,
