@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,11 +31,17 @@ def run_command(
     seconds: float | None = None
     lines: list[str] = []
     with _alone(command, env) as process:
-        for line in process.stdout or ():
-            lines.append(line)
-            if until is not None and seconds is None and until in line:
-                seconds = time.monotonic() - began
-        code = process.wait(LONGEST)
+        # a tool that hangs says nothing, and would be read for ever
+        limit = threading.Timer(LONGEST, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                if until is not None and seconds is None and until in line:
+                    seconds = time.monotonic() - began
+            code = process.wait()
+        finally:
+            limit.cancel()
     output = "".join(lines)
     if code:
         raise CommandError(f"{Path(command[0]).name} ended with code {code}:\n{output[-2000:]}")
