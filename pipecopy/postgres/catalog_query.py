@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+NEVER_NULL = """
+       a.attnotnull AND NOT EXISTS (  -- since 18 such a constraint may not be valid yet
+           SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
+           AND conkey[1] = a.attnum AND NOT convalidated)
+""".strip()
+"""Whether the column `a` of pg_attribute holds no NULL."""
+
 # The inner types of each column's type, since the binary form of an array, a composite or a range
 # holds theirs, and since types of the same name may be different ones. Arrays and composites also
 # hold the OIDs of their element types: those of user-defined ones (from 16384) differ from server
@@ -93,9 +100,7 @@ SELECT target.*,
        (SELECT CASE t.typtype WHEN 'e' THEN 'text'::regtype ELSE b.oid END
         FROM base_types b JOIN pg_type t ON t.oid = b.oid
         WHERE b.attnum = a.attnum AND t.typtype <> 'd'), a.attnum,
-       a.attnotnull AND NOT EXISTS (  -- since 18 one may not be valid yet
-           SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
-           AND conkey[1] = a.attnum AND NOT convalidated),
+       {never_null},
        a.attidentity = 'a',
        EXISTS (SELECT FROM base_types b WHERE b.attnum = a.attnum
                AND b.oid IN ('json'::regtype, 'jsonb'::regtype)),
@@ -115,4 +120,4 @@ LEFT JOIN pg_attribute a ON a.attrelid = target.oid AND a.attnum > 0 AND NOT a.a
 LEFT JOIN portable ON portable.attnum = a.attnum
 LEFT JOIN own_types ON own_types.attnum = a.attnum
 ORDER BY a.attnum
-"""
+""".replace("{never_null}", NEVER_NULL)

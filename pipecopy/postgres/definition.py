@@ -8,6 +8,7 @@ from typing import Any
 
 from pipecopy.contracts import TableDescription
 from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog_query import NEVER_NULL
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.shapes import TypeShape, find_shapes, shape_from_plain
 
@@ -204,9 +205,7 @@ SELECT (
     SELECT json_object_agg(a.attname, json_build_object(
         'collation', CASE WHEN a.attcollation <> t.typcollation
                           THEN a.attcollation::regcollation::text END,
-        'not_null', a.attnotnull AND NOT EXISTS (  -- since 18 one may not be valid yet
-            SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
-            AND conkey[1] = a.attnum AND NOT convalidated),
+        'not_null', {never_null},
         'default', (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
                     WHERE adrelid = a.attrelid AND adnum = a.attnum),
         'generated', a.attgenerated,
@@ -216,4 +215,4 @@ SELECT (
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
 )
-"""
+""".replace("{never_null}", NEVER_NULL)

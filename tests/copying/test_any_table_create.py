@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipecopy.contracts import Session
+from pipecopy.contracts import Session, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.copying.quick import copy
@@ -327,12 +327,16 @@ def test_nothing_is_made_unless_it_is_asked_for_and_the_source_is_right(
     assert target_db.value("SELECT to_regclass('profiles')") is None
 
 
+def description(source_db: TemporaryDatabase) -> TableDescription:
+    with opened(source_db, "source") as source:
+        return source.describe()
+
+
 def test_the_new_table_is_held_at_once_and_made_once(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     create_profiles(source_db, 1)
-    with opened(source_db, "source") as source:
-        described = source.describe()
+    described = description(source_db)
     with opened(target_db, "target", create=True) as target:
         assert target.create(described) is None
         assert target.create(described) is None  # as after a time-out
@@ -348,8 +352,7 @@ def test_of_two_copies_that_find_no_table_one_goes_on(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, *, together: bool
 ) -> None:
     source_db.execute("CREATE TABLE real (id bigserial); CREATE VIEW profiles AS TABLE real")
-    with opened(source_db, "source") as source:
-        described = source.describe()
+    described = description(source_db)
     barrier = Barrier(2)
     with contextlib.ExitStack() as stack:
         targets = [
@@ -383,8 +386,7 @@ def test_a_copy_waits_for_the_table_that_another_is_making(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     create_profiles(source_db, 1)
-    with opened(source_db, "source") as source:
-        described = source.describe()
+    described = description(source_db)
     with (
         ThreadPoolExecutor(1) as threads,
         opened(target_db, "target", create=True) as target,
