@@ -10,6 +10,7 @@ from pipecopy.contracts import TableDescription
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.catalog_query import NEVER_NULL
 from pipecopy.postgres.link import Line
+from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.shapes import TypeShape, find_shapes, shape_from_plain
 
 _SERVER = "PostgreSQL"
@@ -166,9 +167,7 @@ WITH behind AS (  -- the sequence of an identity, and the one that a default dra
             AND refobjid = {oid} AND refobjsubid = behind.attnum AND deptype IN ('a', 'i')),
         'is_default', EXISTS (
             SELECT FROM pg_attrdef WHERE adrelid = {oid} AND adnum = behind.attnum
-            AND pg_get_expr(adbin, adrelid)  -- which writes a backslash as it is
-                = 'nextval(''' || replace(c.oid::regclass::text, '''', '''''')
-                  || '''::regclass)'),
+            AND pg_get_expr(adbin, adrelid) = {next_value}),
         'may_be_read', readable.is_so,
         'last', CASE WHEN readable.is_so THEN pg_sequence_last_value(c.oid) END
     ) AS sequence
@@ -215,4 +214,4 @@ SELECT (
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
 )
-""".replace("{never_null}", NEVER_NULL)
+""".replace("{never_null}", NEVER_NULL).replace("{next_value}", NEXT_VALUE.format(sequence="c.oid"))

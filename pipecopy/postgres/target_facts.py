@@ -15,7 +15,7 @@ from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
-from pipecopy.postgres.sequence import sequences_behind
+from pipecopy.postgres.sequence import Behind, find_behind
 from pipecopy.postgres.session import held, holder
 
 _BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
@@ -97,36 +97,31 @@ def surroundings(line: Line, table: Table) -> Iterator[Finding]:
 
 def sequences(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
     """See that the sequence behind the key can be set past the copied ids."""
-    rows = line.query(
-        "SELECT b.nspname, b.relname, b.seqmax, current_user::text,"
-        " has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'),"
-        " CASE WHEN has_sequence_privilege(c.oid, 'SELECT')"
-        " THEN pg_sequence_last_value(c.oid) END"
-        f" FROM ({sequences_behind(table)}) AS b"
-        " JOIN pg_namespace n ON n.nspname = b.nspname"
-        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = b.relname"
-    )
-    if not rows:
+    found = find_behind(line, table)
+    if not found:
         yield finding("sequence", "none is behind the key")
-    for schema, relname, biggest, role, may_set, at in rows:
-        name = quoted(schema, relname)
-        if not may_set:
-            yield finding(
-                "sequence",
-                f"The role {role} may not set the sequence {name} past the copied ids.",
-                "warning",
-                f"GRANT SELECT, UPDATE ON SEQUENCE {name} TO {quoted(role)};",
-            )
-        elif last is not None and last > biggest:
-            yield finding(
-                "sequence",
-                f"The sequence {name} ends at {biggest}, below the last id {last}, and is left as"
-                " it is.",
-                "warning",
-                f"ALTER SEQUENCE {name} AS bigint NO MAXVALUE;",
-            )
-        else:
-            yield finding("sequence", f"{name}, {'not used yet' if at is None else f'at {at}'}")
+    for behind in found:
+        left = behind.why_left(last)
+        yield _state(line, behind) if left is None else told("sequence", left, "warning")
+
+
+def _state(line: Line, behind: Behind) -> Finding:
+    """Say where the sequence is, or that the role may not set it."""
+    ((role, may_set, at),) = line.query(
+        "SET LOCAL search_path TO pg_catalog, pg_temp;"
+        " SELECT current_user::text,"
+        " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
+        " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
+        f" FROM pg_class WHERE oid = {behind.oid}"
+    )
+    if not may_set:
+        return finding(
+            "sequence",
+            f"The role {role} may not set the sequence {behind.sql} past the copied ids.",
+            "warning",
+            f"GRANT SELECT, UPDATE ON SEQUENCE {behind.sql} TO {quoted(role)};",
+        )
+    return finding("sequence", f"{behind.sql}, {'not used yet' if at is None else f'at {at}'}")
 
 
 def creation(line: Line, selection: Selection, source: Any) -> list[Finding] | None:
