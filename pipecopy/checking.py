@@ -9,6 +9,7 @@ from typing import Any
 from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Fit, Purpose, TableDescription
+from pipecopy.copying import Extent
 from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import CheckEnded, CheckStarted, Event, Observer
 from pipecopy.findings import (
@@ -69,7 +70,8 @@ def check_copy(
     bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
     if bad:
         raise ConfigError("; ".join(bad))
-    story = _CheckStory(Tally.of(from_name, to_name), from_id, to_id, resume=resume)
+    extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
+    story = _CheckStory(Tally.of(from_name, to_name), extent)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
 
 
@@ -81,11 +83,9 @@ class _CheckStory:
     what = "check"
     purpose: Purpose = "check"
 
-    def __init__(self, tally: Tally, from_id: int, to_id: int | None, *, resume: bool) -> None:
+    def __init__(self, tally: Tally, extent: Extent) -> None:
         self.tally = tally
-        self._from_id = from_id
-        self._to_id = to_id
-        self._resume = resume
+        self._extent = extent
         self._items: list[CheckItem] = []
         self._columns: tuple[CheckColumn, ...] = ()
         self._plan: CheckPlan | None = None
@@ -99,12 +99,15 @@ class _CheckStory:
     def tell(self, stage: Stage) -> None:
         """Connect to both, look at both tables, at how they fit, and at what a copy would do."""
         seats = self._connected(stage)
+        if stage.target in seats:
+            self._extent.refuse_target_without_ranges(stage.target)
         described = self._ask(stage, {s: Task("describe") for s in seats if "describe" in s.offers})
         for seat, table in described.items():
             self._items += own_items(seat.side, table)
         self._look_at_fit(stage, described)
-        greatest = self._greatest_ids(stage, seats)
-        first_id, resume_id, max_id = self._range(stage, greatest)
+        max_id = self._last_id(stage, seats)
+        resume_id = self._resume_id(stage, seats, max_id)
+        first_id = self._extent.from_id if resume_id is None else resume_id
         resumed = resume_id is not None
         # the one row where a resumed copy begins is there, and tells nothing of all the others
         begins = {stage.source: first_id, stage.target: first_id + int(resumed)}
@@ -192,24 +195,26 @@ class _CheckStory:
         fit = met.get(seat)
         return fit if isinstance(fit, Fit) else Fit()
 
-    def _greatest_ids(self, stage: Stage, seats: list[Seat]) -> dict[Seat, int]:
-        """Return the greatest ids, of the sides that nothing is known to be wrong with."""
-        bad = {item.side for item in self._items if item.mark == "problem"}
-        if not self._resume:
-            bad.add("target")  # a copy from the beginning doesn't ask it, and may start without
-        return self._ask(stage, {s: Task("get_max_id") for s in seats if s.side not in bad})
+    def _last_id(self, stage: Stage, seats: list[Seat]) -> int | None:
+        greatest = self._ask_sound(stage, seats, stage.source, Task("get_max_id"))
+        return None if greatest is None else self._extent.last_id(greatest)
 
-    def _range(
-        self, stage: Stage, greatest: Mapping[Seat, int]
-    ) -> tuple[int, int | None, int | None]:
-        """Return the first id, the one where the copy resumes if it does, and the last id."""
-        reached = greatest.get(stage.target, 0)  # not asked where it doesn't resume
-        resume_id = reached if reached > self._from_id else None
-        first_id = self._from_id if resume_id is None else resume_id
-        max_id = greatest.get(stage.source)
-        if max_id is not None and self._to_id is not None:
-            max_id = min(max_id, self._to_id)
-        return first_id, resume_id, max_id
+    def _resume_id(self, stage: Stage, seats: list[Seat], max_id: int | None) -> int | None:
+        """Return where the copy resumes, None where it begins with the first id."""
+        # without a last id there is no plan; and a target that lacks its table has a problem
+        question = None if max_id is None else self._extent.how_far(max_id)
+        if question is None:
+            return None
+        reached = self._ask_sound(stage, seats, stage.target, question)
+        return reached if reached is not None and reached > self._extent.from_id else None
+
+    def _ask_sound(self, stage: Stage, seats: list[Seat], seat: Seat, task: Task) -> int | None:
+        """Ask one side, unless something is known to be wrong with it."""
+        bad = {item.side for item in self._items if item.mark == "problem"}
+        if seat not in seats or seat.side in bad:
+            return None
+        answer: int | None = self._ask(stage, {seat: task}).get(seat)
+        return answer
 
     def _surveys(
         self,

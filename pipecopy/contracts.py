@@ -257,6 +257,14 @@ class FindsBatches(Protocol):
         ...
 
 
+class FindsGreatestIds(Protocol):
+    """A target in which a copy of a range of ids can be resumed."""
+
+    def get_max_id_in(self, min_id: int, max_id: int) -> int:
+        """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
+        ...
+
+
 class Finishes(Protocol):
     """A `Database` that has something to do after the last batch, on the target."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.batches import Batches
 from pipecopy.config import Config
@@ -10,6 +12,7 @@ from pipecopy.errors import ConfigError, PipecopyError
 from pipecopy.events import CopyEnded, CopyStarted, Event, Observer, RangeKnown
 from pipecopy.fitting import fit_tables
 from pipecopy.report import CopyReport, Outcome
+from pipecopy.seat import Seat
 from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
 from pipecopy.tally import CopyTally
@@ -35,9 +38,11 @@ def copy_table(
         from_name: the source's name, for the pool.
         to_name: the target's name, for the pool.
         observer: is called with each event, in a thread of its own.
-        resume: begin at the target's greatest id, itself included. Saves are whole and in the
-            order of ids, so for a target that only an interrupted first copy has filled, nothing
-            below is missing; it is not looked at. Not for a pool with a `where`.
+        resume: begin at the target's greatest id, itself included; with `from_id` or `to_id`, at
+            the greatest of these ids, for which the target has to offer `get_max_id_in`. Saves
+            are whole and in the order of ids, so for a target that only an interrupted first copy
+            has filled, nothing below is missing; it is not looked at. Not for a pool with a
+            `where`.
         from_id: the first id that is copied, at least 0.
         to_id: the last one, itself included; None for the source's greatest.
 
@@ -47,7 +52,7 @@ def copy_table(
 
     Raises:
         ConfigError: an argument is wrong, the pool can't be pickled, or the script that calls
-            this has no `if __name__ == "__main__"` guard.
+            this has no `if __name__ == "__main__"` guard; or the target can't resume in a range.
         CallTimeoutError: one call timed out on all its attempts.
         FullCopyTimeoutError: the whole copy reached its limit.
         DatabaseError: a call raised; WorkerCrashedError: a worker died in a call.
@@ -60,19 +65,58 @@ def copy_table(
     bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
     if bad:
         raise ConfigError("; ".join(bad))
-    story = _CopyStory(CopyTally.of(from_name, to_name), from_id, to_id, resume=resume)
+    extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
+    story = _CopyStory(CopyTally.of(from_name, to_name), extent)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """The ids that a copy was asked for."""
+
+    from_id: int
+    to_id: int | None
+    """The last one; None for the source's greatest."""
+    resume: bool
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it may be a part of the ids: rows outside of it then tell nothing of it."""
+        return self.from_id > 0 or self.to_id is not None
+
+    def last_id(self, greatest: int) -> int:
+        """Return the last id, where the source's greatest one is this."""
+        return greatest if self.to_id is None else min(greatest, self.to_id)
+
+    def refuse_target_without_ranges(self, target: Seat) -> None:
+        """Raise ConfigError where the target can't tell how far a copy of the range came."""
+        if self.resume and self.is_range and "get_max_id_in" not in target.offers:
+            raise ConfigError(
+                "resume does not go with from_id or to_id here: the Database of"
+                f" {target} has no get_max_id_in"
+            )
+
+    def how_far(self, last_id: int) -> Task | None:
+        """Return the call that asks the target how far it is; None where nothing has to be known.
+
+        It returns the greatest id there: of all, or of the range, up to `last_id`.
+        """
+        if not self.resume:
+            return None
+        if not self.is_range:
+            return Task("get_max_id")
+        if last_id < self.from_id:
+            return None
+        return Task("get_max_id_in", (self.from_id, last_id + 1))
 
 
 class _CopyStory:
     what = "copy"
     purpose: Purpose = "copy"
 
-    def __init__(self, tally: CopyTally, from_id: int, to_id: int | None, *, resume: bool) -> None:
+    def __init__(self, tally: CopyTally, extent: Extent) -> None:
         self.tally = tally
-        self._from_id = from_id
-        self._to_id = to_id
-        self._resume = resume
+        self._extent = extent
 
     def began(self, config: Config) -> Event:
         tally = self.tally
@@ -84,10 +128,9 @@ class _CopyStory:
         """Connect, look at both tables, copy batch by batch, finish."""
         for seat in (stage.source, stage.target):
             stage.connect(seat)
+        self._extent.refuse_target_without_ranges(stage.target)
         fit_tables(stage)
-        max_id: int = stage.call(stage.source, Task("get_max_id"))
-        if self._to_id is not None:
-            max_id = min(max_id, self._to_id)
+        max_id = self._extent.last_id(stage.call(stage.source, Task("get_max_id")))
         first_id = self._first_id(stage, max_id)
         self.tally.begins(first_id, max_id)
         stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
@@ -96,20 +139,23 @@ class _CopyStory:
         finish(stage, max_id)
 
     def _first_id(self, stage: Stage, max_id: int) -> int:
-        if not self._resume:
-            return self._from_id
-        reached: int = stage.call(stage.target, Task("get_max_id"))
-        first_id = max(self._from_id, reached)
-        if reached > max_id:
+        from_id, question = self._extent.from_id, self._extent.how_far(max_id)
+        if question is None:
+            return from_id
+        call = stage.calls.begin(stage.target, question, key_range=question.args or None)
+        reached: int = stage.calls.wait(call)
+        first_id = max(from_id, reached)
+        if reached > max_id:  # of all its ids: of a range, none is asked for above
             stage.run.warn(
                 f"nothing was copied: the target's greatest id, {reached}, is above {max_id}, the"
                 " last one to copy; if no interrupted first copy has filled the target, copy"
                 " without resume"
             )
-        elif first_id > self._from_id:
+        elif first_id > from_id:
+            among = " of the range" if self._extent.is_range else ""
             stage.run.warn(
-                f"resumed at id {first_id}, the greatest one in the target: the rows below were"
-                " not looked at"
+                f"resumed at id {first_id}, the greatest one{among} in the target: the rows below"
+                " were not looked at"
             )
         return first_id
 

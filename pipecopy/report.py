@@ -177,7 +177,7 @@ class CheckReport(Report):
 
 
 _BUSY, _UNFIT = 1, 3
-_TURNS = {"connect": 0, "describe": 2, "meet": 3, "get_max_id": 4, "survey": 5}
+_TURNS = {"connect": 0, "describe": 2, "meet": 3, "get_max_id": 4, "get_max_id_in": 4, "survey": 5}
 
 
 def _turn(problem: CheckItem) -> int:

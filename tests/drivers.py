@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from pipecopy import Row
 from pipecopy.contracts import Side
 
-CallName = Literal["connect", "get_max_id", "load_rows", "save_rows", "close"]
+CallName = Literal["connect", "get_max_id", "get_max_id_in", "load_rows", "save_rows", "close"]
 _Result = TypeVar("_Result")
 
 # -- faults
@@ -315,6 +315,13 @@ class RecordingDatabase:
     def get_max_id(self) -> int:
         return self.record("get_max_id", [], self._get_max_id)
 
+    def get_max_id_in(self, min_id: int, max_id: int) -> int:
+        return self.record(
+            "get_max_id_in",
+            [min_id, max_id],
+            lambda: self._get_max_id("WHERE id BETWEEN ? AND ?", min_id, max_id - 1),
+        )
+
     def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
         return self.record("load_rows", [min_id, max_id], lambda: self._load(min_id, max_id))
 
@@ -324,8 +331,9 @@ class RecordingDatabase:
     def close(self) -> None:
         self.record("close", [], self._db.close)
 
-    def _get_max_id(self) -> int:
-        ((max_id,),) = self._db.execute("SELECT coalesce(max(id), 0) FROM profiles")
+    def _get_max_id(self, where: str = "", *ends: int) -> int:
+        sql = f"SELECT coalesce(max(id), 0) FROM profiles {where}"
+        ((max_id,),) = self._db.execute(sql, ends)
         return int(max_id)
 
     def _load(self, min_id: int, max_id: int) -> list[Row]:

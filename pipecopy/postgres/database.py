@@ -73,6 +73,15 @@ class PostgresDatabase:
 
         return self._run(work)
 
+    def get_max_id_in(self, min_id: int, max_id: int) -> int:
+        """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
+
+        def work(opened: _Opened) -> int:
+            ((greatest,),) = opened.line.query(sql.max_id_in(opened.table, min_id, max_id - 1))
+            return int(greatest or 0)
+
+        return self._run(work)
+
     def load_rows(self, min_id: int, max_id: int) -> CopyRows:
         """Return the rows with ids in `[min_id, max_id)`, ordered by id: one round trip.
 

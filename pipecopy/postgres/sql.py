@@ -77,6 +77,16 @@ def max_id(table: Table) -> str:
     )
 
 
+def max_id_in(table: Table, first: int, last: int) -> str:
+    """Find the greatest key of those from `first` to `last`, both inclusive; NULL for none."""
+    key = table.key_sql
+    return (
+        f"SELECT pg_catalog.max({key}) FROM {table.sql}"
+        f" WHERE {key} OPERATOR(pg_catalog.>=) {first}"
+        f" AND {key} OPERATOR(pg_catalog.<=) {min(last, _BIGGEST)}{also(table)}"
+    )
+
+
 def end_of_batch(table: Table, first: int, last: int, rows: int) -> str:
     """Find the key of the row that is the `rows`th of those from `first` to `last`."""
     key = table.key_sql

@@ -67,6 +67,7 @@ class _WorkerProcess:
         self._calls: dict[str, Callable[..., Any]] = {
             "connect": self._connect,
             "get_max_id": self._get_max_id,
+            "get_max_id_in": self._get_max_id_in,
             "end_of_batch": self._end_of_batch,
             "load_rows": self._load_rows,
             "save_rows": self._save_rows,
@@ -88,7 +89,7 @@ class _WorkerProcess:
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        calls = ("end_of_batch", "finish", *_PLAIN_CALLS)
+        calls = ("get_max_id_in", "end_of_batch", "finish", *_PLAIN_CALLS)
         return Connected(frozenset(call for call in calls if _offers(self._database, call)))
 
     @property
@@ -102,18 +103,18 @@ class _WorkerProcess:
         return plain(getattr(self._connected, call)(*args))
 
     def _get_max_id(self) -> int:
-        found = self._connected.get_max_id()
-        if isinstance(found, bool):
-            raise TypeError("get_max_id returned a bool, not an int")
-        try:
-            max_id = operator.index(found)
-        except TypeError:
-            raise TypeError(
-                f"get_max_id returned {type(found).__name__}, not an int (0 for an empty table)"
-            ) from None
+        max_id = _int_of("get_max_id", self._connected.get_max_id())
         if max_id < 0:
             raise ValueError(f"get_max_id returned {max_id}: ids are at least 0")
         return max_id
+
+    def _get_max_id_in(self, min_id: int, max_id: int) -> int:
+        found = _int_of("get_max_id_in", self._connected.get_max_id_in(min_id, max_id))
+        if found and not min_id <= found < max_id:
+            raise ValueError(
+                f"get_max_id_in returned {found}, neither 0 nor an id in [{min_id}, {max_id})"
+            )
+        return found
 
     def _end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         end = operator.index(self._connected.end_of_batch(min_id, max_id, rows))
@@ -189,6 +190,18 @@ _PLAIN_CALLS = (
     "delete_rows",
 )
 """What a `Database` may offer besides, whose results are plain values."""
+
+
+def _int_of(call: str, found: object) -> int:
+    """Return what the call returned if it is an int."""
+    if isinstance(found, bool):
+        raise TypeError(f"{call} returned a bool, not an int")
+    try:
+        return operator.index(found)  # type: ignore[arg-type] # it says so if it is none
+    except TypeError:
+        raise TypeError(
+            f"{call} returned {type(found).__name__}, not an int (0 where there is no row)"
+        ) from None
 
 
 def _offers(thing: object, method: str) -> bool:

@@ -79,6 +79,9 @@ class FaultyDatabase:
     def get_max_id(self) -> int:
         return int(self._attempt("get_max_id"))
 
+    def get_max_id_in(self, min_id: int, max_id: int) -> int:
+        return int(self._attempt("get_max_id_in", min_id, max_id))
+
     def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
         rows: Sequence[Row] = self._attempt("load_rows", min_id, max_id)
         return rows

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
 from tests.postgres.opened import opened
+from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
 
 
@@ -41,3 +42,15 @@ def test_a_gap_in_a_table_without_an_index_costs_one_batch(
     report = copy(pool, batch_size=10)
     assert (report.rows, report.next_id) == (3, 1_000_000_000_001)
     assert report.calls < 20
+
+
+def test_the_greatest_id_of_a_range(source_db: TemporaryDatabase) -> None:
+    create_profiles(source_db, 100, step=3)
+    source_db.execute(
+        "CREATE FUNCTION max(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';"
+        f" ALTER DATABASE {source_db.name} SET search_path TO public, pg_catalog"
+    )
+    ranges = [(0, 301), (0, 300), (7, 9), (7, 10), (301, 400), (0, 2**63), (2**63, 2**64)]
+    with opened(source_db, "target") as database:
+        found = [database.get_max_id_in(*ends) for ends in ranges]
+    assert found == [300, 297, 0, 9, 0, 300, 0]
