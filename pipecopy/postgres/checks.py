@@ -15,6 +15,8 @@ from pipecopy.postgres.sql import also
 from pipecopy.postgres.where import check_where, columns_not_copied
 from pipecopy.postgres.writing import problems_of_writing, warnings_of_writing
 
+_OIDS = (26, 1028)
+"""The types oid and oid[], by their own OIDs; `lo`, an extension's, is a domain over oid."""
 _INTEGERS = "an integer (smallint, integer or bigint)"
 
 
@@ -40,6 +42,8 @@ def describe(
         warnings += _no_ordered_index(table, side)
     if side is not None and (side == "source" or purpose in VERIFYING):
         problems += _where(line, table, verified=purpose in VERIFYING)
+    if side == "source":
+        warnings += _large_objects(line, table)
     if side == "source" and not problems:  # on a verified target those rows count as surplus
         problems += _bad_keys(line, table)
     if written:
@@ -120,6 +124,23 @@ def _shape(table: Table, key: str) -> list[str]:
             )
         ]
     return []
+
+
+def _large_objects(line: Line, table: Table) -> list[str]:
+    """Tell of the columns whose oids may stand for large objects, in a database that has some."""
+    columns = [quoted(column.name) for column in table.columns if column.type_oid in _OIDS]
+    if not columns:
+        return []
+    ((some,),) = line.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)")
+    if not some:
+        return []
+    return [
+        (
+            f"Only the oids in {', '.join(columns)} are copied and compared, not the large"
+            f" objects that they may stand for.{HELP}copy those with pg_dump -b, or keep their"
+            " bytes in a column of the type bytea."
+        )
+    ]
 
 
 def _temporary(table: Table) -> list[str]:

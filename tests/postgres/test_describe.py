@@ -422,3 +422,20 @@ def test_texts_of_an_unknown_encoding_are_warned_of(pg16: PostgresServer) -> Non
         assert "SQL_ASCII" in warning
     finally:
         pg16.drop_database("unknown_encoding")
+
+
+@pytest.mark.parametrize("type_", ["oid", "lo", "oid[]"])
+def test_large_objects_are_a_warning_where_there_are_some(
+    source_db: TemporaryDatabase, type_: str
+) -> None:
+    source_db.execute("CREATE DOMAIN lo AS oid")  # as the extension does
+    source_db.execute(f"CREATE TABLE profiles (id bigint PRIMARY KEY, pic {type_}, n bigint)")
+    with role(source_db, "GRANT SELECT ON profiles TO {role}") as uri:
+        assert described(uri, "source").warnings == ()
+        source_db.execute("SELECT lo_from_bytea(0, 'x')")
+        (warning,) = described(uri, "source").warnings
+        assert 'Only the oids in "pic" are copied' in warning
+        assert described(uri, "source", purpose="check").warnings == (warning,)
+        assert described(source_db, "target").warnings == ()
+    source_db.execute("ALTER TABLE profiles DROP pic")
+    assert described(source_db, "source").warnings == ()
