@@ -48,13 +48,18 @@ class FrozenFolder:
 
     def thaw(self) -> None:
         """Free whoever waits; nothing happens where it is not frozen."""
-        _run("fsfreeze", "-u", self.path)
+        thaw(self.path)
 
     def remove(self) -> None:
         """Thaw and unmount it."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         self._guard.wait(10)
+
+
+def thaw(folder: Path) -> None:
+    """Free whoever waits there, from any process."""
+    _run("fsfreeze", "-u", folder)
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
