@@ -58,6 +58,31 @@ class ConnectionPool(Protocol):
         ...
 
 
+class ServerChangedError(Exception):
+    """A driver raises it from any call if its server is not the one it was, or went back in time.
+
+    What was read or saved there before may be missing. The run ends: running it again helps.
+    """
+
+    sqlstate = "08006"
+    """The connection has failed: it leads to another server than the one that was looked at."""
+
+
+class TableChangedError(Exception):
+    """A driver raises it from any call if its table is no longer the one that was described.
+
+    `differences` has one sentence for each thing that changed. `saved_rows_stand` tells whether
+    the rows that were saved before are known to be there still, with the values that were saved.
+    """
+
+    def __init__(
+        self, message: str, differences: Sequence[str] = (), *, saved_rows_stand: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.differences = tuple(differences)
+        self.saved_rows_stand = saved_rows_stand
+
+
 # What either may offer besides. The supervisor uses it where it is there.
 
 HELP = " What to do: "
@@ -78,6 +103,13 @@ class Session:
     purpose: Purpose = "copy"
     other: Any = None
     """What `describe` said of the other side's table, once that is known (see `Meets`)."""
+    described: Any = None
+    """What `describe` said of this side's table, once that is known: a call on another table
+    raises `TableChangedError`."""
+    greatest_id: int | None = None
+    """What `get_max_id` said on this side, once that is known."""
+    position: Any = None
+    """The `position` of the session that this one replaces (see `TellsPosition`)."""
 
 
 class SessionPool(Protocol):
@@ -121,6 +153,25 @@ class TableDescription:
     the other one has too."""
     definition: Any = None
     """What else a target needs to make such a table, as plain values; for `create`."""
+    state: Any = None
+    """What must stay as it is while a run is under way, as plain values; for the sessions that
+    replace this one."""
+
+
+class TellsPosition(Protocol):
+    """A `Database` that can tell whether a new session continues where the last one was.
+
+    Without it, a source is only asked for its greatest id again, which must not have become less.
+    """
+
+    @property
+    def position(self) -> Any:
+        """Return which server it is and how far that has come, as last heard in a call.
+
+        A plain value; asking costs nothing. The session that replaces this one is given it, and
+        raises `ServerChangedError` if its server is another one or is not as far.
+        """
+        ...
 
 
 class Describes(Protocol):

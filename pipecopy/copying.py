@@ -8,7 +8,7 @@ from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.batches import Batches
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Purpose
-from pipecopy.errors import ConfigError, PipecopyError
+from pipecopy.errors import ConfigError, PipecopyError, TableMismatchError
 from pipecopy.events import CopyEnded, CopyStarted, Event, Observer, RangeKnown
 from pipecopy.fitting import fit_tables
 from pipecopy.report import CopyReport, Outcome
@@ -56,7 +56,7 @@ def copy_table(
         CallTimeoutError: one call timed out on all its attempts.
         FullCopyTimeoutError: the whole copy reached its limit.
         DatabaseError: a call raised; WorkerCrashedError: a worker died in a call.
-        TableMismatchError: the two tables do not fit together.
+        TableMismatchError: the two tables do not fit together, or one changed on the way.
 
     The report on the error tells how far the copy came: every id below its `next_id` is in the
     target. No signal handlers are installed.
@@ -126,6 +126,13 @@ class _CopyStory:
 
     def tell(self, stage: Stage) -> None:
         """Connect, look at both tables, copy batch by batch, finish."""
+        try:
+            self._copy(stage)
+        finally:
+            if not stage.target.saved_rows_stand:
+                self.tally.forfeit()
+
+    def _copy(self, stage: Stage) -> None:
         for seat in (stage.source, stage.target):
             stage.connect(seat)
         self._extent.refuse_target_without_ranges(stage.target)
@@ -167,12 +174,17 @@ class _CopyStory:
 
 
 def finish(stage: Stage, max_id: int) -> None:
-    """Do what comes after the last batch; every row is saved, so a failure is a warning."""
+    """Do what comes after the last batch; every row is saved, so a failure is a warning.
+
+    Raises DatabaseError and TableMismatchError if it shows that the saved rows may be lost.
+    """
     if "finish" not in stage.target.offers:
         return
     try:
         warning = stage.call(stage.target, Task("finish", (max_id,)))
     except PipecopyError as error:
+        if not stage.target.saved_rows_stand or isinstance(error, TableMismatchError):
+            raise
         warning = str(error)
     if warning:
         stage.run.warn(f"target: {warning}")

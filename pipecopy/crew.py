@@ -69,6 +69,9 @@ class Crew:
             side=seat.side,
             purpose=self._purpose,
             other=seat.other,
+            described=seat.described,
+            greatest_id=seat.greatest_id,
+            position=seat.position,
             call_timeout=self._config.call_timeout,
             max_batch_bytes=self._config.max_batch_bytes,
         )

@@ -8,7 +8,7 @@
     ├── FullCopyTimeoutError (also a TimeoutError)
     ├── DatabaseError                          a call raised; .sqlstate where there is one
     │   └── WorkerCrashedError                 the worker died during a call
-    └── TableMismatchError                     the two tables do not fit together
+    └── TableMismatchError                     the two tables do not fit together, or one changed
 """
 
 from __future__ import annotations
@@ -119,9 +119,10 @@ class WorkerCrashedError(DatabaseError):
 
 
 class TableMismatchError(PipecopyError):
-    """The two tables do not fit together; nothing was written.
+    """The two tables do not fit together, or one of them changed while the run was under way.
 
-    `differences` (tuple[str, ...]) has one sentence for each thing that does not fit.
+    `differences` (tuple[str, ...]) has one sentence for each thing that does not fit, or that
+    changed. Nothing was written if `call` is None; else `side` and `call` tell what met the change.
     """
 
     def __init__(self, message: str, *, differences: tuple[str, ...] = (), **where: Any) -> None:

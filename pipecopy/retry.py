@@ -12,6 +12,7 @@ from pipecopy.errors import (
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    TableMismatchError,
     WorkerCrashedError,
 )
 from pipecopy.events import (
@@ -176,6 +177,7 @@ class Call:
     def _settle(self, outcome: Outcome) -> None:
         if isinstance(outcome, Returned):
             self.seat.connected = True
+            self.seat.remember(self.task.call, outcome.value, outcome.position)
             self.value = outcome.value
             self._ended("returned")
             if self._on_return is not None:
@@ -187,13 +189,18 @@ class Call:
             self._crashed(outcome, "in the call")
 
     def _raised(self, raised: Raised) -> None:
-        code = f" ({raised.sqlstate})" if raised.sqlstate else ""
-        message = f": {raised.message}" if raised.message else ""
-        said = redact(f"{raised.driver_error}{code}{message}")
-        if raised.timed_out:
+        said = _said(raised)
+        if raised.reason == "timed out":
             self._timed_out(said)
             return
         self._ended("raised", said)
+        self.seat.saved_rows_stand &= raised.saved_rows_stand
+        if raised.reason == "table changed":
+            raise TableMismatchError(
+                f"{self._what} failed on attempt {self._attempt}: {said}",
+                differences=tuple(map(redact, raised.differences)),
+                **self._attributes,
+            )
         raise DatabaseError(
             f"{self._what} failed on attempt {self._attempt}: {said}",
             sqlstate=raised.sqlstate,
@@ -320,6 +327,14 @@ class Call:
             "key_range": self.key_range,
             "attempts": self._attempt,
         }
+
+
+def _said(raised: Raised) -> str:
+    if raised.reason in {"server changed", "table changed"}:
+        return redact(raised.message)
+    code = f" ({raised.sqlstate})" if raised.sqlstate else ""
+    message = f": {raised.message}" if raised.message else ""
+    return redact(f"{raised.driver_error}{code}{message}")
 
 
 def _how_it_ended(exitcode: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from pipecopy.contracts import Side
 from pipecopy.workers import Worker
@@ -32,9 +33,26 @@ class Seat:
         """Its worker's `connect` returned, as far as is known."""
         self.other: object = None
         """What the other side's table is, once that is known; for the workers that are started."""
+        self.described: object = None
+        """What this side's table is, likewise."""
+        self.greatest_id: int | None = None
+        """What `get_max_id` returned, likewise."""
+        self.position: object = None
+        """Which server the calls reached and how far that had come, likewise."""
+        self.saved_rows_stand = True
+        """What was saved is still there, as far as is known."""
 
     def __str__(self) -> str:
         return f"{self.side} {self.dbname!r}"
+
+    def remember(self, call: str, value: Any, position: object) -> None:
+        """Keep what the next worker has to know of a call that returned."""
+        if call == "describe":
+            self.described = value
+        elif call == "get_max_id":
+            self.greatest_id = value
+        if position is not None:
+            self.position = position
 
     def ensure_worker(self) -> Worker:
         """Return the worker; one that is missing is being started."""

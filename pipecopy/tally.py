@@ -80,6 +80,11 @@ class CopyTally(Tally):
             self.batches += 1 if rows else 0
             self.next_id = next_id
 
+    def forfeit(self) -> None:
+        """Claim nothing of what was saved: the target may have lost it."""
+        with self.saving:
+            self.next_id = self.first_id
+
     def report(self, outcome: Outcome, seconds: float) -> CopyReport:
         """Return the counts as a value; for any thread."""
         with self.saving:

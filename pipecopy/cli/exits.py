@@ -22,6 +22,10 @@ copy's lock raises it with that SQLSTATE: `connect`, a call that had to connect 
 """
 
 
+_CONNECTION_EXCEPTION = "08"
+"""The class of SQLSTATE of a connection that broke, or that leads to another server now."""
+
+
 class Exit(IntEnum):
     """What the process ends with; 128 + the signal's number where a signal stopped it."""
 
@@ -41,11 +45,12 @@ Exit codes:
     2  wrong usage or configuration
     3  the source failed
     4  the target failed
-    5  the two tables do not fit together, or `verify` found
-       differences
+    5  the two tables do not fit together, one changed on the way,
+       or `verify` found differences
    70  internal error
-   75  a call timed out on all its attempts, or another copy holds
-       the target: run it again
+   75  a call timed out on all its attempts, another copy holds the
+       target, or a connection leads to another server after a
+       failover: run it again
   124  the full-copy timeout was reached
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM"""
 
@@ -64,6 +69,8 @@ def exit_code(error: BaseException) -> int:
             sqlstate,
             name,
         ) == _HELD:
+            code = Exit.AGAIN
+        case DatabaseError(sqlstate=str(sqlstate)) if sqlstate.startswith(_CONNECTION_EXCEPTION):
             code = Exit.AGAIN
         case FullCopyTimeoutError():
             code = Exit.FULL_COPY_TIMEOUT

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import Column
@@ -48,6 +49,11 @@ class TableColumn:
     """Its binary form is the same on any server of this version: no foreign OIDs in it."""
     has_names: bool
     """Its text holds names of objects (the reg* types): as short as the search path allows."""
+
+    @property
+    def spelled(self) -> str:
+        """The type, with what it is made of if it is not one of the server's own."""
+        return _spelled(self.type, self.definition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +116,18 @@ class Table:
         """Whether a row's text holds names that depend on the search path."""
         return any(column.has_names for column in self.columns)
 
+    def with_columns(self, names: Sequence[str]) -> Table:
+        """Return the table with these columns chosen, as far as it has them."""
+        by_name = {column.name: column for column in (*self.columns, *self.others)}
+        return replace(
+            self,
+            columns=tuple(by_name[name] for name in names if name in by_name),
+            others=tuple(column for name, column in by_name.items() if name not in names),
+        )
+
     def described(self) -> tuple[Column, ...]:
         """Return the columns for the comparison with the other side's, the generated ones last."""
-        copied = (
-            Column(name=column.name, type=_spelled(column.type, column.definition))
-            for column in self.columns
-        )
+        copied = (Column(name=column.name, type=column.spelled) for column in self.columns)
         return (*copied, *self.generated)
 
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
-from pipecopy.postgres.catalog import NOT_READ, Table, find_table
+from pipecopy.postgres.catalog import NOT_READ, Table
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.definition import define
+from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.refusal import PostgresError
@@ -21,11 +22,15 @@ _INTEGERS = "an integer (smallint, integer or bigint)"
 
 
 def describe(
-    line: Line, selection: Selection, *, side: Side | None, purpose: Purpose = "copy"
+    line: Line,
+    selection: Selection,
+    table: Table | None,
+    *,
+    side: Side | None,
+    purpose: Purpose = "copy",
 ) -> TableDescription:
     """Return the table as a value; all problems at once. Without a side: only what both need."""
     name, key = selection.table, selection.key
-    table = find_table(line, selection)
     if table is None:
         return TableDescription(table=name, key=key, problems=(_no_table(name, side),))
     if table.kind in NOT_READ:
@@ -33,6 +38,10 @@ def describe(
         return TableDescription(table=table.sql, key=key, problems=(what,))
     written = side == "target" and purpose != "verify"
     problems = [*_ambiguous(line, name), *_shape(table, key), *table.misnamed]
+    if side == "source" and purpose in DELETING and line.server.is_standby:
+        problems.append(
+            f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
+        )
     warnings = [*_no_encoding(line)]
     deletes = written and purpose in DELETING
     problems += missing_rights(line, table, written=written, deletes=deletes)

@@ -14,6 +14,7 @@ from typing import Any
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reading import Reader
@@ -26,6 +27,20 @@ _NESTED = 100
 _DOMAIN = re.compile(r".*? \(domain over (.*)\)")
 _VARCHAR = re.compile(r"character varying\((\d+)\)")
 _AS_READ = ("text", "xml", "json")
+_KEYWORDS = (
+    "bigint",
+    "bit",
+    "boolean",
+    "character",
+    "double precision",
+    "integer",
+    "interval",
+    "numeric",
+    "real",
+    "smallint",
+    "time",
+)
+"""How the names of those types begin that SQL's grammar knows: no schema may be before them."""
 _CUT_BY_CASTS = ("character", "bit", "reg")
 """How the names of those types begin whose input function raises an error where a cast would cut a
 text, or would read it in another way."""
@@ -35,9 +50,17 @@ class Checksums:
     """Makes the checksums of one side's rows in one session."""
 
     def __init__(
-        self, line: Line, table: Table, reader: Reader, *, other: Any, side: Side | None
+        self,
+        line: Line,
+        guard: Guard,
+        table: Table,
+        reader: Reader,
+        *,
+        other: Any,
+        side: Side | None,
     ) -> None:
         self._line = line
+        self._guard = guard
         self._table = table
         self._reader = reader
         self._other = other if isinstance(other, TableDescription) else None
@@ -46,7 +69,7 @@ class Checksums:
 
     def of_range(self, first: int, past_last: int) -> tuple[int, int, int | None]:
         """Return the rows, their checksum, and where the next batch ends, if that is known."""
-        total = f"coalesce(pg_catalog.sum({self._hash()}), 0)::text"
+        total = f"coalesce(pg_catalog.sum({self._hash()}), 0)::pg_catalog.text"
         rows, checksum, end = self._reader.aggregated(
             first, past_last, f"pg_catalog.count(*), {total}"
         )
@@ -55,12 +78,12 @@ class Checksums:
     def of_rows(self, first: int, past_last: int) -> list[tuple[int, int, int]]:
         """Return the id, its rows and their checksum, for each id."""
         key = self._table.key_sql
-        found = self._line.query(
+        found = self._guard.query(
             sql.aggregated(
                 self._table,
                 first,
                 past_last - 1,
-                f"{key}, pg_catalog.count(*), pg_catalog.sum({self._hash()})::text",
+                f"{key}, pg_catalog.count(*), pg_catalog.sum({self._hash()})::pg_catalog.text",
             )
             + f" GROUP BY {key} ORDER BY {key}"
         )
@@ -95,8 +118,8 @@ def ways(line: Line) -> tuple[str, ...]:
     order of its machine: the way's name has both. What any server can do takes three times as long.
     """
     ((encoding, probe),) = line.query(
-        "SELECT current_setting('server_encoding'),"
-        f" pg_catalog.hashtextextended('{_PROBE}' COLLATE \"C\", {len(_PROBE)})::text"
+        "SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.hashtextextended("
+        f"'{_PROBE}' COLLATE pg_catalog.\"C\", {len(_PROBE)})::pg_catalog.text"
     )
     return (f"hash of {encoding}, {probe}", _SHA256)
 
@@ -115,20 +138,21 @@ def _fast_hash(values: list[tuple[str, str]]) -> str:
         for name, value in values[begin : begin + _NESTED]:
             # each hash is the seed of the next: where a value ends and the next begins counts
             text = f"CASE WHEN {_is_there(name)} THEN pg_catalog.concat('=', {value}) ELSE '' END"
-            group = f'pg_catalog.hashtextextended({text} COLLATE "C", {group})'
+            group = f'pg_catalog.hashtextextended({text} COLLATE pg_catalog."C", {group})'
         groups.append(group)
     if len(groups) == 1:
         return groups[0]
     text = f"pg_catalog.concat_ws(',', {', '.join(groups)})"
-    return f'pg_catalog.hashtextextended({text} COLLATE "C", 0)'
+    return f'pg_catalog.hashtextextended({text} COLLATE pg_catalog."C", 0)'
 
 
 def _sha256(values: list[tuple[str, str]]) -> str:
     row = ", ".join(
         f"CASE WHEN {_is_there(name)} THEN pg_catalog.concat({value}) END" for name, value in values
     )
-    digest = f"pg_catalog.sha256(pg_catalog.convert_to(ROW({row})::text, 'UTF8'))"
-    return f"('x' || pg_catalog.encode(pg_catalog.substr({digest}, 1, 8), 'hex'))::bit(64)::bigint"
+    digest = f"pg_catalog.sha256(pg_catalog.convert_to(ROW({row})::pg_catalog.text, 'UTF8'))"
+    first = f"pg_catalog.encode(pg_catalog.substr({digest}, 1, 8), 'hex')"
+    return f"('x' OPERATOR(pg_catalog.||) {first})::bit(64)::bigint"
 
 
 def _is_there(name: str) -> str:
@@ -150,14 +174,20 @@ def _as_target(name: str, source: str, target: str, side: Side | None) -> str:
     if side == "target" or _is_read_as_it_is(target):
         return name
     if target.endswith("[]"):
-        return f"{text}::{_VARCHAR.sub('character varying', target)}"
+        return f"{text}::{_qualified(_VARCHAR.sub('character varying', target))}"
     if length := _VARCHAR.fullmatch(target):
         most = int(length[1])
         return (
-            f"CASE WHEN pg_catalog.btrim(pg_catalog.substr({text}, {most + 1}), ' ') = ''"
+            f"CASE WHEN pg_catalog.btrim(pg_catalog.substr({text}, {most + 1}), ' ')"
+            " OPERATOR(pg_catalog.=) ''"
             f" THEN pg_catalog.left({text}, {most}) ELSE {text} END"
         )
-    return f"{text}::{target}"
+    return f"{text}::{_qualified(target)}"
+
+
+def _qualified(type_: str) -> str:
+    """Return the name of one of the server's own types, for any search path."""
+    return type_ if type_.startswith(_KEYWORDS) else f"pg_catalog.{type_}"
 
 
 def _is_read_as_it_is(type_: str) -> bool:

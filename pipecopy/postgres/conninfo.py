@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipecopy.contracts import Session
 from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.sqlstates import UNABLE_TO_CONNECT
+from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
 from pipecopy.redact import redact
 
 _SCHEMES = ("postgresql://", "postgres://")
@@ -40,7 +40,7 @@ def find(name: str, connections: Mapping[str, str]) -> Server:
     text = connections.get(name, name)
     shown = redact(name)
     if not text.strip():
-        raise PostgresError("the name of a database is empty", UNABLE_TO_CONNECT)
+        raise PostgresError("the name of a database is empty", INVALID_PARAMETER_VALUE)
     if text.startswith(_SCHEMES) or "=" in text:
         return Server(shown, text)
     return Server(shown, f"service={_conninfo_value(text)}", is_service=True)
@@ -58,7 +58,7 @@ def parameters(server: Server, session: Session | None) -> dict[str, str]:
         raise PostgresError(
             f"the connection string of {server.shown!r} can't be read:"
             " it is neither a URI nor a list of keyword=value",
-            UNABLE_TO_CONNECT,
+            INVALID_PARAMETER_VALUE,
         ) from None
     added = {"client_encoding": "UTF8"}
     if session is not None:

@@ -6,18 +6,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pipecopy.contracts import VERIFYING, Fit, Row, Survey, TableDescription
+import psycopg
+
+from pipecopy.contracts import (
+    DELETING,
+    VERIFYING,
+    Fit,
+    Row,
+    ServerChangedError,
+    Survey,
+    TableDescription,
+)
 from pipecopy.postgres import checks, creating, fits, sequence, sql
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.copyrows import CopyRows
+from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.rowtext import copy_rows
 from pipecopy.postgres.saving import Saver
 from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.session import writes
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
+from pipecopy.postgres.state import (
+    Relations,
+    TableState,
+    compare_states,
+    find_relations,
+    state_from_plain,
+    state_of,
+    with_new_partitions,
+)
 from pipecopy.postgres.survey import Surveyor
 from pipecopy.postgres.where import check_where
 
@@ -25,11 +46,21 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class _Looked:
+    """The table as one server session has seen it last; a new session looks again."""
+
+    line: Line
+    table: Table | None
+    relations: Relations
+
+
+@dataclass(frozen=True)
 class _Opened:
-    """What is known in one server session; a new session asks again."""
+    """What works on the table in one server session."""
 
     line: Line
     table: Table
+    guard: Guard
     reader: Reader
     saver: Saver
     checksums: Checksums
@@ -39,7 +70,8 @@ class PostgresDatabase:
     """A `Database` in PostgreSQL, made by `PostgresPool.connect`.
 
     Its calls raise TimeoutError for time-outs of the server or the network, PostgresError for
-    what this driver refuses, and psycopg's errors for everything else.
+    what this driver refuses, TableChangedError and ServerChangedError as the contract says, and
+    psycopg's errors for everything else.
     """
 
     create: Callable[[Any], str | None]
@@ -54,30 +86,45 @@ class PostgresDatabase:
         """What the other side's table is, once that is known."""
         if creates:
             self.create = self._create
+        session = link.session
+        described = None if session is None else session.described
+        self._known = (
+            state_from_plain(described.state) if isinstance(described, TableDescription) else None
+        )
+        """The table as the run looks at it; None before the first look."""
+        self._greatest_id = None if session is None else session.greatest_id
+        self._looked: _Looked | None = None
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
         return f"<PostgresDatabase: {self._selection.table!r} in {self._link.server.shown}>"
 
+    @property
+    def position(self) -> Any:
+        """Which server it is and how far that has come, as last heard; costs nothing."""
+        state = self._link.position
+        return None if state is None else state.plain()
+
     def close(self) -> None:
         """End the server session."""
-        self._opened = None
+        self._forget_table()
         self._link.close()
 
     def get_max_id(self) -> int:
         """Return the greatest id in the table, 0 for an empty one."""
 
         def work(opened: _Opened) -> int:
-            ((greatest,),) = opened.line.query(sql.max_id(opened.table))
+            ((greatest,),) = opened.guard.query(sql.max_id(opened.table))
             return int(greatest)
 
-        return self._run(work)
+        self._greatest_id = self._run(work)
+        return self._greatest_id
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
 
         def work(opened: _Opened) -> int:
-            ((greatest,),) = opened.line.query(sql.max_id_in(opened.table, min_id, max_id - 1))
+            ((greatest,),) = opened.guard.query(sql.max_id_in(opened.table, min_id, max_id - 1))
             return int(greatest or 0)
 
         return self._run(work)
@@ -103,14 +150,24 @@ class PostgresDatabase:
     def describe(self) -> TableDescription:
         """Look at the table: what it is, and what speaks against a copy."""
         session = self._link.session
-        return self._link.run(
-            lambda line: checks.describe(
+
+        def work(line: Line) -> TableDescription:
+            self._forget_table()
+            self._known = None
+            looked = self._look(line)
+            described = checks.describe(
                 line,
                 self._selection,
+                looked.table,
                 side=None if session is None else session.side,
                 purpose="copy" if session is None else session.purpose,
             )
-        )
+            if looked.table is None:
+                return described
+            state = self._state(looked.table, looked.relations)
+            return replace(described, state=state.plain())
+
+        return self._link.run(work)
 
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
@@ -137,7 +194,7 @@ class PostgresDatabase:
 
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""
-        self._opened = None
+        self._forget_table()
         return self._link.run(lambda line: creating.create(line, self._selection, source))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
@@ -159,7 +216,7 @@ class PostgresDatabase:
         """Return the number of rows whose key is NULL or negative."""
 
         def work(opened: _Opened) -> int:
-            ((rows,),) = opened.line.query(sql.rows_without_key(opened.table))
+            ((rows,),) = opened.guard.query(sql.rows_without_key(opened.table))
             return int(rows)
 
         return self._run(work)
@@ -168,34 +225,104 @@ class PostgresDatabase:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
 
         def work(opened: _Opened) -> int:
-            ((rows,),) = opened.line.query(sql.delete(opened.table, ids))
+            ((rows,),) = opened.guard.query(sql.delete(opened.table, ids))
             return int(rows)
 
         return self._run(work)
 
     def finish(self, max_id: int) -> str | None:
-        """Set the sequence behind the key past `max_id`, never lower; return a warning or None."""
-        return self._run(lambda opened: sequence.advance(opened.line, opened.table, max_id))
+        """Set the sequence behind the key past `max_id`, never lower; return a warning or None.
+
+        Before that, see once more that the server and the table are those that rows were saved to.
+        """
+
+        def work(opened: _Opened) -> str | None:
+            opened.guard.look()
+            return sequence.advance(opened.line, opened.table, max_id)
+
+        return self._run(work)
 
     def _run(self, work: Callable[[_Opened], Result]) -> Result:
-        return self._link.run(lambda line: work(self._open(line)))
+        return self._link.run(lambda line: self._on_known_table(line, work))
+
+    def _on_known_table(self, line: Line, work: Callable[[_Opened], Result]) -> Result:
+        """Do the work on the table that the run looks at.
+
+        If an altered table may be why it failed, the table is looked at again: what changed is
+        raised, and the work begun anew if nothing did that matters.
+        """
+        while True:
+            opened = self._open(line)
+            try:
+                return work(opened)
+            except psycopg.Error as error:
+                if line.is_lost() or not is_due_to_ddl(error):
+                    raise
+                self._forget_table()
+                self._look(line)
+                if not is_guards(error):
+                    raise
 
     def _open(self, line: Line) -> _Opened:
         """Look the table up, once a session."""
-        if self._opened is None or self._opened.line is not line:
-            table = find_table(line, self._selection)
-            if table is None:
-                raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
-            if table.misnamed:
-                raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
-            if fits.differing(table, self._other):
-                table = replace(table, as_text=True)
-            session = self._link.session
-            if session is None or session.side == "source" or session.purpose in VERIFYING:
-                check_where(line, table)
-            most = None if session is None else session.max_batch_bytes
-            side = None if session is None else session.side
-            reader = Reader(line, table, most, side=side)
-            checksums = Checksums(line, table, reader, other=self._other, side=side)
-            self._opened = _Opened(line, table, reader, Saver(line, table), checksums)
+        if self._opened is not None and self._opened.line is line:
+            return self._opened
+        looked = self._look(line)
+        table = looked.table
+        if table is None:
+            raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
+        if table.misnamed:
+            raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
+        if fits.differing(table, self._other):
+            table = replace(table, as_text=True)
+        session = self._link.session
+        if session is None or session.side == "source" or session.purpose in VERIFYING:
+            check_where(line, table)
+        most = None if session is None else session.max_batch_bytes
+        side = None if session is None else session.side
+        guard = Guard(line, table, looked.relations)
+        self._see_greatest_id(line, guard, table)
+        reader = Reader(guard, table, most, side=side)
+        checksums = Checksums(line, guard, table, reader, other=self._other, side=side)
+        self._opened = _Opened(line, table, guard, reader, Saver(guard, table), checksums)
         return self._opened
+
+    def _look(self, line: Line) -> _Looked:
+        """Look at the table, once a session; see that it is the one that the run looks at."""
+        if self._looked is not None and self._looked.line is line:
+            return self._looked
+        # this first: what changes while the rest is looked at changes the token
+        relations = find_relations(line, self._selection.table)
+        table = find_table(line, self._selection)
+        known = self._known
+        if known is not None:
+            table = None if table is None else table.with_columns(known.columns)
+            known = with_new_partitions(line, known, table, relations, self._greatest_id)
+            compare_states(known, self._state(table, relations))
+        elif table is not None:
+            known = self._state(table, relations)
+        self._known = known
+        self._looked = _Looked(line, table, relations)
+        return self._looked
+
+    def _state(self, table: Table | None, relations: Relations) -> TableState:
+        session = self._link.session
+        written = session is None or writes(session)
+        deletes = session is not None and session.purpose in DELETING
+        return state_of(table, relations, written=written, deletes=deletes)
+
+    def _see_greatest_id(self, line: Line, guard: Guard, table: Table) -> None:
+        """See that a server that tells no position has not lost rows since the last session."""
+        if line.server.lsn is not None or self._greatest_id is None:
+            return
+        ((greatest,),) = guard.query(sql.max_id(table))
+        if greatest < self._greatest_id:
+            raise ServerChangedError(
+                f"the greatest id is {greatest} after a new connection, and was"
+                f" {self._greatest_id} before: it leads to another server, or to one that has gone"
+                " back in time"
+            )
+
+    def _forget_table(self) -> None:
+        self._looked = None
+        self._opened = None

@@ -11,11 +11,18 @@ import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from pipecopy.contracts import Session
-from pipecopy.postgres import conninfo, wire
+from pipecopy.contracts import DELETING, ServerChangedError, Session
+from pipecopy.postgres import conninfo, failover, wire
+from pipecopy.postgres.failover import (
+    PRIMARY_ONLY,
+    ServerState,
+    bytes_behind,
+    server_state,
+    state_from_plain,
+)
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
-from pipecopy.postgres.sqlstates import UNABLE_TO_CONNECT
+from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT
 from pipecopy.postgres.timeouts import is_timeout
 
 Result = TypeVar("Result")
@@ -28,6 +35,8 @@ _NO_SLOT = (  # libpq hands on no SQLSTATE (53300) for a refused connection, onl
     "too many clients already",
     "remaining connection slots are reserved",
 )
+_REPLAY_PAUSE = 0.1
+"""Seconds between two looks at how far a standby has come."""
 _NO_SERVICE = "definition of service"
 
 
@@ -37,6 +46,8 @@ class Line:
     def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
         self._connection = connection
         self.facts = facts
+        self.server = facts.server
+        """Which server it is, and how far that has come, as last heard."""
         self.answered = False
         """Whether the server has answered anything to the call under way."""
         self.watch = _Stopwatch()
@@ -49,13 +60,22 @@ class Line:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
+        return self.query_all(sql)[-1]
+
+    def query_all(self, sql: str) -> list[list[tuple[Any, ...]]]:
+        """Run statements in one round trip and transaction; return the rows of each."""
         self.watch.restart()
         with self._connection.cursor() as cursor:
             cursor.execute(sql.encode())
             self.answered = True
+            rows = [cursor.fetchall() if cursor.description else []]
             while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
+                rows.append(cursor.fetchall() if cursor.description else [])
+            return rows
+
+    def reached(self, lsn: str | None) -> None:
+        """Take note of how far the server has come."""
+        self.server = self.server.at(lsn)
 
     def parse(self, sql: str) -> int:
         """Have the server parse a single statement; return how many parameters it has."""
@@ -135,6 +155,13 @@ class Link:
         self._parameters = conninfo.parameters(server, session)
         self._statement_timeout = 0.0 if session is None else statement_limit(session) / 1000
         self._line: Line | None = None
+        self._server = None if session is None else state_from_plain(session.position)
+        """Where the last session was; None in the first one."""
+
+    @property
+    def position(self) -> ServerState | None:
+        """Which server it leads to, and how far that has come, as last heard."""
+        return self._server if self._line is None else self._line.server
 
     def __repr__(self) -> str:
         return f"Link({self.server.shown!r})"
@@ -142,6 +169,7 @@ class Link:
     def open(self) -> Line:
         """Open the session anew; raises TimeoutError, psycopg's errors or PostgresError."""
         self.close()
+        until = time.monotonic() + self._statement_timeout
         connection = self._connect()
         try:
             with _timeouts(_Stopwatch(), self._statement_timeout):
@@ -151,11 +179,34 @@ class Link:
                     table=self._table,
                     session_pooler=self._session_pooler,
                 )
+            line = Line(connection, facts)
+            if self._server is not None:
+                self._continue_from(self._server, line, until)
         except BaseException:
             connection.close()
             raise
-        self._line = Line(connection, facts)
-        return self._line
+        self._line = line
+        return line
+
+    def _continue_from(self, before: ServerState, line: Line, until: float) -> None:
+        """See that the new session is where the last one was, or wait until it is.
+
+        Raises ServerChangedError if it never will be, and TimeoutError if it is not yet.
+        """
+        session = self.session
+        if line.server.is_standby and session is not None and session.purpose in DELETING:
+            raise ServerChangedError(
+                f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
+            )
+        while behind := bytes_behind(before, line.server):
+            if time.monotonic() + _REPLAY_PAUSE >= until:
+                raise TimeoutError(
+                    f"a new connection leads to a standby that is {behind} bytes of the"
+                    " write-ahead log behind what was read or saved before"
+                )
+            time.sleep(_REPLAY_PAUSE)  # a standby has no event for this before PostgreSQL 19
+            with _timeouts(line.watch, line.facts.statement_timeout):
+                line.server = server_state(line.query(failover.STATE)[0])
 
     def run(self, work: Callable[[Line], Result]) -> Result:
         """Do one call's work in the session.
@@ -180,6 +231,7 @@ class Link:
         """End the session, if there is one."""
         line, self._line = self._line, None
         if line is not None:
+            self._server = line.server
             line.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -199,7 +251,7 @@ class Link:
                     raise PostgresError(
                         f"no connection is called {self.server.shown!r}, nor a service in libpq's"
                         " pg_service.conf, and it is neither a URI nor a list of keyword=value",
-                        UNABLE_TO_CONNECT,
+                        UNDEFINED_OBJECT,
                     ) from None
                 refused = any(text in str(error) for text in _NO_SLOT)
                 if not refused or time.monotonic() + _SLOTS_PAUSE >= until:

@@ -17,7 +17,7 @@ from pipecopy.contracts import Side
 from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows, fields_of, row_bounds
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.wire import TRAILER, CopyRead
 
 _INTEGERS = {2: struct.Struct("!h"), 4: struct.Struct("!i"), 8: struct.Struct("!q")}
@@ -38,9 +38,9 @@ class Reader:
     """Loads batches in one session, and finds where they end."""
 
     def __init__(
-        self, line: Line, table: Table, max_batch_bytes: int | None, *, side: Side | None = None
+        self, guard: Guard, table: Table, max_batch_bytes: int | None, *, side: Side | None = None
     ) -> None:
-        self._line = line
+        self._guard = guard
         self._side = side
         self._table = table
         self._most_bytes = max_batch_bytes
@@ -61,7 +61,7 @@ class Reader:
         if known is not None:
             return known
         wanted = self._rows_that_fit(rows)
-        found = self._line.query(sql.end_of_batch(self._table, first, past_last - 1, wanted))
+        found = self._guard.query(sql.end_of_batch(self._table, first, past_last - 1, wanted))
         return int(found[0][0]) + 1 if found else past_last
 
     def _known_end(self, first: int) -> int | None:
@@ -87,7 +87,7 @@ class Reader:
         statements = [sql.load(self._table, first, past_last - 1)]
         if following is not None:
             statements.append(self._end_of(following))
-        read = self._line.copy_out("; ".join(statements), self._most_bytes)
+        read = self._guard.copy_out(first, past_last - 1, "; ".join(statements), self._most_bytes)
         self._answers.clear()
         rows = self._rows(read, (first, past_last))
         if read.beyond is not None:
@@ -110,7 +110,7 @@ class Reader:
         if self._table.has_names and self._table.where is not None:
             following = None  # the condition would be read by another search path: see sql.py
         end = "NULL" if following is None else f"({self._end_of(following)})"
-        ((rows, *others, found),) = self._line.query(
+        ((rows, *others, found),) = self._guard.query(
             sql.aggregated(self._table, first, past_last - 1, f"{aggregates}, {end}")
         )
         self._answers.clear()
@@ -155,7 +155,8 @@ class Reader:
             bounds = list(takewhile(lambda bound: self._key(rows.raw, *bound, rows) < end, bounds))
             if not bounds:  # those of a single key are too many already: they are one batch
                 only = (rows.key_range[0], end + 1)
-                return self._rows(self._line.copy_out(sql.load(self._table, only[0], end)), only)
+                read = self._guard.copy_out(only[0], end, sql.load(self._table, only[0], end))
+                return self._rows(read, only)
         raw = bytearray(rows.raw[: bounds[-1][1]])
         if rows.format == "binary":
             raw += TRAILER

@@ -16,7 +16,9 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import WRITING, Session
+from pipecopy.postgres import failover
 from pipecopy.postgres.conninfo import application_name
+from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import literal, table_oid
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.sqlstates import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE
@@ -43,7 +45,12 @@ _SAMENESS = {
     "xmloption": "content",  # else a text that is no document is no xml
     "quote_all_identifiers": "off",  # else the same type has another name on one side
     "row_security": "off",  # hidden rows are an error then, instead of missing
+    # else a statement that waited for a lock reads what was there before the wait
+    "default_transaction_isolation": "read committed",
 }
+
+_MAY_NOT_ASK = ("42501", "42883", "0A000", "55000")
+"""SQLSTATEs of a server that does not tell its position, at all or to this role."""
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 """Runs one statement, and returns its rows."""
@@ -59,6 +66,7 @@ class SessionFacts:
     """Such as 160004."""
     statement_timeout: float
     """Seconds one statement may take, 0 for no limit."""
+    server: ServerState
 
 
 def prepare(
@@ -73,9 +81,29 @@ def prepare(
     Raises PostgresError where a pooler is in between, or another copy holds the target; and
     TimeoutError where an orphan of this copy does not end.
     """
+    try:
+        return _prepare(connection, session, table, failover.STATE, session_pooler=session_pooler)
+    except psycopg.Error as error:
+        if error.sqlstate not in _MAY_NOT_ASK:
+            raise
+    # the role may not ask for the server's position, or it is a server that does not tell
+    least = failover.LEAST_STATE
+    return _prepare(connection, session, table, least, session_pooler=session_pooler)
+
+
+def _prepare(
+    connection: psycopg.Connection[Any],
+    session: Session | None,
+    table: str,
+    server: str,
+    *,
+    session_pooler: bool,
+) -> SessionFacts:
     info = connection.info
-    direct = "true" if session_pooler else f"pg_backend_pid() = {info.backend_pid}"
-    statements = [_settings(info.server_version, session, direct)]
+    direct = "true"
+    if not session_pooler:
+        direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {info.backend_pid}"
+    statements = [_settings(info.server_version, session, direct), server]
     if session is not None:
         # first, for the statements after it: the role's own limit may be too short for them
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(session)}")
@@ -96,7 +124,12 @@ def prepare(
                 " session mode and say so (session_pooler)",
                 FEATURE_NOT_SUPPORTED,
             )
-        facts = SessionFacts(info.server_version, float(statement_timeout) / 1000)
+        cursor.nextset()
+        facts = SessionFacts(
+            version=info.server_version,
+            statement_timeout=float(statement_timeout) / 1000,
+            server=failover.server_state(cursor.fetchall()[0]),
+        )
         if session is not None:
             _next_rows(cursor)
             _report_orphans(cursor.fetchall())
@@ -104,7 +137,9 @@ def prepare(
             _next_rows(cursor)
 
             def query(sql: str) -> list[tuple[Any, ...]]:
-                return cursor.execute(sql.encode()).fetchall()
+                cursor.execute(sql.encode())
+                _last_rows(cursor)
+                return cursor.fetchall()
 
             until = began + min(_LOCK_WAIT, session.call_timeout / 2)
             _wait_for_lock(query, table, cursor.fetchall(), until)
@@ -134,6 +169,12 @@ def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
         pass
 
 
+def _last_rows(cursor: psycopg.Cursor[Any]) -> None:
+    """Go on to the result of the last statement."""
+    while cursor.nextset():
+        pass
+
+
 def _settings(version: int, session: Session | None, direct: str) -> str:
     values = dict(_SAMENESS)
     if session is not None:
@@ -142,25 +183,30 @@ def _settings(version: int, session: Session | None, direct: str) -> str:
             values["default_transaction_read_only"] = "on"
     calls = [
         # local to this transaction where a pool would hand the connection to others afterwards
-        f"set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
+        f"pg_catalog.set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
         for name, value in values.items()
     ]
     # weaker commits that the role or the database has set would lose what was reported as saved
     calls.append(
-        "set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
-        f" WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, NOT ({direct}))"
+        "pg_catalog.set_config('synchronous_commit',"
+        " CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
+        " THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END,"
+        f" NOT ({direct}))"
     )
     if session is not None:
         # not every system's server can watch its client
         calls.append(
-            "CASE WHEN version() !~* 'windows|mingw|msvc|visual c'"
-            f" THEN set_config('client_connection_check_interval', '500ms', NOT ({direct})) END"
+            "CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.!~*)"
+            " 'windows|mingw|msvc|visual c' THEN"
+            " pg_catalog.set_config('client_connection_check_interval', '500ms',"
+            f" NOT ({direct})) END"
         )
     if version >= 170000 and session is not None:  # noqa: PLR2004 - PostgreSQL 17 brought it
-        calls.append(f"set_config('transaction_timeout', '0', NOT ({direct}))")
+        calls.append(f"pg_catalog.set_config('transaction_timeout', '0', NOT ({direct}))")
     return (
         f"SELECT {', '.join(calls)};"
-        f" SELECT {direct}, setting FROM pg_settings WHERE name = 'statement_timeout'"
+        f" SELECT {direct}, setting FROM pg_catalog.pg_settings"
+        " WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
     )
 
 
@@ -197,12 +243,13 @@ def _end_orphans(session: Session, direct: str) -> str:
     patience = min(int(500 * session.call_timeout), _MILLISECONDS_MAX)
     return (
         "SET LOCAL ROLE none;"
-        " SELECT pid, state, wait_event_type, wait_event,"
-        " extract(epoch FROM clock_timestamp() - query_start)::float8,"
-        f" pg_terminate_backend(pid, {max(1, patience)})"
-        " FROM pg_stat_activity"
-        f" WHERE application_name = {literal(application_name(session))}"
-        f" AND usename = session_user AND pid <> pg_backend_pid() AND {direct};"
+        " SELECT pid, state, wait_event_type, wait_event, extract(epoch FROM"
+        " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) query_start)::double precision,"
+        f" pg_catalog.pg_terminate_backend(pid, {max(1, patience)})"
+        " FROM pg_catalog.pg_stat_activity"
+        f" WHERE application_name OPERATOR(pg_catalog.=) {literal(application_name(session))}"
+        " AND usename OPERATOR(pg_catalog.=) session_user"
+        f" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND {direct};"
         " SET LOCAL role TO DEFAULT"
     )
 
@@ -219,7 +266,7 @@ def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
 
 def try_lock(oid: str) -> str:
     """Return SQL that takes the copy's lock on the table with that oid; false where it is taken."""
-    return f"pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+    return f"pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
 
 
 def _lock(table: str, direct: str) -> str:
@@ -245,7 +292,8 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
 def holder(oid: int) -> str:
     """Return SQL for the application and the process of the session that has a table's lock."""
     return (
-        "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        "SET LOCAL search_path TO pg_catalog, pg_temp;"
+        " SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
         f" AND l.classid = {LOCK_CLASS} AND l.objid = {oid}"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"

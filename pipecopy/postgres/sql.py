@@ -1,5 +1,10 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""The SQL of a batch."""
+"""The SQL of a batch.
+
+Its statements run by the role's own search path, which the user's condition, views and triggers may
+need, and in which anything may stand before the server's own: every function, operator and type is
+named with its schema. BETWEEN, IN and IS DISTINCT FROM look their operators up by name.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,11 @@ BATCH_INDEX = f"{_BATCH_NAME}_key"
 SHORT_OF_ROWS = "pipecopy: short of rows"
 """Begins what a statement says that saved fewer rows than it should have."""
 _BIGGEST = 2**63 - 1
+
+
+def lock(table: Table, first: int, last: int) -> str:
+    """Take the locks that a read of these keys takes, those of the partitions too."""
+    return f"SELECT FROM {table.sql} WHERE {_keys(table.key_sql, first, last)} LIMIT 0"
 
 
 def load(table: Table, first: int, last: int) -> str:
@@ -41,19 +51,16 @@ def _read(table: Table, first: int, last: int, what: str) -> str:
 
     The other side reads a name by its own search path: qualified, it means the same there. The
     path is set when the query runs, not before it is parsed, and only once the rows are found: the
-    user's condition may need the path, for its own names and for what it calls.
+    user's condition, or a view, may need the path, for its own names and for what it calls.
     """
     rows = f"FROM {table.sql} WHERE {condition(table, first, last)}"
     if not table.has_names:
         return f"SELECT {what} {rows}"
-    qualifies = "set_config('search_path', '', true)"
-    if table.where is None:
-        return f"SELECT {what} {rows} AND (SELECT {qualifies}) IS NOT NULL"
     return (
         f"WITH found AS MATERIALIZED (SELECT {_columns(table)} {rows}) SELECT {what} FROM found"
         # CASE alone says what is done first
-        f" WHERE (SELECT CASE WHEN (SELECT count(*) FROM found) >= 0 THEN {qualifies} END)"
-        " IS NOT NULL"
+        " WHERE (SELECT CASE WHEN (SELECT pg_catalog.count(*) FROM found) OPERATOR(pg_catalog.>=) 0"
+        " THEN pg_catalog.set_config('search_path', '', true) END) IS NOT NULL"
     )
 
 
@@ -62,7 +69,7 @@ def condition(table: Table, first: int, last: int) -> str:
 
     Its columns are the table's, which no alias may stand for: the user's may be qualified.
     """
-    return f"{table.key_sql} {_between(first, last)}{also(table)}"
+    return f"{_keys(table.key_sql, first, last)}{also(table)}"
 
 
 def also(table: Table) -> str:
@@ -72,19 +79,15 @@ def also(table: Table) -> str:
 
 def max_id(table: Table) -> str:
     return (
-        f"SELECT greatest(coalesce(max({table.key_sql}), 0), 0) FROM {table.sql}"
+        f"SELECT greatest(coalesce(pg_catalog.max({table.key_sql}), 0), 0) FROM {table.sql}"
         f" WHERE true{also(table)}"
     )
 
 
 def max_id_in(table: Table, first: int, last: int) -> str:
     """Find the greatest key of those from `first` to `last`, both inclusive; NULL for none."""
-    key = table.key_sql
-    return (
-        f"SELECT pg_catalog.max({key}) FROM {table.sql}"
-        f" WHERE {key} OPERATOR(pg_catalog.>=) {first}"
-        f" AND {key} OPERATOR(pg_catalog.<=) {min(last, _BIGGEST)}{also(table)}"
-    )
+    where = condition(table, first, last)
+    return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql} WHERE {where}"
 
 
 def end_of_batch(table: Table, first: int, last: int, rows: int) -> str:
@@ -106,21 +109,32 @@ def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
 
 def rows_without_key(table: Table) -> str:
     key = table.key_sql
-    return f"SELECT count(*) FROM {table.sql} WHERE ({key} IS NULL OR {key} < 0){also(table)}"
+    return (
+        f"SELECT pg_catalog.count(*) FROM {table.sql}"
+        f" WHERE ({key} IS NULL OR {key} OPERATOR(pg_catalog.<) 0){also(table)}"
+    )
 
 
 def delete(table: Table, keys: Sequence[int]) -> str:
     """Remove the rows with these keys, and count them."""
-    array = ",".join(map(str, keys))
+    listed = ",".join(map(str, keys))
+    among = _eq(table.key_sql, f"ANY('{{{listed}}}'::bigint[])")
     return (
-        f"WITH gone AS (DELETE FROM {table.sql}"
-        f" WHERE {table.key_sql} = ANY('{{{array}}}'::bigint[]){also(table)} RETURNING 1)"
-        " SELECT count(*) FROM gone"
+        f"WITH gone AS (DELETE FROM {table.sql} WHERE {among}{also(table)} RETURNING 1)"
+        " SELECT pg_catalog.count(*) FROM gone"
     )
 
 
-def _between(first: int, last: int) -> str:
-    return f"BETWEEN {first} AND {min(last, _BIGGEST)}"
+def _keys(key: str, first: int, last: int) -> str:
+    """Tell keys from `first` to `last`."""
+    return (
+        f"{key} OPERATOR(pg_catalog.>=) {first}"
+        f" AND {key} OPERATOR(pg_catalog.<=) {min(last, _BIGGEST)}"
+    )
+
+
+def _eq(one: str, other: str) -> str:
+    return f"{one} OPERATOR(pg_catalog.=) {other}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +173,7 @@ class SaveSql:
         Measured: a second copy of 300,000 rows over a target without an index, 3,000 a batch, took
         73 s with them.
         """
-        return "SELECT set_config('enable_nestloop', 'off', true)"
+        return "SET LOCAL enable_nestloop TO off"
 
     @property
     def copy_batch(self) -> str:
@@ -177,11 +191,11 @@ class SaveSql:
         """
         differing = (
             f"SELECT {self._list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
-            f" ON o.{self._key()} = s.{self._key()} AND {self._between('o')}"
-            f" WHERE o.{self._key()} IS NULL OR {self._image('o')} *<> {self._image('s')}"
+            f" ON {_eq(f'o.{self._key()}', f's.{self._key()}')} AND {self._between('o')}"
+            f" WHERE o.{self._key()} IS NULL OR {self._differ('o', 's')}"
         )
         if not self.table.before_triggers:
-            only = f" WHERE {self._image('t')} *<> {self._image('excluded')}"
+            only = f" WHERE {self._differ('t', 'excluded')}"
             return self._insert_or_update(differing, only)
         # without the WHERE: a trigger may make a row what it is already, and it was not dropped
         return (
@@ -202,8 +216,11 @@ class SaveSql:
     @property
     def next_taken(self) -> str:
         """Find the first key in the table after this batch: below it, a COPY meets no row."""
-        last = min(self.last, _BIGGEST)
-        return f"SELECT min({self._key()}) FROM {self.table.sql} WHERE {self._key()} > {last}"
+        key, last = self._key(), min(self.last, _BIGGEST)
+        return (
+            f"SELECT pg_catalog.min({key}) FROM {self.table.sql}"
+            f" WHERE {key} OPERATOR(pg_catalog.>) {last}"
+        )
 
     @property
     def replace(self) -> str:
@@ -214,7 +231,7 @@ class SaveSql:
         key = self._key()
         stale = (
             f"FROM {self.table.sql} AS o WHERE {self._between('o')}"
-            f" AND o.{key} IN (SELECT {key} FROM {BATCH})"
+            f" AND {_eq(f'o.{key}', f'ANY (SELECT {key} FROM {BATCH})')}"
         )
         remove = f"DELETE {stale}"
         insert = (
@@ -230,17 +247,18 @@ class SaveSql:
                 f"WITH saved AS ({insert} RETURNING 1) {_refuse_fewer('saved', f'TABLE {BATCH}')}"
             )
         return (
-            f"DELETE FROM {BATCH} WHERE {key} IN (SELECT s.{key} FROM {BATCH} AS s"
-            f" JOIN {self.table.sql} AS o ON o.{key} = s.{key} AND {self._between('o')}"
-            f" GROUP BY s.{key}"
-            f" HAVING count(*) = 1 AND bool_and({self._image('o')} *= {self._image('s')}));"
+            f"DELETE FROM {BATCH} WHERE {_eq(key, f'ANY (SELECT s.{key} FROM {BATCH} AS s')}"
+            f" JOIN {self.table.sql} AS o"
+            f" ON {_eq(f'o.{key}', f's.{key}')} AND {self._between('o')}"
+            f" GROUP BY s.{key} HAVING {_eq('pg_catalog.count(*)', '1')} AND pg_catalog.bool_and("
+            f"{self._image('o')} OPERATOR(pg_catalog.*=) {self._image('s')}));"
             f" {remove}; {insert}"
         )
 
     @property
     def highest(self) -> str:
         """Find the greatest key in the table; NULL where it is empty."""
-        return f"SELECT max({self._key()}) FROM {self.table.sql}"
+        return f"SELECT pg_catalog.max({self._key()}) FROM {self.table.sql}"
 
     def _copy(self, into: str) -> str:
         return f"COPY {into} ({self._list()}) FROM STDIN (FORMAT {self.format})"
@@ -251,13 +269,16 @@ class SaveSql:
 
     def _image(self, alias: str) -> str:
         # without the cast the comparison would be expanded by column, and fail
-        return f"ROW({self._list(alias)})::record"
+        return f"ROW({self._list(alias)})::pg_catalog.record"
+
+    def _differ(self, one: str, other: str) -> str:
+        return f"{self._image(one)} OPERATOR(pg_catalog.*<>) {self._image(other)}"
 
     def _key(self) -> str:
         return self.table.key_sql
 
     def _between(self, alias: str) -> str:
-        return f"{alias}.{self._key()} {_between(self.first, self.last)}"
+        return _keys(f"{alias}.{self._key()}", self.first, self.last)
 
 
 def _refuse_fewer(done: str, due: str) -> str:
@@ -266,8 +287,8 @@ def _refuse_fewer(done: str, due: str) -> str:
     SQL has no `raise` outside of a function: a cast of the text does it, and the error quotes it.
     """
     return (
-        f"SELECT CASE WHEN done < due"
-        f" THEN ('{SHORT_OF_ROWS}, ' || done || ' of ' || due)::int END"
-        f" FROM (SELECT count(*) FROM {done}) AS a (done),"
-        f" (SELECT count(*) FROM ({due}) AS rows) AS b (due)"
+        f"SELECT CASE WHEN done OPERATOR(pg_catalog.<) due"
+        f" THEN pg_catalog.concat('{SHORT_OF_ROWS}, ', done, ' of ', due)::int END"
+        f" FROM (SELECT pg_catalog.count(*) FROM {done}) AS a (done),"
+        f" (SELECT pg_catalog.count(*) FROM ({due}) AS rows) AS b (due)"
     )

@@ -68,8 +68,15 @@ class CopyRead:
     """The number of rows; unknown, and 0, where it was cut short."""
     beyond: bytes | None = None
     """The first row that did not fit; None where all did."""
-    value: int | None = None
-    """The first value of the statement after the COPY, if there was one."""
+    results: tuple[PGresult, ...] = ()
+    """The results of the COPY and of the statements after it, unless it was cut short."""
+
+    @property
+    def value(self) -> int | None:
+        """The first value of the last statement after the COPY, if there is one."""
+        last = self.results[-1] if self.results else None
+        value = last.get_value(0, 0) if last is not None and last.ntuples else None
+        return None if value is None else int(value)
 
 
 def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
@@ -96,11 +103,8 @@ def read_copy(pgconn: PGconn, most: int | None) -> CopyRead:
             _consume(pgconn)
         else:
             break
-    results = list(_results(pgconn))
-    last = results[-1].get_value(0, 0) if results[-1].ntuples else None
-    return CopyRead(
-        received, results[0].command_tuples or 0, value=None if last is None else int(last)
-    )
+    results = tuple(_results(pgconn))
+    return CopyRead(received, results[0].command_tuples or 0, results=results)
 
 
 def drain_copy(pgconn: PGconn) -> None:

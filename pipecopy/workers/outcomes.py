@@ -6,7 +6,7 @@ Nothing else does: an exception or a result that can't be unpickled would break 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Returned:
     """The call returned."""
 
     value: Any
+    position: Any = None
+    """The `Database`'s, as it was heard last; None where it has none."""
+
+
+Reason: TypeAlias = Literal["error", "timed out", "server changed", "table changed"]
+"""What an exception means for the run: by `TimeoutError` and the exceptions of the contract."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,13 @@ class Raised:
     message: str
     sqlstate: str | None
     traceback: str
-    timed_out: bool
-    """It was a `TimeoutError`."""
+    reason: Reason
     connected: bool
     """The worker has a `Database`, which can be closed."""
+    differences: tuple[str, ...] = ()
+    """One sentence for each thing that changed in the table."""
+    saved_rows_stand: bool = True
+    """The rows that were saved before are still there, as far as is known."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def plain(value: Any) -> Any:
             warnings=tuple(value.warnings),
             checksums=tuple(value.checksums),
             definition=plain(value.definition),
+            state=plain(value.state),
         )
     if isinstance(value, Fit):
         return Fit(problems=tuple(value.problems), warnings=tuple(value.warnings))

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import dill
 
-from pipecopy.contracts import Database, Session
+from pipecopy.contracts import Database, ServerChangedError, Session
 from pipecopy.redact import secrets_in
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
@@ -78,7 +78,8 @@ class _WorkerProcess:
 
     def run(self, task: Task) -> Outcome:
         try:
-            return Returned(self._calls[task.call](*task.args))
+            value = self._calls[task.call](*task.args)
+            return Returned(value, plain(getattr(self._database, "position", None)))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
             return self._telling.raised(error, connected=self._database is not None)
 
@@ -89,8 +90,24 @@ class _WorkerProcess:
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
+        self._compare_greatest_id(self._database)
         calls = ("get_max_id_in", "end_of_batch", "finish", *_PLAIN_CALLS)
         return Connected(frozenset(call for call in calls if _offers(self._database, call)))
+
+    def _compare_greatest_id(self, database: Database) -> None:
+        """See that a session that replaces another one sees what that one saw.
+
+        A driver that tells a position has seen to it itself.
+        """
+        known = self._setup.session.greatest_id
+        if known is None or getattr(database, "position", None) is not None:
+            return
+        greatest = self._get_max_id()
+        if greatest < known:
+            raise ServerChangedError(
+                f"the greatest id is {greatest} after a new connection, and was {known} before:"
+                " it leads to another server, or to one that has gone back in time"
+            )
 
     @property
     def _connected(self) -> Any:

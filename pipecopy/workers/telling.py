@@ -5,8 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 
+from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.redact import redact, secrets_in
-from pipecopy.workers.outcomes import Raised
+from pipecopy.workers.outcomes import Raised, Reason
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
@@ -35,12 +36,19 @@ class Telling:
                 message=self._text(error),
                 sqlstate=_sqlstate(error),
                 traceback=cut(self._traceback(error), self._secrets, tail=True),
-                timed_out=isinstance(error, TimeoutError),
+                reason=_reason(error),
                 connected=connected,
+                differences=self._differences(error),
+                saved_rows_stand=_saved_rows_stand(error),
             )
         except Exception:  # noqa: BLE001 - some driver's exception does not like to be looked at
             name = str(type.__getattribute__(type(error), "__name__"))
-            return Raised(name, "it can't be shown", None, "", timed_out=False, connected=connected)
+            return Raised(name, "it can't be shown", None, "", "error", connected=connected)
+
+    def _differences(self, error: BaseException) -> tuple[str, ...]:
+        if not isinstance(error, TableChangedError):
+            return ()
+        return tuple(self.cut(str(difference)) for difference in error.differences)
 
     def _text(self, error: BaseException) -> str:
         try:
@@ -76,6 +84,20 @@ def _name(error: BaseException) -> str:
     if kind.__module__ in {"builtins", "__main__", "__mp_main__"}:
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _reason(error: BaseException) -> Reason:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ServerChangedError):
+        return "server changed"
+    return "table changed" if isinstance(error, TableChangedError) else "error"
+
+
+def _saved_rows_stand(error: BaseException) -> bool:
+    if isinstance(error, TableChangedError):
+        return error.saved_rows_stand
+    return not isinstance(error, ServerChangedError)
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -1,0 +1,102 @@
+"""Guard: each statement on the table goes with a look at whether it is still the same table.
+
+The look comes after the statement, in the same query string and so in the same transaction and
+round trip: nothing that was written by way of a changed table is committed, and nothing that was
+read is used. A COPY out takes its snapshot before it has the table's lock, and would read an empty
+table after it has waited for one that was emptied and filled again: a statement before it takes
+the lock. (PostgreSQL 16 and 18: 0.15 ms for both.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.pq.abc import PGresult
+
+from pipecopy.postgres import failover, sql
+from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.link import Line
+from pipecopy.postgres.names import literal
+from pipecopy.postgres.state import Relations, token_now
+from pipecopy.postgres.wire import CopyRead
+
+_CHANGED = "pipecopy: the table was altered"
+"""What a statement says that met another table than the one that was looked at."""
+_ABOUT_THE_SESSION = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
+"""Classes of SQLSTATE of errors that no DDL on a table brings about."""
+
+
+class Guard:
+    """Runs statements on one table in one session.
+
+    Each raises psycopg's errors; `is_due_to_ddl` tells those that call for another look.
+    """
+
+    def __init__(self, line: Line, table: Table, relations: Relations) -> None:
+        self._line = line
+        self._table = table
+        # SQL has no `raise` outside of a function: a cast of the text does it, and quotes it
+        self._check = (
+            f"SELECT CASE WHEN {token_now(table, relations)}"
+            f" OPERATOR(pg_catalog.=) {literal(relations.token)} THEN {self._position}"
+            f" ELSE pg_catalog.concat({literal(_CHANGED)})::int::pg_catalog.text END"
+        )
+
+    @property
+    def _position(self) -> str:
+        return "NULL" if self._line.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
+
+    def query(self, statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in one round trip and transaction; return the last one's rows."""
+        *_, rows, ((lsn,),) = self._line.query_all(f"{statements}; {self._check}")
+        self._line.reached(lsn)
+        return rows
+
+    def copy_out(self, first: int, last: int, statements: str, most: int | None = None) -> CopyRead:
+        """Run a COPY TO STDOUT of these keys, and statements after it, in one round trip.
+
+        Of more than `most` bytes the first are returned, and the rest is cancelled; the look then
+        costs a round trip of its own.
+        """
+        lock = sql.lock(self._table, first, last)
+        read = self._line.copy_out(f"{lock}; {statements}; {self._check}", most)
+        if read.beyond is not None:
+            self.look()
+            return read
+        self._reached(read.results)
+        return CopyRead(read.raw, read.rows, results=read.results[:-1])
+
+    def copy_in(self, statements: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
+        """Run a COPY FROM STDIN, and the statements after it in the same transaction.
+
+        Returns the results of the COPY and of what follows it.
+        """
+        results = self._line.copy_in(f"{statements}; {self._check}", chunks)
+        self._reached(results)
+        return results[:-1]
+
+    def parse(self, statement: str) -> int:
+        """Have the server parse a single statement; return how many parameters it has."""
+        return self._line.parse(statement)
+
+    def look(self) -> None:
+        """See that the table is still the same, and that the session is still on its server."""
+        ((lsn,),) = self._line.query(self._check)
+        self._line.reached(lsn)
+
+    def _reached(self, results: Sequence[PGresult]) -> None:
+        lsn = results[-1].get_value(0, 0)
+        self._line.reached(None if lsn is None else lsn.decode())
+
+
+def is_due_to_ddl(error: psycopg.Error) -> bool:
+    """Tell whether an altered table may have brought the error about."""
+    state = error.sqlstate
+    return state is not None and not state.startswith(_ABOUT_THE_SESSION)
+
+
+def is_guards(error: psycopg.Error) -> bool:
+    """Tell whether it is the guard's own error."""
+    return isinstance(error, psycopg.errors.InvalidTextRepresentation) and _CHANGED in str(error)
