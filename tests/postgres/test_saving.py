@@ -291,7 +291,7 @@ def test_a_trigger_made_during_the_copy_saves_nothing(
             writer.save_rows([row for row in rows if row[0] % 2 == 0])
         writer.get_max_id()  # it has looked at the table
         drop_rows(target_db, "INSERT")
-        with pytest.raises(TableChangedError, match="the trigger .* is new"):
+        with pytest.raises(TableChangedError, match=r"the trigger .* is new"):
             writer.save_rows(rows)
     assert target_db.value("SELECT count(*) FROM profiles") == (5 if there != "none" else 0)
 
