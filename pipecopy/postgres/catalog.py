@@ -10,7 +10,7 @@ from pipecopy.contracts import Column
 from pipecopy.postgres.catalog_query import COLUMNS
 from pipecopy.postgres.chosen import chosen, column_named
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import literal, quoted, table_oid
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, table_oid
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN
@@ -132,17 +132,22 @@ class Table:
 
 
 def with_partitions(table: Table) -> str:
-    """Return SQL for the oids of the table and its partitions."""
+    """Return SQL, for a query of the catalogs, for the oids of the table and its partitions."""
     return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"  # noqa: S608 - numbers
+
+
+def ask_catalogs(line: Line, sql: str) -> list[tuple[Any, ...]]:
+    """Run a query of the catalogs, whose names are the server's own under any search path."""
+    return line.query(CATALOG_PATH + sql)
 
 
 def find_table(line: Line, selection: Selection) -> Table | None:
     """Return the table of that name, None where there is none, in one round trip."""
-    # the types' names must not depend on the search path; the table's own does
+    # the search path finds the table; what is asked about it must not depend on the path
     oid = table_oid(selection.table)
     rows = line.query(
-        f"SELECT set_config('pipecopy.oid', coalesce(({oid})::text, ''), true);"
-        " SELECT set_config('search_path', '', true);" + COLUMNS
+        "SELECT pg_catalog.set_config('pipecopy.oid',"
+        f" coalesce(({oid})::pg_catalog.text, ''), true); {CATALOG_PATH}{COLUMNS}"
     )
     if not rows:
         return None

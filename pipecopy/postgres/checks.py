@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
-from pipecopy.postgres.catalog import NOT_READ, Table
+from pipecopy.postgres.catalog import NOT_READ, Table, ask_catalogs
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.definition import define
 from pipecopy.postgres.failover import PRIMARY_ONLY
@@ -178,10 +178,11 @@ def missing_rights(line: Line, table: Table, *, written: bool, deletes: bool = F
                 f"(SELECT bool_and(has_column_privilege({table.oid}, attnum, '{right}'))"
                 f" FROM pg_attribute WHERE attrelid = {table.oid} AND attnum IN ({columns}))"
             )
-    ((usage, temporary, role, database, *granted),) = line.query(
+    ((usage, temporary, role, database, *granted),) = ask_catalogs(
+        line,
         f"SELECT has_schema_privilege({literal(quoted(table.schema))}::regnamespace, 'USAGE'),"
         " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
-        f" current_database()::text, {', '.join(checks)}"
+        f" current_database()::text, {', '.join(checks)}",
     )
     problems = []
     if not usage:
@@ -210,7 +211,7 @@ def no_temp(role: str, database: str) -> str:
 
 
 def _hidden_rows(line: Line, table: Table) -> list[str]:
-    ((hidden,),) = line.query(f"SELECT row_security_active({table.oid})")
+    ((hidden,),) = ask_catalogs(line, f"SELECT row_security_active({table.oid})")
     if hidden:
         return [
             (
@@ -226,7 +227,7 @@ def _bad_keys(line: Line, table: Table) -> list[str]:
     never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
     ((null, negative),) = line.query(
         f"SELECT {'false' if never_null else _exists(table, f'{key} IS NULL')},"
-        f" {_exists(table, f'{key} < 0')}"
+        f" {_exists(table, f'{key} OPERATOR(pg_catalog.<) 0')}"
     )
     found = [("NULL", null), ("negative", negative)]
     return [
@@ -246,10 +247,11 @@ def _identity(line: Line, table: Table) -> str:
 
     The start of the server tells it from a clone of its files, which has all the rest.
     """
-    ((system, started),) = line.query(
+    ((system, started),) = ask_catalogs(
+        line,
         "SELECT CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')"
         " THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END,"
         " CASE WHEN pg_is_in_recovery() THEN ''"
-        " ELSE extract(epoch FROM pg_postmaster_start_time())::text END"
+        " ELSE extract(epoch FROM pg_postmaster_start_time())::text END",
     )
     return f"{system}/{table.database_oid}/{table.oid}/{started}"

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import find_table
+from pipecopy.postgres.catalog import ask_catalogs, find_table
 from pipecopy.postgres.definition import (
     ColumnDefinition,
     TableDefinition,
@@ -53,7 +53,8 @@ def create(line: Line, selection: Selection, source: Any) -> str | None:
         take_lock(line.query, selection.table, line.facts.statement_timeout)
         return None
     try:
-        line.query("; ".join(made.statements()))
+        # the expressions name all that is not the server's own with its schema
+        ask_catalogs(line, "; ".join(made.statements()))
     except psycopg.Error as error:
         if error.sqlstate in _THERE_ALREADY and take_lock(
             line.query, selection.table, line.facts.statement_timeout
@@ -97,21 +98,22 @@ def _place(line: Line, selection: Selection, definition: TableDefinition) -> tup
     # the source's name was perhaps found by one of the other readings
     parts = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
     *given, name = parts
-    schema = "current_schema()"
-    if given:
-        schema = f"(SELECT nspname FROM pg_namespace WHERE nspname = {literal(given[0])})"
-    ((schema,),) = line.query(f"SELECT {schema}::text")
-    if schema is not None:
+    if not given:  # where the role's search path begins
+        ((schema,),) = line.query("SELECT pg_catalog.current_schema()")
+        if schema is None:
+            raise PostgresError(
+                f"the search path has no schema in which the table {name} could be made",
+                UNDEFINED_SCHEMA,
+            )
         return schema, name
-    if given:
+    schema = given[0]
+    if not ask_catalogs(line, f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
         raise PostgresError(
-            f"there is no schema {given[0]} in which the table {name} could be made."
-            f"{HELP}CREATE SCHEMA {quoted(given[0])};",
+            f"there is no schema {schema} in which the table {name} could be made."
+            f"{HELP}CREATE SCHEMA {quoted(schema)};",
             UNDEFINED_SCHEMA,
         )
-    raise PostgresError(
-        f"the search path has no schema in which the table {name} could be made", UNDEFINED_SCHEMA
-    )
+    return schema, name
 
 
 def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
@@ -121,12 +123,12 @@ def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
     )
     missing = [
         f"the {what} {name}"
-        for what, name in line.query(
-            "SELECT set_config('search_path', '', true);"
-            f" SELECT 'type', name FROM (VALUES {types}) AS types (name)"
+        for what, name in ask_catalogs(
+            line,
+            f"SELECT 'type', name FROM (VALUES {types}) AS types (name)"
             " WHERE to_regtype(name) IS NULL UNION ALL"
             f" SELECT 'collation', name FROM (VALUES {collations}) AS collations (name)"
-            " WHERE name <> '' AND to_regcollation(name) IS NULL"
+            " WHERE name <> '' AND to_regcollation(name) IS NULL",
         )
     ]
     if missing:
@@ -161,8 +163,6 @@ class _Made:
 
     def statements(self) -> Iterator[str]:
         definition = self._definition
-        # the expressions name all that is not the server's own with its schema
-        yield "SELECT set_config('search_path', '', true)"
         for column in definition.columns:
             if column.name in self._sequences and column.sequence is not None:
                 yield (
@@ -251,9 +251,10 @@ def _free_name(line: Line, schema: str, name: str) -> str:
     start = name.encode()[:_NAME_BYTES].decode(errors="ignore")  # no half of a character
     names = [name, *(f"{start}{number}" for number in range(1, _MOST_NAMES))]
     values = ", ".join(f"({number}, {literal(one)})" for number, one in enumerate(names))
-    ((free,),) = line.query(
+    ((free,),) = ask_catalogs(
+        line,
         f"SELECT name FROM (VALUES {values}) AS names (number, name) WHERE NOT EXISTS ("
         " SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1"
+        f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1",
     )
     return str(free)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipecopy.contracts import TableDescription
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, ask_catalogs
 from pipecopy.postgres.catalog_query import NEVER_NULL
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.sequence import NEXT_VALUE
@@ -71,9 +71,9 @@ class TableDefinition:
 def define(line: Line, table: Table) -> dict[str, Any]:
     """Return the table's definition as plain values."""
     shapes = find_shapes(line, table.oid)
-    ((told, columns),) = line.query(
-        "SELECT set_config('search_path', '', true);"
-        f" {_DEFINITION.replace('{oid}', str(table.oid)).replace('{key}', str(table.keyed.number))}"
+    ((told, columns),) = ask_catalogs(
+        line,
+        _DEFINITION.replace("{oid}", str(table.oid)).replace("{key}", str(table.keyed.number)),
     )
     copied = [column.name for column in table.columns]
     generated = [column.name for column in table.generated]

@@ -7,6 +7,7 @@ A lock of another session's is not waited for long, and the answer is then not k
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from psycopg import errors
@@ -15,7 +16,7 @@ from pipecopy.postgres import sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.copyrows import CopyFormat, row_bounds
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import quoted
+from pipecopy.postgres.names import CATALOG_PATH, quoted
 
 Result = TypeVar("Result")
 
@@ -66,7 +67,7 @@ def _rows(line: Line, table: Table, first: int, last: int, row_bytes: float | No
     if table.kind in "rpm":
         if _size(line, table, "pg_relation_size") <= _COUNTED:
             where = sql.condition(table, first, last)
-            return _value(line, f"SELECT count(*) FROM {table.sql} WHERE {where}") or 0
+            return _value(line, f"SELECT pg_catalog.count(*) FROM {table.sql} WHERE {where}") or 0
         if row_bytes and not table.where and _never_analyzed(line, table):
             return int(_size(line, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
     rows, _ = _plan(line, table, first, last)
@@ -78,7 +79,8 @@ def _never_analyzed(line: Line, table: Table) -> bool:
     return bool(
         _value(
             line,
-            "SELECT bool_or(reltuples < 0)::int FROM pg_class WHERE relkind IN ('r', 'm')"
+            f"{CATALOG_PATH}SELECT bool_or(reltuples < 0)::int FROM pg_class"
+            " WHERE relkind IN ('r', 'm')"
             f" AND oid IN ({_with_heirs(table)})",
         )
     )
@@ -87,14 +89,14 @@ def _never_analyzed(line: Line, table: Table) -> bool:
 def _has_rows(line: Line, table: Table, first: int, last: int) -> int | None:
     if not table.ordered_index and _size(line, table, "pg_relation_size") > _COUNTED:
         return None  # to look would be to read all of it
-    where = f"{table.key_sql} BETWEEN {first} AND {last}"
+    where = sql.condition(replace(table, where=None), first, last)
     return _value(line, f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {where})::int")
 
 
 def _size(line: Line, table: Table, of: str) -> int:
     found = _value(
         line,
-        f"SELECT sum({of}(oid))::bigint FROM pg_class WHERE relkind IN ('r', 'm')"
+        f"{CATALOG_PATH}SELECT sum({of}(oid))::bigint FROM pg_class WHERE relkind IN ('r', 'm')"
         f" AND oid IN ({_with_heirs(table)})",
     )
     return found or 0
@@ -118,10 +120,11 @@ def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) 
     middle, key = (first + last) // 2, table.key_sql
     places = ((first, ""), (middle, ""), (first, " DESC"))
     size = rows = 0
+    whole = replace(table, where=None)
     for begin, direction in places:
         read = line.copy_out(
             f"{_PATIENCE}COPY (SELECT {_columns(table)} FROM {table.sql}"
-            f" WHERE {key} BETWEEN {begin} AND {last} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
+            f" WHERE {sql.condition(whole, begin, last)} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
             f" TO STDOUT (FORMAT {form})",
             _SAMPLE_BYTES,
         )
@@ -149,7 +152,7 @@ def _columns(table: Table) -> str:
 
 
 def _with_heirs(table: Table) -> str:
-    """Return SQL for the table and those that inherit from it, or are its partitions."""
+    """Return SQL, for a query of the catalogs, for the table, its heirs and its partitions."""
     return (
         f"WITH RECURSIVE heirs AS (SELECT {table.oid}::oid AS oid UNION"
         " SELECT inhrelid FROM pg_inherits JOIN heirs ON inhparent = heirs.oid)"

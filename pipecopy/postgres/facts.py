@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipecopy.contracts import HELP, Finding, Side
 from pipecopy.postgres import estimate
-from pipecopy.postgres.catalog import NO_TABLES, Table, with_partitions
+from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, with_partitions
 from pipecopy.postgres.checks import missing_rights
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
@@ -26,11 +26,12 @@ def told(what: str, sentence: str, mark: Mark = "problem", cause: Cause = "unfit
 
 def server(line: Line, side: Side) -> Iterator[Finding]:
     """Say where the session is, and whether it may write there."""
-    ((version, standby, read_only, role, pid),) = line.query(
+    ((version, standby, read_only, role, pid),) = ask_catalogs(
+        line,
         "SELECT split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),"
         # what a session has that does not set it, as this one does
         " (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'),"
-        " current_user::text, pg_backend_pid()"
+        " current_user::text, pg_backend_pid()",
     )
     info = line.info
     pooler = ""
@@ -68,8 +69,9 @@ def rights(line: Line, table: Table, side: Side) -> list[Finding]:
 
 def kind(line: Line, table: Table) -> Finding:
     """Say what the table is, and how big."""
-    ((partitions,),) = line.query(
-        f"SELECT count(*) FROM pg_partition_tree({table.oid}) WHERE isleaf AND level > 0"
+    ((partitions,),) = ask_catalogs(
+        line,
+        f"SELECT count(*) FROM pg_partition_tree({table.oid}) WHERE isleaf AND level > 0",
     )
     parts = [table.sql]
     if table.kind == "p":
@@ -106,12 +108,13 @@ def others_locks(line: Line, table: Table, side: Side) -> list[Finding]:
             "warning",
             f"Wait for its end, or: SELECT pg_terminate_backend({pid});",
         )
-        for pid, name, mode in line.query(
+        for pid, name, mode in ask_catalogs(
+            line,
             "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
             " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
             f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
             " (SELECT oid FROM pg_database WHERE datname = current_database())"
             f" AND l.mode IN ({', '.join(literal(mode) for mode in modes)})"
-            " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
+            " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1",
         )
     ]

@@ -6,6 +6,16 @@ from __future__ import annotations
 import re
 import string
 
+CATALOG_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp; "
+"""Begins a query string that looks at the catalogs alone: each name after it is the server's own.
+
+The string is one transaction, in which each statement is parsed after those before it have run: it
+takes no further round trip, and the next query has the role's own path again. Where that path has
+to stay in force (for the user's table, condition, triggers), every function, operator, relation,
+type and collation is written with its schema. `IN`, `BETWEEN`, `LIKE`, `NULLIF`, `USING`,
+`IS DISTINCT FROM` and `CASE x WHEN` can't be: they look their operators up by the path.
+"""
+
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _PLAIN = re.compile(r"[^\W\d][\w$]*")  # what may stand unquoted, letters of any script included
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -50,8 +60,11 @@ def table_oid(name: str) -> str:
 def all_tables(name: str) -> str:
     """Return SQL for the names of all tables that the name may mean."""
     return (
-        f"SELECT DISTINCT oid::regclass::text FROM unnest(ARRAY[{', '.join(_oids(name))}]) AS oid"
-        " WHERE oid IS NOT NULL ORDER BY 1"
+        "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname)"
+        f" FROM pg_catalog.unnest(ARRAY[{', '.join(_oids(name))}]) AS meant (oid)"
+        " JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) meant.oid"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+        " ORDER BY 1"
     )
 
 
@@ -60,13 +73,15 @@ def _oids(name: str) -> list[str]:
     found = []
     for parts in readings(name):
         if len(parts) == 1:  # by the search path
-            found.append(f"to_regclass({literal(quoted(*parts))})::oid")
+            found.append(f"pg_catalog.to_regclass({literal(quoted(*parts))})::pg_catalog.oid")
         else:  # by the catalog: to_regclass raises an error without the right to the schema
             schema, table = parts
             found.append(
-                "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                f" WHERE nspname = {literal(schema)} AND relname = {literal(table)}"
-                " AND relkind IN ('r', 'p', 'v', 'm', 'f'))"
+                "(SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n"
+                " ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+                f" WHERE n.nspname OPERATOR(pg_catalog.=) {literal(schema)}"
+                f" AND c.relname OPERATOR(pg_catalog.=) {literal(table)} AND c.relkind"
+                """ OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f}'::pg_catalog."char"[]))"""
             )
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, ask_catalogs
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 
@@ -17,8 +17,6 @@ NEXT_VALUE = """
 """.strip()
 """What pg_get_expr writes of a default that is the next value of the sequence with this oid, and
 nothing more (a backslash as it is); by a search path on which no other `nextval` comes first."""
-
-_OWN_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp;"
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,10 @@ def _advance_one(line: Line, behind: Behind, max_id: int) -> str | None:
     # in whole steps: what another server gives between them stays its own
     past = f"last_value + ({max_id} - last_value + {step} - 1) / {step} * {step}"
     try:
-        line.query(
-            f"{_OWN_PATH} SELECT setval({literal(sequence)}, {past}) FROM {sequence}"
-            f" WHERE last_value < {max_id} OR (last_value = {max_id} AND NOT is_called)"
+        ask_catalogs(
+            line,
+            f"SELECT setval({literal(sequence)}, {past}) FROM {sequence}"
+            f" WHERE last_value < {max_id} OR (last_value = {max_id} AND NOT is_called)",
         )
     except psycopg.Error as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57", "55", "08", "25P")):
@@ -99,7 +98,7 @@ def find_behind(line: Line, table: Table) -> list[Behind]:
     A default that has the text of its nextval's name, or a function that calls nextval, depends on
     no sequence: only the text tells.
     """
-    return [Behind(*row) for row in line.query(_OWN_PATH + _behind(table))]
+    return [Behind(*row) for row in ask_catalogs(line, _behind(table))]
 
 
 def _behind(table: Table) -> str:

@@ -19,7 +19,7 @@ from pipecopy.contracts import WRITING, Session
 from pipecopy.postgres import failover
 from pipecopy.postgres.conninfo import application_name
 from pipecopy.postgres.failover import ServerState
-from pipecopy.postgres.names import literal, table_oid
+from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.sqlstates import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE
 
@@ -292,8 +292,8 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
 def holder(oid: int) -> str:
     """Return SQL for the application and the process of the session that has a table's lock."""
     return (
-        "SET LOCAL search_path TO pg_catalog, pg_temp;"
-        " SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        f"{CATALOG_PATH}SELECT a.application_name, a.pid"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
         f" AND l.classid = {LOCK_CLASS} AND l.objid = {oid}"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"

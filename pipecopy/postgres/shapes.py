@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipecopy.postgres.catalog import ask_catalogs
 from pipecopy.postgres.link import Line
 
 _UNKNOWN = 0
@@ -40,9 +41,7 @@ class TypeShape:
 
 def find_shapes(line: Line, table_oid: int) -> dict[str, TypeShape]:
     """Return the types of the table's columns by name, in one round trip."""
-    ((types, columns),) = line.query(
-        f"SELECT set_config('search_path', '', true); {_TYPES.replace('{oid}', str(table_oid))}"
-    )
+    ((types, columns),) = ask_catalogs(line, _TYPES.replace("{oid}", str(table_oid)))
     return {
         name: _shape(types or {}, oid, modifier, text)
         for name, oid, modifier, text in columns or []

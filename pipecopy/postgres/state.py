@@ -17,7 +17,7 @@ from psycopg import errors
 from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.postgres.catalog import NO_TABLES, Table
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import literal, quoted, table_oid
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, table_oid
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""
@@ -80,7 +80,7 @@ def find_relations(line: Line, name: str) -> Relations:
     ((oid, token, rows, firing, cascades, cleared),) = line.query(
         "SELECT pg_catalog.set_config('pipecopy.oid',"
         f" coalesce(({table_oid(name)})::bigint::pg_catalog.text, ''), true);"
-        f" SET LOCAL search_path TO pg_catalog, pg_temp; {_RELATIONS}"
+        f" {CATALOG_PATH}{_RELATIONS}"
     )
     rows = rows or []
     return Relations(

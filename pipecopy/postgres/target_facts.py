@@ -8,7 +8,7 @@ from typing import Any
 
 from pipecopy.contracts import Finding, TableDescription
 from pipecopy.postgres import creating
-from pipecopy.postgres.catalog import Table, with_partitions
+from pipecopy.postgres.catalog import Table, ask_catalogs, with_partitions
 from pipecopy.postgres.checks import no_temp
 from pipecopy.postgres.facts import finding, told
 from pipecopy.postgres.link import Line
@@ -67,7 +67,8 @@ def lock(line: Line, table: Table) -> Iterator[Finding]:
 
 def surroundings(line: Line, table: Table) -> Iterator[Finding]:
     """Tell of the other unique indexes, the triggers and the foreign keys."""
-    ((unique, fires, references),) = line.query(
+    ((unique, fires, references),) = ask_catalogs(
+        line,
         "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
         " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
         f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
@@ -77,7 +78,7 @@ def surroundings(line: Line, table: Table) -> Iterator[Finding]:
         f" AND tgrelid IN ({with_partitions(table)})),"
         " (SELECT coalesce(json_agg(json_build_array(conname, confrelid::regclass::text)"
         " ORDER BY conname), '[]') FROM pg_constraint"
-        f" WHERE contype = 'f' AND conrelid = {table.oid})"
+        f" WHERE contype = 'f' AND conrelid = {table.oid})",
     )
     names = ", ".join(quoted(name) for name in unique)
     other = f"a row must also fit {names}" if names else "none but the key's could refuse a row"
@@ -107,12 +108,12 @@ def sequences(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
 
 def _state(line: Line, behind: Behind) -> Finding:
     """Say where the sequence is, or that the role may not set it."""
-    ((role, may_set, at),) = line.query(
-        "SET LOCAL search_path TO pg_catalog, pg_temp;"
-        " SELECT current_user::text,"
+    ((role, may_set, at),) = ask_catalogs(
+        line,
+        "SELECT current_user::text,"
         " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
         " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
-        f" FROM pg_class WHERE oid = {behind.oid}"
+        f" FROM pg_class WHERE oid = {behind.oid}",
     )
     if not may_set:
         return finding(
@@ -136,10 +137,11 @@ def creation(line: Line, selection: Selection, source: Any) -> list[Finding] | N
     if foretold is None:
         return None
     schema, statements, remarks = foretold
-    ((role, database, may_create, may_temp),) = line.query(
+    ((role, database, may_create, may_temp),) = ask_catalogs(
+        line,
         "SELECT current_user::text, current_database()::text,"
         f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
-        " has_database_privilege(current_database(), 'TEMP')"
+        " has_database_privilege(current_database(), 'TEMP')",
     )
     found = [finding("create", f"would be made: {statements}")]
     found += [finding("create", remark, "warning") for remark in remarks]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import psycopg
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, ask_catalogs
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.refusal import PostgresError
@@ -47,10 +47,11 @@ def columns_not_copied(line: Line, table: Table) -> list[str]:
     if table.where is None:
         return []
     others = ", ".join(literal(column.name) for column in table.others)
-    ((names,),) = line.query(
+    ((names,),) = ask_catalogs(
+        line,
         "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
         f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
-        f" AND attname NOT IN ({others})"
+        f" AND attname NOT IN ({others})",
     )
     rest = f"(SELECT {names} FROM {table.sql}) AS {quoted(table.name)}"
     try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import NO_TABLES, Table, with_partitions
+from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, with_partitions
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
 
@@ -60,18 +60,20 @@ def _children(line: Line, table: Table) -> list[str]:
     """Refuse those: their rows would be compared and removed too, and no unique index is theirs."""
     if not table.has_children:
         return []
-    ((names,),) = line.query(
+    ((names,),) = ask_catalogs(
+        line,
         "SELECT string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid) FROM pg_inherits"
-        f" WHERE inhparent = {table.oid}"
+        f" WHERE inhparent = {table.oid}",
     )
     return [f"The target {table.sql} has tables that inherit from it ({names})."]
 
 
 def _unlogged(line: Line, table: Table) -> list[str]:
     """Of a partitioned table, the partitions hold the rows."""
-    ((names,),) = line.query(
+    ((names,),) = ask_catalogs(
+        line,
         "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
-        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({with_partitions(table)})"
+        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({with_partitions(table)})",
     )
     if names is None:
         return []
@@ -84,9 +86,10 @@ def _rules(line: Line, table: Table, *, deletes: bool) -> list[str]:
         del events["4"]
     return [
         f"The target {table.sql} has the {events[event]} rule {name}, which would rewrite the copy."
-        for name, event in line.query(
+        for name, event in ask_catalogs(
+            line,
             f"SELECT rulename::text, ev_type::text FROM pg_rewrite WHERE ev_class = {table.oid}"
-            " AND ev_enabled IN ('O', 'A') ORDER BY 1"
+            " AND ev_enabled IN ('O', 'A') ORDER BY 1",
         )
         if event in events
     ]
@@ -104,13 +107,14 @@ def _other_identities(table: Table) -> list[str]:
 def _triggers(line: Line, table: Table) -> list[str]:
     names = [
         str(name)
-        for (name,) in line.query(
+        for (name,) in ask_catalogs(
+            line,
             # those of the partitions fire too; a partition's copy of the table's own is the same
             "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
             f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({with_partitions(table)}))"
             " SELECT quote_ident(tgname) ||"
             f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
-            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1"
+            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1",
         )
     ]
     if not names:
@@ -139,13 +143,14 @@ def _cascades(line: Line, table: Table, *, deletes: bool) -> list[str]:
     return [
         f"{why}, and the foreign key"
         f" {name} of {referencing} ON DELETE {action} would change the rows there."
-        for name, referencing, action in line.query(
+        for name, referencing, action in ask_catalogs(
+            line,
             # the copies that partitions have of a foreign key are the same
             "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
             f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({with_partitions(table)}))"
             " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
             " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
-            " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2"
+            " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2",
         )
     ]
 

@@ -148,7 +148,7 @@ def test_a_foreign_key_and_rights_to_the_sequence_are_warned_of(tables: Both, ro
     )
     report = check(tables.pool(users={"target": role}))
     key, sequence = warnings(report)
-    assert (key.what, key.remedy) == ("foreign keys", "Copy users first.")
+    assert (key.what, key.remedy) == ("foreign keys", "Copy public.users first.")
     assert (sequence.what, report.can_start) == ("sequence", True)
     tables.target.execute(sequence.remedy or "")
     assert warnings(check(tables.pool(users={"target": role}))) == [key]

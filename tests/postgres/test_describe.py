@@ -263,7 +263,7 @@ def test_triggers_of_partitions_are_a_warning_too(target_db: TemporaryDatabase) 
         "CREATE TRIGGER deep AFTER INSERT ON lowest FOR EACH ROW EXECUTE FUNCTION f()"
     )
     (warning,) = (w for w in described(target_db, "target").warnings if "Triggers" in w)
-    assert ": deep of lowest, every." in warning
+    assert ": deep of public.lowest, every." in warning
     with opened(target_db, "target", table="lowest") as database:
         assert any("deep, every." in warning for warning in database.describe().warnings)
 
@@ -280,7 +280,7 @@ def test_rows_elsewhere_that_removing_rows_would_change(
         f" REFERENCES profiles ON DELETE {action})"
     )
     (problem,) = described(target_db, "target").problems
-    assert f"the foreign key mine of orders ON DELETE {action}" in problem
+    assert f"the foreign key mine of public.orders ON DELETE {action}" in problem
     assert described(target_db, "source").problems == ()
     if not parts:  # rows are updated in place then
         target_db.execute("CREATE UNIQUE INDEX ON profiles (id)")
@@ -293,7 +293,7 @@ def test_a_foreign_key_to_a_partition_alone(target_db: TemporaryDatabase) -> Non
         " FOREIGN KEY (id, region) REFERENCES low ON DELETE CASCADE)"
     )
     (problem,) = described(target_db, "target").problems
-    assert "foreign key mine of orders" in problem
+    assert "foreign key mine of public.orders" in problem
 
 
 def test_a_foreign_key_that_refuses_removing_rows_is_no_problem(
@@ -340,7 +340,7 @@ def test_a_target_that_others_inherit_from(target_db: TemporaryDatabase) -> None
     target_db.execute(f"{TABLE}; {CHILD}")
     table = described(target_db, "target")
     (problem,) = table.problems
-    assert "inherit from it (newer)" in problem
+    assert "inherit from it (public.newer)" in problem
     assert table.warnings == ()
 
 
@@ -363,7 +363,7 @@ def test_partitions_are_no_problem(target_db: TemporaryDatabase) -> None:
         "CREATE UNLOGGED TABLE high PARTITION OF profiles FOR VALUES FROM (50) TO (99)"
     )
     (warning,) = described(target_db, "target").warnings
-    assert warning.endswith(": high.")
+    assert warning.endswith(": public.high.")
 
 
 def test_an_unlogged_target_is_a_warning(target_db: TemporaryDatabase) -> None:
@@ -400,7 +400,7 @@ def test_a_name_that_may_mean_two_tables(source_db: TemporaryDatabase) -> None:
     assert described(source_db, "source", table="MyTable").problems == ()
     source_db.execute("CREATE TABLE mytable (id int PRIMARY KEY)")
     (problem,) = described(source_db, "source", table="MyTable").problems
-    assert '"MyTable" or mytable' in problem
+    assert 'public."MyTable" or public.mytable' in problem
     assert described(source_db, "source", table='"MyTable"').problems == ()
     assert described(source_db, "source", table="mytable").problems == ()
 

@@ -163,7 +163,7 @@ def test_what_would_be_lost_with_surplus_rows_is_seen_before(
     with pytest.raises(TableMismatchError) as caught:
         verify(postgres_pool, repair=True, delete_surplus=True)
     assert "has the DELETE rule kept" in str(caught.value)
-    assert "of notes ON DELETE CASCADE would change the rows there" in str(caught.value)
+    assert "of public.notes ON DELETE CASCADE would change the rows there" in str(caught.value)
     assert target_db.value("SELECT count(*) FROM notes") == 1
 
 
