@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, overload
 
 from psycopg import DataError, adapters
+from psycopg.abc import Buffer
 from psycopg.abc import Transformer as AnyTransformer
-from psycopg.adapt import Transformer
+from psycopg.adapt import AdaptersMap, Loader, Transformer
 from psycopg.pq import Format
+from psycopg.types.string import TextBinaryLoader, TextLoader
 
 from pipecopy.contracts import Row
 
@@ -24,7 +26,7 @@ _INT16 = struct.Struct("!h")
 _INT32 = struct.Struct("!i")
 _JSONB_VERSION = 1  # the byte before the text of a binary jsonb
 
-JSON, JSONB, INTERVAL = 114, 3802, 1186
+INTERVAL = 1186
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class CopyColumn:
 class CopyRows(Sequence[Row]):
     """Rows in the format of COPY, as they came from the server.
 
-    Values are decoded when a row is looked at: `json` and `jsonb` as their text, so that no digit
-    of a number is lost, and an interval with months as its text, since a timedelta has none. A
-    value of a type whose binary form psycopg does not know raises ValueError; in the text format
-    it is its text. Pickled by protocol 5, the bytes are one out-of-band buffer.
+    Values are decoded when a row is looked at: `json` and `jsonb` as their text, in arrays too, so
+    that no digit of a number is lost, and an interval with months as its text, since a timedelta
+    has none. A value of a type whose binary form psycopg does not know raises ValueError; in the
+    text format it is its text. Pickled by protocol 5, the bytes are one out-of-band buffer.
     """
 
     __slots__ = (
@@ -202,14 +204,9 @@ def _decoder(
     columns: tuple[CopyColumn, ...], copy_format: CopyFormat
 ) -> Callable[[list[bytes | None]], Row]:
     """Return what makes a row of its fields."""
-    transformer = Transformer()
+    transformer = Transformer(_ADAPTERS)
     binary = copy_format == "binary"
-    loads = [
-        _json_text(column.type_oid, binary=binary)
-        if column.type_oid in (JSON, JSONB)
-        else _loader(transformer, column, binary=binary)
-        for column in columns
-    ]
+    loads = [_loader(transformer, column, binary=binary) for column in columns]
 
     def decode(fields: list[bytes | None]) -> Row:
         return tuple(
@@ -249,12 +246,18 @@ def _interval(load: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return load_or_text
 
 
-def _json_text(oid: int, *, binary: bool) -> Any:
-    skipped = 1 if binary and oid == JSONB else 0
+class _JsonbText(Loader):
+    format = Format.BINARY
 
-    def load(field: bytes) -> str:
-        if skipped and field[0] != _JSONB_VERSION:
-            raise ValueError(f"jsonb of an unknown version, {field[0]}")
-        return field[skipped:].decode()
+    def load(self, data: Buffer) -> str:
+        if data[0] != _JSONB_VERSION:
+            raise ValueError(f"jsonb of an unknown version, {data[0]}")
+        return bytes(data[1:]).decode()
 
-    return load
+
+_ADAPTERS = AdaptersMap(adapters)
+# of arrays too, whose elements these load
+_ADAPTERS.register_loader("json", TextLoader)
+_ADAPTERS.register_loader("json", TextBinaryLoader)
+_ADAPTERS.register_loader("jsonb", TextLoader)
+_ADAPTERS.register_loader("jsonb", _JsonbText)

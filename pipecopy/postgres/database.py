@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import psycopg
@@ -22,13 +23,15 @@ from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards
+from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.rowtext import copy_rows
+from pipecopy.postgres.rowtext import RowText
 from pipecopy.postgres.saving import Saver
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import writes
+from pipecopy.postgres.shapes import find_shapes
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
 from pipecopy.postgres.state import (
     Relations,
@@ -64,6 +67,14 @@ class _Opened:
     reader: Reader
     saver: Saver
     checksums: Checksums
+    json: JsonForm | None
+
+    @cached_property
+    def row_text(self) -> RowText:
+        """What the rows of other drivers need alone."""
+        shapes = find_shapes(self.line, self.table.oid)
+        self.guard.look()  # they are those of the table that the run looks at
+        return RowText(self.table, shapes, self.json)
 
 
 class PostgresDatabase:
@@ -78,12 +89,19 @@ class PostgresDatabase:
     """Makes the table where it is missing; there only where the pool was told to."""
 
     def __init__(
-        self, link: Link, selection: Selection, *, other: Any = None, creates: bool = False
+        self,
+        link: Link,
+        selection: Selection,
+        *,
+        other: Any = None,
+        creates: bool = False,
+        json: JsonForm | None = None,
     ) -> None:
         self._link = link
         self._selection = selection
         self._other = other
         """What the other side's table is, once that is known."""
+        self._json = json
         if creates:
             self.create = self._create
         session = link.session
@@ -142,7 +160,7 @@ class PostgresDatabase:
             return
 
         def work(opened: _Opened) -> None:
-            batch = rows if isinstance(rows, CopyRows) else copy_rows(rows, opened.table)
+            batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
             opened.saver.save(batch)
 
         self._run(work)
@@ -284,7 +302,8 @@ class PostgresDatabase:
         self._see_greatest_id(line, guard, table)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(line, guard, table, reader, other=self._other, side=side)
-        self._opened = _Opened(line, table, guard, reader, Saver(guard, table), checksums)
+        saver = Saver(guard, table)
+        self._opened = _Opened(line, table, guard, reader, saver, checksums, self._json)
         return self._opened
 
     def _look(self, line: Line) -> _Looked:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from pipecopy.contracts import VERIFYING, Session
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.database import PostgresDatabase
+from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.link import Link
 from pipecopy.postgres.selection import Selection, look_at_arguments
 
@@ -30,6 +31,7 @@ class PostgresPool:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         create: bool = False,
+        json: JsonForm | None = None,
         session_pooler: bool = False,
     ) -> None:
         """Take note of what is copied; nothing is opened yet.
@@ -45,14 +47,17 @@ class PostgresPool:
                 target's other columns keep their values, and get their defaults in new rows.
             where: a condition in SQL; only the source's rows that meet it are copied.
             create: make the target's table like the source's where it is missing.
+            json: what the source's driver makes of JSON, for a target whose source is not this
+                package: "text" where `"abc"` comes with its quotes, "decoded" where it comes as
+                the string abc. None is enough where no str is JSON.
             session_pooler: a connection pooler on the way is in session mode; without this, a
                 pooler is refused.
 
         Raises:
-            ConfigError: `columns` or `where` can't be meant so.
+            ConfigError: `columns`, `where` or `json` can't be meant so.
 
         """
-        look_at_arguments(columns=columns, where=where)
+        look_at_arguments(columns=columns, where=where, json=json)
         self._connections = dict(connections or {})
         self._table = table
         self._target_table = target_table
@@ -60,6 +65,7 @@ class PostgresPool:
         self._columns = None if columns is None else tuple(columns)
         self._where = where
         self._create = create
+        self._json: JsonForm | None = json
         self._session_pooler = session_pooler
         self._session: Session | None = None
 
@@ -104,6 +110,7 @@ class PostgresPool:
             and session is not None
             and session.side == "target"
             and session.purpose not in VERIFYING,
+            json=self._json,
         )
 
     def _selection(self) -> Selection:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg.adapt import PyFormat, Transformer
@@ -12,7 +11,9 @@ from psycopg.adapt import PyFormat, Transformer
 from pipecopy.contracts import Row
 from pipecopy.postgres.catalog import Table, TableColumn
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows
+from pipecopy.postgres.jsontext import JsonColumn, JsonForm
 from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.shapes import TypeShape
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION
 
 _SPECIAL = re.compile(rb"[\\\b\t\n\v\f\r]")
@@ -28,42 +29,52 @@ _ESCAPED = {
 _BYTEA = 17
 
 
-def copy_rows(rows: Sequence[Row], table: Table) -> CopyRows:
-    """Return the rows, whose values are in the order of the table's columns, ready to be sent.
+class RowText:
+    """Makes a COPY of rows, for one table."""
 
-    In a `json` or `jsonb` column a str is JSON text, and anything but None is what `json.dumps`
-    makes of it; None is NULL. Raises PostgresError for a row of the wrong length, a key that is
-    NULL, no integer or there twice; psycopg.ProgrammingError for a value of a type that it does
-    not know.
-    """
-    columns = table.columns
-    key_at = columns.index(table.keyed)
-    encoders = [_encoder(column) for column in columns]
-    keys: list[int] = []
-    text = bytearray()
-    for row in rows:
-        if len(row) != len(columns):
-            raise PostgresError(
-                f"a row has {len(row)} values, but the table {table.sql} has {len(columns)}"
-                f" columns ({', '.join(column.name for column in columns)})",
-                INVALID_PARAMETER_VALUE,
-            )
-        keys.append(_key(row[key_at]))
-        fields = [
-            rb"\N" if value is None else encode(value)
-            for encode, value in zip(encoders, row, strict=True)
+    def __init__(
+        self, table: Table, shapes: Mapping[str, TypeShape], json: JsonForm | None
+    ) -> None:
+        self._table = table
+        self._encoders = [
+            _encoder(column, JsonColumn(column.name, shapes[column.name], json))
+            for column in table.columns
         ]
-        text += b"\t".join(fields) + b"\n"
-    if len(set(keys)) != len(keys):
-        raise PostgresError("two rows of the batch have the same key", UNIQUE_VIOLATION)
-    return CopyRows(
-        text,
-        len(rows),
-        columns=tuple(CopyColumn(column.name, column.type_oid) for column in columns),
-        format="text",
-        key_range=(min(keys), max(keys) + 1),
-        unique=True,
-    )
+
+    def copy_rows(self, rows: Sequence[Row]) -> CopyRows:
+        """Return the rows, whose values are in the order of the table's columns, ready to be sent.
+
+        None is NULL. Raises PostgresError for a row of the wrong length, a key that is NULL, no
+        integer or there twice, and what may not be the JSON of the source;
+        psycopg.ProgrammingError for a value of a type that it does not know.
+        """
+        columns = self._table.columns
+        key_at = columns.index(self._table.keyed)
+        keys: list[int] = []
+        text = bytearray()
+        for row in rows:
+            if len(row) != len(columns):
+                raise PostgresError(
+                    f"a row has {len(row)} values, but the table {self._table.sql} has"
+                    f" {len(columns)} columns ({', '.join(column.name for column in columns)})",
+                    INVALID_PARAMETER_VALUE,
+                )
+            keys.append(_key(row[key_at]))
+            fields = [
+                rb"\N" if value is None else encode(value)
+                for encode, value in zip(self._encoders, row, strict=True)
+            ]
+            text += b"\t".join(fields) + b"\n"
+        if len(set(keys)) != len(keys):
+            raise PostgresError("two rows of the batch have the same key", UNIQUE_VIOLATION)
+        return CopyRows(
+            text,
+            len(rows),
+            columns=tuple(CopyColumn(column.name, column.type_oid) for column in columns),
+            format="text",
+            key_range=(min(keys), max(keys) + 1),
+            unique=True,
+        )
 
 
 def _key(value: Any) -> int:
@@ -76,15 +87,16 @@ def _key(value: Any) -> int:
     return key
 
 
-def _encoder(column: TableColumn) -> Callable[[Any], bytes]:
+def _encoder(column: TableColumn, json: JsonColumn) -> Callable[[Any], bytes]:
     transformer = Transformer()
+    with_json = json.change
 
     def encode(value: Any) -> bytes:
+        if with_json is not None:
+            value = with_json(value)
         kind = type(value)
         if kind is str:
             return _escaped(value.encode())
-        if column.is_json:
-            return _escaped(_json(value))
         if kind is int:
             return b"%d" % value
         if isinstance(value, bytes | bytearray | memoryview) and column.type_oid != _BYTEA:
@@ -93,14 +105,6 @@ def _encoder(column: TableColumn) -> Callable[[Any], bytes]:
         return rb"\N" if dumped is None else _escaped(bytes(dumped))
 
     return encode
-
-
-def _json(value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, str):
-        return value.encode()
-    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def _escaped(field: bytes) -> bytes:

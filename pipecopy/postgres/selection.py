@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from pipecopy.errors import ConfigError
+from pipecopy.postgres.jsontext import JsonForm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,8 @@ class Selection:
     """A condition in SQL that the rows meet which are read; rows are written whatever it says."""
 
 
-def look_at_arguments(*, columns: object, where: object) -> None:
-    """Raise ConfigError for what can't be a selection, with all that is wrong with it."""
+def look_at_arguments(*, columns: object, where: object, json: object) -> None:
+    """Raise ConfigError for what can't be meant so, with all that is wrong with it."""
     bad = []
     if columns is not None:
         if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):
@@ -33,5 +35,7 @@ def look_at_arguments(*, columns: object, where: object) -> None:
             bad.append(f"where must be a condition as text, not {type(where).__name__}")
         elif not where.strip() or "\0" in where:
             bad.append("where is empty, or has a NUL character in it")
+    if json is not None and json not in get_args(JsonForm):
+        bad.append(f'json must be "text" or "decoded", not {json!r:.50}')
     if bad:
         raise ConfigError("; ".join(bad))

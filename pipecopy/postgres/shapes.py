@@ -109,7 +109,8 @@ WITH RECURSIVE columns AS (
         SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
     ) AS part
 ), types AS (
-    SELECT t.*, t.typoutput = 'array_out'::regproc AS is_array,
+    SELECT t.*,  -- a domain over an array has the array's output too
+           t.typoutput = 'array_out'::regproc AND t.typtype <> 'd' AS is_array,
            CASE WHEN t.typtype = 'd' THEN t.typbasetype
                 WHEN t.typoutput = 'array_out'::regproc THEN t.typelem
                 ELSE coalesce((SELECT r.rngsubtype FROM pg_range r

@@ -16,13 +16,14 @@ from tests.servers import TemporaryDatabase
 OWN_TYPES = """
     CREATE TYPE mood AS ENUM ({moods});
     CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE DOMAIN several AS int[];
     CREATE TYPE pair AS (x int, y mood);
 """
 SOURCE = """
     CREATE TABLE profiles (
         id int PRIMARY KEY, small smallint, big bigint, amount numeric(10,2), ratio real,
         note varchar(20), code char(3), at date, address cidr, document jsonb, m mood, ms mood[],
-        p positive, duo pair, few int[], flag text, kind oid, same text
+        p positive, duo pair, few several, flag text, kind oid, same text
     );
     INSERT INTO profiles VALUES
         (1, -32768, 9007199254740993, 12.30, 0.1, 'ünï\\', 'a', '2024-02-29', '10.0.0.0/8',

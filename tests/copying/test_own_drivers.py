@@ -13,6 +13,10 @@ import psycopg2.extras
 import pytest
 
 from pipecopy import Row
+from pipecopy.contracts import Session
+from pipecopy.errors import DatabaseError
+from pipecopy.postgres import PostgresPool
+from pipecopy.postgres.database import PostgresDatabase
 from tests.copying.quick import copy
 from tests.copying.scripts import SQLITE, run_script
 from tests.drivers import RecordingPool
@@ -130,6 +134,53 @@ class Psycopg2Database:
         with self._db, self._db.cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall()
+
+
+class FromPsycopg2:
+    """A source that decodes JSON, as psycopg2 does unasked, and pipecopy's own as the target."""
+
+    def __init__(self, source: str, target: PostgresPool) -> None:
+        self._source = source
+        self._target = target
+
+    def for_session(self, session: Session) -> FromPsycopg2:
+        return FromPsycopg2(self._source, self._target.for_session(session))
+
+    def connect(self, dbname: str) -> DecodingDatabase | PostgresDatabase:
+        if dbname == "source":
+            return DecodingDatabase(self._source)
+        return self._target.connect(dbname)
+
+
+class DecodingDatabase(Psycopg2Database):
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        sql = "SELECT id, data FROM profiles WHERE id >= %s AND id < %s ORDER BY id"
+        return self._rows(sql, min_id, max_id)
+
+
+def test_decoded_json_is_copied_once_the_target_is_told(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 30)
+    create_profiles(target_db)
+    strings = ("'\"123\"'", "'\"null\"'", "'\"{}\"'", "'\"FIRST\"'")
+    source_db.execute(
+        "INSERT INTO profiles VALUES" + ", ".join(f"({n}, {s})" for n, s in enumerate(strings, 31))
+    )
+    uris = {"target": target_db.uri}
+    with pytest.raises(DatabaseError) as caught:
+        copy(FromPsycopg2(source_db.uri, PostgresPool(uris)), batch_size=10)
+    error = caught.value
+    assert (error.side, error.call, error.sqlstate) == ("target", "save_rows", "22023")
+    assert 'column "data" (jsonb)' in str(error)
+    assert 'PostgresPool(json="decoded")' in str(error)
+    assert "123" not in str(error)
+    assert error.report is not None
+    assert error.report.next_id == 30
+    told = PostgresPool(uris, json="decoded")
+    assert copy(FromPsycopg2(source_db.uri, told), batch_size=10).rows == 34
+    rows = "SELECT * FROM profiles ORDER BY id"
+    assert target_db.query(rows) == source_db.query(rows)
 
 
 class _Named:

@@ -78,6 +78,6 @@ def test_a_pooler_in_session_mode_is_taken_when_stated(target_db: TemporaryDatab
     with pooler(target_db.server) as port:
         uri = target_db.server.uri(target_db.name, port=port, sslmode="disable")
         database = _pool(stated=True).connect(uri)
-        database.save_rows([(1, "{}")])
+        database.save_rows([(1, {})])
         database.close()
     assert target_db.value("SELECT count(*) FROM profiles") == 1

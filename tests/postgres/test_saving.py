@@ -285,7 +285,8 @@ def test_a_trigger_made_during_the_copy_saves_nothing(
 ) -> None:
     create_profiles(source_db, 10)
     target_db.execute(f"CREATE TABLE profiles (id bigint {index}, data jsonb)")
-    with opened(source_db, "source") as reader, opened(target_db, "target") as writer:
+    target = opened(target_db, "target", json="text")
+    with opened(source_db, "source") as reader, target as writer:
         rows = handed_over(reader.load_rows(0, 11))
         if there != "none":
             writer.save_rows([row for row in rows if row[0] % 2 == 0])
