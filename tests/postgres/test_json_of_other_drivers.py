@@ -280,8 +280,9 @@ def test_bytes_are_text(target_db: TemporaryDatabase) -> None:
     assert target_db.query("SELECT j, a FROM profiles ORDER BY id") == [("é", ["é"]), ("é", [[1]])]
     with pytest.raises(PostgresError, match=r'column "j" .* bytes'):
         _save(target_db, [(3, text, None)], "decoded")
-    with pytest.raises(PostgresError, match=r'column "j" .* bytes, which is not text in UTF-8'):
+    with pytest.raises(PostgresError, match=r'column "j" .* bytes, which is not text') as caught:
         _save(target_db, [(3, b"\xcc\x81\xff", None)], "text")
+    assert "0xff" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_decoded_number_beyond_a_double_is_refused(
