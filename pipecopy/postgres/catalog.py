@@ -43,7 +43,6 @@ class TableColumn:
     """An insert that leaves it out fails: it may not be NULL, and has no default."""
     always_identity: bool
     """GENERATED ALWAYS AS IDENTITY: an UPDATE can't set it."""
-    is_json: bool
     is_integer: bool
     portable: bool
     """Its binary form is the same on any server of this version: no foreign OIDs in it."""
@@ -161,24 +160,23 @@ def find_table(line: Line, selection: Selection) -> Table | None:
             number=row[12],
             not_null=row[13],
             always_identity=row[14],
-            is_json=row[15],
-            is_integer=row[16],
-            portable=row[17],
-            has_names=row[18],
-            definition=_definition(row[19], row[21] or {}),
-            needs_value=row[22],
+            is_integer=row[15],
+            portable=row[16],
+            has_names=row[17],
+            definition=_definition(row[18], row[20] or {}),
+            needs_value=row[21],
         )
         for row in rows
-        if row[9] is not None and row[20] is None
+        if row[9] is not None and row[19] is None
     )
     generated = tuple(
         Column(
             name=row[9],
-            type=_spelled(row[10], _definition(row[19], row[21] or {}))
-            + f" GENERATED ALWAYS AS ({row[20]})",
+            type=_spelled(row[10], _definition(row[18], row[20] or {}))
+            + f" GENERATED ALWAYS AS ({row[19]})",
         )
         for row in rows
-        if row[20] is not None
+        if row[19] is not None
     )
     by_name = {column.name: column for column in columns}
     key_name = column_named(selection.key, by_name)

@@ -103,8 +103,6 @@ SELECT target.*,
        {never_null},
        a.attidentity = 'a',
        EXISTS (SELECT FROM base_types b WHERE b.attnum = a.attnum
-               AND b.oid IN ('json'::regtype, 'jsonb'::regtype)),
-       EXISTS (SELECT FROM base_types b WHERE b.attnum = a.attnum
                AND b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)),
        portable.portable, portable.has_names, a.atttypid,
        CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef

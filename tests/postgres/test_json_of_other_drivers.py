@@ -17,6 +17,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
+from pipecopy.contracts import TableChangedError
 from pipecopy.errors import ConfigError
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.postgres.opened import opened
@@ -342,6 +343,17 @@ def test_a_value_of_another_type_is_refused_by_name(
     _create(f"j {type_}", target_db)
     with pytest.raises(PostgresError, match=r'column "j" .* is no value of that type'):
         _save(target_db, [(1, value)], "decoded")
+
+
+def test_a_column_that_becomes_json_on_the_way_is_another_table(
+    target_db: TemporaryDatabase,
+) -> None:
+    _create("j text", target_db)
+    with opened(target_db, "target") as database:
+        database.get_max_id()  # it has looked at the table
+        target_db.execute("ALTER TABLE profiles ALTER j TYPE jsonb USING j::jsonb")
+        with pytest.raises(TableChangedError, match="jsonb"):
+            database.save_rows([(1, "123")])
 
 
 @pytest.mark.parametrize("wrong", ["Text", "", 1, True, ["text"]], ids=repr)
