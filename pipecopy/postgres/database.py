@@ -23,13 +23,12 @@ from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards
-from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.rowtext import RowText
 from pipecopy.postgres.saving import Saver
-from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.selection import JsonForm, Selection
 from pipecopy.postgres.session import writes
 from pipecopy.postgres.shapes import find_shapes
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE

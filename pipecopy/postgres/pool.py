@@ -9,9 +9,8 @@ from types import MappingProxyType
 from pipecopy.contracts import VERIFYING, Session
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.database import PostgresDatabase
-from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.link import Link
-from pipecopy.postgres.selection import Selection, look_at_arguments
+from pipecopy.postgres.selection import JsonForm, Selection, look_at_arguments
 
 
 class PostgresPool:

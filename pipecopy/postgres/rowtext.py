@@ -11,8 +11,9 @@ from psycopg.adapt import PyFormat, Transformer
 from pipecopy.contracts import Row
 from pipecopy.postgres.catalog import Table, TableColumn
 from pipecopy.postgres.copyrows import CopyColumn, CopyRows
-from pipecopy.postgres.jsontext import JsonColumn, JsonForm
+from pipecopy.postgres.jsontext import JsonColumn
 from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.selection import JsonForm
 from pipecopy.postgres.shapes import TypeShape
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION
 

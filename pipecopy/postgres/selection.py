@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 from pipecopy.errors import ConfigError
-from pipecopy.postgres.jsontext import JsonForm
+
+JsonForm: TypeAlias = Literal["text", "decoded"]
+"""What the source's driver makes of JSON: `"abc"` with its quotes, or the string abc."""
 
 
 @dataclass(frozen=True, kw_only=True)
