@@ -57,7 +57,7 @@ def describe(
         problems += _bad_keys(line, table)
     if written:
         problems += problems_of_writing(line, table, deletes=deletes)
-        warnings += warnings_of_writing(line, table)
+        warnings += warnings_of_writing(line, table, deletes=deletes)
     return TableDescription(
         table=table.sql,
         key=key if table.key is None else table.key.name,

@@ -240,12 +240,7 @@ class PostgresDatabase:
 
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
-
-        def work(opened: _Opened) -> int:
-            ((rows,),) = opened.guard.query(sql.delete(opened.table, ids))
-            return int(rows)
-
-        return self._run(work)
+        return self._run(lambda opened: opened.saver.delete(ids))
 
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None.

@@ -21,6 +21,8 @@ BATCH_INDEX = f"{_BATCH_NAME}_key"
 
 SHORT_OF_ROWS = "pipecopy: short of rows"
 """Begins what a statement says that saved fewer rows than it should have."""
+ROWS_DIFFER = "pipecopy: rows differ"
+"""Begins what a statement says that met rows which it was not to change."""
 _BIGGEST = 2**63 - 1
 
 
@@ -228,31 +230,74 @@ class SaveSql:
 
         For a table without a unique index on the key, where a key may be there several times.
         """
+        remove = f"DELETE {self._stale}"
+        if self.table.before_triggers:
+            remove = (
+                f"WITH removed AS ({remove} RETURNING 1)"
+                f" {_refuse_fewer('removed', f'SELECT {self._stale}')}"
+            )
+        return f"{self._drop_equal}; {remove}; {self._insert}"
+
+    @property
+    def insert_new(self) -> str:
+        """Insert the rows with new keys, and fail where others differ from the table's.
+
+        For a table whose rows the server refuses to update or to remove, even no row at all.
+        """
+        drop = [self._drop_equal]
+        if self.table.unique_index is None:
+            drop.append(self._drop_equal_groups)
+        return f"{'; '.join(drop)}; {_refuse_any(f'SELECT {self._stale}')}; {self._insert}"
+
+    @property
+    def _stale(self) -> str:
+        """The table's rows whose keys are in the batch."""
         key = self._key()
-        stale = (
+        return (
             f"FROM {self.table.sql} AS o WHERE {self._between('o')}"
             f" AND {_eq(f'o.{key}', f'ANY (SELECT {key} FROM {BATCH})')}"
         )
-        remove = f"DELETE {stale}"
+
+    @property
+    def _insert(self) -> str:
+        """Insert all rows of the batch."""
         insert = (
             f"INSERT INTO {self.table.sql} ({self._list()}) OVERRIDING SYSTEM VALUE"
             f" SELECT {self._list()} FROM {BATCH}"
         )
-        if self.table.before_triggers:
-            remove = (
-                f"WITH removed AS ({remove} RETURNING 1)"
-                f" {_refuse_fewer('removed', f'SELECT {stale}')}"
-            )
-            insert = (
-                f"WITH saved AS ({insert} RETURNING 1) {_refuse_fewer('saved', f'TABLE {BATCH}')}"
-            )
+        if not self.table.before_triggers:
+            return insert
+        return f"WITH saved AS ({insert} RETURNING 1) {_refuse_fewer('saved', f'TABLE {BATCH}')}"
+
+    @property
+    def _drop_equal(self) -> str:
+        """Drop the rows from the batch that are in the table already, each once."""
+        key = self._key()
         return (
             f"DELETE FROM {BATCH} WHERE {_eq(key, f'ANY (SELECT s.{key} FROM {BATCH} AS s')}"
             f" JOIN {self.table.sql} AS o"
             f" ON {_eq(f'o.{key}', f's.{key}')} AND {self._between('o')}"
             f" GROUP BY s.{key} HAVING {_eq('pg_catalog.count(*)', '1')} AND pg_catalog.bool_and("
-            f"{self._image('o')} OPERATOR(pg_catalog.*=) {self._image('s')}));"
-            f" {remove}; {insert}"
+            f"{self._image('o')} OPERATOR(pg_catalog.*=) {self._image('s')}))"
+        )
+
+    @property
+    def _drop_equal_groups(self) -> str:
+        """Drop the rows from the batch whose key is in the table as often, with the same values."""
+        key = self._key()
+
+        def groups(rows: str, alias: str) -> str:
+            text = f'{self._image(alias)}::pg_catalog.text COLLATE pg_catalog."C"'
+            return (
+                f"SELECT {alias}.{key}, pg_catalog.array_agg({text} ORDER BY {text}) AS texts"
+                f" FROM {rows} GROUP BY {alias}.{key}"
+            )
+
+        in_range = f"{self.table.sql} AS t WHERE {self._between('t')}"
+        return (
+            f"DELETE FROM {BATCH} WHERE {_eq(key, f'ANY (SELECT s.{key}')}"
+            f" FROM ({groups(f'{BATCH} AS b', 'b')}) AS s JOIN ({groups(in_range, 't')}) AS o"
+            f" ON {_eq(f'o.{key}', f's.{key}')} AND {_eq('o.texts', 's.texts')})"
         )
 
     @property
@@ -279,6 +324,15 @@ class SaveSql:
 
     def _between(self, alias: str) -> str:
         return _keys(f"{alias}.{self._key()}", self.first, self.last)
+
+
+def _refuse_any(rows: str) -> str:
+    """Fail, and so roll all back, where there are any of these rows."""
+    return (
+        f"SELECT CASE WHEN rows OPERATOR(pg_catalog.>) 0"
+        f" THEN pg_catalog.concat('{ROWS_DIFFER}, ', rows)::int END"
+        f" FROM (SELECT pg_catalog.count(*) FROM ({rows}) AS found) AS counted (rows)"
+    )
 
 
 def _refuse_fewer(done: str, due: str) -> str:

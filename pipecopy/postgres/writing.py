@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pipecopy.contracts import HELP
 from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, with_partitions
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import quoted
+from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.session import Query
 
 
 def problems_of_writing(line: Line, table: Table, *, deletes: bool = False) -> list[str]:
@@ -22,9 +25,91 @@ def problems_of_writing(line: Line, table: Table, *, deletes: bool = False) -> l
     ]
 
 
-def warnings_of_writing(line: Line, table: Table) -> list[str]:
+def warnings_of_writing(line: Line, table: Table, *, deletes: bool = False) -> list[str]:
     """Return what one should know before writing there, as sentences."""
-    return [*_unlogged(line, table), *_triggers(line, table), *_no_unique_index(table)]
+    return [
+        *_unlogged(line, table),
+        *_triggers(line, table),
+        *_no_unique_index(table),
+        *_no_replica_identity(line, table, deletes=deletes),
+    ]
+
+
+@dataclass(frozen=True)
+class WithoutIdentity:
+    """The tables whose rows the server refuses to update or remove."""
+
+    names: str
+    remedy: str
+
+
+def without_identity(query: Query, table: Table, *, deletes: bool) -> WithoutIdentity | None:
+    """Return those of the table and its partitions that are published without replica identity.
+
+    They count where updates are published, or with `deletes` removals.
+    """
+    rows = query(
+        CATALOG_PATH
+        + _WITHOUT_IDENTITY.format(
+            tables=with_partitions(table), action="pubdelete" if deletes else "pubupdate"
+        )
+    )
+    if not rows:
+        return None
+    shown = rows[:_MOST_NAMED]
+    more = f" (and {len(rows) - len(shown)} more)" if len(rows) > len(shown) else ""
+    return WithoutIdentity(
+        ", ".join(name for name, _ in shown) + more,
+        " ".join(f"ALTER TABLE {name} REPLICA IDENTITY {identity};" for name, identity in shown),
+    )
+
+
+_MOST_NAMED = 5
+_WITHOUT_IDENTITY = """
+    WITH published AS (
+        SELECT c.oid
+        FROM pg_publication p
+        JOIN pg_publication_tables t ON t.pubname = p.pubname
+        JOIN pg_namespace n ON n.nspname = t.schemaname
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+        WHERE p.{action}
+    ), unique_indexes AS (
+        SELECT * FROM pg_index
+        WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+    )
+    SELECT c.oid::regclass::text, coalesce((
+        SELECT 'USING INDEX ' || quote_ident(ic.relname)
+        FROM unique_indexes i JOIN pg_class ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = c.oid AND NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = c.oid AND attnum = ANY (i.indkey) AND NOT attnotnull)
+        ORDER BY i.indnkeyatts, ic.relname LIMIT 1), 'FULL')
+    FROM pg_class c
+    WHERE c.oid IN ({tables}) AND c.relkind = 'r' AND c.relreplident <> 'f'
+      AND (c.oid IN (SELECT oid FROM published)  -- a partition by its parents too
+           OR EXISTS (SELECT FROM pg_partition_ancestors(c.oid) JOIN published ON oid = relid))
+      AND NOT EXISTS (
+          SELECT FROM unique_indexes i WHERE i.indrelid = c.oid AND (
+              c.relreplident = 'd' AND i.indisprimary
+              OR c.relreplident = 'i' AND i.indisreplident))
+    ORDER BY 1
+"""
+
+
+def _no_replica_identity(line: Line, table: Table, *, deletes: bool) -> list[str]:
+    replaced = table.unique_index is None
+    found = without_identity(line.query, table, deletes=replaced or deletes)
+    if found is None and deletes:
+        found = without_identity(line.query, table, deletes=False)
+    if found is None:
+        return []
+    return [
+        (
+            f"Published without a replica identity, so the server refuses to change or remove rows"
+            f" of {found.names}: new rows are saved, and one that differs is an error."
+            f"{HELP}{found.remedy}"
+        )
+    ]
 
 
 def _not_filled(table: Table) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from tests.check.quick import check
 from tests.copying.quick import copy
@@ -115,6 +116,24 @@ def test_a_batch_that_triggers_may_change(sides: Sides, key: str) -> None:
         assert copy(sides.pool(), batch_size=30).rows == 44
         assert sides.target.query(ALL) == sides.source.query(ALL)
         sides.source.execute("UPDATE app.profiles SET note = 'anew' WHERE id % 5 = 0")
+
+
+@pytest.mark.parametrize("key", ["UNIQUE", ""], ids=["upsert", "replace"])
+def test_a_published_target_without_a_replica_identity(sides: Sides, key: str) -> None:
+    sides.execute(f"CREATE TABLE app.profiles ({COLUMNS.format(key=key)})")
+    sides.source.execute(ROWS)
+    if not key:
+        sides.source.execute("INSERT INTO app.profiles SELECT 7, 2 FROM generate_series(1, 2)")
+    sides.target.execute(
+        "DROP PUBLICATION IF EXISTS p; CREATE PUBLICATION p FOR TABLE app.profiles"
+    )
+    for new in (33, 34):
+        copy(sides.pool())
+        assert sorted(sides.target.query(ALL)) == sorted(sides.source.query(ALL))
+        sides.source.execute(f"INSERT INTO app.profiles (id) VALUES ({new})")
+    sides.source.execute("UPDATE app.profiles SET note = 'anew' WHERE id = 5")
+    with pytest.raises(DatabaseError, match=r"ALTER TABLE app\.profiles REPLICA IDENTITY FULL"):
+        copy(sides.pool())
 
 
 @pytest.mark.parametrize("table", ["profiles", "app.profiles"])
