@@ -8,7 +8,7 @@ from typing import Any
 
 from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Fit, Purpose, TableDescription
+from pipecopy.contracts import ConnectionPool, Fit, OpenTransaction, Purpose, TableDescription
 from pipecopy.copying import Extent
 from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import CheckEnded, CheckStarted, Event, Observer
@@ -22,9 +22,11 @@ from pipecopy.findings import (
     sentences,
     side_of,
     surveyed_items,
+    transactions_item,
 )
 from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Outcome
 from pipecopy.seat import Seat
+from pipecopy.settling import CALL
 from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
 from pipecopy.tally import Tally
@@ -106,12 +108,18 @@ class _CheckStory:
             self._items += own_items(seat.side, table)
         self._look_at_fit(stage, described)
         max_id = self._last_id(stage, seats)
+        transactions = self._open_transactions(stage) if max_id else []
         resume_id = self._resume_id(stage, seats, max_id)
         first_id = self._extent.from_id if resume_id is None else resume_id
         resumed = resume_id is not None
         # the one row where a resumed copy begins is there, and tells nothing of all the others
         begins = {stage.source: first_id, stage.target: first_id + int(resumed)}
         surveys = self._surveys(stage, seats, described, begins, max_id)
+        if transactions:  # those that end so soon are none to tell of
+            transactions = self._open_transactions(stage, [each["id"] for each in transactions])
+        if transactions:
+            self._items.append(transactions_item(transactions, stage.run.config.settle))
+        self._items = sorted(self._items, key=lambda item: _SIDES.index(item.side))
         if max_id is not None:
             self._plan = plan_of(
                 stage.run.config,
@@ -241,8 +249,16 @@ class _CheckStory:
             if survey.get("creates"):
                 self._items = [i for i in self._items if (i.side, i.what) != (seat.side, "table")]
             self._items = merged(self._items, surveyed_items(seat.side, survey))
-        self._items = sorted(self._items, key=lambda item: _SIDES.index(item.side))
         return surveys
+
+    def _open_transactions(self, stage: Stage, *among: list[str]) -> list[OpenTransaction]:
+        """Return those whose rows a copy that began now could miss."""
+        if CALL not in stage.source.offers:
+            return []
+        found = self._ask(stage, {stage.source: Task(CALL, among)}).get(stage.source)
+        if isinstance(found, str):
+            self._items += sentences([found], "warning", "source", "transactions")
+        return found if isinstance(found, list) else []
 
     def report(self, outcome: Outcome, seconds: float) -> CheckReport:
         counts = self.tally.report(outcome, seconds)

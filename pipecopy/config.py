@@ -30,6 +30,11 @@ class Config:
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
     """Bytes of one batch, at least 1: one that would be more is split where the `Database` can
     tell (PostgreSQL's can), and a single row that is more goes alone; elsewhere it is a warning."""
+    settle: float = 0
+    """Seconds to wait before the first load, at least 0, for the end of the transactions that are
+    open on the source when its greatest id is read, where the `Database` can tell (PostgreSQL's
+    can): a row that one of them commits after its batch was loaded is missed. Of those that are
+    still open then, a warning tells."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -40,6 +45,7 @@ class Config:
             *_bad_seconds("full_copy_timeout", self.full_copy_timeout, zero=False),
             *_bad_int("read_ahead", self.read_ahead, least=0, most=1),
             *_bad_int("max_batch_bytes", self.max_batch_bytes, least=1),
+            *_bad_seconds("settle", self.settle, zero=True),
         ]
         if bad:
             raise ConfigError("; ".join(bad))

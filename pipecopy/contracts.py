@@ -316,6 +316,32 @@ class FindsGreatestIds(Protocol):
         ...
 
 
+class OpenTransaction(TypedDict):
+    """One that was open on the source, as `open_transactions` tells of it."""
+
+    id: str
+    """What it is known by, for the driver alone."""
+    who: str
+    """Whose it is, as far as that may be known: for the warning that names it."""
+    since: NotRequired[str | None]
+    """When it began (ISO 8601), if that may be known."""
+
+
+class SeesTransactions(Protocol):
+    """A source that knows which transactions may still commit rows with ids handed out before."""
+
+    def open_transactions(
+        self, among: Sequence[str] | None = None
+    ) -> Sequence[OpenTransaction] | str:
+        """Return those that are open now; with `among`, those of these ids that still are.
+
+        It is first asked right after `get_max_id`, so that a row with an id up to that one is
+        there already, or one of these transactions commits it. A string, which says why that can't
+        be known, becomes a warning.
+        """
+        ...
+
+
 class Finishes(Protocol):
     """A `Database` that has something to do after the last batch, on the target."""
 

@@ -13,6 +13,7 @@ from pipecopy.events import CopyEnded, CopyStarted, Event, Observer, RangeKnown
 from pipecopy.fitting import fit_tables
 from pipecopy.report import CopyReport, Outcome
 from pipecopy.seat import Seat
+from pipecopy.settling import Settling
 from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
 from pipecopy.tally import CopyTally
@@ -138,8 +139,15 @@ class _CopyStory:
         self._extent.refuse_target_without_ranges(stage.target)
         fit_tables(stage)
         max_id = self._extent.last_id(stage.call(stage.source, Task("get_max_id")))
+        settling = Settling(stage)
         first_id = self._first_id(stage, max_id)
         self.tally.begins(first_id, max_id)
+        if 0 < max_id >= first_id:
+            settling.wait(
+                "the first batch was loaded",
+                f"what they commit with ids up to {max_id} may be missing in the target",
+                remedy="run `verify --repair` when they have ended, or copy with `--settle`.",
+            )
         stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
         batches = Batches(stage.run, stage.calls, stage.crew, self.tally)
         batches.copy(stage.source, stage.target, first_id, max_id)

@@ -40,6 +40,17 @@ class RangeKnown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransactionsAwaited:
+    """The first load waits (`Config.settle`): told as it begins, and whenever some have ended."""
+
+    open: tuple[str, ...]
+    """Whose transactions are still open; empty once all have ended."""
+    seconds: float
+    """For which it has waited; 0 as it begins."""
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Where:
     """Which attempt of which call an event is about."""
 
@@ -207,6 +218,7 @@ class VerifyEnded:
 
 Event: TypeAlias = (
     CopyStarted
+    | TransactionsAwaited
     | RangeKnown
     | CallStarted
     | CallEnded

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.contracts import HELP, Fit, Side, TableDescription
+from pipecopy.contracts import HELP, Fit, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
 from pipecopy.redact import redact
 from pipecopy.remedies import remedy_for
 from pipecopy.report import CheckColumn, CheckItem, CheckPlan, Mark
+from pipecopy.settling import open_ones
 from pipecopy.tables import differences, is_generated, warnings_of
 
 
@@ -78,6 +79,20 @@ def fit_of(source: Any, target: Any, *, types: bool) -> Fit:
     )
     return Fit(
         problems=differences(source, target, types=types), warnings=warnings_of(source, target)
+    )
+
+
+def transactions_item(transactions: Sequence[OpenTransaction], settle: float) -> CheckItem:
+    """Return the warning of those whose rows a copy that began now could miss."""
+    open_now = open_ones(transactions)
+    said = f"{capital(open_now)} may still commit rows with ids below the greatest one: "
+    waits = f"a copy would wait for that, {settle:g} s at most (settle)."
+    return CheckItem(
+        side="source",
+        what="transactions",
+        mark="warning",
+        message=redact(said + (waits if settle else "a copy that begins now may miss them.")),
+        remedy=None if settle else "Copy with `--settle`, or run `verify --repair` after the copy.",
     )
 
 

@@ -13,6 +13,7 @@ from pipecopy.events import (
     RangeKnown,
     RangeVerified,
     RetryScheduled,
+    TransactionsAwaited,
     VerifyStarted,
     Where,
     WorkerKilled,
@@ -69,13 +70,20 @@ class Progress:
     retries: int = 0
     source_call: UnderWay | None = None
     target_call: UnderWay | None = None
+    awaited: TransactionsAwaited | None = None
+    """For whom the first load waits, if it does."""
+    awaited_since: float = 0.0
 
     def after(self, event: Event, now: float) -> Progress:
         """Return the progress once the event has happened."""
         new = self
         match event:
             case RangeKnown(first_id=first_id, max_id=max_id):
-                new = replace(self, first_id=first_id, next_id=first_id, max_id=max_id).marked(now)
+                begun = replace(self, first_id=first_id, next_id=first_id, max_id=max_id)
+                new = replace(begun, awaited=None).marked(now)
+            case TransactionsAwaited():
+                since = now - event.seconds
+                new = replace(self, awaited=event if event.open else None, awaited_since=since)
             case BatchSaved(key_range=(_, end), rows=rows, bytes=size):
                 rows, size = self.rows + rows, self.bytes + size
                 new = replace(self, next_id=end, rows=rows, bytes=size).marked(now)

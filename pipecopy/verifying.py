@@ -23,6 +23,7 @@ from pipecopy.events import (
 from pipecopy.fitting import fit_tables
 from pipecopy.repairing import Repair
 from pipecopy.report import Outcome, VerifyReport
+from pipecopy.settling import Settling
 from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
 from pipecopy.tally import LISTED_IDS, VerifyTally
@@ -129,9 +130,16 @@ class _VerifyStory:
         _look_at_offers(stage, delete_surplus=self._delete_surplus)
         fit_tables(stage)
         max_id: int = max(stage.call_both(Task("get_max_id")))
+        settling = Settling(stage)
         if self._to_id is not None:
             max_id = min(max_id, self._to_id)
         self.tally.begins(self._from_id, max_id)
+        if 0 < max_id >= self._from_id:
+            settling.wait(
+                "the first rows were compared",
+                f"what they commit with ids up to {max_id} may be missing in the target, unseen",
+                remedy="run `verify` again when they have ended, or with `--settle`.",
+            )
         stage.run.notify(RangeKnown(first_id=self._from_id, max_id=max_id))
         if self._from_id == 0 and self._to_id is None:  # else they are not asked for
             _count_rows_without_id(stage, self.tally)

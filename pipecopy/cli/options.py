@@ -204,6 +204,9 @@ class Limits:
     """1: load the next batch while this one is saved. 0: one after the other."""
     max_batch_bytes: Size = DEFAULT_BATCH_BYTES
     """Size of one batch: of more, it is split; a single row that is more goes alone."""
+    settle: Duration = 0.0
+    """Time to wait at the start for open transactions of the source, whose rows a copy by ids
+    would miss; see the README."""
 
     def problems(self) -> list[str]:
         """Say what is wrong with the fields, by their names."""
@@ -228,6 +231,7 @@ class Limits:
             full_copy_timeout=self.full_copy_timeout,
             read_ahead=self.read_ahead,
             max_batch_bytes=self.max_batch_bytes,
+            settle=self.settle,
         )
 
 

@@ -16,6 +16,7 @@ from pipecopy.events import (
     RangeKnown,
     RetryScheduled,
     Sighting,
+    TransactionsAwaited,
     VerifyStarted,
     Warned,
     Where,
@@ -30,6 +31,8 @@ SLOW = 1.0
 _MB = 1_000_000
 _FRAMES = 4
 """How many frames of a stack are shown, from the innermost on."""
+_TRANSACTIONS = 5
+"""How many of those that are waited for are named."""
 
 
 def counted(number: int, one: str) -> str:
@@ -53,15 +56,14 @@ def event_line(event: Event) -> str | None:
     """Return the line that tells of the event, None for what the counters show."""
     line = None
     match event:
-        case CopyStarted(run_id=run_id, source=source, target=target):
-            line = f'copying from "{redact(source)}" to "{redact(target)}", run {run_id}'
-        case VerifyStarted(source=source, target=target, run_id=run_id):
-            what = "verifying and repairing" if event.repair else "verifying"
-            line = f'{what} "{redact(target)}" by "{redact(source)}", run {run_id}'
+        case CopyStarted() | VerifyStarted():
+            line = _start_line(event)
         case DifferencesFound():
             line = _differences_line(event)
         case RangeKnown(first_id=first_id, max_id=max_id):
             line = _range_line(first_id, max_id)
+        case TransactionsAwaited():
+            line = _awaited_line(event)
         case WorkerKilled():
             line = _kill_line(event)
         case RetryScheduled(where=where, delay=delay):
@@ -73,6 +75,14 @@ def event_line(event: Event) -> str | None:
         case Warned(message=message):
             line = f"warning: {redact(message)}"
     return line
+
+
+def _start_line(event: CopyStarted | VerifyStarted) -> str:
+    source, target = redact(event.source), redact(event.target)
+    if isinstance(event, CopyStarted):
+        return f'copying from "{source}" to "{target}", run {event.run_id}'
+    what = "verifying and repairing" if event.repair else "verifying"
+    return f'{what} "{target}" by "{source}", run {event.run_id}'
 
 
 def _differences_line(event: DifferencesFound) -> str:
@@ -88,6 +98,20 @@ def _range_line(first_id: int, max_id: int) -> str:
     if max_id < first_id:
         return f"no ids from {first_id} on: the last one is {max_id}"
     return f"ids from {first_id} to {max_id}"
+
+
+def _awaited_line(event: TransactionsAwaited) -> str | None:
+    """Return the line as the wait begins, and as it ends because nobody is left."""
+    if not event.open:
+        return f"the transactions of the source have ended, after {event.seconds:.1f}s"
+    if event.seconds:
+        return None  # fewer than before: the status shows it
+    more = len(event.open) - _TRANSACTIONS
+    named = "; ".join([*event.open[:_TRANSACTIONS], *([f"and {more} more"] if more > 0 else [])])
+    return (
+        f"waiting up to {duration_text(event.limit)} for"
+        f" {counted(len(event.open), 'transaction')} of the source: {redact(named)}"
+    )
 
 
 def _kill_line(event: WorkerKilled) -> str:
@@ -147,9 +171,15 @@ def left_text(progress: Progress, now: float) -> str:
 
 
 def waiting_lines(progress: Progress, now: float) -> list[str]:
-    """Return a line for each call that has been under way for long."""
+    """Return a line for each call that has been under way for long, and for what else it waits."""
     calls = (progress.source_call, progress.target_call)
-    return [_waiting(call, now) for call in calls if call and now - call.since >= SLOW]
+    lines = [_waiting(call, now) for call in calls if call and now - call.since >= SLOW]
+    if progress.awaited is not None:
+        lines.append(
+            f"waiting for {counted(len(progress.awaited.open), 'transaction')} of the source:"
+            f" {now - progress.awaited_since:.0f}s of {duration_text(progress.awaited.limit)}"
+        )
+    return lines
 
 
 def _waiting(call: UnderWay, now: float) -> str:

@@ -13,6 +13,7 @@ from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sql import also
+from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.where import check_where, columns_not_copied
 from pipecopy.postgres.writing import problems_of_writing, warnings_of_writing
 
@@ -55,6 +56,7 @@ def describe(
         warnings += _large_objects(line, table)
     if side == "source" and not problems:  # on a verified target those rows count as surplus
         problems += _bad_keys(line, table)
+        warnings += ids_out_of_order(line, table)
     if written:
         problems += problems_of_writing(line, table, deletes=deletes)
         warnings += warnings_of_writing(line, table, deletes=deletes)

@@ -13,14 +13,16 @@ from pipecopy.contracts import (
     DELETING,
     VERIFYING,
     Fit,
+    OpenTransaction,
     Row,
     ServerChangedError,
     Survey,
     TableDescription,
 )
-from pipecopy.postgres import checks, creating, fits, sequence, sql
+from pipecopy.postgres import checks, creating, fits, sequence, sql, transactions
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
+from pipecopy.postgres.conninfo import application_name
 from pipecopy.postgres.copyrows import CopyRows
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards
 from pipecopy.postgres.link import Line, Link
@@ -241,6 +243,14 @@ class PostgresDatabase:
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
         return self._run(lambda opened: opened.saver.delete(ids))
+
+    def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
+        """Return the transactions that may still commit rows with ids that were handed out."""
+        session = self._link.session
+        own = None if session is None else application_name(session).removesuffix(session.side)
+        return self._run(
+            lambda opened: transactions.open_transactions(opened.line, opened.table, among, own)
+        )
 
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None.

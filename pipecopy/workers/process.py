@@ -205,6 +205,7 @@ _PLAIN_CALLS = (
     "row_checksums",
     "rows_without_id",
     "delete_rows",
+    "open_transactions",
 )
 """What a `Database` may offer besides, whose results are plain values."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.command import run
+from tests.cli.command import run, start
 from tests.profiles import assert_equal_tables, create_profiles
 from tests.servers import PASSWORD_USER, PostgresServer, TemporaryDatabase
 
@@ -127,6 +127,28 @@ def test_a_copy_is_resumed(source_db: TemporaryDatabase, target_db: TemporaryDat
     report = json.loads(result.stdout)
     assert (result.returncode, report["first_id"], report["rows"]) == (0, 600, 401)
     assert "resumed at id 600" in result.stderr
+    assert_equal_tables(source_db, target_db)
+
+
+def test_settle_waits_for_open_transactions_and_says_for_whom(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 9)
+    create_profiles(target_db)
+    with source_db.connect() as late:
+        late.execute("BEGIN")
+        late.execute("INSERT INTO profiles (data) VALUES ('1')")
+        source_db.execute("INSERT INTO profiles (data) VALUES ('1')")
+        with start(["copy", source_db.uri, target_db.uri, *QUICK, "--settle", "20s"]) as command:
+            assert command.stderr is not None
+            pid = late.info.backend_pid
+            waiting = f"waiting up to 20s for 1 transaction of the source: server session {pid} ("
+            assert any(waiting in line for line in command.stderr)
+            late.execute("COMMIT")
+            rest = command.stderr.read()
+    assert command.returncode == 0
+    assert "the transactions of the source have ended, after " in rest
+    assert "warning" not in rest
     assert_equal_tables(source_db, target_db)
 
 

@@ -17,6 +17,7 @@ from pipecopy.events import (
     RangeKnown,
     RetryScheduled,
     Sighting,
+    TransactionsAwaited,
     Warned,
     Where,
     WorkerKilled,
@@ -77,6 +78,17 @@ def test_the_status_line_on_the_way() -> None:
     )
 
 
+def test_the_status_line_while_the_first_load_waits() -> None:
+    awaited: list[tuple[Event, float]] = [
+        (TransactionsAwaited(open=("a", "b"), seconds=0.0, limit=30.0), 100.0),
+        (TransactionsAwaited(open=("b",), seconds=4.0, limit=30.0), 104.0),
+    ]
+    waiting = "starting, 0 rows, 0 kills, 0 retries, waiting for 1 transaction of the source:"
+    assert status_line(progress(awaited), 108.0) == f"{waiting} 8s of 30s"
+    begun = progress([*awaited, (RangeKnown(first_id=0, max_id=9), 130.0)])
+    assert "waiting" not in status_line(begun, 130.0)
+
+
 def saves(first: int, last: int, begin: float) -> list[tuple[Event, float]]:
     """Return ten saves of 100 rows each second."""
     return [
@@ -129,6 +141,15 @@ def test_the_bar_on_the_way() -> None:
 @pytest.mark.parametrize(
     ("event", "line"),
     [
+        (
+            TransactionsAwaited(open=tuple("abcdefg"), seconds=0.0, limit=30.0),
+            "waiting up to 30s for 7 transactions of the source: a; b; c; d; e; and 2 more",
+        ),
+        (TransactionsAwaited(open=("g",), seconds=2.0, limit=30.0), None),
+        (
+            TransactionsAwaited(open=(), seconds=3.24, limit=30.0),
+            "the transactions of the source have ended, after 3.2s",
+        ),
         (
             WorkerKilled(
                 where=LOAD,

@@ -31,6 +31,8 @@ GOOD: dict[str, Any] = {
         ("full_copy_timeout", 1),
         ("read_ahead", 0),
         ("read_ahead", 1),
+        ("settle", 0.5),
+        ("settle", 10**7),
     ],
 )
 def test_takes(field: str, value: Any) -> None:
@@ -59,6 +61,7 @@ def test_takes(field: str, value: Any) -> None:
         pytest.param("read_ahead", 10**5000, id="read ahead, likewise"),
         ("full_copy_timeout", 1e300),
         ("read_ahead", 2),
+        *(("settle", value) for value in (True, "1", None, -1, math.nan, math.inf, 10**7 + 1)),
     ],
 )
 def test_refuses_by_name(field: str, value: Any) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     {"checking", "verifying"},
     {"copying"},
     {"fitting", "batches", "supervisor", "findings", "bisection", "repairing"},
-    {"comparing"},
+    {"comparing", "settling"},
     {"story", "transfer"},
     {"calls", "crew"},
     {"retry"},

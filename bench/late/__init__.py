@@ -1,0 +1,1 @@
+"""Copies of a table into which transactions commit late."""
