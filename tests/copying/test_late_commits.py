@@ -320,7 +320,8 @@ def test_a_sequence_that_gives_low_ids_later_is_a_warning_of_its_own(
     warning = only_warning(copy(postgres_pool).warnings)
     assert f'The sequence "public"."Q" behind the key "id" {says}: ' in warning
     # the target's sequence does no harm
-    assert copy(PostgresPool({"source": target_db.uri, "target": source_db.uri})).warnings == ()
+    other_way = copy(PostgresPool({"source": target_db.uri, "target": source_db.uri}))
+    assert not any(says in warning for warning in other_way.warnings)
 
 
 def test_the_functions_of_a_hostile_search_path_are_not_called(
