@@ -87,6 +87,9 @@ def open_transactions(
     for each in among:
         if each.startswith(_BELOW):  # also once the standby is promoted
             return _of_primary(oldest, int(each.removeprefix(_BELOW)))
+    if is_standby:  # of several hosts, another one answers now
+        who = "open on the primary when last seen; the standby that answers now can't tell"
+        return [{"id": each, "who": who} for each in among]
     return [each.plain() for each in found if each.is_one_of(among)]
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
-from tests.copying.test_late_commits import Committer, transaction
+from tests.copying.test_late_commits import Committer, as_list, transaction
+from tests.postgres.opened import opened
 from tests.profiles import assert_equal_tables, create_profiles
 from tests.servers import QUICK, PostgresServer, TemporaryDatabase
 from tests.wheel import as_server_user, give_to_server_user
@@ -66,6 +67,16 @@ def test_a_standby_tells_of_what_is_open_on_its_primary(target_db: TemporaryData
             assert copy(pool, settle=20, observer=committer).warnings == ()
             assert committer.waits == [(1, False), (0, True)]
             assert_equal_tables(source, target_db)
+
+        # a session that has moved on to a standby does not take them for ended
+        with (
+            opened(source, "source") as before,
+            opened(standby.uri(), "source") as after,
+            transaction(source, INSERT),
+        ):
+            (seen,) = as_list(before.open_transactions())
+            (unknown,) = as_list(after.open_transactions([seen["id"]]))
+            assert unknown["id"] == seen["id"]
 
         # the one with the lower id got the greater number, which is beyond the snapshot's end
         with transaction(source, INSERT) as late, transaction(source, "SELECT 1") as other:
