@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from pipecopy.contracts import HELP, OpenTransaction
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, ask_catalogs
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
 
@@ -74,7 +74,7 @@ def open_transactions(
     role may not know.
     """
     try:
-        rows = line.query(_open(table, own_sessions))
+        rows = ask_catalogs(line, _open(table, own_sessions))
     except psycopg.errors.InsufficientPrivilege as error:
         return (
             "the role may not see which transactions are open"
@@ -109,12 +109,13 @@ def ids_out_of_order(line: Line, table: Table) -> Iterator[str]:
     """Say which sequences behind the key give ids below the greatest one to later transactions."""
     if table.kind not in "rp" or table.key is None:
         return
-    for schema, name, cache, increment, cycles in line.query(
-        f"{_PATH} WITH RECURSIVE {_sequences(table)}"
+    for schema, name, cache, increment, cycles in ask_catalogs(
+        line,
+        f"WITH RECURSIVE {_sequences(table)}"
         " SELECT n.nspname::text, c.relname::text, s.seqcache, s.seqincrement, s.seqcycle"
         " FROM sequences JOIN pg_sequence s ON s.seqrelid = sequences.oid"
         " JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE s.seqcache > 1 OR s.seqincrement < 0 OR s.seqcycle ORDER BY 1, 2"
+        " WHERE s.seqcache > 1 OR s.seqincrement < 0 OR s.seqcycle ORDER BY 1, 2",
     ):
         sequence = quoted(schema, name)
         remedy = "run `verify --repair` later."
@@ -130,9 +131,6 @@ def ids_out_of_order(line: Line, table: Table) -> Iterator[str]:
             " during a copy may commit rows with ids that it has passed, and those are missed"
             f" without a further warning.{HELP}{remedy}"
         )
-
-
-_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp;"
 
 
 def _sequences(table: Table) -> str:
@@ -180,7 +178,7 @@ def _open(table: Table, own_sessions: str | None) -> str:
     own = "false"
     if own_sessions is not None:
         own = f"starts_with(a.application_name, {literal(own_sessions)})"
-    return f"""{_PATH}
+    return f"""
         WITH RECURSIVE {_sequences(table)}, locks AS MATERIALIZED (
             SELECT * FROM pg_locks WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
         ), writers AS (
