@@ -115,6 +115,11 @@ class Table:
         """Whether a row's text holds names that depend on the search path."""
         return any(column.has_names for column in self.columns)
 
+    @property
+    def takes_direct(self) -> bool:
+        """Whether rows may be copied into it without a table in between: see saving.py."""
+        return not (self.before_triggers or self.has_names)
+
     def with_columns(self, names: Sequence[str]) -> Table:
         """Return the table with these columns chosen, as far as it has them."""
         by_name = {column.name: column for column in (*self.columns, *self.others)}

@@ -39,7 +39,8 @@ class Saver:
 
     Each is one transaction in two round trips. Where a trigger may drop rows it is never *direct*:
     that the COPY took fewer rows than it got would be known only after its commit. (No trigger can
-    come meanwhile: see guard.py.)
+    come meanwhile: see guard.py.) Nor where values hold names, which are read by another search
+    path than the one that triggers need.
     """
 
     def __init__(self, guard: Guard, table: Table) -> None:
@@ -63,7 +64,7 @@ class Saver:
             self._save_without_index(rows, sql)
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
-        if sql.last < self._free_until and not self._table.before_triggers:
+        if sql.last < self._free_until and self._table.takes_direct:
             try:
                 self._guard.copy_in(sql.direct, chunks_of(rows.raw))
             except (errors.UniqueViolation, errors.ExclusionViolation):
@@ -83,7 +84,7 @@ class Saver:
             ((highest,),) = self._guard.query(sql.highest)
             self._highest = -math.inf if highest is None else highest
         highest, self._highest = self._highest, None  # unknown again, should this fail
-        if sql.first > highest and not self._table.before_triggers:
+        if sql.first > highest and self._table.takes_direct:
             self._guard.copy_in(sql.direct, chunks_of(rows.raw))
         else:
             self._write(rows, sql, sql.replace)

@@ -179,8 +179,19 @@ class SaveSql:
 
     @property
     def copy_batch(self) -> str:
-        """COPY into the temporary table."""
-        return self._copy(BATCH)
+        """COPY into the temporary table.
+
+        A name in a value is written without its schema if that is pg_catalog, so it is looked for
+        there first; then by the role's path, by which all else runs.
+        """
+        if not self.table.has_names:
+            return self._copy(BATCH)
+        path = "pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'))"
+        return (
+            # without the comma that an empty path leaves
+            f"SELECT pg_catalog.set_config('search_path', pg_catalog.rtrim({path}, ', '), true);"
+            f" {self._copy(BATCH)}; SET LOCAL search_path TO DEFAULT"
+        )
 
     @property
     def upsert(self) -> str:

@@ -28,8 +28,10 @@ def methods(table: Table) -> dict[str, tuple[str, str]]:
         known = ("upsert", "rows with some of these ids are there; only those that differ go")
     else:
         known = ("replace", "rows are there, without a unique index on the key to find them by")
-    if table.before_triggers:
-        why = "a BEFORE trigger may drop rows, which no other way would notice"
+    if not table.takes_direct:
+        why = "values hold names (reg* types), which are read before a trigger fires"
+        if table.before_triggers:
+            why = "a BEFORE trigger may drop rows, which no other way would notice"
         return {"new": (known[0], why), "known": (known[0], why)}
     return {"new": ("direct", "no row with any of these ids is there"), "known": known}
 
