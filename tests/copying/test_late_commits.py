@@ -269,11 +269,11 @@ def test_where_no_sequence_is_known_every_transaction_of_the_database_counts(
             id="an id given by hand, to a partition",
         ),
         pytest.param(
-            "CREATE SEQUENCE own; CREATE TABLE above"
+            "CREATE SEQUENCE own; CREATE SEQUENCE second; CREATE TABLE above"
             " (id bigint PRIMARY KEY DEFAULT nextval('own'), data jsonb) PARTITION BY RANGE (id);"
-            " CREATE TABLE profiles PARTITION OF above DEFAULT",
+            " CREATE TABLE profiles PARTITION OF above (id DEFAULT nextval('second')) DEFAULT",
             "SELECT nextval('own')",
-            id="of a partition alone",
+            id="that of the table whose partition is copied",
         ),
     ],
 )
