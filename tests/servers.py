@@ -39,6 +39,7 @@ QUICK = {
 
 _HBA = f"""\
 local all all trust
+local replication all trust
 host all {PASSWORD_USER} 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 """
@@ -97,11 +98,10 @@ class PostgresServer:
 
     def start(self, timeout: float = 30) -> None:
         """Start it and wait until it takes connections."""
-        first = not self.data.exists()
-        if first:
+        if not self.data.exists():
             self.folder.mkdir()
             give_to_server_user(self.folder)
-            _copy_as_server_user(_template(self.version), self.data)
+            self._make_data()
         options = {"port": str(self.port), "listen_addresses": self.host, **self.settings}
         command = [str(self.bin / "postgres"), "-D", str(self.data), "-k", str(self.folder)]
         command += [part for item in options.items() for part in ("-c", "=".join(item))]
@@ -118,9 +118,10 @@ class PostgresServer:
             )
         _servers.append(self)
         self._wait_until_ready(timeout)
-        if first:
-            self.execute(f"CREATE ROLE {PASSWORD_USER} LOGIN PASSWORD '{PASSWORD}'")
         self._administrate()
+
+    def _make_data(self) -> None:
+        _copy_as_server_user(_template(self.version), self.data)
 
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -175,6 +176,14 @@ class PostgresServer:
     def pause(self, pid: int | None = None) -> None:
         """Stop the postmaster, or one backend, by SIGSTOP."""
         os.kill(pid or self.pid, signal.SIGSTOP)
+
+    def freeze(self) -> None:
+        """Stop every process of it by SIGSTOP: connections are accepted, and nobody answers."""
+        self._forget_admin()
+        self.pause()  # first, so that it starts no further ones
+        for process in psutil.Process(self.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def kill_backend(self, pid: int) -> None:
         """End one backend with SIGKILL; wait until the server has recovered from that."""
@@ -358,6 +367,15 @@ def _template(version: int) -> Path:
     command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     subprocess.run(command, check=True, capture_output=True, cwd="/", **as_server_user())
     (data / "pg_hba.conf").write_text(_HBA)
+    subprocess.run(
+        [str(binaries(version) / "postgres"), "--single", "-D", str(data), "-F", "postgres"],
+        input=f"CREATE ROLE {PASSWORD_USER} LOGIN PASSWORD '{PASSWORD}'\n",
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        **as_server_user(),
+    )
     return data
 
 

@@ -29,6 +29,20 @@ def empty(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
         yield database
 
 
+@pytest.fixture(scope="session")
+def own_source() -> Iterator[PostgresServer]:
+    """Give a PROD that may be stopped."""
+    with PostgresServer(16) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_target() -> Iterator[PostgresServer]:
+    """Give a STATS that may be stopped."""
+    with PostgresServer(18) as server:
+        yield server
+
+
 @pytest.fixture
 def tables(filled: TemporaryDatabase, empty: TemporaryDatabase) -> Iterator[Tables]:
     """Give a source with 50 rows, and an empty target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -47,13 +47,20 @@ def check_held(ended: Ended) -> None:
 
 def second_session(database: TemporaryDatabase, *, beside: int) -> None:
     """Wait until the copy has another session on this side than that backend's."""
-    deadline = time.monotonic() + 20
-    while not any(
-        session["pid"] != beside
-        for session in database.server.sessions("pipecopy/", dbname=database.name)
-    ):
-        assert time.monotonic() < deadline, "no second session came"
-        time.sleep(0.02)  # pg_stat_activity sends no events
+    until(
+        lambda: any(
+            session["pid"] != beside
+            for session in database.server.sessions("pipecopy/", dbname=database.name)
+        )
+    )
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what sends no events, such as pg_stat_activity."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -15,20 +15,6 @@ from tests.profiles import create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 
 
-@pytest.fixture(scope="module")
-def own_source() -> Iterator[PostgresServer]:
-    """Give a PROD that may be stopped."""
-    with PostgresServer(16) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def own_target() -> Iterator[PostgresServer]:
-    """Give a STATS that may be stopped."""
-    with PostgresServer(18) as server:
-        yield server
-
-
 @pytest.fixture
 def own_tables(own_source: PostgresServer, own_target: PostgresServer) -> Iterator[Tables]:
     """Give two tables on servers that may be stopped."""
@@ -40,6 +26,10 @@ def own_tables(own_source: PostgresServer, own_target: PostgresServer) -> Iterat
 
 def _restart(database: TemporaryDatabase) -> None:
     database.server.restart("immediate")
+
+
+def _restart_in_order(database: TemporaryDatabase) -> None:
+    database.server.restart("fast")
 
 
 def _kill_backend(database: TemporaryDatabase) -> None:
@@ -60,6 +50,8 @@ CASES = {
     "target restarted in a save": Case(_restart, "target", "target"),
     "source restarted between two loads": Case(_restart, "target", "source"),
     "target restarted between two saves": Case(_restart, "source", "target"),
+    "source restarted in order between two loads": Case(_restart_in_order, "target", "source"),
+    "target restarted in order between two saves": Case(_restart_in_order, "source", "target"),
     "source's backend killed in a load": Case(_kill_backend, "source", "source"),
     "target's backend killed in a save": Case(_kill_backend, "target", "target"),
     "source's backend killed between two loads": Case(_kill_backend, "target", "source"),

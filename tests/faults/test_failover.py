@@ -1,0 +1,605 @@
+"""A session that replaces another one reaches another server, or the same one in an earlier state.
+
+What was read or saved on the first server is not lost without a word: the run waits for a standby
+that lags behind, and ends with an error where a server has lost something for good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipecopy import VerifyReport
+from pipecopy.cli.exits import exit_code
+from pipecopy.contracts import Side
+from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
+from pipecopy.events import BatchSaved, Event, RangeVerified
+from pipecopy.postgres import PostgresPool
+from tests.drivers import RecordingPool, Strike
+from tests.faults.checks import (
+    LIMITS,
+    Ended,
+    Expected,
+    Tables,
+    check,
+    check_next_id,
+    check_nothing_left,
+    check_outcome,
+    check_second_run,
+    prove_next_id,
+    rows_of,
+    run_copy,
+)
+from tests.faults.held import backend_of, copying, gate_of, side_of, until
+from tests.faults.injected import FaultyPool
+from tests.faults.test_server_locks import at_a_retry
+from tests.gates import Gate, finish_gate, load_gate, save_gate, table_gate
+from tests.profiles import add_profiles, assert_equal_tables, create_profiles
+from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.standbys import Standby, either
+from tests.verify.quick import verify
+
+_ROWS, _BATCH = 500, 25
+_EARLY, _HELD = 110, 310
+"""Rows at which a copy waits: in the fifth batch, and in the thirteenth of twenty."""
+_REACHES_TWO = 3.0
+"""Seconds of a call in which libpq gives up one host, after 2 s at least, and asks the next."""
+_FAILED_OVER = re.compile("fail-?over|failed over|promoted|another server|back in time")
+
+
+def _freeze(server: PostgresServer) -> None:
+    server.freeze()
+
+
+def _crash(server: PostgresServer) -> None:
+    server.stop("immediate")
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """How a server goes away, and how long a call then needs to reach the other one."""
+
+    how: Callable[[PostgresServer], None]
+    call_timeout: float
+
+
+_FROZEN, _CRASHED = _Lost(_freeze, _REACHES_TWO), _Lost(_crash, 1.0)
+_LOSSES = {"frozen": _FROZEN, "shut down": _CRASHED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicated:
+    """Two tables, one of which is on a standby as well."""
+
+    tables: Tables
+    side: Side
+    standby: Standby
+    parameters: dict[str, str]
+
+    @property
+    def primary(self) -> PostgresServer:
+        return self.standby.primary
+
+    def pool(self, **parameters: str) -> PostgresPool:
+        """Return the way to both tables, one of them on either server."""
+        database = side_of(self.tables, self.side)
+        there = self.standby.same(database)
+        uri = either(database, there, **{**self.parameters, **parameters})
+        return self.tables.pool(**{self.side: uri})
+
+    @contextlib.contextmanager
+    def losing(self, lost: _Lost) -> Iterator[None]:
+        """Lose the primary for the time of the block; then it is gone for good."""
+        lost.how(self.primary)
+        try:
+            yield
+        finally:
+            self.primary.stop("immediate")
+
+    def cut_off(self, early: Gate, saved: _Saved) -> None:
+        """Have the standby receive no more from the gate's row on, and wait until that is saved."""
+        early.arrival()
+        self.standby.catch_up()
+        self.standby.cut_off()
+        early.lift()
+        saved.wait()
+
+    def failed_over(self) -> Tables:
+        """Return the tables as they are once the standby is the primary."""
+        database = self.standby.same(side_of(self.tables, self.side))
+        if self.side == "source":
+            return replace(self.tables, source=database)
+        return replace(self.tables, target=database)
+
+
+@contextlib.contextmanager
+def _replicated(tables: Tables, side: Side, **parameters: str) -> Iterator[Replicated]:
+    primary = side_of(tables, side).server
+    try:
+        with Standby(primary) as standby:
+            yield Replicated(tables=tables, side=side, standby=standby, parameters=parameters)
+    finally:
+        if not primary.running:
+            primary.start()
+        primary.resume()
+
+
+@pytest.fixture
+def source(own_source: PostgresServer) -> Iterator[TemporaryDatabase]:
+    with temporary_database(own_source) as database:
+        create_profiles(database, _ROWS)
+        yield database
+
+
+@pytest.fixture
+def target(own_target: PostgresServer) -> Iterator[TemporaryDatabase]:
+    with temporary_database(own_target) as database:
+        create_profiles(database)
+        yield database
+
+
+@pytest.fixture
+def own_tables(source: TemporaryDatabase, target: TemporaryDatabase) -> Tables:
+    """Give two tables on servers that may be stopped."""
+    return Tables(source=source, target=target)
+
+
+@pytest.fixture
+def lagging(own_source: PostgresServer, target: TemporaryDatabase) -> Iterator[Replicated]:
+    """Give a source whose standby has replayed the first half of its rows."""
+    with temporary_database(own_source) as source:
+        create_profiles(source, _ROWS // 2)
+        with _replicated(Tables(source=source, target=target), "source") as replicated:
+            replicated.standby.pause_replay()
+            add_profiles(source, _ROWS // 2 + 1, _ROWS + 1)
+            yield replicated
+
+
+@pytest.fixture
+def followed(own_tables: Tables) -> Iterator[Replicated]:
+    """Give a target with an asynchronous standby."""
+    with _replicated(own_tables, "target", target_session_attrs="read-write") as replicated:
+        yield replicated
+
+
+# -- the source
+
+
+@pytest.mark.parametrize("lost", _LOSSES.values(), ids=_LOSSES)
+def test_a_standby_that_stays_behind_is_waited_for_until_the_limit(
+    lost: _Lost, lagging: Replicated
+) -> None:
+    with (
+        save_gate(lagging.tables.target, _HELD) as gate,
+        copying(lagging.tables, pool=lagging.pool(), **_limits(lost)) as ending,
+    ):
+        gate.arrival()
+        with lagging.losing(lost):
+            gate.lift()
+            ended = ending.result()
+    lagging.primary.start()
+    check(ended, lagging.tables, _BEHIND)
+
+
+_BEHIND = Expected(
+    error=CallTimeoutError, side="source", exit_code=75, words=("behind",), warnings=None
+)
+
+
+@pytest.mark.parametrize("lost", _LOSSES.values(), ids=_LOSSES)
+def test_a_standby_that_catches_up_goes_on_in_the_place_of_its_primary(
+    lost: _Lost, lagging: Replicated
+) -> None:
+    lagging.standby.receive()
+    with (
+        save_gate(lagging.tables.target, _HELD) as gate,
+        copying(lagging.tables, pool=lagging.pool(), **_limits(lost, max_retries=3)) as ending,
+    ):
+        gate.arrival()
+        with lagging.losing(lost):
+            gate.lift()
+            until(lambda: bool(lagging.standby.sessions("pipecopy/")) or ending.done())
+            lagging.standby.resume_replay()
+            ended = ending.result()
+    lagging.primary.start()
+    check(ended, lagging.tables, Expected(warnings=None))
+
+
+def test_a_standby_that_applies_late_by_its_settings_is_one_that_lags(
+    own_source: PostgresServer, target: TemporaryDatabase
+) -> None:
+    with temporary_database(own_source) as source:
+        create_profiles(source, _ROWS // 2)
+        tables = Tables(source=source, target=target)
+        with Standby(own_source, recovery_min_apply_delay="1h") as standby:
+            add_profiles(source, _ROWS // 2 + 1, _ROWS + 1)
+            pool = tables.pool(source=either(source, standby.same(source)))
+            with (
+                save_gate(target, _HELD) as gate,
+                copying(tables, pool=pool, **_limits(_CRASHED)) as ending,
+            ):
+                gate.arrival()
+                own_source.stop("immediate")
+                gate.lift()
+                ended = ending.result()
+            own_source.start()
+            check(ended, tables, _BEHIND)
+
+
+def test_a_role_that_may_not_ask_for_positions_has_the_greatest_id_compared(
+    lagging: Replicated,
+) -> None:
+    source = lagging.tables.source
+    lagging.standby.resume_replay()
+    source.execute(_PLAIN_ROLE)
+    source.execute("DELETE FROM profiles WHERE id > 200")
+    lagging.standby.catch_up()
+    lagging.standby.pause_replay()
+    add_profiles(source, 201, _ROWS + 1)
+    with (
+        save_gate(lagging.tables.target, _EARLY) as gate,
+        copying(lagging.tables, pool=lagging.pool(user="plain"), **_limits(_CRASHED)) as ending,
+    ):
+        gate.arrival()
+        with lagging.losing(_CRASHED):
+            gate.lift()
+            ended = ending.result()
+    lagging.primary.start()
+    assert ended.error is not None
+    assert ended.side == "source"
+    assert ended.exit_code == 75, ended.message
+    check_next_id(ended.report, lagging.tables)
+    check_nothing_left(lagging.tables)
+    check_second_run(lagging.tables)
+
+
+_PLAIN_ROLE = """
+    DO $$
+    DECLARE f text;
+    BEGIN
+        IF to_regrole('plain') IS NULL THEN CREATE ROLE plain LOGIN; END IF;
+        FOR f IN SELECT oid::regprocedure FROM pg_proc
+            WHERE proname ~ '^pg_(control_|current_wal|last_wal|last_xact|walfile|stat_get_wal)'
+        LOOP
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+        END LOOP;
+        GRANT SELECT ON profiles TO plain;
+    END $$
+"""
+"""It is as with some managed services: nobody tells where in its log a server is."""
+
+
+# -- the target
+
+
+@pytest.mark.parametrize("lost", _LOSSES.values(), ids=_LOSSES)
+def test_a_standby_that_lacks_saved_rows_is_promoted(lost: _Lost, followed: Replicated) -> None:
+    in_a_save = lost is _FROZEN
+    tables, saved = followed.tables, _Saved(_EARLY)
+    gate_there = save_gate(tables.target, _HELD) if in_a_save else load_gate(tables.source, _HELD)
+    with (
+        save_gate(tables.target, _EARLY) as early,
+        gate_there as gate,
+        copying(tables, pool=followed.pool(), observer=saved, **_limits(lost)) as ending,
+    ):
+        followed.cut_off(early, saved)
+        gate.arrival()
+        with followed.losing(lost):
+            followed.standby.promote()
+            if not in_a_save:  # else the gate is on the server that is lost
+                gate.lift()
+            ended = ending.result()
+    _check_failed_over(ended, followed)
+
+
+def _kill(server: PostgresServer) -> None:
+    server.kill()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [_FROZEN, _CRASHED, _Lost(_kill, 1.0)],
+    ids=["frozen", "shut down", "killed"],
+)
+def test_a_failover_after_the_last_save_is_no_mere_warning(
+    lost: _Lost, followed: Replicated
+) -> None:
+    tables, saved = followed.tables, _Saved(_EARLY)
+    with (
+        save_gate(tables.target, _EARLY) as early,
+        finish_gate(tables.target) as gate,
+        copying(tables, pool=followed.pool(), observer=saved, **_limits(lost)) as ending,
+    ):
+        followed.cut_off(early, saved)
+        gate.arrival()
+        followed.standby.promote()
+        with followed.losing(lost):
+            ended = ending.result()
+    _check_failed_over(ended, followed)
+
+
+def _check_failed_over(ended: Ended, followed: Replicated) -> None:
+    assert _FAILED_OVER.search(ended.message), ended.message
+    expected = Expected(error=DatabaseError, side="target", exit_code=75, warnings=None)
+    check(ended, followed.failed_over(), expected)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_an_orderly_switch_over_loses_nothing(side: Side, own_tables: Tables) -> None:
+    held: Side = "target" if side == "source" else "source"
+    parameters = {"target_session_attrs": "read-write"} if side == "target" else {}
+    with _replicated(own_tables, side, **parameters) as replicated:
+        with (
+            gate_of(own_tables, held) as gate,
+            copying(own_tables, pool=replicated.pool(), **_limits(_CRASHED)) as ending,
+        ):
+            gate.arrival()
+            replicated.primary.stop("fast")  # once its standby has received all
+            replicated.standby.promote()
+            gate.lift()
+            ended = ending.result()
+        replicated.primary.start()
+        assert ended.exit_code in {0, 75}, ended.message
+        tables = replicated.failed_over()
+        check_next_id(ended.report, tables)
+        if ended.error is None:
+            assert_equal_tables(tables.source, tables.target)
+        check_nothing_left(tables)
+        check_second_run(tables)
+
+
+# -- a table that a crash empties
+
+
+def _restart(database: TemporaryDatabase) -> None:
+    database.server.restart("immediate")
+
+
+def _kill_backend(database: TemporaryDatabase) -> None:
+    database.server.kill_backend(backend_of(database))
+
+
+@pytest.mark.parametrize("crash", [_restart, _kill_backend])
+def test_a_crash_empties_an_unlogged_target(
+    crash: Callable[[TemporaryDatabase], None], own_tables: Tables
+) -> None:
+    own_tables.target.execute("ALTER TABLE profiles SET UNLOGGED")
+    with (
+        load_gate(own_tables.source, _HELD) as gate,
+        copying(own_tables, **_limits(_CRASHED)) as ending,
+    ):
+        gate.arrival()
+        crash(own_tables.target)
+        gate.lift()
+        ended = ending.result()
+    words = ("UNLOGGED",)
+    expected = Expected(
+        error=DatabaseError, side="target", exit_code=75, words=words, warnings=None
+    )
+    check_outcome(ended, expected)
+    check_next_id(ended.report, own_tables)
+    check_nothing_left(own_tables)
+    assert run_copy(own_tables.pool(), call_timeout=10).error is None
+    assert_equal_tables(own_tables.source, own_tables.target)
+
+
+@pytest.mark.parametrize("crash", [_restart, _kill_backend])
+def test_a_crash_empties_an_unlogged_source(
+    crash: Callable[[TemporaryDatabase], None], own_tables: Tables
+) -> None:
+    own_tables.source.execute("ALTER TABLE profiles SET UNLOGGED")
+    before = rows_of(own_tables.source)
+    with (
+        save_gate(own_tables.target, _HELD) as gate,
+        copying(own_tables, **_limits(_CRASHED)) as ending,
+    ):
+        gate.arrival()
+        crash(own_tables.source)
+        gate.lift()
+        ended = ending.result()
+    words = ("UNLOGGED",)
+    expected = Expected(
+        error=DatabaseError, side="source", exit_code=75, words=words, warnings=None
+    )
+    check_outcome(ended, expected)
+    prove_next_id(ended.report, before, rows_of(own_tables.target))
+    check_nothing_left(own_tables)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_session_that_is_ended_empties_no_unlogged_table(side: Side, tables: Tables) -> None:
+    database = side_of(tables, side)
+    database.execute("ALTER TABLE profiles SET UNLOGGED")
+    with (
+        gate_of(tables, "target" if side == "source" else "source") as gate,
+        copying(tables, **_limits(_CRASHED)) as ending,
+    ):
+        gate.arrival()
+        database.query("SELECT pg_terminate_backend(%s, 5000)", [backend_of(database)])
+        gate.lift()
+        ended = ending.result()
+    check_outcome(ended, Expected(retries=0, warnings=None))
+    assert_equal_tables(tables.source, tables.target)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_killed_worker_empties_no_unlogged_table(
+    side: Side, tables: Tables, tmp_path: Path
+) -> None:
+    side_of(tables, side).execute("ALTER TABLE profiles SET UNLOGGED")
+    strike = Strike(
+        side=side,
+        call="load_rows" if side == "source" else "save_rows",
+        fault="deadlock",
+        skip=2,
+        times=1,
+    )
+    ended = run_copy(FaultyPool(tables.pool(), tmp_path, (strike,)), call_timeout=1)
+    check_outcome(ended, Expected(retries=1, warnings=None))
+    assert_equal_tables(tables.source, tables.target)
+
+
+# -- verify
+
+
+@pytest.fixture
+def lagging_source_of_a_full_target(lagging: Replicated) -> Replicated:
+    """Give a source whose standby lags behind, and a target that has all but some rows."""
+    assert run_copy(lagging.tables.pool(), call_timeout=10).error is None
+    lagging.tables.target.execute("DELETE FROM profiles WHERE id IN (3, 490)")
+    return lagging
+
+
+def test_no_row_is_deleted_by_what_a_standby_lacks(
+    lagging_source_of_a_full_target: Replicated,
+) -> None:
+    lagging = lagging_source_of_a_full_target
+    tables = lagging.tables
+    before = rows_of(tables.target)
+    pool = tables.pool(source=lagging.standby.same(tables.source).conninfo)
+    with pytest.raises(TableMismatchError) as raised:
+        verify(pool, repair=True, delete_surplus=True, batch_size=_BATCH)
+    assert raised.value.side in {None, "source"}
+    assert exit_code(raised.value) == 5
+    assert "primary" in str(raised.value)
+    assert "target_session_attrs" in str(raised.value)
+    assert rows_of(tables.target) == before
+
+
+@dataclass(frozen=True)
+class _Repairs:
+    repair: bool
+    delete_surplus: bool
+
+
+@pytest.mark.parametrize(
+    "how",
+    [_Repairs(repair=True, delete_surplus=True), _Repairs(repair=False, delete_surplus=False)],
+    ids=["deletes", "reads"],
+)
+def test_a_verification_that_meets_a_standby_that_lags_times_out(
+    how: _Repairs, lagging_source_of_a_full_target: Replicated
+) -> None:
+    lagging = lagging_source_of_a_full_target
+    tables = lagging.tables
+    with contextlib.ExitStack() as stack:
+        held = _HeldVerification(tables.target, stack)
+        verifying = threading.Thread(
+            target=held.run, args=(lagging.pool(), how), name="verification"
+        )
+        verifying.start()
+        try:
+            until(held.holds.is_set)
+            until(lambda: _idle(tables.source))
+            with lagging.losing(_CRASHED):
+                stack.close()
+                verifying.join(30)
+        finally:
+            stack.close()
+            verifying.join(30)
+    lagging.primary.start()
+    error = held.error
+    assert isinstance(error, CallTimeoutError), held.report or error
+    assert exit_code(error) == 75
+    assert error.side == "source"
+    assert "behind" in str(error)
+    after = rows_of(tables.target)
+    assert {id_ for id_, _ in after} >= set(range(1, _ROWS + 1)) - {3, 490}
+    check_nothing_left(tables)
+
+
+class _HeldVerification:
+    """A verification that stops at a lock on the target when a few ranges are compared."""
+
+    def __init__(self, target: TemporaryDatabase, stack: contextlib.ExitStack) -> None:
+        self._target = target
+        self._stack = stack
+        self._ranges = 0
+        self.holds = threading.Event()
+        self.report: VerifyReport | None = None
+        self.error: PipecopyError | None = None
+
+    def run(self, pool: PostgresPool, how: _Repairs) -> None:
+        try:
+            self.report = verify(
+                pool,
+                repair=how.repair,
+                delete_surplus=how.delete_surplus,
+                observer=self._observe,
+                batch_size=_BATCH,
+                call_timeout=1,
+                max_retries=1,
+            )
+        except PipecopyError as error:
+            self.error = error
+
+    def _observe(self, event: Event) -> None:
+        if not isinstance(event, RangeVerified):
+            return
+        self._ranges += 1
+        if self._ranges == 5:
+            self._stack.enter_context(table_gate(self._target)).arrival()
+            self.holds.set()
+
+
+def _idle(database: TemporaryDatabase) -> bool:
+    return [session["state"] for session in database.sessions()] == ["idle"]
+
+
+# -- a driver of another database
+
+
+def test_another_driver_whose_greatest_id_went_back(tmp_path: Path) -> None:
+    strike = Strike(side="source", call="load_rows", fault="deadlock", skip=3, times=1)
+    pool = RecordingPool(tmp_path, (strike,))
+    pool.create(range(1, 51))
+    older = RecordingPool(tmp_path / "older")
+    older.folder.mkdir()
+    older.create(range(1, 41))
+    before = {tuple(row) for row in pool.rows("source")}
+
+    def swap() -> None:
+        (older.folder / "source.sqlite").replace(pool.folder / "source.sqlite")
+
+    ended = run_copy(pool, observer=at_a_retry(swap), retries_delay=0.5)
+    assert ended.error == "DatabaseError", ended.message
+    assert ended.side == "source"
+    assert ended.exit_code == 75, ended.message
+    assert ended.report is not None
+    target = {tuple(row) for row in pool.rows("target")}
+    assert {row for row in before if row[0] < ended.report.next_id} <= target
+
+
+# -- what they share
+
+
+def _limits(lost: _Lost, **limits: float) -> dict[str, Any]:
+    """Return limits in which the second attempt of a call reaches another server."""
+    return {
+        "batch_size": _BATCH,
+        "call_timeout": lost.call_timeout,
+        "max_retries": LIMITS.max_retries,
+        **limits,
+    }
+
+
+class _Saved:
+    """An observer that waits until a row's batch is saved."""
+
+    def __init__(self, row: int) -> None:
+        self._row = row
+        self._saved = threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, BatchSaved) and event.key_range[1] > self._row:
+            self._saved.set()
+
+    def wait(self) -> None:
+        assert self._saved.wait(20)
