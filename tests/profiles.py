@@ -68,3 +68,20 @@ def assert_equal_tables(
     counts = f"{len(here)} rows in the source, {len(there)} in the target"
     missing, extra = sorted(here - there)[:5], sorted(there - here)[:5]
     raise AssertionError(f"{counts}; only in the source {missing}, only in the target {extra}")
+
+
+def hide_rows(database: AnyDatabase) -> None:
+    """Make `profiles` a view whose owner does not see every second row.
+
+    The look at the table does not tell: it is the owner who is looked at, not who asks.
+    """
+    database.execute(
+        "DO $$ BEGIN IF to_regrole('half_blind') IS NULL THEN"
+        " CREATE ROLE half_blind; END IF; END $$;"
+        " ALTER TABLE profiles RENAME TO rows;"
+        " CREATE POLICY few ON rows USING (id % 2 = 0);"
+        " ALTER TABLE rows ENABLE ROW LEVEL SECURITY;"
+        " GRANT SELECT ON rows TO half_blind;"
+        " CREATE VIEW profiles AS SELECT * FROM rows;"
+        " ALTER VIEW profiles OWNER TO half_blind"
+    )

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipecopy.cli.exits import check_code
+from pipecopy.cli.exits import check_code, exit_code
 from pipecopy.contracts import Side
+from pipecopy.errors import PipecopyError
 from tests.check.conftest import Both
 from tests.check.quick import check, only_problem, warnings
 from tests.copying.quick import copy
 from tests.gates import save_gate
-from tests.profiles import create_profiles
+from tests.profiles import create_profiles, hide_rows
 from tests.servers import PostgresServer, temporary_database
 
 SIDES: tuple[Side, ...] = ("source", "target")
@@ -182,3 +183,12 @@ def test_a_standby_takes_no_copy_but_gives_one(both: Both) -> None:
         server.restart()
     assert ("target", "standby") in [(item.side, item.what) for item in report.problems]
     assert any(item.message == "PostgreSQL 18.4, a standby" for item in report.items)
+
+
+def test_rows_that_a_view_hides_are_foretold(tables: Both) -> None:
+    hide_rows(tables.source)
+    problem = only_problem(report := check(tables.pool()))
+    assert (problem.side, "row-level security" in problem.message) == ("source", True)
+    with pytest.raises(PipecopyError) as raised:
+        copy(tables.pool())
+    assert exit_code(raised.value) == check_code(report)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipecopy.errors import DatabaseError, TableMismatchError
+from pipecopy.cli.exits import exit_code
+from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import Event, RetryScheduled
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
-from tests.profiles import assert_equal_tables, create_profiles
+from tests.profiles import assert_equal_tables, create_profiles, hide_rows
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 
 ROW_VERSIONS = "SELECT id, xmin::text, ctid::text FROM profiles ORDER BY id"
@@ -246,3 +247,16 @@ def test_a_session_that_an_administrator_ends_in_a_call_ends_the_copy(
     assert target_db.query("SELECT count(*), max(id) FROM profiles") == [(first - 1, first - 1)]
     assert copy(postgres_pool, batch_size=100).outcome == "complete"
     assert_equal_tables(source_db, target_db)
+
+
+def test_rows_that_a_view_hides_are_an_error_and_not_left_out(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db)
+    hide_rows(source_db)
+    with pytest.raises(PipecopyError, match="row-level security") as raised:
+        copy(postgres_pool)
+    assert exit_code(raised.value) in {3, 5}
+    assert raised.value.side == "source"
+    assert target_db.value("SELECT count(*) FROM profiles") == 0

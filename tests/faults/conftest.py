@@ -30,6 +30,13 @@ def empty(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
 
 
 @pytest.fixture(scope="session")
+def alt_tables(pg16: PostgresServer, pg18: PostgresServer) -> Iterator[Tables]:
+    """Give two databases in which `alt` is made anew for each test."""
+    with temporary_database(pg16) as source, temporary_database(pg18) as target:
+        yield Tables(source=source, target=target)
+
+
+@pytest.fixture(scope="session")
 def own_source() -> Iterator[PostgresServer]:
     """Give a PROD that may be stopped."""
     with PostgresServer(16) as server:

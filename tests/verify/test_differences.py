@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, DifferencesFound, Event
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
-from tests.profiles import assert_equal_tables, create_profiles
+from tests.profiles import assert_equal_tables, create_profiles, hide_rows
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import found, verify
 
@@ -233,3 +234,18 @@ def test_rows_without_an_id_are_not_counted_for_a_range(
     assert (of_range.surplus, of_range.equal, of_range.warnings) == (0, True, ())
     of_all = verify(postgres_pool)
     assert (of_all.surplus, of_all.without_id, len(of_all.warnings)) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_rows_that_a_view_hides_are_neither_equal_nor_missing(
+    side: str,
+    source_db: TemporaryDatabase,
+    target_db: TemporaryDatabase,
+    postgres_pool: PostgresPool,
+) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db, 100)
+    hide_rows(source_db if side == "source" else target_db)
+    with pytest.raises(PipecopyError, match="row-level security") as raised:
+        verify(postgres_pool)
+    assert raised.value.side == side

@@ -1,0 +1,140 @@
+"""The table `alt`, which is altered while it is copied, and what must hold afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pipecopy.contracts import Side
+from pipecopy.postgres import PostgresPool
+from tests.faults.altering import Alteration, AlteringPool
+from tests.faults.checks import Ended, Rows, Tables, prove_next_id, rows_of
+from tests.faults.held import side_of
+
+ROWS, BATCH = 600, 50
+"""Every other id is used, so that the ends of batches have to be asked for."""
+
+_COLUMNS = ("t.id", "t.a::numeric", "t.c::numeric", "t.t")  # equal numbers are one of any type
+_TABLE = "CREATE TABLE {} (id bigint PRIMARY KEY, a int, c bigint, t text);"
+FILL = (
+    f"INSERT INTO {{}} SELECT 2 * i, i, i * 1000003::bigint, {{}} || md5(i::text)"
+    f" FROM generate_series(1, {ROWS}) AS i;"
+)
+FILLED = FILL.format("alt", "'old '")
+_CLEAR = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC;"
+_ROLE = "DO $$ BEGIN IF to_regrole('plain') IS NULL THEN CREATE ROLE plain LOGIN; END IF; END $$"
+
+AS_VIEW = """
+    ALTER TABLE alt RENAME TO alt_rows;
+    CREATE VIEW alt AS SELECT id, a, c, t FROM alt_rows
+"""
+AS_NESTED_VIEW = """
+    ALTER TABLE alt RENAME TO alt_rows;
+    CREATE VIEW inside AS SELECT id, a, c, t FROM alt_rows;
+    CREATE VIEW alt AS SELECT id, a, c, t FROM inside
+"""
+PARTITIONED = """
+    ALTER TABLE alt RENAME TO alt_was;
+    CREATE TABLE alt (LIKE alt_was INCLUDING INDEXES) PARTITION BY RANGE (id);
+    CREATE TABLE p1 PARTITION OF alt FOR VALUES FROM (MINVALUE) TO (200);
+    CREATE TABLE p2 PARTITION OF alt FOR VALUES FROM (200) TO (800);
+    CREATE TABLE p3 PARTITION OF alt FOR VALUES FROM (800) TO (2000);
+    CREATE TABLE p4 (LIKE alt INCLUDING INDEXES);
+    INSERT INTO alt SELECT * FROM alt_was;
+    INSERT INTO p4 VALUES (2000, 1, 1, 'more')
+"""
+INHERITED = """
+    CREATE TABLE child () INHERITS (alt);
+    WITH moved AS (DELETE FROM ONLY alt WHERE id > 600 RETURNING *)
+    INSERT INTO child SELECT * FROM moved
+"""
+KEYLESS = "ALTER TABLE alt DROP CONSTRAINT alt_pkey"
+
+
+def make(tables: Tables, *, source: str = "", target: str = "") -> None:
+    """Make `alt` on both sides anew, filled in the source, and `alt_new` to replace it.
+
+    `source` and `target` are what is done to them then.
+    """
+    make_tables = _TABLE.format("alt") + _TABLE.format("alt_new")
+    for side in (tables.source, tables.target):
+        side.execute(_ROLE)
+        side.execute(_CLEAR + make_tables)
+    tables.source.execute(FILLED + FILL.format("alt_new", "'new '"))
+    grants = "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain"
+    tables.source.execute(f"{source}; {grants}")
+    tables.target.execute(f"{target}; {grants}")
+
+
+def altering(
+    tables: Tables, alteration: Alteration, folder: Path, *, user: str = "postgres"
+) -> AlteringPool:
+    """Return a pool that copies `alt` as that user, and is struck."""
+    admin = side_of(tables, alteration.side).conninfo
+    return AlteringPool(pool_of(tables, user=user), alteration, admin, folder)
+
+
+def pool_of(tables: Tables, *, user: str = "postgres") -> PostgresPool:
+    uris = {
+        name: database.server.uri(database.name, user=user)
+        for name, database in (("source", tables.source), ("target", tables.target))
+    }
+    return PostgresPool(uris, table="alt", columns=["id", "a", "c", "t"])
+
+
+def rows_in(tables: Tables, side: Side, table: str = "alt") -> Rows:
+    """Return the rows that are there now; none where there is no such table any more."""
+    try:
+        return rows_of(side_of(tables, side), table, _COLUMNS)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        return frozenset()
+
+
+def check_complete(tables: Tables, before: Rows, *others: str) -> None:
+    """See that every row is in the target, once, as it was or as it is; else in another table."""
+    now = rows_in(tables, "source")
+    wanted = {id_ for id_, _ in before}
+    found = [_whole(tables, name, wanted, before | now) for name in ("alt", *others)]
+    assert None in found, found
+
+
+def _whole(tables: Tables, name: str, wanted: set[int], valid: Rows) -> str | None:
+    """Return what is wrong with that table as a copy; None for nothing."""
+    rows = rows_in(tables, "target", name)
+    missing = sorted(wanted - {id_ for id_, _ in rows})
+    if missing:
+        return f"{len(missing)} rows missing in {name}: {missing[:5]}"
+    wrong = sorted(id_ for id_, row in rows if id_ in wanted and (id_, row) not in valid)
+    if wrong:
+        return f"{len(wrong)} rows wrong in {name}: {wrong[:5]}"
+    most = max(wanted)
+    ((doubled,),) = tables.target.query(
+        f"SELECT count(id) - count(DISTINCT id) FROM {name} WHERE id <= %s", [most]
+    )
+    return f"{doubled} rows doubled in {name}" if doubled else None
+
+
+def check_claim(ended: Ended, tables: Tables, before: Rows) -> None:
+    """See that every row below `next_id` is in the target, as it was or as it is."""
+    now = dict(rows_in(tables, "source"))
+    target = rows_in(tables, "target")
+    as_it_is = frozenset(
+        (id_, row) if (id_, now.get(id_)) not in target else (id_, now[id_]) for id_, row in before
+    )
+    prove_next_id(ended.report, as_it_is, target)
+
+
+def check_changed(ended: Ended, side: Side, *words: str) -> None:
+    """See that the run ended with the error that says what changed, and where."""
+    error: Any = ended.exception
+    assert ended.error == "TableMismatchError", ended.message or ended.report
+    assert ended.exit_code == 5
+    assert ended.side == side, ended.message
+    assert side in ended.message
+    assert error.differences, ended.message
+    said = " ".join(error.differences)
+    for word in words:
+        assert word in said, said
+        assert word in ended.message

@@ -1,0 +1,295 @@
+"""The table is altered while it is copied, on either side: no row is missed, altered or doubled.
+
+A statement that changes nothing that matters lets the copy go on; any other one ends it with the
+error that says what changed. Each strikes at exact moments; test_ddl_anytime.py has random ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from pipecopy.contracts import Side
+from tests.faults.alt import (
+    AS_NESTED_VIEW,
+    AS_VIEW,
+    BATCH,
+    INHERITED,
+    KEYLESS,
+    PARTITIONED,
+    altering,
+    check_changed,
+    check_claim,
+    check_complete,
+    make,
+    rows_in,
+)
+from tests.faults.altering import Alteration, Moment
+from tests.faults.checks import Ended, Tables, check_nothing_left, run_copy
+
+Outcome = Literal["complete", "changed", "either"]
+
+REWRITE = "ALTER TABLE alt ADD u uuid DEFAULT gen_random_uuid()"
+REFILL = "TRUNCATE alt; INSERT INTO alt SELECT * FROM alt_new"
+SWAP = "ALTER TABLE alt RENAME TO alt_old; ALTER TABLE alt_new RENAME TO alt"
+RECREATE = "DROP TABLE alt; CREATE TABLE alt (LIKE alt_new INCLUDING ALL)"
+TO_REAL = "ALTER TABLE alt ALTER a TYPE real"
+TO_FLOAT8 = "ALTER TABLE alt ALTER c TYPE float8"
+TO_BIGINT = "ALTER TABLE alt ALTER a TYPE bigint"
+ANOTHER_COLUMN = "ALTER TABLE alt DROP a; ALTER TABLE alt ADD a real DEFAULT 1"
+RENAMED_COLUMN = "ALTER TABLE alt RENAME a TO b"
+GENERATED = "ALTER TABLE alt DROP a; ALTER TABLE alt ADD a int GENERATED ALWAYS AS (7) STORED"
+IDENTITY = "ALTER TABLE alt ALTER id ADD GENERATED ALWAYS AS IDENTITY"
+HIDDEN = "CREATE POLICY few ON alt USING (id < 200); ALTER TABLE alt ENABLE ROW LEVEL SECURITY"
+UNLOGGED = "ALTER TABLE alt SET UNLOGGED"
+DETACH = "ALTER TABLE alt DETACH PARTITION p2"
+DROP_PARTITION = "DROP TABLE p2"
+ATTACH = "ALTER TABLE alt ATTACH PARTITION p4 FOR VALUES FROM (2000) TO (3000)"
+TRIGGER = (
+    "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN IF NEW.id % 4 = 0 THEN RETURN NULL; END IF; NEW.a := 0; RETURN NEW; END';"
+    " CREATE TRIGGER odd BEFORE INSERT OR UPDATE ON alt FOR EACH ROW EXECUTE FUNCTION odd()"
+)
+RULE = "CREATE RULE nothing AS ON INSERT TO alt DO INSTEAD NOTHING"
+KEYED = "ALTER TABLE alt ADD CONSTRAINT alt_pkey PRIMARY KEY (id)"
+FAILED_INDEX = "CREATE UNIQUE INDEX CONCURRENTLY broken ON alt (id)"
+INVALID_INDEX = (
+    "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'alt_pkey'::regclass"
+)
+"""What a failed REINDEX of old left, or a failed CREATE INDEX CONCURRENTLY of the index in use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    side: Side
+    sql: str
+    outcome: Outcome
+    words: tuple[str, ...] = ()
+    """What is said of it, where the run ends with an error."""
+    source: str = ""
+    """What is done to the source's table before the copy."""
+    target: str = ""
+    user: str = "postgres"
+    moments: tuple[Moment, ...] = ("waits",)
+
+
+_ALL: tuple[Moment, ...] = ("waits", "before", "replaced", "hung")
+_NEXT: tuple[Moment, ...] = ("waits", "replaced")
+_BEFORE: tuple[Moment, ...] = ("before",)
+
+
+def _source(sql: str, outcome: Outcome, *words: str, **how: object) -> Case:
+    return Case(side="source", sql=sql, outcome=outcome, words=words, **how)  # type: ignore[arg-type] # as below
+
+
+def _target(sql: str, outcome: Outcome, *words: str, **how: object) -> Case:
+    return Case(side="target", sql=sql, outcome=outcome, words=words, **how)  # type: ignore[arg-type] # a Case's own
+
+
+CASES = {
+    # the issue's table
+    "rewritten": _source(REWRITE, "complete", moments=_ALL),
+    "refilled": _source(REFILL, "complete", moments=("waits", "before", "replaced")),
+    "int to real": _source(TO_REAL, "changed", "a", moments=_ALL),
+    "bigint to float8": _source(TO_FLOAT8, "changed", "c"),
+    "another column of that name": _source(ANOTHER_COLUMN, "changed", "a", moments=_NEXT),
+    "int to bigint": _source(TO_BIGINT, "changed", "a", moments=_ALL),
+    # on the source
+    "swapped": _source(SWAP, "changed", "alt", moments=_NEXT),
+    "made anew": _source(f"{RECREATE}; {REFILL}", "changed", "alt", moments=_NEXT),
+    "dropped": _source("DROP TABLE alt", "changed", "alt", moments=_NEXT),
+    "moved": _source("CREATE SCHEMA x; ALTER TABLE alt SET SCHEMA x", "changed", "alt"),
+    "renamed and back": _source(
+        "ALTER TABLE alt RENAME TO x; ALTER TABLE x RENAME TO alt", "either"
+    ),
+    "column renamed": _source(RENAMED_COLUMN, "changed", "a"),
+    "column generated": _source(GENERATED, "changed", "a", moments=_NEXT),
+    "key an identity": _source(IDENTITY, "either"),
+    "key's index dropped": _source(KEYLESS, "either", moments=_NEXT),
+    "rows hidden": _source(HIDDEN, "changed", "row-level security", user="plain", moments=_NEXT),
+    "view replaced": _source(
+        "CREATE OR REPLACE VIEW alt AS SELECT id, a + 1 AS a, c, t FROM alt_rows",
+        "changed",
+        "alt",
+        source=AS_VIEW,
+    ),
+    "view below replaced": _source(
+        "CREATE OR REPLACE VIEW inside AS SELECT id, a, c, t FROM alt_rows WHERE id < 400",
+        "changed",
+        "inside",
+        source=AS_NESTED_VIEW,
+        moments=_ALL,
+    ),
+    "table below rewritten": _source(
+        "ALTER TABLE alt_rows ADD u uuid DEFAULT gen_random_uuid()",
+        "complete",
+        source=AS_NESTED_VIEW,
+    ),
+    "partition detached": _source(DETACH, "changed", "p2", source=PARTITIONED, moments=_NEXT),
+    "partition dropped": _source(DROP_PARTITION, "changed", "p2", source=PARTITIONED),
+    "partition attached": _source(
+        ATTACH, "either", source=PARTITIONED, moments=("before", "replaced")
+    ),
+    "partition refilled": _source(
+        "CREATE TABLE kept AS TABLE p2; TRUNCATE p2; INSERT INTO p2 TABLE kept",
+        "complete",
+        source=PARTITIONED,
+    ),
+    "child refilled": _source(
+        "CREATE TABLE kept AS TABLE child; TRUNCATE child; INSERT INTO child TABLE kept",
+        "complete",
+        source=INHERITED,
+    ),
+    "child gone": _source(
+        "ALTER TABLE child NO INHERIT alt", "changed", "child", source=INHERITED, moments=_BEFORE
+    ),
+    # on the target
+    "to float8": _target(TO_FLOAT8, "changed", "c", moments=_ALL),
+    "to real": _target(TO_REAL, "changed", "a"),
+    "to bigint": _target(TO_BIGINT, "changed", "a"),
+    "exchanged": _target(SWAP, "changed", "alt", moments=_ALL),
+    "recreated": _target(RECREATE, "changed", "alt", moments=_NEXT),
+    "removed": _target("DROP TABLE alt", "changed", "alt", moments=_NEXT),
+    "a column renamed": _target(RENAMED_COLUMN, "changed", "a"),
+    "a column generated": _target(GENERATED, "changed", "a", moments=_NEXT),
+    "the key an identity": _target(IDENTITY, "either"),
+    "unique index dropped": _target(KEYLESS, "either", moments=_ALL),
+    "unique index made": _target(KEYED, "either", target=KEYLESS, moments=_ALL),
+    "unique index invalid": _target(
+        INVALID_INDEX, "either", moments=("before", "replaced", "hung")
+    ),
+    "unique index failed": _target(
+        FAILED_INDEX,
+        "either",
+        target=f"{KEYLESS}; INSERT INTO alt VALUES (5000, 1, 1, ''), (5000, 1, 1, '')",
+        moments=("before", "replaced", "hung"),
+    ),
+    "another unique index made": _target("CREATE UNIQUE INDEX ON alt (t)", "either"),
+    "rows refused": _target(HIDDEN, "changed", "row-level security", user="plain", moments=_NEXT),
+    "trigger made": _target(TRIGGER, "changed", "odd", moments=_NEXT),
+    "rule made": _target(RULE, "changed", "nothing", moments=_NEXT),
+    "made unlogged": _target(UNLOGGED, "either", moments=_NEXT),
+    "a partition detached": _target(DETACH, "changed", "p2", target=PARTITIONED, moments=_NEXT),
+    "a partition dropped": _target(DROP_PARTITION, "changed", "p2", target=PARTITIONED),
+    "a partition attached": _target(
+        ATTACH, "either", target=PARTITIONED, moments=("before", "replaced")
+    ),
+}
+
+HARMLESS: dict[str, tuple[Moment, ...]] = {
+    "VACUUM FULL alt": _BEFORE,
+    "CLUSTER alt USING alt_pkey": ("waits",),
+    "REINDEX TABLE alt": ("waits",),
+    "REINDEX TABLE CONCURRENTLY alt": _BEFORE,
+    "ANALYZE alt": _BEFORE,
+    "CREATE INDEX ON alt (a)": _BEFORE,
+    "CREATE INDEX CONCURRENTLY ON alt (a)": _BEFORE,
+    "COMMENT ON TABLE alt IS 'mine'": _BEFORE,
+    "COMMENT ON COLUMN alt.a IS 'mine'": _BEFORE,
+    "ALTER TABLE alt ADD more int": ("waits", "replaced"),
+    "ALTER TABLE alt ADD more int DEFAULT 3 NOT NULL; ALTER TABLE alt DROP more": ("waits",),
+    "GRANT SELECT ON alt TO plain": _BEFORE,
+    "ALTER TABLE alt SET (fillfactor = 50)": _BEFORE,
+}
+
+
+@pytest.fixture
+def tables(alt_tables: Tables) -> Tables:
+    return Tables(source=alt_tables.source, target=alt_tables.target)
+
+
+_STRUCK = {
+    f"{case.side}: {name}, {moment}": (case, moment)
+    for name, case in CASES.items()
+    for moment in case.moments
+}
+
+
+@pytest.mark.parametrize(("case", "moment"), _STRUCK.values(), ids=_STRUCK)
+def test_the_copy_is_right_or_says_what_changed(
+    case: Case, moment: Moment, tables: Tables, tmp_path: Path
+) -> None:
+    _copy_and_check(case, moment, tables, tmp_path)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize(
+    ("sql", "moment"), [(sql, moment) for sql, moments in HARMLESS.items() for moment in moments]
+)
+def test_what_does_not_matter_changes_nothing(
+    sql: str, moment: Moment, side: Side, tables: Tables, tmp_path: Path
+) -> None:
+    _copy_and_check(Case(side=side, sql=sql, outcome="complete"), moment, tables, tmp_path)
+
+
+def _copy_and_check(case: Case, moment: Moment, tables: Tables, folder: Path) -> None:
+    make(tables, source=case.source, target=case.target)
+    before = rows_in(tables, "source")
+    call = "load_rows" if case.side == "source" else "save_rows"
+    alteration = Alteration(side=case.side, sql=case.sql, call=call, number=5, moment=moment)
+    pool = altering(tables, alteration, folder, user=case.user)
+    ended = run_copy(pool, batch_size=BATCH, call_timeout=1 if moment == "hung" else 10)
+    assert pool.struck.exists()
+    assert pool.waited_for.exists() or moment != "waits", "no call waited for it"
+    check_nothing_left(tables)
+    check_ended(ended, case, tables)
+    if ended.error is None:
+        check_complete(tables, before)
+    else:
+        check_claim(ended, tables, before)
+
+
+def check_ended(ended: Ended, case: Case, tables: Tables) -> None:
+    """See that the copy ended as it may."""
+    assert ended.report is not None, tables
+    if case.outcome == "complete" or (case.outcome == "either" and ended.error is None):
+        assert ended.error is None, ended.message
+    else:
+        check_changed(ended, case.side, *case.words)
+
+
+# -- the other calls
+
+
+@pytest.mark.parametrize("call", ["get_max_id", "end_of_batch"])
+@pytest.mark.parametrize("sql", [REWRITE, REFILL])
+def test_a_rewritten_table_is_whole_for_every_call(
+    call: str, sql: str, tables: Tables, tmp_path: Path
+) -> None:
+    make(tables)
+    before = rows_in(tables, "source")
+    alteration = Alteration(side="source", sql=sql, call=call)
+    pool = altering(tables, alteration, tmp_path)
+    ended = run_copy(pool, batch_size=BATCH, call_timeout=10)
+    assert pool.waited_for.exists()
+    assert ended.error is None, ended.message
+    check_complete(tables, before)
+
+
+@pytest.mark.parametrize("sql", [SWAP, TO_REAL])
+@pytest.mark.parametrize("call", ["get_max_id", "end_of_batch"])
+def test_an_altered_table_is_told_by_every_call(
+    call: str, sql: str, tables: Tables, tmp_path: Path
+) -> None:
+    make(tables)
+    before = rows_in(tables, "source")
+    alteration = Alteration(side="source", sql=sql, call=call)
+    ended = run_copy(altering(tables, alteration, tmp_path), batch_size=BATCH, call_timeout=10)
+    check_changed(ended, "source")
+    check_claim(ended, tables, before)
+
+
+@pytest.mark.parametrize("moment", ["before", "replaced"])
+@pytest.mark.parametrize("sql", [SWAP, RECREATE, "DROP TABLE alt"])
+def test_what_happens_after_the_last_save_is_no_mere_warning(
+    sql: str, moment: Moment, tables: Tables, tmp_path: Path
+) -> None:
+    make(tables)
+    before = rows_in(tables, "source")
+    alteration = Alteration(side="target", sql=sql, call="finish", moment=moment)
+    ended = run_copy(altering(tables, alteration, tmp_path), batch_size=BATCH, call_timeout=10)
+    check_changed(ended, "target")
+    check_claim(ended, tables, before)
