@@ -149,6 +149,10 @@ class Proxy:
         """The round trips of all connections so far."""
         return sum(traffic.round_trips for traffic in self.traffic)
 
+    def lead_to(self, server: PostgresServer) -> None:
+        """Have connections from now on lead to another server, as a virtual address does."""
+        self._server, self._goal = server, (server.host, server.port)
+
     # -- the faults, each for the time of a `with` block
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ import psycopg
 from bench.soak.copies import Ended
 from bench.soak.measures import LATE_COPY, Measures
 from bench.soak.scene import Scene
+from pipecopy.events import CallEnded
 from tests.servers import TemporaryDatabase
 
 Versions = dict[int, int]
@@ -23,6 +24,7 @@ GONE_PROCESSES = 1.0
 GONE_AT_RETURN = 0.1
 """The same for `copy_table`, which returns when they are gone: the time to look at all of them."""
 GONE_SESSIONS = 3.0
+_ON_THE_WAY = 0.1
 _START = 3.0
 """Seconds that a command may take besides its copy: for its interpreter, and its last lines."""
 _STOP = 2.0
@@ -108,8 +110,11 @@ def _files() -> list[str]:
 
 
 def check_next_id(ended: Ended, before: Versions, scene: Scene, measures: Measures) -> None:
-    """See that every row below `next_id` is in the target, no older than when the copy began."""
-    if ended.report is None:
+    """See that every row below `next_id` is in the target, no older than when the copy began.
+
+    A copy that has not heard of a failover can't know what it has lost.
+    """
+    if ended.report is None or not _has_heard(ended, scene):
         return
     measures.next_ids += 1
     next_id = ended.report["next_id"]
@@ -122,6 +127,27 @@ def check_next_id(ended: Ended, before: Versions, scene: Scene, measures: Measur
     if wrong:
         told = ", ".join(f"id {i}: version {v}, in the target {t}" for i, v, t in wrong[:5])
         measures.blame("false next_id", f"{len(wrong)} rows below {next_id}: {told}")
+
+
+def _has_heard(ended: Ended, scene: Scene) -> bool:
+    """Tell whether some call reached the server that is the target's now."""
+    if scene.failed_over is None:
+        return True
+    # the old one is frozen: what it said before may have taken so long on the way
+    since = scene.failed_over + _ON_THE_WAY
+    return any(
+        isinstance(seen.event, CallEnded)
+        and (seen.event.where.side, seen.event.outcome) == ("target", "returned")
+        and seen.event.where.call != "close"
+        and seen.at > since
+        for seen in ended.seen
+    )
+
+
+def check_mismatch(ended: Ended, scene: Scene, measures: Measures) -> None:
+    """See that no copy says of a table that it changed where it did not."""
+    if ended.outcome == "TableMismatchError" and not scene.altered:
+        measures.blame("unexpected ends", "a copy says that a table changed, and none did")
 
 
 def compare(scene: Scene, name: str, measures: Measures) -> None:

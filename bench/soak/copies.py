@@ -16,7 +16,13 @@ from bench.soak.plan import Mode
 from bench.soak.scene import Scene
 from bench.soak.struck import StruckPool
 from pipecopy import Config, copy_table
-from pipecopy.errors import CallTimeoutError, DatabaseError, FullCopyTimeoutError, PipecopyError
+from pipecopy.errors import (
+    CallTimeoutError,
+    DatabaseError,
+    FullCopyTimeoutError,
+    PipecopyError,
+    TableMismatchError,
+)
 from pipecopy.events import Event
 from pipecopy.postgres import PostgresPool
 
@@ -24,6 +30,7 @@ _EXITS = {
     0: "complete",
     3: "DatabaseError",
     4: "DatabaseError",
+    5: "TableMismatchError",
     75: "CallTimeoutError",
     124: "FullCopyTimeoutError",
 }
@@ -171,7 +178,8 @@ class CommandCopy(Copy):
         code = self.process.wait()
         out = self._out.read_text()
         values: dict[str, Any] = json.loads(out) if out else {}
-        outcome = _EXITS.get(code, f"exit code {code}")
+        error = values.get("error") or {}
+        outcome = error.get("class") or _EXITS.get(code, f"exit code {code}")
         names = {number.name for number in self._scene.stop_signals}
         unexpected = ""
         if code == -signal.SIGKILL and "SIGKILL" in names:
@@ -182,8 +190,6 @@ class CommandCopy(Copy):
             unexpected = f"exit code {code}: {self._err.read_text()[-2000:]}"
         elif "run_id" not in values:
             unexpected = f"no report: {self._err.read_text()[-2000:]}"
-        if values.get("error", {}).get("class") == "WorkerCrashedError":
-            outcome = "WorkerCrashedError"
         return Ended(
             mode="command",
             outcome=outcome,
@@ -196,8 +202,10 @@ class CommandCopy(Copy):
 
 def _what_is_wrong(error: PipecopyError) -> str:
     """Return what a user would miss in the error, or that it should not have been raised."""
-    if not isinstance(error, CallTimeoutError | FullCopyTimeoutError | DatabaseError):
+    expected = CallTimeoutError | FullCopyTimeoutError | DatabaseError | TableMismatchError
+    if not isinstance(error, expected):
         return f"{type(error).__name__}: {error}"
-    if not isinstance(error, FullCopyTimeoutError) and (error.side is None or error.call is None):
+    names_none = FullCopyTimeoutError | TableMismatchError  # the two may not fit at the start
+    if not isinstance(error, names_none) and (error.side is None or error.call is None):
         return f"it names no side or no call: {error}"
     return ""

@@ -1,6 +1,7 @@
 """One session that inserts into the source and updates it, until its standard input ends.
 
-`python -m bench.soak.load CONNINFO SEED`. Every update raises the row's version, so that a copy
+`python -m bench.soak.load FILE SEED`, where the file holds a conninfo, and another one once the
+server is another. Every update raises the row's version, so that a copy
 can be held to what it must have seen. Nothing is deleted, and no id changes.
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import select
 import sys
 import time
+from pathlib import Path
 from random import Random
 
 import psycopg
@@ -29,13 +31,18 @@ _UPDATE = """
 """
 
 
-def main(conninfo: str, seed: str) -> None:
+def main(file: str, seed: str) -> None:
     random = Random(seed)
     while not _stopped(0):
         # the server may be down, or may break it off: that is what the soak is for
         with (
             contextlib.suppress(psycopg.OperationalError),
-            psycopg.connect(conninfo, application_name="load", connect_timeout=5) as connection,
+            psycopg.connect(
+                Path(file).read_text(),
+                application_name="load",
+                connect_timeout=5,
+                prepare_threshold=None,  # a prepared SELECT fails once its column has another type
+            ) as connection,
         ):
             _work(connection, random)
         time.sleep(0.05)

@@ -13,7 +13,7 @@ from tests.proxy import Direction
 
 Mode = Literal["library", "command"]
 """`copy_table` in this process, or `python -m pipecopy copy` in one of its own."""
-Place = Literal["worker", "network", "server", "supervisor"]
+Place = Literal["worker", "network", "server", "table", "supervisor"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ KINDS = (
     Kind("immediate shutdown, restart", "server"),
     Kind("table locked", "server", (0.1, 3.0)),
     Kind("rows locked", "server", (0.1, 3.0)),
+    Kind("switched over in order", "server"),
+    # its copies alone tell when they have heard of the new server
+    Kind("failed over, commits lost", "server", (60.0, 60.0), mode="library"),
+    Kind("table rewritten", "table"),
+    Kind("table emptied and filled again", "table"),
+    Kind("key of another type", "table"),
+    Kind("another table of that name", "table"),
     Kind("SIGKILL", "supervisor", mode="command"),
     Kind("SIGTERM", "supervisor", mode="command"),
     Kind("SIGINT", "supervisor", mode="command"),

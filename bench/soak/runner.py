@@ -14,8 +14,8 @@ from bench.soak import checks
 from bench.soak.copies import CommandCopy, Copy, LibraryCopy
 from bench.soak.measures import Measures
 from bench.soak.plan import Fault, Setup, faults, setup
-from bench.soak.scene import Scene
-from bench.soak.strikes import STRIKES, NoVictimError
+from bench.soak.scene import NoVictimError, Scene
+from bench.soak.strikes import STRIKES
 from pipecopy import Config, copy_table
 from pipecopy.errors import PipecopyError
 from pipecopy.postgres import PostgresPool
@@ -88,6 +88,8 @@ class Runner:
             self._lift(all_of_them=True)
         checks.check_sessions(scene, self.measures)
         checks.check_files(self.measures)
+        checks.check_mismatch(ended, scene, self.measures)
+        scene.undo()
         checks.check_next_id(ended, before, scene, self.measures)
         self.measures.add(ended)
 

@@ -18,17 +18,26 @@ from tests.home import home
 from tests.profiles import TABLE, add_profiles
 from tests.proxy import Proxy
 from tests.servers import QUICK, PostgresServer, TemporaryDatabase
+from tests.standbys import Standby
 
 MARK = "SOAK_OF_PIPECOPY"
 """The variable by which processes are known, also those whose parent is gone."""
 
 # what a server that is shut down at once has written is in the system's memory: no fsync is
 # needed for it to be there again
-_SETTINGS = {**QUICK, "autovacuum_naptime": "10s"}
+_SETTINGS = {
+    **QUICK,
+    "autovacuum_naptime": "10s",
+    "wal_retrieve_retry_interval": "100ms",  # a standby soon follows a server that was restarted
+}
 _LATENCY = 0.002
 """Seconds each way: a copy so takes long enough for several faults to strike it."""
 _LOADS = 2
 _FIRST_ROWS = 4_000
+
+
+class NoVictimError(Exception):
+    """Nobody is there to be struck."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,10 @@ class Marked:
 class Load:
     """The sessions that insert and update meanwhile."""
 
-    def __init__(self, database: TemporaryDatabase, seed: int) -> None:
-        conninfo = database.server.socket_conninfo(database.name)
-        command = [sys.executable, "-m", "bench.soak.load", conninfo]
+    def __init__(self, database: TemporaryDatabase, folder: Path, seed: int) -> None:
+        self._file = folder / "load"
+        self.goes_to(database)
+        command = [sys.executable, "-m", "bench.soak.load", str(self._file)]
         self._processes = [
             subprocess.Popen(
                 [*command, f"{seed} load {number}"],
@@ -59,6 +69,12 @@ class Load:
             for number in range(_LOADS)
         ]
         self.pids = frozenset(process.pid for process in self._processes)
+
+    def goes_to(self, database: TemporaryDatabase) -> None:
+        """Have it go on there once it has to connect anew."""
+        new = self._file.with_suffix(".new")
+        new.write_text(database.server.socket_conninfo(database.name))
+        new.rename(self._file)
 
     @property
     def running(self) -> bool:
@@ -77,12 +93,13 @@ class Load:
                 process.wait()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """One server, and the proxy through which the copies reach it."""
+    """One server, the proxy through which the copies reach it, and the standby that follows it."""
 
     server: PostgresServer
     proxy: Proxy
+    standby: Standby | None = None
 
     def uri(self, dbname: str) -> str:
         return self.proxy.uri(dbname)
@@ -113,11 +130,41 @@ class Scene:
     """When it could heed the first of them, by time.monotonic()."""
     paused: set[Side] = field(default_factory=set)
     """The sides whose postmaster is stopped: nobody can connect there."""
+    altered: dict[Side, str] = field(default_factory=dict)
+    """The sides whose table was altered in a way that matters, and what undoes that."""
+    failed_over: float | None = None
+    """When the target began to be another server, one that may lack what was saved."""
 
     def begin(self, target: TemporaryDatabase, rows: int) -> None:
         """Forget the copy before, and remember where the next one goes."""
         self.target, self.supervisor, self.stop_signals = target, None, set()
         self.rows, self.stopped_seconds = rows, 0.0
+        self.failed_over = None
+        for site in (self.source_site, self.target_site):
+            if site.standby is None:
+                site.standby = Standby(site.server)
+                site.standby.start()
+
+    def undo(self) -> None:
+        """Have the tables as they were; no copy runs any more."""
+        for side, sql in self.altered.items():
+            if sql:
+                self.database(side).execute(f"SET lock_timeout = '10s'; {sql}")
+        self.altered.clear()
+
+    def move(self, side: Side) -> PostgresServer:
+        """Have the standby of a side be its server from now on; return the one that was."""
+        site = self.site(side)
+        before, standby = site.server, site.standby
+        assert standby is not None  # noqa: S101 - `begin` has made it
+        site.server, site.standby = standby, None
+        site.proxy.lead_to(standby)
+        moved = (self.source,) if side == "source" else tuple(self.targets.values())
+        for database in moved:
+            database.server = standby
+        if side == "source":
+            self.load.goes_to(self.source)
+        return before
 
     def site(self, side: Side) -> Site:
         return self.source_site if side == "source" else self.target_site
@@ -182,16 +229,26 @@ def scene(seed: int) -> Iterator[Scene]:
             targets[name].execute(table)
         os.environ[MARK] = f"{os.getpid()} {time.monotonic_ns()}"
         stack.callback(os.environ.pop, MARK)
-        load = Load(source, seed)
+        load = Load(source, folder, seed)
         stack.callback(load.stop)
+        sites = (Site(prod, source_proxy), Site(stats, target_proxy))
+        stack.callback(_remove_followers, sites)
         yield Scene(
-            source_site=Site(prod, source_proxy),
-            target_site=Site(stats, target_proxy),
+            source_site=sites[0],
+            target_site=sites[1],
             source=source,
             targets=targets,
             folder=folder,
             load=load,
         )
+
+
+def _remove_followers(sites: tuple[Site, ...]) -> None:
+    """Remove what came after the first two servers; those are removed by who made them."""
+    for site in sites:
+        for server in (site.standby, site.server):
+            if server is not None:
+                server.remove()
 
 
 def _use_temporary_folder(folder: Path, stack: contextlib.ExitStack) -> None:

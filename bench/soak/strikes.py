@@ -16,18 +16,16 @@ from pathlib import Path
 
 import psycopg
 
+from bench.soak.failovers import FAILOVERS
 from bench.soak.plan import Fault
-from bench.soak.scene import Scene
+from bench.soak.scene import NoVictimError, Scene
 from bench.soak.struck import FAULT_NAMES, laid_out
+from bench.soak.tables import ALTERATIONS
 
 Strike = Callable[[Scene, Fault], AbstractContextManager[None]]
 
 _PATIENCE = 1.0
 """Seconds in which a fault that waits for its victim has to find one."""
-
-
-class NoVictimError(Exception):
-    """Nobody is there to be struck."""
 
 
 def _wait(condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
@@ -278,6 +276,8 @@ STRIKES: dict[str, Strike] = {
     "immediate shutdown, restart": _restarted,
     "table locked": _table_locked,
     "rows locked": _rows_locked,
+    **FAILOVERS,
+    **ALTERATIONS,
     "SIGKILL": _ended_by(signal.SIGKILL),
     "SIGTERM": _ended_by(signal.SIGTERM),
     "SIGINT": _ended_by(signal.SIGINT),

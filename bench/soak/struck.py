@@ -87,6 +87,10 @@ class StruckDatabase:
         self._pool = pool
         self._database = database
 
+    @property
+    def position(self) -> Any:
+        return self._database.position
+
     def close(self) -> None:
         self._pool.call(self._database.close)
 

@@ -73,6 +73,10 @@ class FaultyDatabase:
             database=self,
         )
 
+    @property
+    def position(self) -> Any:
+        return self._database.position
+
     def close(self) -> None:
         self._attempt("close")
 

@@ -17,7 +17,7 @@ _SEED = 35
 _FAULTS = len(KINDS)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_short_soak(tmp_path: Path) -> None:
     file = tmp_path / "soak.json"
     options = ["--seed", str(_SEED), "--faults", str(_FAULTS), "--json", str(file)]
@@ -27,7 +27,7 @@ def test_short_soak(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=230,
     )
     assert soak.returncode == 0, soak.stdout + soak.stderr
     result: dict[str, Any] = json.loads(file.read_text())
