@@ -342,6 +342,17 @@ class SeesTransactions(Protocol):
         ...
 
 
+class Confirms(Protocol):
+    """A target that can tell that what was saved is still there."""
+
+    def confirm(self) -> None:
+        """See that server and table are still those that rows were saved to.
+
+        It is asked if `finish` failed. Raises `ServerChangedError` or `TableChangedError`.
+        """
+        ...
+
+
 class Finishes(Protocol):
     """A `Database` that has something to do after the last batch, on the target."""
 

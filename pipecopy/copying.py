@@ -184,15 +184,22 @@ class _CopyStory:
 def finish(stage: Stage, max_id: int) -> None:
     """Do what comes after the last batch; every row is saved, so a failure is a warning.
 
-    Raises DatabaseError and TableMismatchError if it shows that the saved rows may be lost.
+    It is none if the server failed over or the table changed: the saved rows may be lost then.
     """
     if "finish" not in stage.target.offers:
         return
+    warning = _warning_of(stage, Task("finish", (max_id,)))
+    if warning:
+        stage.run.warn(f"target: {warning}")
+
+
+def _warning_of(stage: Stage, task: Task) -> str | None:
+    """Make a call on the target after the last batch, and return what it warns of."""
     try:
-        warning = stage.call(stage.target, Task("finish", (max_id,)))
+        return stage.call(stage.target, task)
     except PipecopyError as error:
         if not stage.target.saved_rows_stand or isinstance(error, TableMismatchError):
             raise
-        warning = str(error)
-    if warning:
-        stage.run.warn(f"target: {warning}")
+        if task.call != "confirm" and "confirm" in stage.target.offers:
+            _warning_of(stage, Task("confirm"))  # it may have failed since the server failed over
+        return str(error)

@@ -249,11 +249,10 @@ def _identity(line: Line, table: Table) -> str:
 
     The start of the server tells it from a clone of its files, which has all the rest.
     """
-    ((system, started),) = ask_catalogs(
-        line,
-        "SELECT CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')"
-        " THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END,"
-        " CASE WHEN pg_is_in_recovery() THEN ''"
-        " ELSE extract(epoch FROM pg_postmaster_start_time())::text END",
-    )
+    started = ""
+    if not line.server.is_standby:
+        ((started,),) = line.query(
+            "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
+        )
+    system = "" if line.server.system is None else line.server.system
     return f"{system}/{table.database_oid}/{table.oid}/{started}"

@@ -252,6 +252,10 @@ class PostgresDatabase:
             lambda opened: transactions.open_transactions(opened.line, opened.table, among, own)
         )
 
+    def confirm(self) -> None:
+        """See that the server and the table are those that rows were saved to."""
+        self._run(lambda opened: opened.guard.look())
+
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None.
 

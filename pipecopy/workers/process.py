@@ -206,6 +206,7 @@ _PLAIN_CALLS = (
     "rows_without_id",
     "delete_rows",
     "open_transactions",
+    "confirm",
 )
 """What a `Database` may offer besides, whose results are plain values."""
 
