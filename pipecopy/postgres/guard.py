@@ -26,6 +26,8 @@ _CHANGED = "pipecopy: the table was altered"
 """What a statement says that met another table than the one that was looked at."""
 _ABOUT_THE_SESSION = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
 """Classes of SQLSTATE of errors that no DDL on a table brings about."""
+_BAD_DATA = "08P01"
+"""Of a binary value that is too short for its column, though its class is another."""
 
 
 class Guard:
@@ -94,6 +96,8 @@ class Guard:
 def is_due_to_ddl(error: psycopg.Error) -> bool:
     """Tell whether an altered table may have brought the error about."""
     state = error.sqlstate
+    if state == _BAD_DATA:
+        return True
     return state is not None and not state.startswith(_ABOUT_THE_SESSION)
 
 
