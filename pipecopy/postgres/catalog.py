@@ -10,7 +10,7 @@ from pipecopy.contracts import Column
 from pipecopy.postgres.catalog_query import COLUMNS
 from pipecopy.postgres.chosen import chosen, column_named
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, table_oid
+from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
 from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN
@@ -147,12 +147,7 @@ def ask_catalogs(line: Line, sql: str) -> list[tuple[Any, ...]]:
 
 def find_table(line: Line, selection: Selection) -> Table | None:
     """Return the table of that name, None where there is none, in one round trip."""
-    # the search path finds the table; what is asked about it must not depend on the path
-    oid = table_oid(selection.table)
-    rows = line.query(
-        "SELECT pg_catalog.set_config('pipecopy.oid',"
-        f" coalesce(({oid})::pg_catalog.text, ''), true); {CATALOG_PATH}{COLUMNS}"
-    )
+    rows = line.query(about_table(selection.table, COLUMNS))
     if not rows:
         return None
     oid, schema, table, kind, database_oid, *facts, indexes = rows[0][:9]

@@ -57,6 +57,18 @@ def table_oid(name: str) -> str:
     return f"SELECT coalesce({', '.join(_oids(name))})"
 
 
+def about_table(name: str, query: str) -> str:
+    """Return SQL that runs a query of the catalogs about the table that the name means.
+
+    The role's search path finds the table; what is asked about it must not depend on the path. The
+    query finds the table's oid, or nothing, in the setting `pipecopy.oid`.
+    """
+    return (
+        "SELECT pg_catalog.set_config('pipecopy.oid',"
+        f" coalesce(({table_oid(name)})::pg_catalog.text, ''), true); {CATALOG_PATH}{query}"
+    )
+
+
 def all_tables(name: str) -> str:
     """Return SQL for the names of all tables that the name may mean."""
     return (

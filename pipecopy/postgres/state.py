@@ -17,7 +17,7 @@ from psycopg import errors
 from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.postgres.catalog import NO_TABLES, Table
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, table_oid
+from pipecopy.postgres.names import about_table, literal, quoted
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""
@@ -77,11 +77,8 @@ def find_relations(line: Line, name: str) -> Relations:
 
     All of it is seen by one snapshot: what changes later changes the token.
     """
-    ((oid, token, rows, firing, cascades, cleared),) = line.query(
-        "SELECT pg_catalog.set_config('pipecopy.oid',"
-        f" coalesce(({table_oid(name)})::bigint::pg_catalog.text, ''), true);"
-        f" {CATALOG_PATH}{_RELATIONS}"
-    )
+    found = line.query(about_table(name, _RELATIONS))
+    ((oid, token, rows, firing, cascades, cleared),) = found
     rows = rows or []
     return Relations(
         oid=oid,
