@@ -196,10 +196,11 @@ def finish(stage: Stage, max_id: int) -> None:
 def _warning_of(stage: Stage, task: Task) -> str | None:
     """Make a call on the target after the last batch, and return what it warns of."""
     try:
-        return stage.call(stage.target, task)
+        warning: str | None = stage.call(stage.target, task)
     except PipecopyError as error:
         if not stage.target.saved_rows_stand or isinstance(error, TableMismatchError):
             raise
         if task.call != "confirm" and "confirm" in stage.target.offers:
             _warning_of(stage, Task("confirm"))  # it may have failed since the server failed over
-        return str(error)
+        warning = str(error)
+    return warning
