@@ -153,6 +153,8 @@ class TableDescription:
     the other one has too."""
     definition: Any = None
     """What else a target needs to make such a table, as plain values; for `create`."""
+    server: tuple[str, int] | None = None
+    """The kind of server and its version, for the same driver on the other side."""
     state: Any = None
     """What must stay as it is while a run is under way, as plain values; for the sessions that
     replace this one."""
@@ -230,6 +232,17 @@ class Checksums(Protocol):
 
     def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
         """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
+        ...
+
+
+class ComparesGenerated(Protocol):
+    """A `Database` whose checksums are also of the columns that it computes itself.
+
+    Of those that both sides compute, of one type: see `pipecopy.tables.generated_alike`.
+    """
+
+    def copied_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
+        """Return what `row_checksums` would of the copied columns alone."""
         ...
 
 

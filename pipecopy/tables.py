@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from pipecopy.contracts import HELP, TableDescription
+from pipecopy.contracts import HELP, Column, TableDescription
 
 _GENERATED = " GENERATED ALWAYS AS ("
 """In the type of a column that the database computes, and nobody copies; the expression follows."""
@@ -15,6 +16,22 @@ CHANGE_A_TYPE = f"{HELP}change one of the two types, or leave it out (columns)"
 def is_generated(type_: str) -> bool:
     """Tell whether a column of this type is computed by the database."""
     return _GENERATED in type_
+
+
+def generated_alike(
+    source: Iterable[Column], target: Iterable[Column]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the generated columns that can be compared, of one type on both sides, and the others.
+
+    Whatever the expressions: what they call may differ where they do not, and the other way round.
+    """
+    here, there = (
+        {c.name: c.type.partition(_GENERATED)[0] for c in columns if is_generated(c.type)}
+        for columns in (source, target)
+    )
+    names = sorted(here.keys() | there.keys())
+    alike = tuple(name for name in names if here.get(name) == there.get(name))
+    return alike, tuple(name for name in names if name not in alike)
 
 
 def differences(source: Any, target: Any, *, types: bool = True) -> tuple[str, ...]:

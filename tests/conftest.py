@@ -17,6 +17,7 @@ from tests.home import home
 from tests.leftovers import nothing_left_behind
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 from tests.wall_clock import alone, steady
+from tests.wheel import why_missing
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,6 +57,15 @@ def pg16() -> Iterator[PostgresServer]:
 def pg18() -> Iterator[PostgresServer]:
     """STATS: the newest."""
     with PostgresServer(18) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pg14() -> Iterator[PostgresServer]:
+    """Start the oldest version that is supported; few machines have it."""
+    if why := why_missing(14):
+        pytest.skip(why)
+    with PostgresServer(14) as server:
         yield server
 
 

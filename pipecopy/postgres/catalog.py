@@ -27,9 +27,19 @@ NOT_READ = {
 """The same, of what has no rows to copy."""
 
 
+@dataclass(frozen=True)
+class OddValues:
+    """Values of a column that are not sent, since the other side would take them for other ones."""
+
+    sql: str
+    """Stands for the column where rows are read, and raises at such a value: see forms.py."""
+    what: str
+    """Which values, and why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableColumn:
-    """One column that can be copied: not a generated one."""
+    """One column."""
 
     name: str
     type: str
@@ -45,9 +55,16 @@ class TableColumn:
     """GENERATED ALWAYS AS IDENTITY: an UPDATE can't set it."""
     is_integer: bool
     portable: bool
-    """Its binary form is the same on any server of this version: no foreign OIDs in it."""
+    """Its binary form is the same on any server: no foreign OIDs in it."""
     has_names: bool
     """Its text holds names of objects (the reg* types): as short as the search path allows."""
+    versioned: tuple[str, ...]
+    """The types in it of which some value is another one on other versions: see forms.py."""
+    send: str
+    """The function that makes its binary form; empty where there is none."""
+    expression: str | None
+    """What the server computes it by, so that no COPY takes it; None for any other column."""
+    odd: OddValues | None = None
 
     @property
     def spelled(self) -> str:
@@ -72,8 +89,8 @@ class Table:
     """One sentence for each chosen column that can't be one."""
     where: str | None
     """The condition that the rows meet which are read; see `sql.condition`."""
-    generated: tuple[Column, ...]
-    """The columns that the server computes, which no COPY takes; the expression is in the type."""
+    generated: tuple[TableColumn, ...]
+    """Those that the server computes; none where columns were chosen."""
     key: TableColumn | None
     unique_index: str | None
     """A valid, whole, immediate unique index on the key alone, on which a conflict is decided."""
@@ -86,7 +103,7 @@ class Table:
     before_triggers: bool
     """It, or a partition, has triggers that may drop rows before they are written."""
     as_text: bool = False
-    """The rows go in the text format, since the other side's types are not the same."""
+    """The rows go in the text format, since the other side's types or server may differ."""
 
     @property
     def sql(self) -> str:
@@ -131,8 +148,7 @@ class Table:
 
     def described(self) -> tuple[Column, ...]:
         """Return the columns for the comparison with the other side's, the generated ones last."""
-        copied = (Column(name=column.name, type=column.spelled) for column in self.columns)
-        return (*copied, *self.generated)
+        return tuple(map(_described, (*self.columns, *self.generated)))
 
 
 def with_partitions(table: Table) -> str:
@@ -152,32 +168,9 @@ def find_table(line: Line, selection: Selection) -> Table | None:
         return None
     oid, schema, table, kind, database_oid, *facts, indexes = rows[0][:9]
     has_children, is_temporary, before_triggers = facts
-    columns = tuple(
-        TableColumn(
-            name=row[9],
-            type=row[10],
-            type_oid=row[11],
-            number=row[12],
-            not_null=row[13],
-            always_identity=row[14],
-            is_integer=row[15],
-            portable=row[16],
-            has_names=row[17],
-            definition=_definition(row[18], row[20] or {}),
-            needs_value=row[21],
-        )
-        for row in rows
-        if row[9] is not None and row[19] is None
-    )
-    generated = tuple(
-        Column(
-            name=row[9],
-            type=_spelled(row[10], _definition(row[18], row[20] or {}))
-            + f" GENERATED ALWAYS AS ({row[19]})",
-        )
-        for row in rows
-        if row[19] is not None
-    )
+    every = [_column(row) for row in rows if row[9] is not None]
+    columns = tuple(column for column in every if column.expression is None)
+    generated = tuple(column for column in every if column.expression is not None)
     by_name = {column.name: column for column in columns}
     key_name = column_named(selection.key, by_name)
     copied, misnamed = chosen(
@@ -208,6 +201,32 @@ def find_table(line: Line, selection: Selection) -> Table | None:
         is_temporary=is_temporary,
         before_triggers=before_triggers,
     )
+
+
+def _column(row: tuple[Any, ...]) -> TableColumn:
+    return TableColumn(
+        name=row[9],
+        type=row[10],
+        type_oid=row[11],
+        number=row[12],
+        not_null=row[13],
+        always_identity=row[14],
+        is_integer=row[15],
+        portable=row[16],
+        has_names=row[17],
+        definition=_definition(row[18], row[20] or {}),
+        expression=row[19],
+        needs_value=row[21],
+        versioned=tuple(row[22]),
+        send=row[23] or "",
+    )
+
+
+def _described(column: TableColumn) -> Column:
+    type_ = column.spelled
+    if column.expression is not None:
+        type_ += f" GENERATED ALWAYS AS ({column.expression})"
+    return Column(name=column.name, type=type_)
 
 
 def _definition(oid: int, own_types: dict[str, list[Any]]) -> str:

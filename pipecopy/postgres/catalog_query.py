@@ -66,11 +66,12 @@ WITH RECURSIVE target AS (
         t.typsend <> 0 AND t.typreceive <> 0
         AND NOT (holds_oid AND t.oid >= 16384)
         AND n.oid IS NULL
-        -- 'infinity' came with 17: the binary forms of the greatest and least mean another value
-        AND t.oid <> 'interval'::regtype
         -- of an empty one the server does not read the binary form that it writes
         AND t.oid NOT IN ('int2vector'::regtype, 'oidvector'::regtype, 'tsquery'::regtype)
-    ) AS portable, bool_or(n.oid IS NOT NULL) AS has_names
+    ) AS portable, bool_or(n.oid IS NOT NULL) AS has_names,
+    coalesce(array_agg(DISTINCT format_type(t.oid, NULL)) FILTER (
+        WHERE t.oid IN ('interval'::regtype, '"char"'::regtype, 'jsonpath'::regtype)
+    ), '{}') AS versioned
     FROM inner_types i JOIN pg_type t ON t.oid = i.oid
     LEFT JOIN pg_type n ON n.oid = t.oid AND n.typname LIKE 'reg%'
         AND n.typnamespace = 'pg_catalog'::regnamespace
@@ -112,7 +113,10 @@ SELECT target.*,
                                 WHERE b.attnum = a.attnum AND t.typnotnull))
        AND NOT (a.atthasdef OR a.attidentity <> '' OR EXISTS (
            SELECT FROM base_types b JOIN pg_type t ON t.oid = b.oid
-           WHERE b.attnum = a.attnum AND t.typtype = 'd' AND t.typdefault IS NOT NULL))
+           WHERE b.attnum = a.attnum AND t.typtype = 'd' AND t.typdefault IS NOT NULL)),
+       portable.versioned,
+       (SELECT p.proname FROM base_types b JOIN pg_type t ON t.oid = b.oid
+        JOIN pg_proc p ON p.oid = t.typsend WHERE b.attnum = a.attnum AND t.typtype <> 'd')
 FROM target
 LEFT JOIN pg_attribute a ON a.attrelid = target.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN portable ON portable.attnum = a.attnum

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
-from pipecopy.postgres.catalog import NOT_READ, Table, ask_catalogs
+from pipecopy.postgres.catalog import NOT_READ, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.definition import define
 from pipecopy.postgres.failover import PRIMARY_ONLY
+from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.refusal import PostgresError
@@ -33,7 +36,9 @@ def describe(
     """Return the table as a value; all problems at once. Without a side: only what both need."""
     name, key = selection.table, selection.key
     if table is None:
-        return TableDescription(table=name, key=key, problems=(_no_table(name, side),))
+        return TableDescription(
+            table=name, key=key, problems=(_no_table(name, side),), server=server_of(line)
+        )
     if table.kind in NOT_READ:
         what = f"{table.sql} is {NOT_READ[table.kind]}, not a table."
         return TableDescription(table=table.sql, key=key, problems=(what,))
@@ -45,7 +50,8 @@ def describe(
         )
     warnings = [*_no_encoding(line)]
     deletes = written and purpose in DELETING
-    problems += missing_rights(line, table, written=written, deletes=deletes)
+    compared = table.generated if purpose in VERIFYING else ()
+    problems += missing_rights(line, table, written=written, deletes=deletes, compared=compared)
     problems += _hidden_rows(line, table)
     problems += _temporary(table)
     if side is not None and not written:
@@ -69,6 +75,7 @@ def describe(
         warnings=tuple(warnings),
         checksums=ways(line),
         definition=None if side == "target" or not _is_whole(table) else define(line, table),
+        server=server_of(line),
     )
 
 
@@ -160,19 +167,27 @@ def _temporary(table: Table) -> list[str]:
     return []
 
 
-def missing_rights(line: Line, table: Table, *, written: bool, deletes: bool = False) -> list[str]:
+def missing_rights(
+    line: Line,
+    table: Table,
+    *,
+    written: bool,
+    deletes: bool = False,
+    compared: Iterable[TableColumn] = (),
+) -> list[str]:
     """Rights to the columns that are copied; a right to the table holds for each column.
 
-    `deletes`: surplus rows are removed too.
+    `deletes`: surplus rows are removed too. `compared`: columns that are only read.
     """
     needed = ["SELECT"]
     if written:
         needed += ["INSERT", "UPDATE"]
         if deletes or table.unique_index is None:
             needed.append("DELETE")
-    columns = ", ".join(str(column.number) for column in table.columns) or "NULL"
     checks = []
     for right in needed:
+        touched = (*table.columns, *(compared if right == "SELECT" else ()))
+        columns = ", ".join(str(column.number) for column in touched) or "NULL"
         if right == "DELETE":
             checks.append(f"has_table_privilege({table.oid}, 'DELETE')")
         else:

@@ -1,7 +1,8 @@
 """Checksums of rows, made on the server, that are the same on both sides for equal rows.
 
 A row's checksum is of the text of its values, since types may differ, and versions of the server
-with them: the settings of a session see to it that a value has one text (see session.py). A range's
+with them: the settings of a session see to it that a value has one text (see session.py), but for
+those of forms.py. A range's
 is the sum of its rows', so that their order does not count. All functions are named with their
 schema: a user's of the same name may fit better.
 """
@@ -9,15 +10,18 @@ schema: a user's of the same name may fit better.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres import sql
-from pipecopy.postgres.catalog import Table
+from pipecopy.postgres.catalog import Table, TableColumn
+from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reading import Reader
+from pipecopy.tables import generated_alike
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
 _SHA256 = "sha256"
@@ -65,7 +69,7 @@ class Checksums:
         self._reader = reader
         self._other = other if isinstance(other, TableDescription) else None
         self._side = side
-        self._known_hash = ""
+        self._known_hashes: dict[bool, str] = {}
 
     def of_range(self, first: int, past_last: int) -> tuple[int, int, int | None]:
         """Return the rows, their checksum, and where the next batch ends, if that is known."""
@@ -75,39 +79,54 @@ class Checksums:
         )
         return rows, int(checksum), end
 
-    def of_rows(self, first: int, past_last: int) -> list[tuple[int, int, int]]:
-        """Return the id, its rows and their checksum, for each id."""
+    def of_rows(
+        self, first: int, past_last: int, *, copied: bool = False
+    ) -> list[tuple[int, int, int]]:
+        """Return the id, its rows and their checksum, for each id; `copied`: of what is copied."""
         key = self._table.key_sql
         found = self._guard.query(
             sql.aggregated(
                 self._table,
                 first,
                 past_last - 1,
-                f"{key}, pg_catalog.count(*), pg_catalog.sum({self._hash()})::pg_catalog.text",
+                f"{key}, pg_catalog.count(*),"
+                f" pg_catalog.sum({self._hash(copied=copied)})::pg_catalog.text",
             )
             + f" GROUP BY {key} ORDER BY {key}"
         )
         return [(key, rows, int(checksum)) for key, rows, checksum in found]
 
-    def _hash(self) -> str:
+    def _hash(self, *, copied: bool = False) -> str:
         """Return SQL for the hash of a row, as a bigint."""
-        if not self._known_hash:
-            values = self._values()
+        if copied not in self._known_hashes:
+            columns = [*self._table.columns, *([] if copied else self._generated())]
+            values = self._values(sorted(columns, key=lambda each: each.name))
             fast = _way(ways(self._line), self._other) != _SHA256
-            self._known_hash = _fast_hash(values) if fast else _sha256(values)
-        return self._known_hash
+            self._known_hashes[copied] = _fast_hash(values) if fast else _sha256(values)
+        return self._known_hashes[copied]
 
-    def _values(self) -> list[tuple[str, str]]:
-        """Return each column, and its value as the target has it, in the order of their names."""
+    def _generated(self) -> list[TableColumn]:
+        """Return the generated columns that the other side compares too."""
+        if self._other is None or version_of(self._other) is None:
+            return []
+        alike, _ = generated_alike(self._table.described(), self._other.columns)
+        return [column for column in self._table.generated if column.name in alike]
+
+    def _values(self, columns: Iterable[TableColumn]) -> list[tuple[str, str]]:
+        """Return each column, and its value as the target has it."""
         here = {c.name: c.type for c in self._table.described()}
         there = {c.name: c.type for c in self._other.columns} if self._other else {}
         values = []
-        for column in sorted(self._table.columns, key=lambda each: each.name):
+        for column in columns:
             name, source = quoted(column.name), here[column.name]
             target = there.get(column.name, source)
             if self._side == "target":
                 source, target = target, source
-            values.append((name, _as_target(name, source, target, self._side)))
+            if column.expression is not None or _base(source) == _base(target):
+                value = hashed(column, name)
+            else:
+                value = _as_target(name, source, target, self._side)
+            values.append((name, value))
         return values
 
 
@@ -166,8 +185,6 @@ def _as_target(name: str, source: str, target: str, side: Side | None) -> str:
     `concat` makes its text as COPY does, where a cast to text would not for some types.
     """
     source, target = _base(source), _base(target)
-    if source == target:
-        return name
     text = f"pg_catalog.concat({name})"
     if target.startswith("character") and not target.startswith("character varying"):
         return f"pg_catalog.rtrim({text}, ' ')"

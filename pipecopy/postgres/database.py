@@ -19,7 +19,7 @@ from pipecopy.contracts import (
     Survey,
     TableDescription,
 )
-from pipecopy.postgres import checks, creating, fits, sequence, sql, transactions
+from pipecopy.postgres import checks, creating, fits, forms, sequence, sql, transactions
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.conninfo import application_name
@@ -153,7 +153,8 @@ class PostgresDatabase:
 
         In a session with `max_batch_bytes`, a batch of more ends earlier: see its `key_range`.
         """
-        return self._run(lambda opened: opened.reader.load(min_id, max_id))
+        with forms.refusals():
+            return self._run(lambda opened: opened.reader.load(min_id, max_id))
 
     def save_rows(self, rows: Sequence[Row]) -> None:
         """Save the rows, all or none, durably; rows that are there already are not written."""
@@ -231,6 +232,10 @@ class PostgresDatabase:
         """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
         return self._run(lambda opened: opened.checksums.of_rows(min_id, max_id))
 
+    def copied_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
+        """Return the same of the copied columns alone, without the generated ones."""
+        return self._run(lambda opened: opened.checksums.of_rows(min_id, max_id, copied=True))
+
     def rows_without_id(self) -> int:
         """Return the number of rows whose key is NULL or negative."""
 
@@ -299,13 +304,12 @@ class PostgresDatabase:
             raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
         if table.misnamed:
             raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
-        if fits.differing(table, self._other):
-            table = replace(table, as_text=True)
         session = self._link.session
+        side = None if session is None else session.side
+        table = forms.for_other(line, table, self._other, side=side)
         if session is None or session.side == "source" or session.purpose in VERIFYING:
             check_where(line, table)
         most = None if session is None else session.max_batch_bytes
-        side = None if session is None else session.side
         guard = Guard(line, table, looked.relations)
         self._see_greatest_id(line, guard, table)
         reader = Reader(guard, table, most, side=side)

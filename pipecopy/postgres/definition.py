@@ -13,8 +13,8 @@ from pipecopy.postgres.link import Line
 from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.shapes import TypeShape, find_shapes, shape_from_plain
 
-_SERVER = "PostgreSQL"
-"""Marks a definition as one of this driver's: any other's may have one too."""
+SERVER = "PostgreSQL"
+"""Marks what a side tells of itself as this driver's: any other's may tell it too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def define(line: Line, table: Table) -> dict[str, Any]:
         wanted.sort(key=list(columns).index)
     unique = table.unique_index is not None
     return {
-        "server": _SERVER,
+        "server": SERVER,
         **asdict(
             TableDefinition(
                 name=table.name,
@@ -106,7 +106,7 @@ def _counted(found: Iterable[tuple[str, str, int]], made: Mapping[str, int]) -> 
 def definition_of(source: Any) -> TableDefinition | None:
     """Return what a source's description says of its table; None where another driver made it."""
     plain = source.definition if isinstance(source, TableDescription) else None
-    if not isinstance(plain, Mapping) or plain.get("server") != _SERVER:
+    if not isinstance(plain, Mapping) or plain.get("server") != SERVER:
         return None
     return TableDefinition(
         name=plain["name"],

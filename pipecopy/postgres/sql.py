@@ -38,28 +38,34 @@ def load(table: Table, first: int, last: int) -> str:
     """
     path_again = "; SET LOCAL search_path TO DEFAULT" if table.has_names else ""
     return (
-        f"COPY ({_read(table, first, last, _columns(table))}"
+        f"COPY ({_read(table, first, last, _sent(table))}"
         f" ORDER BY {table.key_sql}) TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
         f"{path_again}"
     )
 
 
-def _columns(table: Table) -> str:
-    return ", ".join(quoted(column.name) for column in table.columns)
+def _sent(table: Table) -> str:
+    return ", ".join(
+        quoted(column.name) if column.odd is None else column.odd.sql for column in table.columns
+    )
 
 
-def _read(table: Table, first: int, last: int, what: str) -> str:
+def _read(table: Table, first: int, last: int, what: str, *, generated: bool = False) -> str:
     """Select something of the rows with keys from `first` to `last`; names in it are qualified.
 
     The other side reads a name by its own search path: qualified, it means the same there. The
     path is set when the query runs, not before it is parsed, and only once the rows are found: the
     user's condition, or a view, may need the path, for its own names and for what it calls.
+    `generated`: what is selected may be of generated columns too.
     """
     rows = f"FROM {table.sql} WHERE {condition(table, first, last)}"
     if not table.has_names:
         return f"SELECT {what} {rows}"
+    columns = ", ".join(
+        quoted(column.name) for column in (*table.columns, *(table.generated if generated else ()))
+    )
     return (
-        f"WITH found AS MATERIALIZED (SELECT {_columns(table)} {rows}) SELECT {what} FROM found"
+        f"WITH found AS MATERIALIZED (SELECT {columns} {rows}) SELECT {what} FROM found"
         # CASE alone says what is done first
         " WHERE (SELECT CASE WHEN (SELECT pg_catalog.count(*) FROM found) OPERATOR(pg_catalog.>=) 0"
         " THEN pg_catalog.set_config('search_path', '', true) END) IS NOT NULL"
@@ -106,7 +112,7 @@ def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
 
     Compiling what there is to compute for each column takes longer than it saves.
     """
-    return f"SET LOCAL jit TO off; {_read(table, first, last, aggregates)}"
+    return f"SET LOCAL jit TO off; {_read(table, first, last, aggregates, generated=True)}"
 
 
 def rows_without_key(table: Table) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from pipecopy.contracts import Finding, Side, Survey
@@ -10,6 +9,7 @@ from pipecopy.postgres import estimate, facts, target_facts
 from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.copyrows import CopyFormat
 from pipecopy.postgres.fits import differing
+from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.refusal import PostgresError
@@ -60,7 +60,7 @@ class Surveyor:
 
     def _source(self, line: Line, table: Table, first: int, last: int | None) -> Survey:
         names = differing(table, self._other)
-        table = replace(table, as_text=bool(names))
+        table = for_other(line, table, self._other, side="source")
         form, reason = _format(table, names)
         found: Survey = {"format": form, "format_reason": reason}
         if _may_read(line, table):
@@ -85,13 +85,24 @@ class Surveyor:
 
 
 def _format(table: Table, differing_names: tuple[str, ...]) -> tuple[CopyFormat, str]:
+    """Return how the rows go, and why; and at which values the copy would end."""
+    form: CopyFormat = "binary" if table.portable else "text"
     if table.portable:
-        return "binary", "no column has a binary form that may differ on the other side"
-    if differing_names:
+        reason = "no column has a binary form that may differ on the other side"
+    elif differing_names:
         names = ", ".join(quoted(name) for name in differing_names)
-        return "text", f"the two sides have different types of {names}"
-    odd = ", ".join(f"{quoted(c.name)} ({c.type})" for c in table.columns if not c.portable)
-    return "text", f"the binary form of {odd} may differ on the other side"
+        reason = f"the two sides have different types of {names}"
+    else:
+        odd = [c for c in table.columns if not c.portable] or [
+            c for c in table.columns if c.versioned
+        ]
+        names = ", ".join(f"{quoted(column.name)} ({column.type})" for column in odd)
+        reason = f"the binary form of {names} may differ on the other side"
+    refused = [column.odd.what for column in table.columns if column.odd is not None]
+    return (
+        form,
+        f"{reason}; the copy would end at {'; or at '.join(refused)}" if refused else reason,
+    )
 
 
 def _may_read(line: Line, table: Table) -> bool:

@@ -23,6 +23,7 @@ def plain(value: Any) -> Any:
             checksums=tuple(value.checksums),
             definition=plain(value.definition),
             state=plain(value.state),
+            server=None if value.server is None else (str(value.server[0]), int(value.server[1])),
         )
     if isinstance(value, Fit):
         return Fit(problems=tuple(value.problems), warnings=tuple(value.warnings))

@@ -203,6 +203,7 @@ _PLAIN_CALLS = (
     "survey",
     "checksum",
     "row_checksums",
+    "copied_checksums",
     "rows_without_id",
     "delete_rows",
     "open_transactions",

@@ -87,7 +87,7 @@ def test_a_copy_to_an_older_server_is_foretold(other_way: Both) -> None:
 
 @pytest.mark.parametrize(
     ("of_source", "of_target", "why"),
-    [("interval", "interval", '"data" \\(interval\\)'), ("integer", "text", 'types of "data"')],
+    [("tsquery", "tsquery", '"data" \\(tsquery\\)'), ("integer", "text", 'types of "data"')],
     ids=["a type's binary form", "types that differ"],
 )
 def test_the_text_format_is_foretold_and_why(

@@ -149,7 +149,7 @@ def test_a_text_that_the_targets_type_would_cut_differs(
     assert found(verify(pool)) == ((), (), (1, 2, 3, 4))
 
 
-def test_the_order_of_the_columns_and_what_is_computed_do_not_count(
+def test_the_order_of_the_columns_does_not_count(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
 ) -> None:
     source_db.execute(
@@ -157,7 +157,7 @@ def test_the_order_of_the_columns_and_what_is_computed_do_not_count(
         " (id + 1) STORED); INSERT INTO profiles VALUES (1, 'x', 'y'), (2, 'p', 'q')"
     )
     target_db.execute(
-        "CREATE TABLE profiles (b text, g int GENERATED ALWAYS AS (id + 2) STORED,"
+        "CREATE TABLE profiles (b text, g int GENERATED ALWAYS AS (1 + id) STORED,"
         " id int PRIMARY KEY, a text); INSERT INTO profiles (id, a, b) VALUES (1, 'x', 'y'),"
         " (2, 'q', 'p')"
     )
