@@ -47,6 +47,10 @@ class Differences:
             differing=tuple(key for key in self.differing if key in ids),
         )
 
+    def without(self, ids: Collection[int]) -> Differences:
+        """Return those with other ids."""
+        return self.among(self.ids.difference(ids))
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -104,10 +108,14 @@ class Compared:
 
 
 class Comparison:
-    """Compares the two sides; its calls raise what `Calls.wait` raises."""
+    """Compares the two sides; its calls raise what `Calls.wait` raises.
 
-    def __init__(self, stage: Stage) -> None:
+    `generated`: the checksums are also of columns that each side computes itself.
+    """
+
+    def __init__(self, stage: Stage, *, generated: bool) -> None:
         self._stage = stage
+        self._generated = generated
 
     def end(self, first: int, past_last: int, rows: int) -> int:
         """Return where a range ends that has at most `rows` rows on each side.
@@ -128,6 +136,16 @@ class Comparison:
         """List the ids of a range."""
         source, target = self._calls(Task("row_checksums", key_range), key_range)
         return Listed(_by_id(source), _by_id(target))
+
+    def only_generated(self, found: Differences) -> frozenset[int]:
+        """Return the differing ids whose rows are the same but for what each side computes."""
+        differing = Differences(differing=found.differing)
+        if not self._generated or not differing:
+            return frozenset()
+        task = Task("copied_checksums", differing.key_range)
+        source, target = self._calls(task, differing.key_range)
+        copied = Listed(_by_id(source), _by_id(target)).differences
+        return differing.without(copied.ids).ids
 
     @property
     def _seats(self) -> tuple[Seat, Seat]:

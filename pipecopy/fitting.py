@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipecopy.contracts import Fit
 from pipecopy.errors import TableMismatchError
 from pipecopy.seat import Seat
@@ -10,8 +12,10 @@ from pipecopy.tables import differences, warnings_of
 from pipecopy.workers import Task
 
 
-def fit_tables(stage: Stage) -> None:
+def fit_tables(stage: Stage) -> tuple[Any, Any]:
     """See that the two tables fit together; a side that offers `meet` says so for its types.
+
+    Returns what the two sides say of their tables, None where one says nothing.
 
     Raises TableMismatchError with all that does not fit, and what `Stage.call` raises.
     """
@@ -37,6 +41,7 @@ def fit_tables(stage: Stage) -> None:
         )
     for warning in warnings:
         stage.run.warn(warning)
+    return of_source, of_target
 
 
 def _as_text(sentences: list[str]) -> str:

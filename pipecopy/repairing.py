@@ -32,10 +32,10 @@ class Repair:
         save then fails, with the server's own error.
         """
         stale = frozenset((*found.missing, *found.differing))
-        if not stale and not self._delete_surplus:
+        surplus = found.surplus if self._delete_surplus else ()
+        if not stale and not surplus:
             return found, 0
-        surplus: tuple[int, ...] = ()
-        if self._delete_surplus and found.surplus:
+        if surplus:
             # the source is looked at once more: what has come to it meanwhile is no surplus
             surplus = self._again(found).among(found.surplus).surplus
         if surplus:

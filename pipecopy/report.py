@@ -98,6 +98,13 @@ class VerifyReport(Report):
     """Whether what differed was to be put right."""
     delete_surplus: bool = False
     """Whether surplus rows were to be removed."""
+    generated: tuple[str, ...] = ()
+    """The generated columns that were compared too: each side computes its own."""
+    not_compared: tuple[str, ...] = ()
+    """Those that were not, since the other side has none of that name and type."""
+    differing_generated: int = 0
+    """Of the ids that are left differing, those whose copied columns are equal: no copy of their
+    rows puts them right."""
 
 
 @dataclass(frozen=True, kw_only=True)

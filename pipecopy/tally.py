@@ -125,6 +125,9 @@ class VerifyTally(Tally):
     without_id: int = 0
     repair: bool = False
     delete_surplus: bool = False
+    generated: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    differing_generated: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while several counts change together."""
 
@@ -164,6 +167,11 @@ class VerifyTally(Tally):
             self.without_id += rows
             self.left += rows
 
+    def left_by_generators(self, ids: int) -> None:
+        """Count ids that differ still, in generated columns alone."""
+        with self.counting:
+            self.differing_generated += ids
+
     def put_right(self, *, repaired: int, deleted: int) -> None:
         """Count ids that differed, and do no more."""
         with self.counting:
@@ -193,4 +201,7 @@ class VerifyTally(Tally):
                 without_id=self.without_id,
                 repair=self.repair,
                 delete_surplus=self.delete_surplus,
+                generated=self.generated,
+                not_compared=self.not_compared,
+                differing_generated=self.differing_generated,
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from pipecopy.arguments import bad_ids
 from pipecopy.bisection import Bisection, Suspects
 from pipecopy.comparing import Compared, Comparison, Differences
 from pipecopy.config import Config
-from pipecopy.contracts import DELETING, WRITING, ConnectionPool, Purpose
+from pipecopy.contracts import DELETING, WRITING, ConnectionPool, Purpose, TableDescription
 from pipecopy.copying import finish
 from pipecopy.errors import ConfigError
 from pipecopy.events import (
@@ -26,6 +27,7 @@ from pipecopy.report import Outcome, VerifyReport
 from pipecopy.settling import Settling
 from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
+from pipecopy.tables import generated_alike
 from pipecopy.tally import LISTED_IDS, VerifyTally
 from pipecopy.workers import Task
 
@@ -128,7 +130,7 @@ class _VerifyStory:
             stage.connect(seat)
         stage.target.offers -= {"create"}  # without a table there is nothing to verify
         _look_at_offers(stage, delete_surplus=self._delete_surplus)
-        fit_tables(stage)
+        self._look_at_generated(stage, *fit_tables(stage))
         max_id: int = max(stage.call_both(Task("get_max_id")))
         settling = Settling(stage)
         if self._to_id is not None:
@@ -143,12 +145,22 @@ class _VerifyStory:
         stage.run.notify(RangeKnown(first_id=self._from_id, max_id=max_id))
         if self._from_id == 0 and self._to_id is None:  # else they are not asked for
             _count_rows_without_id(stage, self.tally)
-        comparison = Comparison(stage)
+        comparison = Comparison(stage, generated=bool(self.tally.generated))
         repair = Repair(stage, comparison, delete_surplus=self._delete_surplus)
         ranges = _Ranges(stage, comparison, self.tally, repair if self._repairs else None)
         ranges.verify(self._from_id, max_id)
         if self._repairs:  # also where an earlier repair was cut short before this
             finish(stage, max_id)
+
+    def _look_at_generated(self, stage: Stage, source: Any, target: Any) -> None:
+        """Note which generated columns are compared: where both drivers do it at all."""
+        if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):
+            return
+        alike, others = generated_alike(source.columns, target.columns)
+        if all("copied_checksums" in seat.offers for seat in (stage.source, stage.target)):
+            self.tally.generated, self.tally.not_compared = alike, others
+        else:
+            self.tally.not_compared = tuple(sorted((*alike, *others)))
 
     def report(self, outcome: Outcome, seconds: float) -> VerifyReport:
         return self.tally.report(outcome, seconds)
@@ -257,9 +269,13 @@ class _Ranges:
             return
         self._tell(found)
         self._tally.found(missing=found.missing, surplus=found.surplus, differing=found.differing)
+        generated = self._comparison.only_generated(found)
         if self._repair is not None:
+            found = found.without(generated)  # copying them again would change nothing
             left, deleted = self._repair.put_right(found, listed)
             self._tally.put_right(repaired=len(found) - len(left) - deleted, deleted=deleted)
+            generated |= self._comparison.only_generated(left)
+        self._tally.left_by_generators(len(generated))
 
     def _tell(self, found: Differences) -> None:
         """Tell of those that the report will list: of any more, the counts tell."""

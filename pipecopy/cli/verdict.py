@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipecopy.cli.idranges import id_ranges
 from pipecopy.cli.views import counted, counters_line, rows_speed_text
@@ -18,6 +18,7 @@ def verdict_lines(report: VerifyReport) -> list[str]:
     return [
         f"{rows}, in {took}: {speed}",
         counters_line(report),
+        *_generated(report),
         *_found(report),
         *([verdict(report)] if report.outcome == "complete" else []),
     ]
@@ -26,20 +27,37 @@ def verdict_lines(report: VerifyReport) -> list[str]:
 def verdict(report: VerifyReport) -> str:
     """Return the one line that matters, with what to do."""
     if report.equal:
-        return "the tables are equal"
+        return f"the tables are equal{_but_for(report)}"
     left = report.missing + report.surplus + report.differing - report.repaired - report.deleted
     return f"the tables differ, in {counted(left, 'id')}: {', and '.join(_advice(report, left))}"
 
 
+def _but_for(report: VerifyReport) -> str:
+    if not report.not_compared:
+        return ""
+    return f", but for what was not compared: the generated {_columns(report.not_compared)}"
+
+
+def _columns(names: Sequence[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    return f"{'column' if len(names) == 1 else 'columns'} {listed}"
+
+
 def _advice(report: VerifyReport, left: int) -> Iterator[str]:
     """Yield what to do that this run has not done already."""
-    with_id = left - report.without_id
+    with_id = left - report.without_id - report.differing_generated
     if with_id and report.surplus - report.without_id > 0 and not report.delete_surplus:
         yield "run it again with --repair --delete-surplus"
     elif with_id and not report.repair:
         yield "run it again with --repair"
     elif with_id:
         yield "run it again when fewer rows are written, since these changed meanwhile"
+    if report.differing_generated:
+        yield (
+            f"make the expressions of the generated {_columns(report.generated)}, and what they"
+            f" call, alike on both sides, and have the target compute them again, since no copy"
+            " can set them"
+        )
     if report.without_id:
         yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
 
@@ -55,6 +73,13 @@ def compared_line(report: VerifyReport) -> str:
     )
 
 
+def _generated(report: VerifyReport) -> Iterator[str]:
+    if report.generated:
+        yield f"compared too, each side's own: the generated {_columns(report.generated)}"
+    if report.not_compared and not report.equal:
+        yield f"not compared: the generated {_columns(report.not_compared)}"
+
+
 def _found(report: VerifyReport) -> Iterator[str]:
     kinds = (
         (report.missing, report.missing_ids, "missing in the target"),
@@ -65,6 +90,8 @@ def _found(report: VerifyReport) -> Iterator[str]:
         if count:
             listed = f": {id_ranges(ids, count=count)}" if ids else ""
             yield f"{counted(count, 'id')} {what}{listed}"
+    if report.differing_generated:
+        yield f"{counted(report.differing_generated, 'id')} of these in generated columns alone"
     if report.repaired:
         yield f"{counted(report.repaired, 'id')} repaired"
     if report.deleted:

@@ -85,8 +85,9 @@ def verify(  # noqa: D417 - the groups describe their own options
 ) -> VerifyCommand:
     """Compare a table on two PostgreSQL servers, by counts and checksums of ranges of ids.
 
-    A range that differs is narrowed down to the ids. The exit code is 5 where
-    the tables differ in the end, 0 where they are equal.
+    A range that differs is narrowed down to the ids. Generated columns are
+    compared too. The exit code is 5 where the tables differ in the end, 0 where
+    they are equal.
 
     Parameters
     ----------
