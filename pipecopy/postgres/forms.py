@@ -186,7 +186,7 @@ def refusals() -> Iterator[None]:
         if said is None:
             raise
         raise PostgresError(
-            f"{said[1]}{HELP}change the value there, or leave the column out (columns)",
+            f"{said[1]}.{HELP}change the value there, or leave the column out (columns)",
             INVALID_PARAMETER_VALUE,
         ) from error
 

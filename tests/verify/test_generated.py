@@ -46,7 +46,7 @@ def test_another_body_of_a_function_differs_and_no_repair_helps(
     assert verdict(report) == (
         'the tables differ, in 10 ids: make the expressions of the generated column "g", and what'
         " they call, alike on both sides, and have the target compute them again, since no copy"
-        " can set them"
+        " can set them; or name the other columns (--columns)"
     )
     assert "10 ids of these in generated columns alone" in verdict_lines(report)
     target_db.execute(
