@@ -56,7 +56,7 @@ def _advice(report: VerifyReport, left: int) -> Iterator[str]:
         yield (
             f"make the expressions of the generated {_columns(report.generated)}, and what they"
             f" call, alike on both sides, and have the target compute them again, since no copy"
-            " can set them"
+            " can set them; or name the other columns (--columns)"
         )
     if report.without_id:
         yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
