@@ -18,11 +18,12 @@ Exit codes:
     2  wrong usage or configuration
     3  the source failed
     4  the target failed
-    5  the two tables do not fit together, or `verify` found
-       differences
+    5  the two tables do not fit together, one changed on the way,
+       or `verify` found differences
    70  internal error
-   75  a call timed out on all its attempts, or another copy holds
-       the target: run it again
+   75  a call timed out on all its attempts, another copy holds the
+       target, or a connection leads to another server after a
+       failover: run it again
   124  the full-copy timeout was reached
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
 """
