@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
-
 from bench.soak.failovers import FAILOVERS
 from bench.soak.plan import Fault
 from bench.soak.scene import NoVictimError, Scene
@@ -150,7 +148,8 @@ def _backend_stopped(scene: Scene, fault: Fault) -> Iterator[None]:
     try:
         yield
     finally:
-        server.resume()
+        if server is scene.site(fault.side).server:  # else it is frozen whole, or gone
+            server.resume()
 
 
 @contextlib.contextmanager
@@ -200,12 +199,11 @@ def _locked(scene: Scene, fault: Fault, lock: str, *, on_target: bool = False) -
     _worker(scene, fault)
     if scene.paused:
         raise NoVictimError
-    with database.connect() as connection:
+    with contextlib.closing(database.connect()) as connection:
         # another of the soak's own locks may be in the way: the caller goes on then
         connection.execute(f"SET statement_timeout = '300ms'; BEGIN; {lock}")
         yield
-        with contextlib.suppress(psycopg.OperationalError):  # the server was restarted meanwhile
-            connection.execute("ROLLBACK")
+        # it is closed without a word, which a server that is frozen meanwhile would not answer
 
 
 # -- to the supervisor
