@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,21 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_end_what_is_started() -> Iterator[None]:
+    """Undo what nohup, or a script's `&`, has the tests' own processes inherit.
+
+    A handler, unlike SIG_IGN, is not inherited by a program that is started.
+    """
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGHUP, signal.SIGINT)}
+    for signum, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(signum, lambda *_: None)
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -19,12 +19,12 @@ _KEY = 4242
 
 
 class Gate:
-    """A transaction that holds a lock."""
+    """A session that holds a lock."""
 
     def __init__(self, database: TemporaryDatabase, lock: str) -> None:
         self._database = database
         self._connection: psycopg.Connection[Any] = database.connect()
-        self._connection.execute(f"BEGIN; {lock}")
+        self._connection.execute(lock)
 
     def arrival(self, timeout: float = 20) -> int:
         """Wait until a session of a copy waits at the gate; return its backend's process id."""
@@ -39,20 +39,20 @@ class Gate:
     def lift(self) -> None:
         """Let the calls go on, now and later."""
         with contextlib.suppress(psycopg.OperationalError):  # its server may be gone
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
         self._connection.close()
 
 
 @contextlib.contextmanager
 def table_gate(database: TemporaryDatabase) -> Iterator[Gate]:
     """Hold every call that reads or writes the table, with a lock on it."""
-    yield from _gate(database, "LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
+    yield from _gate(database, "BEGIN; LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
 
 
 @contextlib.contextmanager
 def save_gate(target: TemporaryDatabase, row: int) -> Iterator[Gate]:
     """Hold the save of one row, with a lock on its key."""
-    yield from _gate(target, f"INSERT INTO profiles VALUES ({row}, NULL)")
+    yield from _gate(target, f"BEGIN; INSERT INTO profiles VALUES ({row}, NULL)")
 
 
 @contextlib.contextmanager
@@ -65,14 +65,15 @@ def load_gate(source: TemporaryDatabase, row: int) -> Iterator[Gate]:
         " CREATE VIEW profiles AS"
         f" SELECT id, CASE WHEN id = {row} THEN held(data) ELSE data END AS data FROM rows"
     )
-    yield from _gate(source, f"SELECT pg_advisory_xact_lock({_KEY})")
+    # a transaction of the source that stays open would be warned of
+    yield from _gate(source, f"SELECT pg_advisory_lock({_KEY})")
     source.execute("DROP VIEW profiles; DROP FUNCTION held; ALTER TABLE rows RENAME TO profiles")
 
 
 @contextlib.contextmanager
 def finish_gate(target: TemporaryDatabase) -> Iterator[Gate]:
     """Hold what comes after the last batch, with a lock on the sequence."""
-    yield from _gate(target, "ALTER SEQUENCE profiles_id_seq CACHE 2")
+    yield from _gate(target, "BEGIN; ALTER SEQUENCE profiles_id_seq CACHE 2")
 
 
 def _gate(database: TemporaryDatabase, lock: str) -> Iterator[Gate]:

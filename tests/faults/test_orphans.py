@@ -30,7 +30,7 @@ def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:
 
 @contextmanager
 def _table_lock(target: TemporaryDatabase) -> Iterator[Gate]:
-    gate = Gate(target, "LOCK TABLE profiles IN SHARE MODE")  # it can still be looked at
+    gate = Gate(target, "BEGIN; LOCK TABLE profiles IN SHARE MODE")  # it can still be looked at
     try:
         yield gate
     finally:

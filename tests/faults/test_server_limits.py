@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pipecopy.contracts import Side
-from pipecopy.errors import DatabaseError
+from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.events import CallEnded
 from tests.faults.checks import (
     Expected,
@@ -233,7 +233,8 @@ def test_the_table_is_taken_away_on_the_way(side: Side, tables: Tables) -> None:
         gate.lift()
         ended = ending.result()
     database.execute("ALTER TABLE gone RENAME TO profiles")
-    expected = Expected(error=DatabaseError, side=side, words=("42P01",), retries=0)
+    words = ('"public"."profiles" was dropped or renamed',)
+    expected = Expected(error=TableMismatchError, side=side, exit_code=5, words=words, retries=0)
     check(ended, tables, expected)
 
 
@@ -244,9 +245,13 @@ def test_the_targets_table_is_dropped_on_the_way(tables: Tables) -> None:
         gate.lift()
         ended = ending.result()
     tables.target.execute(TABLE)
-    words = ("42P01", "profiles")
     expected = Expected(
-        error=DatabaseError, side="target", call="save_rows", words=words, retries=0
+        error=TableMismatchError,
+        side="target",
+        call="save_rows",
+        exit_code=5,
+        words=('"public"."profiles" was dropped or renamed',),
+        retries=0,
     )
     check_outcome(ended, expected)
     # what was saved went with the table: next_id is of no use here
