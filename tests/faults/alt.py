@@ -23,7 +23,11 @@ FILL = (
     f" FROM generate_series(1, {ROWS}) AS i;"
 )
 FILLED = FILL.format("alt", "'old '")
-_CLEAR = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC;"
+_CLEAR = """
+    DROP SCHEMA IF EXISTS public, other, was, x CASCADE;
+    CREATE SCHEMA public;
+    GRANT ALL ON SCHEMA public TO PUBLIC;
+"""
 _ROLE = "DO $$ BEGIN IF to_regrole('plain') IS NULL THEN CREATE ROLE plain LOGIN; END IF; END $$"
 
 AS_VIEW = """

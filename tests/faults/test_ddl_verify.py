@@ -11,7 +11,7 @@ from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import TableMismatchError
 from tests.faults.alt import BATCH, FILL, FILLED, altering, make, rows_in
-from tests.faults.altering import Alteration, AlteringPool, Moment
+from tests.faults.altering import Alteration, AlteringPool
 from tests.faults.checks import Rows, Tables, check_nothing_left
 from tests.faults.test_ddl import RECREATE, SWAP, TO_FLOAT8
 from tests.verify.quick import verify
@@ -33,11 +33,15 @@ _CALLS: tuple[tuple[Side, str], ...] = (
     *(("source", call) for call in (*_READS, "load_rows", "get_max_id")),
     *(("target", call) for call in (*_READS, "save_rows", "delete_rows", "get_max_id")),
 )
-_STRUCK: dict[str, tuple[str, Moment]] = {
-    "swapped while it waits": (SWAP, "waits"),
-    "swapped while it is replaced": (SWAP, "replaced"),
-    "altered while it waits": (TO_FLOAT8, "waits"),
-}
+_STRUCK = [
+    *(Alteration(side=side, sql=SWAP, call=call) for side, call in _CALLS),
+    Alteration(side="source", sql=SWAP, call="load_rows", moment="replaced"),
+    Alteration(side="target", sql=SWAP, call="save_rows", moment="replaced"),
+    Alteration(side="target", sql=SWAP, call="delete_rows", moment="replaced"),
+    Alteration(side="source", sql=TO_FLOAT8, call="checksum"),
+    Alteration(side="target", sql=TO_FLOAT8, call="row_checksums"),
+    Alteration(side="target", sql=TO_FLOAT8, call="save_rows"),
+]
 
 
 @pytest.fixture
@@ -62,18 +66,18 @@ def test_a_table_that_is_filled_again_is_repaired_as_it_was(
     assert rows_in(tables, "target") == rows_in(tables, "source")
 
 
-@pytest.mark.parametrize("struck", _STRUCK, ids=_STRUCK)
-@pytest.mark.parametrize(("side", "call"), _CALLS)
+@pytest.mark.parametrize(
+    "alteration", _STRUCK, ids=lambda a: f"{a.side}, {a.call}, {a.sql.split()[-1]} {a.moment}"
+)
 def test_another_table_is_neither_compared_nor_repaired(
-    side: Side, call: str, struck: str, tables: Tables, tmp_path: Path
+    alteration: Alteration, tables: Tables, tmp_path: Path
 ) -> None:
-    sql, moment = _STRUCK[struck]
+    side = alteration.side
     before, intact = _begin(tables, side)
-    alteration = Alteration(side=side, sql=sql, call=call, moment=moment)
     with pytest.raises(TableMismatchError) as raised:
         _repair(altering(tables, alteration, tmp_path))
     _check(raised.value, side, tables)
-    if sql == SWAP and side == "target":
+    if alteration.sql == SWAP and side == "target":
         assert rows_in(tables, "target") == intact
     else:
         assert rows_in(tables, "target") >= before

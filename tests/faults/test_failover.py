@@ -412,9 +412,9 @@ def test_a_session_that_is_ended_empties_no_unlogged_table(side: Side, tables: T
 def test_a_killed_worker_empties_no_unlogged_table(tables: Tables, tmp_path: Path) -> None:
     for database in (tables.source, tables.target):
         database.execute("ALTER TABLE profiles SET UNLOGGED")
-    strikes = tuple(
-        Strike(side=side, call=call, fault="deadlock", skip=2, times=1)
-        for side, call in (("source", "load_rows"), ("target", "save_rows"))
+    strikes = (
+        Strike(side="source", call="load_rows", fault="deadlock", skip=2, times=1),
+        Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1),
     )
     ended = run_copy(FaultyPool(tables.pool(), tmp_path, strikes), call_timeout=1)
     check_outcome(ended, Expected(retries=2, warnings=None))

@@ -329,8 +329,7 @@ NEEDS_THE_PATH = """
 """Both functions work where the search path has the schema app, and nowhere else."""
 
 
-@pytest.mark.parametrize("names", ["text", "regclass"])
-@pytest.mark.parametrize("how", ["view", "where"])
+@pytest.mark.parametrize(("how", "names"), [("view", "text"), ("where", "regclass")])
 def test_what_the_user_wrote_has_the_roles_path(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, how: str, names: str
 ) -> None:
