@@ -9,6 +9,8 @@ from tests.check.quick import check, warnings
 from tests.copying.test_late_commits import NEXT, transaction
 from tests.profiles import create_profiles
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.parametrize(
     ("settle", "says", "remedy"),

@@ -12,6 +12,8 @@ from tests.copying.quick import copy
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 SOURCE = """
     CREATE TABLE profiles (id int PRIMARY KEY, a text, "B" text, secret text,
                            doubled int GENERATED ALWAYS AS (id * 2) STORED);

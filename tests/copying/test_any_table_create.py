@@ -18,6 +18,8 @@ from tests.postgres.opened import opened
 from tests.profiles import assert_equal_tables, create_profiles
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 
 def pool(source: TemporaryDatabase, target: TemporaryDatabase, **how: Any) -> PostgresPool:
     how.setdefault("create", True)

@@ -13,6 +13,8 @@ from tests.copying.quick import copy
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 OWN_TYPES = """
     CREATE TYPE mood AS ENUM ({moods});
     CREATE DOMAIN positive AS int CHECK (VALUE > 0);

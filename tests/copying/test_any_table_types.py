@@ -13,6 +13,8 @@ from tests.postgres.samples import NOT_SAMPLED, SAMPLES
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import verify
 
+pytestmark = pytest.mark.server
+
 COLUMN_TYPES = """
     SELECT t.typname, format_type(t.oid, -1), t.typdelim, t.typarray <> 0
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace

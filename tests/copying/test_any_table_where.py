@@ -14,6 +14,8 @@ from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import verify
 
+pytestmark = pytest.mark.server
+
 IDS = "SELECT array_agg(id ORDER BY id) FROM profiles"
 
 

@@ -17,6 +17,8 @@ from tests.postgres.opened import opened
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 from tests.verify.quick import found, verify
 
+pytestmark = pytest.mark.server
+
 TYPES = """
     CREATE DOMAIN age AS interval;
     CREATE TYPE pair AS (x int, y interval);

@@ -18,6 +18,8 @@ from tests.copying.quick import copy
 from tests.profiles import assert_equal_tables, create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 
+pytestmark = pytest.mark.server
+
 NEXT = "SELECT nextval('profiles_id_seq')"
 LATE = "INSERT INTO profiles VALUES (500, '\"late\"')"
 MISSED = "what they commit with ids up to 600 may be missing in the target"

@@ -12,6 +12,8 @@ from tests.profiles import assert_equal_tables, create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase
 from tests.standbys import Standby
 
+pytestmark = pytest.mark.server
+
 INSERT = "INSERT INTO profiles (data) VALUES ('1')"
 
 

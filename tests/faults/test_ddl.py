@@ -30,6 +30,8 @@ from tests.faults.alt import (
 from tests.faults.altering import Alteration, Moment
 from tests.faults.checks import Ended, Tables, check_nothing_left, run_copy
 
+pytestmark = pytest.mark.server
+
 Outcome = Literal["complete", "changed", "either"]
 
 REWRITE = "ALTER TABLE alt ADD u uuid DEFAULT gen_random_uuid()"

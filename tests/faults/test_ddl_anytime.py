@@ -7,6 +7,8 @@ import pytest
 from tests.faults.anytime import STATEMENTS, strike
 from tests.faults.checks import Tables
 
+pytestmark = pytest.mark.server
+
 _SEED = 9
 _MOMENTS = 4
 

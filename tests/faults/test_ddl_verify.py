@@ -16,6 +16,8 @@ from tests.faults.checks import Rows, Tables, check_nothing_left
 from tests.faults.test_ddl import RECREATE, SWAP, TO_FLOAT8
 from tests.verify.quick import verify
 
+pytestmark = pytest.mark.server
+
 _DAMAGED = f"""
     {FILLED};
     DELETE FROM alt WHERE id IN (10, 700);

@@ -46,6 +46,8 @@ from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 from tests.standbys import Standby, either
 from tests.verify.quick import verify
 
+pytestmark = pytest.mark.server
+
 _ROWS, _BATCH = 500, 25
 _EARLY, _HELD = 110, 310
 """Rows at which a copy waits: in the fifth batch, and in the thirteenth of twenty."""

@@ -11,6 +11,8 @@ from pipecopy.postgres.database import PostgresDatabase
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 MOST = 100_000
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
 from tests.postgres.opened import opened
 from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
+
+pytestmark = pytest.mark.server
 
 
 def test_a_batch_holds_so_many_rows_across_any_gaps(source_db: TemporaryDatabase) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pipecopy.postgres.conversions import EXACT, Conversion, conversion
 from pipecopy.postgres.shapes import TypeShape, find_shapes
 from tests.postgres.opened import opened
 from tests.postgres.samples import SAMPLES
 from tests.servers import TemporaryDatabase
+
+pytestmark = pytest.mark.server
 
 READ_AS = """
     CREATE FUNCTION read_as(value text, VARIADIC types text[]) RETURNS text LANGUAGE plpgsql AS $$

@@ -9,6 +9,8 @@ from pipecopy.tables import differences
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 TABLE = "CREATE TABLE profiles (id int PRIMARY KEY, v {})"
 
 

@@ -14,6 +14,8 @@ from tests.profiles import TABLE
 from tests.servers import PostgresServer, TemporaryDatabase, _copy_as_server_user
 from tests.wheel import give_to_server_user
 
+pytestmark = pytest.mark.server
+
 
 def described(
     database: TemporaryDatabase | str,

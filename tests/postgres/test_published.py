@@ -17,6 +17,8 @@ from tests.profiles import add_profiles, assert_equal_tables, create_profiles
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import verify
 
+pytestmark = pytest.mark.server
+
 PUBLISHED = "CREATE PUBLICATION p FOR TABLE profiles"
 INDEXES = ["UNIQUE", "PRIMARY KEY DEFERRABLE", ""]
 PARTITIONED = """

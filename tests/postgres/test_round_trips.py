@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.postgres.opened import handed_over, opened
 from tests.profiles import create_profiles
 from tests.proxy import Proxy
 from tests.servers import TemporaryDatabase
+
+pytestmark = pytest.mark.server
 
 
 def test_a_load_takes_one_and_a_save_two(

@@ -13,6 +13,8 @@ from tests.postgres.opened import copy, handed_over, opened
 from tests.profiles import add_profiles, assert_equal_tables, create_profiles
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 NO_INDEX = "CREATE TABLE profiles (id bigint, data jsonb)"
 
 

@@ -22,6 +22,8 @@ from tests.profiles import create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase
 from tests.verify.quick import found, verify
 
+pytestmark = pytest.mark.server
+
 COLUMNS = """
     id bigint {key}, small smallint, amount numeric(10,2), name varchar(20), code char(3),
     note text, doc jsonb, raw json, at timestamptz, tags text[], flag boolean, mood app.mood,

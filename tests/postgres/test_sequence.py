@@ -7,6 +7,8 @@ import pytest
 from tests.postgres.opened import opened
 from tests.servers import TemporaryDatabase
 
+pytestmark = pytest.mark.server
+
 SERIAL = "CREATE TABLE profiles (id bigserial PRIMARY KEY, data jsonb)"
 KINDS = [
     SERIAL,

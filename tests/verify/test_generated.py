@@ -17,6 +17,8 @@ from tests.servers import (
 )
 from tests.verify.quick import found, verify
 
+pytestmark = pytest.mark.server
+
 TABLE = """
     CREATE FUNCTION f(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT {body}';
     CREATE TABLE profiles (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (f(n)) {kind});

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
 from tests.copying.test_late_commits import LATE, NEXT, Committer, rows_after, transaction
 from tests.profiles import create_profiles
 from tests.servers import TemporaryDatabase
 from tests.verify.quick import found, verify
+
+pytestmark = pytest.mark.server
 
 
 def test_equal_is_said_with_a_warning_while_rows_may_still_come(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipecopy.postgres import PostgresPool
 from tests.copying.quick import copy
 from tests.copying.test_any_table_types import columns_of_every_type, fill
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
 from tests.verify.quick import found, verify
+
+pytestmark = pytest.mark.server
 
 
 def test_values_of_every_type_are_equal_once_copied_and_a_change_of_each_is_found(
