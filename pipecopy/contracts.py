@@ -163,7 +163,8 @@ class TableDescription:
 class TellsPosition(Protocol):
     """A `Database` that can tell whether a new session continues where the last one was.
 
-    Without it, a source is only asked for its greatest id again, which must not have become less.
+    Without it, a worker that replaces a killed one asks for the greatest id again, on the source:
+    it must not have become less. What a driver does when it connects again by itself is not seen.
     """
 
     @property
@@ -361,7 +362,8 @@ class Confirms(Protocol):
     def confirm(self) -> None:
         """See that server and table are still those that rows were saved to.
 
-        It is asked if `finish` failed. Raises `ServerChangedError` or `TableChangedError`.
+        It is asked if `finish` failed, or if an error of the source ends the copy. Raises
+        `ServerChangedError` or `TableChangedError`.
         """
         ...
 

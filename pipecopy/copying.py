@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipecopy.arguments import bad_ids, bad_resume
@@ -18,6 +19,9 @@ from pipecopy.story import Stage
 from pipecopy.supervisor import supervise
 from pipecopy.tally import CopyTally
 from pipecopy.workers import Task
+
+_CONFIRM = 1.0
+"""Seconds for which an error of the source is held back to learn what the target still has."""
 
 
 def copy_table(
@@ -129,9 +133,26 @@ class _CopyStory:
         """Connect, look at both tables, copy batch by batch, finish."""
         try:
             self._copy(stage)
+        except PipecopyError as error:
+            self._confirm_after(error, stage)
+            raise
         finally:
-            if not stage.target.saved_rows_stand:
-                self.tally.forfeit()
+            if not (stage.target.saved_rows_stand and stage.source.saved_rows_stand):
+                self.tally.forfeit(self._extent.from_id)
+
+    def _confirm_after(self, error: PipecopyError, stage: Stage) -> None:
+        """See, after an error of the source, that the saved rows that it reports are still there.
+
+        What struck one side may have struck both. The error stays the one that ended the copy.
+        """
+        limit = min(_CONFIRM, stage.run.config.call_timeout, stage.run.left)
+        if error.side == "target" or not self.tally.batches or limit <= 0:
+            return
+        if "confirm" in stage.target.offers:
+            stage.calls.cut_short()
+            with suppress(PipecopyError):
+                call = stage.calls.begin(stage.target, Task("confirm"), limit=limit, retry=False)
+                stage.calls.wait(call)
 
     def _copy(self, stage: Stage) -> None:
         for seat in (stage.source, stage.target):
@@ -145,7 +166,7 @@ class _CopyStory:
         if 0 < max_id >= first_id:
             settling.wait(
                 "the first batch was loaded",
-                f"what they commit with ids up to {max_id} may be missing in the target",
+                f"rows with ids up to {max_id} may be missing in the target",
                 remedy="run `verify --repair` when they have ended, or copy with `--settle`.",
             )
         stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
@@ -184,23 +205,19 @@ class _CopyStory:
 def finish(stage: Stage, max_id: int) -> None:
     """Do what comes after the last batch; every row is saved, so a failure is a warning.
 
-    It is none if the server failed over or the table changed: the saved rows may be lost then.
+    It is none if the saved rows may be lost: the server failed over, or can no longer be reached,
+    or the table changed. Raises what shows it.
     """
-    if "finish" not in stage.target.offers:
+    target = stage.target
+    if "finish" not in target.offers:
         return
-    warning = _warning_of(stage, Task("finish", (max_id,)))
+    try:
+        warning: str | None = stage.call(target, Task("finish", (max_id,)))
+    except PipecopyError as error:
+        if not target.saved_rows_stand or isinstance(error, TableMismatchError):
+            raise
+        if "confirm" in target.offers:
+            stage.calls.wait(stage.calls.begin(target, Task("confirm"), retry=False))
+        warning = str(error)
     if warning:
         stage.run.warn(f"target: {warning}")
-
-
-def _warning_of(stage: Stage, task: Task) -> str | None:
-    """Make a call on the target after the last batch, and return what it warns of."""
-    try:
-        warning: str | None = stage.call(stage.target, task)
-    except PipecopyError as error:
-        if not stage.target.saved_rows_stand or isinstance(error, TableMismatchError):
-            raise
-        if task.call != "confirm" and "confirm" in stage.target.offers:
-            _warning_of(stage, Task("confirm"))  # it may have failed since the server failed over
-        warning = str(error)
-    return warning

@@ -70,7 +70,7 @@ class Crew:
             purpose=self._purpose,
             other=seat.other,
             described=seat.described,
-            greatest_id=seat.greatest_id,
+            greatest_id=seat.greatest_id if seat.side == "source" else None,
             position=seat.position,
             call_timeout=self._config.call_timeout,
             max_batch_bytes=self._config.max_batch_bytes,

@@ -194,7 +194,7 @@ class Call:
             self._timed_out(said)
             return
         self._ended("raised", said)
-        self.seat.saved_rows_stand &= raised.saved_rows_stand
+        self._note_saved_rows(raised)
         if raised.reason == "table changed":
             raise TableMismatchError(
                 f"{self._what} failed on attempt {self._attempt}: {said}",
@@ -266,9 +266,19 @@ class Call:
             outcome = self.seat.ensure_worker().outcome()
             if isinstance(outcome, Returned):  # it came in time, and counts
                 self._settle(outcome)
+            elif isinstance(outcome, Raised):
+                self._note_saved_rows(outcome)
         if self._state in (_State.STARTING, _State.RUNNING):
             self._kill()
             self._ended("cut short", "the copy ended")
+
+    def _note_saved_rows(self, raised: Raised) -> None:
+        """Note whether what was saved still is what the two tables have in common.
+
+        What a source that failed over has lost is in the target all the same.
+        """
+        if self.seat.side == "target" or raised.reason == "table changed":
+            self.seat.saved_rows_stand &= raised.saved_rows_stand
 
     def _timed_out(self, how: str) -> None:
         self._run.tally.timeouts += 1

@@ -40,7 +40,7 @@ class Seat:
         self.position: object = None
         """Which server the calls reached and how far that had come, likewise."""
         self.saved_rows_stand = True
-        """What was saved is still there, as far as is known."""
+        """What was saved is still there, and what this table has, as far as is known."""
 
     def __str__(self) -> str:
         return f"{self.side} {self.dbname!r}"

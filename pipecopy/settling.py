@@ -27,18 +27,14 @@ class Settling:
     """The source's transactions that were open when its greatest id had just been read."""
 
     def __init__(self, stage: Stage) -> None:
-        """Look at them; where the source can't tell, there are none."""
+        """Look at them; there are none if the source can't tell."""
         self._stage = stage
         self._seen_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._began = stage.run.clock.now()
         self._told: Sequence[str] = ()
         self._open: Sequence[OpenTransaction] = ()
         if CALL in stage.source.offers:
-            found: Sequence[OpenTransaction] | str = stage.call(stage.source, Task(CALL))
-            if isinstance(found, str):
-                stage.run.warn(f"source: {found}")
-            else:
-                self._open = found
+            self._open = self._ask()
 
     def wait(self, until: str, consequence: str, *, remedy: str) -> None:
         """Wait for their end, for `Config.settle` at most; warn of those that are still open.
@@ -60,15 +56,23 @@ class Settling:
         if self._open:
             waited = f", after a wait of {settle:g} s" if settle else ""
             self._stage.run.warn(
-                f"source: {open_ones(self._open)}, open when the greatest id was read"
-                f" ({self._seen_at}), had not ended when {until}{waited}: {consequence}"
-                f".{HELP}{remedy}"
+                f"source: {consequence}, since {open_ones(self._open)}, open when the greatest id"
+                f" was read ({self._seen_at}), had not ended when {until}{waited}.{HELP}{remedy}"
             )
 
     def _look(self) -> None:
         """See which are still open."""
-        ids = [each["id"] for each in self._open]
-        self._open = self._stage.call(self._stage.source, Task(CALL, (ids,)))
+        self._open = self._ask([each["id"] for each in self._open])
+
+    def _ask(self, *among: Sequence[str]) -> Sequence[OpenTransaction]:
+        """Return those that are open; none, with a warning, if the source can't tell."""
+        found: Sequence[OpenTransaction] | str = self._stage.call(
+            self._stage.source, Task(CALL, among)
+        )
+        if not isinstance(found, str):
+            return found
+        self._stage.run.warn(f"source: {found}")
+        return ()
 
     def _pause(self, seconds: float) -> None:
         run = self._stage.run

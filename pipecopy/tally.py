@@ -80,10 +80,13 @@ class CopyTally(Tally):
             self.batches += 1 if rows else 0
             self.next_id = next_id
 
-    def forfeit(self) -> None:
-        """Claim nothing of what was saved: the target may have lost it."""
+    def forfeit(self, from_id: int) -> None:
+        """Claim nothing of what was saved: the target may have lost it, or what was there before.
+
+        `from_id` is the first id that was asked for; where a copy resumed is known of the target.
+        """
         with self.saving:
-            self.next_id = self.first_id
+            self.first_id = self.next_id = from_id
 
     def report(self, outcome: Outcome, seconds: float) -> CopyReport:
         """Return the counts as a value; for any thread."""

@@ -139,7 +139,7 @@ class _VerifyStory:
         if 0 < max_id >= self._from_id:
             settling.wait(
                 "the first rows were compared",
-                f"what they commit with ids up to {max_id} may be missing in the target, unseen",
+                f"rows with ids up to {max_id} may be missing in the target, unseen",
                 remedy="run `verify` again when they have ended, or with `--settle`.",
             )
         stage.run.notify(RangeKnown(first_id=self._from_id, max_id=max_id))

@@ -22,8 +22,11 @@ copy's lock raises it with that SQLSTATE: `connect`, a call that had to connect 
 """
 
 
-_CONNECTION_EXCEPTION = "08"
-"""The class of SQLSTATE of a connection that broke, or that leads to another server now."""
+_PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
+"""SQLSTATEs, or their beginnings, of what passes: a connection that broke or leads to another
+server, a session that the server ended, and what it says of itself while it starts or is full."""
+_PROTOCOL_VIOLATION = "08P01"
+"""Of class 08, but it does not pass: a value that the server can't read."""
 
 
 class Exit(IntEnum):
@@ -49,8 +52,8 @@ Exit codes:
        or `verify` found differences
    70  internal error
    75  a call timed out on all its attempts, another copy holds the
-       target, or a connection leads to another server after a
-       failover: run it again
+       target, or a server ended a session or failed over: run it
+       again
   124  the full-copy timeout was reached
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM"""
 
@@ -70,7 +73,9 @@ def exit_code(error: BaseException) -> int:
             name,
         ) == _HELD:
             code = Exit.AGAIN
-        case DatabaseError(sqlstate=str(sqlstate)) if sqlstate.startswith(_CONNECTION_EXCEPTION):
+        case DatabaseError(sqlstate=str(sqlstate)) if (
+            sqlstate.startswith(_PASSING) and sqlstate != _PROTOCOL_VIOLATION
+        ):
             code = Exit.AGAIN
         case FullCopyTimeoutError():
             code = Exit.FULL_COPY_TIMEOUT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +45,10 @@ class TableColumn:
     type: str
     definition: str
     """What the type is, with all types within; empty for the server's own types."""
+    layout: str
+    """The type, with what it is made of but for the labels of enums."""
+    labels: Mapping[str, tuple[str, ...]]
+    """Those of the enums within, in their order, by each type's oid."""
     type_oid: int
     """The type's; for a domain its base type's, and for an enum text, as which it is sent."""
     number: int
@@ -102,6 +106,10 @@ class Table:
     is_temporary: bool
     before_triggers: bool
     """It, or a partition, has triggers that may drop rows before they are written."""
+    types: tuple[int, ...] = ()
+    """The users' types within its columns' types."""
+    types_token: str = ""
+    """The versions of what those are made of; empty if there are none."""
     as_text: bool = False
     """The rows go in the text format, since the other side's types or server may differ."""
 
@@ -156,6 +164,14 @@ def with_partitions(table: Table) -> str:
     return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"  # noqa: S608 - numbers
 
 
+def fires(enabled: str) -> str:
+    """Return SQL, for a query of the catalogs, for whether a trigger or a rule fires here."""
+    return (
+        f"{enabled} IN ('A', CASE current_setting('session_replication_role')"
+        " WHEN 'replica' THEN 'R' ELSE 'O' END)"
+    )
+
+
 def ask_catalogs(line: Line, sql: str) -> list[tuple[Any, ...]]:
     """Run a query of the catalogs, whose names are the server's own under any search path."""
     return line.query(CATALOG_PATH + sql)
@@ -200,6 +216,8 @@ def find_table(line: Line, selection: Selection) -> Table | None:
         has_children=has_children,
         is_temporary=is_temporary,
         before_triggers=before_triggers,
+        types=tuple(rows[0][24]),
+        types_token=rows[0][25] if rows[0][24] else "",
     )
 
 
@@ -215,6 +233,12 @@ def _column(row: tuple[Any, ...]) -> TableColumn:
         portable=row[16],
         has_names=row[17],
         definition=_definition(row[18], row[20] or {}),
+        layout=f"{row[10]} {_definition(row[18], row[20] or {}, labels=False)}".strip(),
+        labels={
+            oid: tuple(label for _, label, _, _ in parts or ())
+            for oid, (kind, parts) in (row[20] or {}).items()
+            if kind == "e"
+        },
         expression=row[19],
         needs_value=row[21],
         versioned=tuple(row[22]),
@@ -229,11 +253,14 @@ def _described(column: TableColumn) -> Column:
     return Column(name=column.name, type=type_)
 
 
-def _definition(oid: int, own_types: dict[str, list[Any]]) -> str:
-    """Return what a type is, from the catalogs' parts of it and of the types within."""
+def _definition(oid: int, own_types: dict[str, list[Any]], *, labels: bool = True) -> str:
+    """Return what a type is, from the catalogs' parts of it and of the types within.
+
+    Without `labels`, of an enum only that it is one.
+    """
     kind, parts = own_types.get(str(oid), ("b", []))
     inner = [
-        (name, _spelled(type_, _definition(inner_oid, own_types)), inner_oid)
+        (name, _spelled(type_, _definition(inner_oid, own_types, labels=labels)), inner_oid)
         for _, name, type_, inner_oid in parts or []
     ]
     if kind == "d":
@@ -243,9 +270,10 @@ def _definition(oid: int, own_types: dict[str, list[Any]]) -> str:
     if kind == "c":
         return "composite: " + ", ".join(f"{quoted(name)} {type_}" for name, type_, _ in inner)
     if kind == "e":
-        return "enum: " + (", ".join(literal(name) for name, _, _ in inner) or "no values")
+        listed = ", ".join(literal(name) for name, _, _ in inner) or "no values"
+        return f"enum: {listed}" if labels else "enum"
     if kind == "a":  # it has no more to it than its elements' type
-        return _definition(inner[0][2], own_types)
+        return _definition(inner[0][2], own_types, labels=labels)
     return ""
 
 

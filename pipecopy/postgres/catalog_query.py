@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this file writes; it holds nothing but other SQL
 """The one query by which the server's catalogs describe a table."""
 
 from __future__ import annotations
@@ -8,6 +9,22 @@ NEVER_NULL = """
            AND conkey[1] = a.attnum AND NOT convalidated)
 """.strip()
 """Whether the column `a` of pg_attribute holds no NULL."""
+
+
+def types_token(oids: str) -> str:
+    """Return SQL for the versions of what users' types are made of; `oids` is SQL for an array."""
+    of_types = f"ANY (({oids})::pg_catalog.oid[])"
+    return (
+        "pg_catalog.concat("
+        "(SELECT pg_catalog.string_agg(e.xmin::pg_catalog.text, ',' ORDER BY e.oid)"
+        " FROM pg_catalog.pg_enum AS e"
+        f" WHERE e.enumtypid OPERATOR(pg_catalog.=) {of_types}), ';',"
+        " (SELECT pg_catalog.string_agg(a.xmin::pg_catalog.text, ',' ORDER BY a.attrelid, a.attnum)"
+        " FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_attribute AS a"
+        " ON a.attrelid OPERATOR(pg_catalog.=) t.typrelid"
+        f" WHERE t.oid OPERATOR(pg_catalog.=) {of_types}))"
+    )
+
 
 # The inner types of each column's type, since the binary form of an array, a composite or a range
 # holds theirs, and since types of the same name may be different ones. Arrays and composites also
@@ -116,10 +133,13 @@ SELECT target.*,
            WHERE b.attnum = a.attnum AND t.typtype = 'd' AND t.typdefault IS NOT NULL)),
        portable.versioned,
        (SELECT p.proname FROM base_types b JOIN pg_type t ON t.oid = b.oid
-        JOIN pg_proc p ON p.oid = t.typsend WHERE b.attnum = a.attnum AND t.typtype <> 'd')
+        JOIN pg_proc p ON p.oid = t.typsend WHERE b.attnum = a.attnum AND t.typtype <> 'd'),
+       watched.types, {types_token}
 FROM target
+CROSS JOIN (SELECT coalesce(array_agg(DISTINCT oid::bigint ORDER BY oid::bigint), '{}') AS types
+            FROM inner_types WHERE oid >= 16384) AS watched
 LEFT JOIN pg_attribute a ON a.attrelid = target.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN portable ON portable.attnum = a.attnum
 LEFT JOIN own_types ON own_types.attnum = a.attnum
 ORDER BY a.attnum
-""".replace("{never_null}", NEVER_NULL)
+""".replace("{never_null}", NEVER_NULL).replace("{types_token}", types_token("watched.types"))

@@ -15,7 +15,6 @@ from pipecopy.contracts import (
     Fit,
     OpenTransaction,
     Row,
-    ServerChangedError,
     Survey,
     TableDescription,
 )
@@ -24,7 +23,8 @@ from pipecopy.postgres.catalog import Table, find_table
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.conninfo import application_name
 from pipecopy.postgres.copyrows import CopyRows
-from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards
+from pipecopy.postgres.failover import compare_greatest_keys
+from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.link import Line, Link
 from pipecopy.postgres.reading import Reader
 from pipecopy.postgres.refusal import PostgresError
@@ -286,11 +286,11 @@ class PostgresDatabase:
             opened = self._open(line)
             try:
                 return work(opened)
-            except psycopg.Error as error:
+            except (psycopg.Error, PostgresError) as error:
                 if line.is_lost() or not is_due_to_ddl(error):
                     raise
                 self._forget_table()
-                self._look(line)
+                self._look(line, refused=is_refused_by_constraint(error))
                 if not is_guards(error):
                     raise
 
@@ -310,26 +310,36 @@ class PostgresDatabase:
         if session is None or session.side == "source" or session.purpose in VERIFYING:
             check_where(line, table)
         most = None if session is None else session.max_batch_bytes
-        guard = Guard(line, table, looked.relations)
-        self._see_greatest_id(line, guard, table)
+        # a source is live: its last rows may have been deleted
+        wants_key = session is not None and (
+            session.side == "target" or session.purpose in DELETING
+        )
+        guard = Guard(line, table, looked.relations, wants_greatest_key=wants_key)
+        self._see_greatest_key(line, guard)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(line, guard, table, reader, other=self._other, side=side)
         saver = Saver(guard, table)
         self._opened = _Opened(line, table, guard, reader, saver, checksums, self._json)
         return self._opened
 
-    def _look(self, line: Line) -> _Looked:
-        """Look at the table, once a session; see that it is the one that the run looks at."""
+    def _look(self, line: Line, *, refused: bool = False) -> _Looked:
+        """Look at the table, once a session; see that it is the one that the run looks at.
+
+        `refused`: a row was refused, perhaps by a constraint that is new.
+        """
         if self._looked is not None and self._looked.line is line:
             return self._looked
         # this first: what changes while the rest is looked at changes the token
         relations = find_relations(line, self._selection.table)
         table = find_table(line, self._selection)
+        while relations.oid != (None if table is None else table.oid):
+            relations = find_relations(line, self._selection.table)
+            table = find_table(line, self._selection)
         known = self._known
         if known is not None:
             table = None if table is None else table.with_columns(known.columns)
             known = with_new_partitions(line, known, table, relations, self._greatest_id)
-            compare_states(known, self._state(table, relations))
+            compare_states(known, self._state(table, relations), refused=refused)
         elif table is not None:
             known = self._state(table, relations)
         self._known = known
@@ -342,17 +352,12 @@ class PostgresDatabase:
         deletes = session is not None and session.purpose in DELETING
         return state_of(table, relations, written=written, deletes=deletes)
 
-    def _see_greatest_id(self, line: Line, guard: Guard, table: Table) -> None:
-        """See that a server that tells no position has not lost rows since the last session."""
-        if line.server.lsn is not None or self._greatest_id is None:
-            return
-        ((greatest,),) = guard.query(sql.max_id(table))
-        if greatest < self._greatest_id:
-            raise ServerChangedError(
-                f"the greatest id is {greatest} after a new connection, and was"
-                f" {self._greatest_id} before: it leads to another server, or to one that has gone"
-                " back in time"
-            )
+    def _see_greatest_key(self, line: Line, guard: Guard) -> None:
+        """See that the table has not lost its last rows since the last session."""
+        before = self._link.last_position
+        if before is not None and before.greatest_key is not None:
+            guard.look()
+            compare_greatest_keys(before, line.server)
 
     def _forget_table(self) -> None:
         self._looked = None

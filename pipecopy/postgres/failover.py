@@ -25,25 +25,38 @@ LSN = (
 )
 """SQL for how far the server is: what is flushed stays after a crash, and is sent to standbys."""
 
-STATE = (
-    "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::bigint,"
-    " CASE WHEN pg_catalog.pg_is_in_recovery() THEN"
-    # the timeline of its last restart point, or of what it wrote last
-    " (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)"
+_SYSTEM = "(SELECT system_identifier FROM pg_catalog.pg_control_system())::bigint"
+_STANDBYS_TIMELINE = (
+    # of its last restart point, or of what it wrote last
+    "(SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)"
     " FROM pg_catalog.pg_control_checkpoint() AS c, pg_catalog.pg_control_recovery() AS r)"
-    " ELSE ('x' OPERATOR(pg_catalog.||) pg_catalog.substr(pg_catalog.pg_walfile_name("
-    "pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int END,"
-    f" pg_catalog.pg_is_in_recovery(), {LSN}"
 )
-"""SQL for a `ServerState`, for a role that may ask all of it, as any may by default."""
+_PRIMARYS_TIMELINE = (
+    "('x' OPERATOR(pg_catalog.||) pg_catalog.substr(pg_catalog.pg_walfile_name("
+    "pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int"
+)
+
+
+def _state(system: str, standbys_timeline: str) -> str:
+    return (
+        f"SELECT {system}, CASE WHEN is_standby THEN {standbys_timeline}"
+        f" ELSE {_PRIMARYS_TIMELINE} END, is_standby, {LSN}"
+        " FROM (SELECT pg_catalog.pg_is_in_recovery() OFFSET 0) AS server (is_standby)"
+    )
+
+
+STATES = (
+    _state(_SYSTEM, _STANDBYS_TIMELINE),
+    _state("NULL::bigint", "NULL::int"),
+    "SELECT NULL::bigint, NULL::int, pg_catalog.pg_is_in_recovery(), NULL",
+)
+"""SQL for a `ServerState`: for a role that may ask all of it, as any may by default; for one that
+may not ask what the control file says; for any other, and for a server that does not tell."""
 PRIMARY_ONLY = (
-    "rows are only deleted from the target by what the primary has; use it as the source"
-    " (of several hosts, target_session_attrs=primary finds it)"
+    "to delete surplus rows, the source has to be the primary (with several hosts:"
+    " target_session_attrs=primary)"
 )
 """What is said if surplus rows were to be found by a standby."""
-
-LEAST_STATE = "SELECT NULL::bigint, NULL::int, pg_catalog.pg_is_in_recovery(), NULL"
-"""The same for any other role, and for a server that does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +68,13 @@ class ServerState:
     """A standby's may be known late: it is at least that."""
     is_standby: bool
     lsn: int | None
+    greatest_key: int | None = None
+    """The table's, if a loss of its last rows is to be seen by it."""
 
-    def at(self, lsn: str | None) -> ServerState:
+    def at(self, lsn: str | None, greatest_key: int | None) -> ServerState:
         """Return the same server at another position, as the server writes it."""
-        return self if lsn is None else replace(self, lsn=_number(lsn))
+        number = self.lsn if lsn is None else _number(lsn)
+        return replace(self, lsn=number, greatest_key=greatest_key)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -66,7 +82,7 @@ class ServerState:
 
 
 def server_state(row: tuple[Any, ...]) -> ServerState:
-    """Return what the statement `STATE` told."""
+    """Return what one of the statements `STATES` told."""
     system, timeline, is_standby, lsn = row
     return ServerState(
         system=system,
@@ -85,6 +101,7 @@ def state_from_plain(plain: Any) -> ServerState | None:
         timeline=plain["timeline"],
         is_standby=plain["is_standby"],
         lsn=plain["lsn"],
+        greatest_key=plain["greatest_key"],
     )
 
 
@@ -115,6 +132,17 @@ def bytes_behind(before: ServerState, now: ServerState) -> int:
             f" {behind} bytes before the place where it was"
         )
     return behind
+
+
+def compare_greatest_keys(before: ServerState, now: ServerState) -> None:
+    """See that the last rows are still there: a position is told before a commit, if at all."""
+    if before.greatest_key is None or before.greatest_key <= (now.greatest_key or 0):
+        return
+    raise ServerChangedError(
+        f"the greatest id is {now.greatest_key or 0} after a new connection, and was"
+        f" {before.greatest_key} before: it leads to another server, or to one that has gone back"
+        " in time"
+    )
 
 
 def _number(lsn: str) -> int:

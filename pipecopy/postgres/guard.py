@@ -21,13 +21,15 @@ from pipecopy.postgres import failover, sql
 from pipecopy.postgres.catalog import Table
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal
-from pipecopy.postgres.state import Relations, token_now
+from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.state import Relations, token_now, types_token_now
 from pipecopy.postgres.wire import CopyRead
 
 _CHANGED = "pipecopy: the table was altered"
 """What a statement says that met another table than the one that was looked at."""
 _ABOUT_THE_SESSION = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
 """Classes of SQLSTATE of errors that no DDL on a table brings about."""
+_INTEGRITY = "23"
 _BAD_DATA = "08P01"
 """Of a binary value that is too short for its column, though its class is another."""
 
@@ -38,21 +40,29 @@ class Guard:
     Each raises psycopg's errors; `is_due_to_ddl` tells those that call for another look.
     """
 
-    def __init__(self, line: Line, table: Table, relations: Relations) -> None:
+    def __init__(
+        self, line: Line, table: Table, relations: Relations, *, wants_greatest_key: bool = False
+    ) -> None:
+        """`wants_greatest_key`: a lost tail of the table is to be seen by it, too."""
         self._line = line
         self._table = table
-        # SQL has no `raise` outside of a function: a cast of the text does it, and quotes it
+        same = [f"{token_now(table, relations)} OPERATOR(pg_catalog.=) {literal(relations.token)}"]
+        if table.types_token:
+            now = types_token_now(table)
+            same.append(f"{now} OPERATOR(pg_catalog.=) {literal(table.types_token)}")
+        lsn = "NULL" if line.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
+        greatest = "NULL::bigint"
+        if table.ordered_index and (wants_greatest_key or line.server.lsn is None):
+            greatest = f"({sql.greatest_key(table)})::bigint"
         self._statement = (
-            f"SELECT CASE WHEN {token_now(table, relations)}"
-            f" OPERATOR(pg_catalog.=) {literal(relations.token)} THEN {self._position}"
-            f" ELSE pg_catalog.concat({literal(_CHANGED)})::int::pg_catalog.text END"
+            f"SELECT CASE WHEN {' AND '.join(same)} THEN {lsn}"
+            f" ELSE {sql.fail(literal(_CHANGED))}::pg_catalog.text END, {greatest}"
         )
-
         self._name = ""
         self._is_prepared = False
 
     @property
-    def _look(self) -> str:
+    def _look_sql(self) -> str:
         """The look, for the end of a query string; it is prepared with the first one that works."""
         if self._is_prepared:
             return f"EXECUTE {self._name}"
@@ -60,16 +70,11 @@ class Guard:
         self._name = f"pipecopy_{secrets.token_hex(8)}"
         return f"PREPARE {self._name} AS {self._statement}; EXECUTE {self._name}"
 
-    @property
-    def _position(self) -> str:
-        return "NULL" if self._line.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
-
     def query(self, statements: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
         last_own = -2 if self._is_prepared else -3
-        results = self._line.query_all(f"{statements}; {self._look}")
-        ((lsn,),) = results[-1]
-        self._seen(lsn)
+        results = self._line.query_all(f"{statements}; {self._look_sql}")
+        self._seen(*results[-1][0])
         return results[last_own]
 
     def copy_out(self, first: int, last: int, statements: str, most: int | None = None) -> CopyRead:
@@ -80,7 +85,7 @@ class Guard:
         """
         lock = sql.lock(self._table, first, last)
         last_own = -1 if self._is_prepared else -2
-        read = self._line.copy_out(f"{lock}; {statements}; {self._look}", most)
+        read = self._line.copy_out(f"{lock}; {statements}; {self._look_sql}", most)
         if read.beyond is not None:
             self.look()
             return read
@@ -93,30 +98,27 @@ class Guard:
         Returns the results of the COPY and of what follows it.
         """
         last_own = -1 if self._is_prepared else -2
-        results = self._line.copy_in(f"{statements}; {self._look}", chunks)
+        results = self._line.copy_in(f"{statements}; {self._look_sql}", chunks)
         self._seen_in(results[-1])
         return results[:last_own]
 
-    def parse(self, statement: str) -> int:
-        """Have the server parse a single statement; return how many parameters it has."""
-        return self._line.parse(statement)
-
     def look(self) -> None:
         """See that the table is still the same, and that the session is still on its server."""
-        ((lsn,),) = self._line.query(self._look)
-        self._seen(lsn)
+        self._seen(*self._line.query(self._look_sql)[0])
 
     def _seen_in(self, result: PGresult) -> None:
-        lsn = result.get_value(0, 0)
-        self._seen(None if lsn is None else lsn.decode())
+        lsn, greatest = (result.get_value(0, column) for column in (0, 1))
+        self._seen(
+            None if lsn is None else lsn.decode(), None if greatest is None else int(greatest)
+        )
 
-    def _seen(self, lsn: str | None) -> None:
+    def _seen(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of a look that found nothing changed."""
         self._is_prepared = True
-        self._line.reached(lsn)
+        self._line.reached(lsn, greatest_key)
 
 
-def is_due_to_ddl(error: psycopg.Error) -> bool:
+def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
     """Tell whether an altered table may have brought the error about."""
     state = error.sqlstate
     if state == _BAD_DATA:
@@ -124,6 +126,11 @@ def is_due_to_ddl(error: psycopg.Error) -> bool:
     return state is not None and not state.startswith(_ABOUT_THE_SESSION)
 
 
-def is_guards(error: psycopg.Error) -> bool:
+def is_refused_by_constraint(error: psycopg.Error | PostgresError) -> bool:
+    """Tell whether a constraint, or a unique index, has refused a row."""
+    return error.sqlstate is not None and error.sqlstate.startswith(_INTEGRITY)
+
+
+def is_guards(error: psycopg.Error | PostgresError) -> bool:
     """Tell whether it is the guard's own error."""
     return isinstance(error, psycopg.errors.InvalidTextRepresentation) and _CHANGED in str(error)

@@ -12,7 +12,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from pipecopy.contracts import DELETING, ServerChangedError, Session
-from pipecopy.postgres import conninfo, failover, wire
+from pipecopy.postgres import conninfo, wire
 from pipecopy.postgres.failover import (
     PRIMARY_ONLY,
     ServerState,
@@ -21,7 +21,7 @@ from pipecopy.postgres.failover import (
     state_from_plain,
 )
 from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
+from pipecopy.postgres.session import SessionFacts, prepare, statement_limit, writes
 from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT
 from pipecopy.postgres.timeouts import is_timeout
 
@@ -73,9 +73,9 @@ class Line:
                 rows.append(cursor.fetchall() if cursor.description else [])
             return rows
 
-    def reached(self, lsn: str | None) -> None:
+    def reached(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of how far the server has come."""
-        self.server = self.server.at(lsn)
+        self.server = self.server.at(lsn, greatest_key)
 
     def parse(self, sql: str) -> int:
         """Have the server parse a single statement; return how many parameters it has."""
@@ -156,7 +156,11 @@ class Link:
         self._statement_timeout = 0.0 if session is None else statement_limit(session) / 1000
         self._line: Line | None = None
         self._server = None if session is None else state_from_plain(session.position)
-        """Where the last session was; None in the first one."""
+
+    @property
+    def last_position(self) -> ServerState | None:
+        """Where the session before this one was; None in the first one."""
+        return self._server
 
     @property
     def position(self) -> ServerState | None:
@@ -194,10 +198,16 @@ class Link:
         Raises ServerChangedError if it never will be, and TimeoutError if it is not yet.
         """
         session = self.session
-        if line.server.is_standby and session is not None and session.purpose in DELETING:
-            raise ServerChangedError(
-                f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
-            )
+        if line.server.is_standby and session is not None:
+            if session.side == "source" and session.purpose in DELETING:
+                raise ServerChangedError(
+                    f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
+                )
+            if writes(session):
+                raise TimeoutError(  # which may be promoted by the next attempt
+                    "a new connection leads to a standby, which takes no writes (with several"
+                    " hosts, target_session_attrs=read-write waits for none)"
+                )
         while behind := bytes_behind(before, line.server):
             if time.monotonic() + _REPLAY_PAUSE >= until:
                 raise TimeoutError(
@@ -206,7 +216,7 @@ class Link:
                 )
             time.sleep(_REPLAY_PAUSE)  # a standby has no event for this before PostgreSQL 19
             with _timeouts(line.watch, line.facts.statement_timeout):
-                line.server = server_state(line.query(failover.STATE)[0])
+                line.server = server_state(line.query(line.facts.asked)[0])
 
     def run(self, work: Callable[[Line], Result]) -> Result:
         """Do one call's work in the session.

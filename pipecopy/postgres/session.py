@@ -67,6 +67,8 @@ class SessionFacts:
     statement_timeout: float
     """Seconds one statement may take, 0 for no limit."""
     server: ServerState
+    asked: str
+    """The statement that told it."""
 
 
 def prepare(
@@ -81,13 +83,13 @@ def prepare(
     Raises PostgresError where a pooler is in between, or another copy holds the target; and
     TimeoutError where an orphan of this copy does not end.
     """
-    try:
-        return _prepare(connection, session, table, failover.STATE, session_pooler=session_pooler)
-    except psycopg.Error as error:
-        if error.sqlstate not in _MAY_NOT_ASK:
-            raise
-    # the role may not ask for the server's position, or it is a server that does not tell
-    least = failover.LEAST_STATE
+    *states, least = failover.STATES
+    for state in states:
+        try:
+            return _prepare(connection, session, table, state, session_pooler=session_pooler)
+        except psycopg.Error as error:
+            if error.sqlstate not in _MAY_NOT_ASK:
+                raise
     return _prepare(connection, session, table, least, session_pooler=session_pooler)
 
 
@@ -129,6 +131,7 @@ def _prepare(
             version=info.server_version,
             statement_timeout=float(statement_timeout) / 1000,
             server=failover.server_state(cursor.fetchall()[0]),
+            asked=server,
         )
         if session is not None:
             _next_rows(cursor)

@@ -27,8 +27,23 @@ _BIGGEST = 2**63 - 1
 
 
 def lock(table: Table, first: int, last: int) -> str:
-    """Take the locks that a read of these keys takes, those of the partitions too."""
-    return f"SELECT FROM {table.sql} WHERE {_keys(table.key_sql, first, last)} LIMIT 0"
+    """Take the locks that a read of these keys takes.
+
+    They are those of the partitions too, and of the tables in the user's condition. No row is read.
+    """
+    return f"SELECT FROM {table.sql} WHERE {condition(table, first, last)} LIMIT 0"
+
+
+def fail(text: str) -> str:
+    """Return SQL that fails, and quotes the text, which is SQL too; so it rolls all back.
+
+    SQL has no `raise` outside of a function: a cast does it, of what is not known to the planner.
+    """
+    return f"pg_catalog.concat({text})::int"
+
+
+def greatest_key(table: Table) -> str:
+    return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql}"
 
 
 def load(table: Table, first: int, last: int) -> str:
@@ -320,7 +335,7 @@ class SaveSql:
     @property
     def highest(self) -> str:
         """Find the greatest key in the table; NULL where it is empty."""
-        return f"SELECT pg_catalog.max({self._key()}) FROM {self.table.sql}"
+        return greatest_key(self.table)
 
     def _copy(self, into: str) -> str:
         return f"COPY {into} ({self._list()}) FROM STDIN (FORMAT {self.format})"
@@ -344,22 +359,19 @@ class SaveSql:
 
 
 def _refuse_any(rows: str) -> str:
-    """Fail, and so roll all back, where there are any of these rows."""
+    """Fail if there are any of these rows."""
+    told = f"'{ROWS_DIFFER}, ', rows"
     return (
-        f"SELECT CASE WHEN rows OPERATOR(pg_catalog.>) 0"
-        f" THEN pg_catalog.concat('{ROWS_DIFFER}, ', rows)::int END"
+        f"SELECT CASE WHEN rows OPERATOR(pg_catalog.>) 0 THEN {fail(told)} END"
         f" FROM (SELECT pg_catalog.count(*) FROM ({rows}) AS found) AS counted (rows)"
     )
 
 
 def _refuse_fewer(done: str, due: str) -> str:
-    """Fail, and so roll all back, where the rows of `done` are fewer than those of `due`.
-
-    SQL has no `raise` outside of a function: a cast of the text does it, and the error quotes it.
-    """
+    """Fail if the rows of `done` are fewer than those of `due`."""
+    told = f"'{SHORT_OF_ROWS}, ', done, ' of ', due"
     return (
-        f"SELECT CASE WHEN done OPERATOR(pg_catalog.<) due"
-        f" THEN pg_catalog.concat('{SHORT_OF_ROWS}, ', done, ' of ', due)::int END"
+        f"SELECT CASE WHEN done OPERATOR(pg_catalog.<) due THEN {fail(told)} END"
         f" FROM (SELECT pg_catalog.count(*) FROM {done}) AS a (done),"
         f" (SELECT pg_catalog.count(*) FROM ({due}) AS rows) AS b (due)"
     )

@@ -8,14 +8,13 @@ and it costs 0.1 ms. When it has changed, the `TableState` tells whether the cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from psycopg import errors
-
-from pipecopy.contracts import ServerChangedError, TableChangedError
-from pipecopy.postgres.catalog import NO_TABLES, Table
+from pipecopy.contracts import HELP, ServerChangedError, TableChangedError
+from pipecopy.postgres.catalog import NO_TABLES, Table, fires
+from pipecopy.postgres.catalog_query import types_token
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import about_table, literal, quoted
 
@@ -31,11 +30,20 @@ class TableState:
     """Those that are copied, in their order."""
     fixed: Mapping[str, tuple[int, str]]
     """What has to stay as it is: its number in the catalogs and its definition, by its name."""
+    labels: Mapping[str, tuple[str, ...]]
+    """Those of the enums in its columns: more may come."""
     firing: Mapping[str, str]
     """What changes or follows the rows that are written, such as a trigger: it may go, but none
     may come."""
-    cleared: str | None
-    """When a crash last emptied what the server does not log; None for a table that is logged."""
+    constraints: Mapping[str, str]
+    """What may refuse a row: looked at if a row was refused."""
+    versions: Mapping[str, str]
+    """The version of each column's entry in the catalogs."""
+    files: Mapping[str, int]
+    """In which file the rows of each relation are: another one if they were written anew."""
+    unlogged: bool
+    cleared: str
+    """When a crash last emptied what the server does not log."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -57,6 +65,10 @@ class Relations:
     """Triggers and rules."""
     cascades: Mapping[str, str]
     """Foreign keys by which a row that is removed changes rows of other tables."""
+    constraints: Mapping[str, str]
+    """And unique indexes."""
+    versions: Mapping[str, str]
+    """Of the entries of the table's columns."""
     cleared: str
 
 
@@ -67,7 +79,12 @@ def state_from_plain(plain: Any) -> TableState | None:
     return TableState(
         columns=tuple(plain["columns"]),
         fixed={name: (value[0], value[1]) for name, value in plain["fixed"].items()},
+        labels={name: tuple(labels) for name, labels in plain["labels"].items()},
         firing=dict(plain["firing"]),
+        constraints=dict(plain["constraints"]),
+        versions=dict(plain["versions"]),
+        files=dict(plain["files"]),
+        unlogged=plain["unlogged"],
         cleared=plain["cleared"],
     )
 
@@ -78,7 +95,7 @@ def find_relations(line: Line, name: str) -> Relations:
     All of it is seen by one snapshot: what changes later changes the token.
     """
     found = line.query(about_table(name, _RELATIONS))
-    ((oid, token, rows, firing, cascades, cleared),) = found
+    ((oid, token, rows, firing, cascades, constraints, versions, cleared),) = found
     rows = rows or []
     return Relations(
         oid=oid,
@@ -87,8 +104,23 @@ def find_relations(line: Line, name: str) -> Relations:
         rows=tuple(rows),
         firing=firing or {},
         cascades=cascades or {},
+        constraints=constraints or {},
+        versions=versions or {},
         cleared=cleared,
     )
+
+
+_NO_TABLE = TableState(
+    columns=(),
+    fixed={},
+    labels={},
+    firing={},
+    constraints={},
+    versions={},
+    files={},
+    unlogged=False,
+    cleared="",
+)
 
 
 def state_of(
@@ -99,10 +131,11 @@ def state_of(
     `written`: rows are saved there too; `deletes`: and are removed.
     """
     if table is None:
-        return TableState(columns=(), fixed={}, firing={}, cleared=None)
+        return _NO_TABLE
     fixed = {f"the table {table.sql}": (table.oid, NO_TABLES.get(table.kind, "a table"))}
-    for column in table.columns:
-        text = column.spelled
+    read = (*table.columns, *(table.others if table.where is not None else ()))
+    for column in read:
+        text = column.layout
         if written and column.always_identity:
             text += " GENERATED ALWAYS AS IDENTITY"
         fixed[f"the column {quoted(column.name)}"] = (column.number, text)
@@ -117,9 +150,29 @@ def state_of(
     return TableState(
         columns=tuple(column.name for column in table.columns),
         fixed=fixed,
+        labels={
+            f"an enum of the column {quoted(column.name)}, the type {oid}": labels
+            for column in table.columns
+            for oid, labels in column.labels.items()
+        },
         firing=firing,
-        cleared=relations.cleared if unlogged else None,
+        constraints=_constraints(table, relations) if written else {},
+        versions={
+            f"the column {quoted(column.name)}": relations.versions.get(column.name, "")
+            for column in table.columns
+        },
+        files={row["name"]: row["file"] for row in relations.rows if row["file"]},
+        unlogged=unlogged,
+        cleared=relations.cleared,
     )
+
+
+def _constraints(table: Table, relations: Relations) -> dict[str, str]:
+    needed = (column.name for column in table.others if column.needs_value)
+    return {
+        **relations.constraints,
+        **{f"the column {quoted(name)}, which needs a value,": "" for name in needed},
+    }
 
 
 def _fixed(row: Mapping[str, Any], table: Table) -> dict[str, tuple[int, str]]:
@@ -157,52 +210,91 @@ def with_new_partitions(
     for row in relations.rows:
         new = _fixed(row, table)
         if row["is_child"] and not fixed.keys() & new.keys():
-            until = "" if greatest_id is None else f" OPERATOR(pg_catalog.<=) {greatest_id}"
-            among = f"{table.key_sql}{until or ' IS NOT NULL'}"
-            try:
-                ((has_rows,),) = line.query(
-                    f"SELECT EXISTS (SELECT FROM {row['name']} WHERE {among})"
-                )
-            except errors.InsufficientPrivilege:
-                continue
-            fixed |= {} if has_rows else new
+            fixed |= {} if _has_rows(line, row, table, greatest_id) else new
     return replace(known, fixed=fixed)
 
 
-def compare_states(before: TableState, now: TableState) -> None:
-    """See that nothing has changed that matters to a run.
+def _has_rows(line: Line, row: Mapping[str, Any], table: Table, greatest_id: int | None) -> bool:
+    """Tell whether a partition has rows with ids up to the greatest one, as far as can be told."""
+    (((size,),), ((may_read,),)) = line.query_all(
+        f"SELECT pg_catalog.pg_relation_size({row['oid']});"
+        f" SELECT pg_catalog.has_table_privilege({row['oid']}, 'SELECT')"
+    )
+    if not size or not may_read or table.kind == "v":  # a view's columns have their own names
+        return bool(size)
+    until = "" if greatest_id is None else f" OPERATOR(pg_catalog.<=) {greatest_id}"
+    among = f"{table.key_sql}{until or ' IS NOT NULL'}"
+    ((found,),) = line.query(f"SELECT EXISTS (SELECT FROM {row['name']} WHERE {among})")
+    return bool(found)
+
+
+def compare_states(before: TableState, now: TableState, *, refused: bool = False) -> None:
+    """See that nothing has changed that matters to a run; `refused`: a row was refused.
 
     Raises TableChangedError, and ServerChangedError if a crash has emptied the table.
     """
-    changed = [*_changes(before.fixed, now.fixed)]
-    new = [
-        f"{name} is new"
-        for name, value in now.firing.items()
-        if before.firing.get(name, None) != value
-    ]
+    changed = _changes(before.fixed, now.fixed)
+    changed += [*_lost_labels(before.labels, now.labels), *_rewritten(before, now)]
+    new = [*_new(before.firing, now.firing)]
+    if refused:
+        new += _new(before.constraints, now.constraints)
     if changed or new:
         what = "; ".join([*changed, *new])
         raise TableChangedError(
-            f"the table changed while the run was under way: {what}",
+            f"the table changed while the run was under way: {what}.{HELP}run it again.",
             [*changed, *new],
             saved_rows_stand=not changed,
         )
-    if before.cleared != now.cleared:
+    has_moved = before.files != now.files  # as by SET LOGGED
+    if before.cleared != now.cleared and (before.unlogged or now.unlogged or has_moved):
         raise ServerChangedError(
             "the server was started again after a crash, which has emptied the UNLOGGED table"
         )
 
 
+def _new(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [f"{name} is new" for name, value in now.items() if before.get(name) != value]
+
+
+def _rewritten(before: TableState, now: TableState) -> list[str]:
+    """Name the columns that were altered while the rows were written anew: by ALTER … USING.
+
+    VACUUM FULL and TRUNCATE write rows anew as well, and a right to a column alters its entry.
+    """
+    if all(now.files.get(name, file) == file for name, file in before.files.items()):
+        return []
+    return [
+        f"the values of {name} were written anew"
+        for name, version in before.versions.items()
+        if name in now.fixed and now.versions.get(name) != version
+    ]
+
+
+def _lost_labels(
+    before: Mapping[str, tuple[str, ...]], now: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """Name the enums that lack a label, or have them in another order: one was renamed."""
+    found = []
+    for name, labels in before.items():
+        left = iter(now.get(name, ()))
+        if not all(label in left for label in labels):
+            found.append(f"the labels of {name}, were renamed")
+    return found
+
+
 def _changes(
     before: Mapping[str, tuple[int, str]], now: Mapping[str, tuple[int, str]]
-) -> Sequence[str]:
-    if before and not now:
-        return [f"{next(iter(before))} was dropped or renamed"]
+) -> list[str]:
+    table = next(iter(before), None)
+    if table is not None and table not in now:
+        return [f"{table} was dropped or renamed"]
+    if table is not None and before[table] != now[table]:  # which explains all the rest
+        return [f"{table} is another one of that name"]
     found = []
     for name in dict.fromkeys([*before, *now]):
         was, is_ = before.get(name), now.get(name)
-        if was == is_:
-            continue
+        if was == is_ or (was is None and name.startswith("the column ")):
+            continue  # a column that comes is not copied
         if was is None:
             found.append(f"{name} is new")
         elif is_ is None:
@@ -226,6 +318,12 @@ def token_now(table: Table, relations: Relations) -> str:
     )
 
 
+def types_token_now(table: Table) -> str:
+    """Return SQL for the versions of what the users' types are made of, as they are now."""
+    oids = ",".join(map(str, table.types))
+    return types_token(f"'{{{oids}}}'")
+
+
 def _token(table: str, relations: str, named: str) -> str:
     """Return SQL for the token of a table and what belongs to it.
 
@@ -238,7 +336,7 @@ def _token(table: str, relations: str, named: str) -> str:
         _versions("pg_index", "indrelid", table, "indexrelid"),
         _versions("pg_trigger", "tgrelid", f"ANY({relations})", "oid"),
         _versions("pg_rewrite", "ev_class", f"ANY({relations})", "oid"),
-        _versions("pg_inherits", "inhparent", f"ANY({relations})", "inhrelid"),
+        _versions("pg_inherits", "inhparent", f"ANY({relations})", "inhrelid, c.inhparent"),
         named,
     )
     listed = ", ';', ".join(parts)
@@ -287,6 +385,7 @@ SELECT (SELECT oid::bigint FROM target),
            'kind', relkind,
            'is_child', is_child,
            'persistence', relpersistence,
+           'file', coalesce(pg_relation_filenode(oid), 0)::bigint,
            'row_security', CASE WHEN NOT relrowsecurity THEN 'off'
                                 WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END,
            'definition', CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END
@@ -295,18 +394,29 @@ SELECT (SELECT oid::bigint FROM target),
            SELECT format('the trigger %I of %s', tgname, tgrelid::regclass),
                   pg_get_triggerdef(t.oid) || tgenabled::text
            FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid
-           WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')
+           WHERE NOT tgisinternal AND {fires("tgenabled")}
              AND NOT EXISTS (SELECT FROM pg_trigger p JOIN relations s ON s.oid = p.tgrelid
                              WHERE p.oid = t.tgparentid)
          UNION ALL
            SELECT format('the rule %I of %s', rulename, ev_class::regclass),
                   pg_get_ruledef(w.oid) || ev_enabled::text
            FROM pg_rewrite w JOIN relations r ON r.oid = w.ev_class
-           WHERE ev_type <> '1' AND ev_enabled IN ('O', 'A')
+           WHERE ev_type <> '1' AND {fires("ev_enabled")}
        ) AS firing (name, definition)),
        (SELECT json_object_agg(format('the foreign key %I of %s', conname, conrelid::regclass),
                                pg_get_constraintdef(k.oid))
         FROM pg_constraint k JOIN relations r ON r.oid = k.confrelid
         WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') AND conparentid = 0),
+       (SELECT json_object_agg(name, definition) FROM (
+           SELECT format('the constraint %I of %s', conname, conrelid::regclass),
+                  pg_get_constraintdef(k.oid)
+           FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid
+         UNION ALL
+           SELECT format('the unique index %s of %s', indexrelid::regclass, indrelid::regclass),
+                  pg_get_indexdef(indexrelid)
+           FROM pg_index i JOIN relations r ON r.oid = i.indrelid WHERE indisunique
+       ) AS constraints (name, definition)),
+       (SELECT json_object_agg(attname, xmin::text) FROM pg_attribute
+        WHERE attrelid = (SELECT oid FROM target) AND attnum > 0 AND NOT attisdropped),
        (SELECT coalesce(extract(epoch FROM stats_reset)::text, '') FROM pg_stat_bgwriter)
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipecopy.contracts import Finding, TableDescription
 from pipecopy.postgres import creating
-from pipecopy.postgres.catalog import Table, ask_catalogs, with_partitions
+from pipecopy.postgres.catalog import Table, ask_catalogs, fires, with_partitions
 from pipecopy.postgres.checks import no_temp
 from pipecopy.postgres.facts import finding, told
 from pipecopy.postgres.link import Line
@@ -69,14 +69,14 @@ def lock(line: Line, table: Table) -> Iterator[Finding]:
 
 def surroundings(line: Line, table: Table) -> Iterator[Finding]:
     """Tell of the other unique indexes, the triggers and the foreign keys."""
-    ((unique, fires, references),) = ask_catalogs(
+    ((unique, are_there, references),) = ask_catalogs(
         line,
         "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
         " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
         f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
         f" AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = {table.keyed.number}"
         " AND i.indpred IS NULL)),"
-        " EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')"
+        f" EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND {fires('tgenabled')}"
         f" AND tgrelid IN ({with_partitions(table)})),"
         " (SELECT coalesce(json_agg(json_build_array(conname, confrelid::regclass::text)"
         " ORDER BY conname), '[]') FROM pg_constraint"
@@ -85,7 +85,7 @@ def surroundings(line: Line, table: Table) -> Iterator[Finding]:
     names = ", ".join(quoted(name) for name in unique)
     other = f"a row must also fit {names}" if names else "none but the key's could refuse a row"
     yield finding("indexes", other)
-    if not fires:
+    if not are_there:
         yield finding("triggers", "none fires for the copied rows")
     if not references:
         yield finding("foreign keys", "none asks for rows of other tables")

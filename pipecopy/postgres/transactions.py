@@ -2,10 +2,10 @@
 """Transactions that may still bring rows with ids that were handed out before.
 
 A transaction that draws from a sequence holds a lock on it until its end, and one that writes to a
-table a lock on that: every role sees both in pg_locks. So of a table whose key draws from sequences
-only those transactions count, and a report that only reads, a dump or a transaction that writes
-elsewhere does not. Where no sequence is known, as behind a view, every transaction of the database
-counts: one of them may hold an id from elsewhere.
+table, or attaches a partition, one on that: every role sees both in pg_locks. So if a table's key
+draws from sequences, only those transactions count, and a report that only reads, a dump or a
+transaction that writes elsewhere does not. If no sequence is known, as behind a view, every
+transaction of the database counts: one of them may hold an id from elsewhere.
 """
 
 from __future__ import annotations
@@ -165,6 +165,13 @@ def _sequences(table: Table) -> str:
                             AND d.refclassid = 'pg_class'::regclass
         ), sequences (oid) AS (
             SELECT s.seqrelid FROM pg_sequence s JOIN drawn ON s.seqrelid = drawn.oid
+        ), opaque AS (  -- defaults that draw from nothing that is known, such as a function
+            SELECT FROM pg_attrdef a
+            JOIN keys ON a.adrelid = keys.attrelid AND a.adnum = keys.attnum
+            WHERE NOT EXISTS (
+                SELECT FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.refobjid
+                WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+                  AND d.refclassid = 'pg_class'::regclass)
         )"""
 
 
@@ -174,7 +181,9 @@ def _open(table: Table, own_sessions: str | None) -> str:
     What is left out is so for sure: the sessions of another database, and those of no user, such
     as autovacuum's, neither of which ever changes; and this run's own.
     """
-    watched = "EXISTS (SELECT FROM sequences)" if table.kind in "rp" else "false"
+    watched = "false"
+    if table.kind in "rp":
+        watched = "EXISTS (SELECT FROM sequences) AND NOT EXISTS (SELECT FROM opaque)"
     own = "false"
     if own_sessions is not None:
         own = f"starts_with(a.application_name, {literal(own_sessions)})"
@@ -184,9 +193,11 @@ def _open(table: Table, own_sessions: str | None) -> str:
         ), writers AS (
             SELECT DISTINCT virtualtransaction, pid FROM locks
             WHERE CASE WHEN {watched}
-                THEN locktype = 'relation' AND mode = 'RowExclusiveLock'
-                     AND database = {table.database_oid}
+                THEN locktype = 'relation' AND database = {table.database_oid}
                      AND relation IN (SELECT oid FROM family UNION SELECT oid FROM sequences)
+                     AND (mode = 'RowExclusiveLock' OR mode = 'ShareUpdateExclusiveLock'
+                          AND virtualtransaction IN (SELECT virtualtransaction FROM locks
+                                                     WHERE locktype = 'transactionid'))
                 ELSE locktype = 'virtualxid' OR locktype = 'transactionid' AND pid IS NULL END
         ), prepared AS (
             SELECT l.virtualtransaction, p.* FROM pg_prepared_xacts p

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, with_partitions
+from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, fires, with_partitions
 from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.session import Query
@@ -174,7 +174,7 @@ def _rules(line: Line, table: Table, *, deletes: bool) -> list[str]:
         for name, event in ask_catalogs(
             line,
             f"SELECT rulename::text, ev_type::text FROM pg_rewrite WHERE ev_class = {table.oid}"
-            " AND ev_enabled IN ('O', 'A') ORDER BY 1",
+            f" AND {fires('ev_enabled')} ORDER BY 1",
         )
         if event in events
     ]
@@ -196,7 +196,7 @@ def _triggers(line: Line, table: Table) -> list[str]:
             line,
             # those of the partitions fire too; a partition's copy of the table's own is the same
             "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
-            f" AND tgenabled IN ('O', 'A') AND tgrelid IN ({with_partitions(table)}))"
+            f" AND {fires('tgenabled')} AND tgrelid IN ({with_partitions(table)}))"
             " SELECT quote_ident(tgname) ||"
             f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
             " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1",

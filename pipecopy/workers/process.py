@@ -63,6 +63,8 @@ class _WorkerProcess:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._database: Database | None = None
+        self._is_compared = False
+        """The greatest id was seen not to have become less."""
         self._telling = Telling(secrets_in(setup.dbname))
         self._calls: dict[str, Callable[..., Any]] = {
             "connect": self._connect,
@@ -79,7 +81,7 @@ class _WorkerProcess:
     def run(self, task: Task) -> Outcome:
         try:
             value = self._calls[task.call](*task.args)
-            return Returned(value, plain(getattr(self._database, "position", None)))
+            return Returned(value, plain(_position_of(self._database)))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
             return self._telling.raised(error, connected=self._database is not None)
 
@@ -90,31 +92,32 @@ class _WorkerProcess:
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        self._compare_greatest_id(self._database)
         calls = ("get_max_id_in", "end_of_batch", "finish", *_PLAIN_CALLS)
         return Connected(frozenset(call for call in calls if _offers(self._database, call)))
-
-    def _compare_greatest_id(self, database: Database) -> None:
-        """See that a session that replaces another one sees what that one saw.
-
-        A driver that tells a position has seen to it itself.
-        """
-        known = self._setup.session.greatest_id
-        if known is None or getattr(database, "position", None) is not None:
-            return
-        greatest = self._get_max_id()
-        if greatest < known:
-            raise ServerChangedError(
-                f"the greatest id is {greatest} after a new connection, and was {known} before:"
-                " it leads to another server, or to one that has gone back in time"
-            )
 
     @property
     def _connected(self) -> Any:
         """The database; connected again in a worker that replaced a killed one."""
         if self._database is None:
             self._connect()
+        if not self._is_compared:
+            self._compare_greatest_id(self._database)
         return self._database
+
+    def _compare_greatest_id(self, database: Any) -> None:
+        """See that a worker that replaces a killed one sees what that one saw.
+
+        A driver that tells a position has seen to it itself.
+        """
+        known = self._setup.session.greatest_id
+        if known is not None and _position_of(database) is None:
+            greatest = database.get_max_id()
+            if greatest < known:
+                raise ServerChangedError(
+                    f"the greatest id is {greatest} after a new connection, and was {known}"
+                    " before: it leads to another server, or to one that has gone back in time"
+                )
+        self._is_compared = True
 
     def _plainly(self, call: str, *args: Any) -> Any:
         return plain(getattr(self._connected, call)(*args))
@@ -222,6 +225,12 @@ def _int_of(call: str, found: object) -> int:
         raise TypeError(
             f"{call} returned {type(found).__name__}, not an int (0 where there is no row)"
         ) from None
+
+
+def _position_of(database: object) -> Any:
+    """Return the position that a driver tells, None if it tells none."""
+    position = getattr(database, "position", None)
+    return None if callable(position) else position
 
 
 def _offers(thing: object, method: str) -> bool:

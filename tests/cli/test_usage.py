@@ -22,8 +22,8 @@ Exit codes:
        or `verify` found differences
    70  internal error
    75  a call timed out on all its attempts, another copy holds the
-       target, or a connection leads to another server after a
-       failover: run it again
+       target, or a server ended a session or failed over: run it
+       again
   124  the full-copy timeout was reached
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
 """

@@ -32,7 +32,7 @@ def test_a_standby_tells_of_what_is_open_on_its_primary(target_db: TemporaryData
             standby.catch_up()
             (warning,) = copy(pool).warnings
             assert "(at least one on the primary, by its transaction id (" in warning
-            assert "what they commit with ids up to 501 may be missing" in warning
+            assert "rows with ids up to 501 may be missing" in warning
             committer = Committer(late, "COMMIT")
             assert copy(pool, settle=20, observer=committer).warnings == ()
             assert committer.waits == [(1, False), (0, True)]
