@@ -71,7 +71,7 @@ class ServerState:
     greatest_key: int | None = None
     """The table's, if a loss of its last rows is to be seen by it."""
 
-    def at(self, lsn: str | None, greatest_key: int | None) -> ServerState:
+    def at(self, lsn: str | None, greatest_key: int | None = None) -> ServerState:
         """Return the same server at another position, as the server writes it."""
         number = self.lsn if lsn is None else _number(lsn)
         return replace(self, lsn=number, greatest_key=greatest_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -48,6 +49,8 @@ class Line:
         self.facts = facts
         self.server = facts.server
         """Which server it is, and how far that has come, as last heard."""
+        self._expected = sys.maxsize
+        """Bytes of the next COPY out."""
         self.answered = False
         """Whether the server has answered anything to the call under way."""
         self.watch = _Stopwatch()
@@ -93,7 +96,8 @@ class Line:
         pgconn = self._connection.pgconn
         wire.start(pgconn, sql, ExecStatus.COPY_OUT)
         self.answered = True
-        read = wire.read_copy(pgconn, most)
+        read = wire.read_copy(pgconn, most, expected=self._expected)
+        self._expected = len(read.raw)  # batches are mostly alike
         if read.beyond is not None:
             self._connection.cancel_safe()
             wire.drain_copy(pgconn)
