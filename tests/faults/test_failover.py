@@ -323,7 +323,10 @@ def test_an_orderly_switch_over_loses_nothing(side: Side, own_tables: Tables) ->
     with _replicated(own_tables, side, **parameters) as replicated:
         with (
             gate_of(own_tables, held) as gate,
-            copying(own_tables, pool=replicated.pool(), **_limits(_CRASHED)) as ending,
+            # nothing is read ahead: a session that is ended in a call ends the copy
+            copying(
+                own_tables, pool=replicated.pool(), **_limits(_CRASHED, read_ahead=0)
+            ) as ending,
         ):
             gate.arrival()
             replicated.primary.stop("fast")  # once its standby has received all

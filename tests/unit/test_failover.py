@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from pipecopy.contracts import ServerChangedError
-from pipecopy.postgres.failover import ServerState, bytes_behind, server_state, state_from_plain
+from pipecopy.postgres.failover import (
+    ServerState,
+    bytes_behind,
+    compare_greatest_keys,
+    server_state,
+    state_from_plain,
+)
 
 _PRIMARY = ServerState(system=7_000_000_000_000_000_001, timeline=2, is_standby=False, lsn=5_000)
 _STANDBY = replace(_PRIMARY, is_standby=True)
@@ -140,6 +146,18 @@ def test_a_standby_at_the_end_of_a_page_does_not_lag() -> None:
 
 def test_no_other_position_is_the_old_one() -> None:
     assert _PRIMARY.at(None) == _PRIMARY
+    assert _PRIMARY.at(None, 7) == replace(_PRIMARY, greatest_key=7)
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, None), (None, 3), (7, 7), (7, 8), (0, None)])
+def test_the_last_rows_are_still_there(before: int | None, now: int | None) -> None:
+    compare_greatest_keys(_SILENT.at(None, before), _SILENT.at(None, now))
+
+
+@pytest.mark.parametrize(("before", "now"), [(7, 6), (7, None)])
+def test_the_last_rows_are_gone(before: int, now: int | None) -> None:
+    with pytest.raises(ServerChangedError, match=f"greatest id is {now or 0} .*was {before} bef"):
+        compare_greatest_keys(_SILENT.at(None, before), _SILENT.at(None, now))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +173,8 @@ def test_what_was_told_survives_as_plain_values(row: tuple[Any, ...]) -> None:
     state = server_state(row)
     assert (state.system, state.timeline, state.is_standby) == row[:3]
     assert (state.lsn is None) is (row[3] is None)
-    assert state_from_plain(state.plain()) == state
+    for each in (state, state.at(None, 41)):
+        assert state_from_plain(each.plain()) == each
 
 
 @pytest.mark.parametrize("plain", [None, "", 7, []])
