@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
 from pipecopy.contracts import Side
 from pipecopy.postgres import PostgresPool
-from tests.faults.altering import Alteration, AlteringPool
-from tests.faults.checks import Ended, Rows, Tables, prove_next_id, rows_of
+from tests.faults.altering import Alteration, AlteringPool, Moment
+from tests.faults.checks import (
+    Ended,
+    Rows,
+    Tables,
+    check_nothing_left,
+    prove_next_id,
+    rows_of,
+    run_copy,
+)
 from tests.faults.held import side_of
 
 ROWS, BATCH = 600, 50
@@ -56,6 +65,23 @@ INHERITED = """
 """
 KEYLESS = "ALTER TABLE alt DROP CONSTRAINT alt_pkey"
 
+Outcome = Literal["complete", "changed", "either"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    side: Side
+    sql: str
+    outcome: Outcome
+    words: tuple[str, ...] = ()
+    """What is said of it, where the run ends with an error."""
+    source: str = ""
+    """What is done to the source's table before the copy."""
+    target: str = ""
+    user: str = "postgres"
+    where: str | None = None
+    moments: tuple[Moment, ...] = ("waits",)
+
 
 def make(tables: Tables, *, source: str = "", target: str = "") -> None:
     """Make `alt` on both sides anew, filled in the source, and `alt_new` to replace it.
@@ -72,20 +98,21 @@ def make(tables: Tables, *, source: str = "", target: str = "") -> None:
     tables.target.execute(f"{target}; {grants}")
 
 
-def altering(
-    tables: Tables, alteration: Alteration, folder: Path, *, user: str = "postgres"
-) -> AlteringPool:
-    """Return a pool that copies `alt` as that user, and is struck."""
+def altering(tables: Tables, alteration: Alteration, folder: Path, **how: Any) -> AlteringPool:
+    """Return a pool that copies `alt` as `pool_of` says, and is struck."""
     admin = side_of(tables, alteration.side).conninfo
-    return AlteringPool(pool_of(tables, user=user), alteration, admin, folder)
+    return AlteringPool(pool_of(tables, **how), alteration, admin, folder)
 
 
-def pool_of(tables: Tables, *, user: str = "postgres") -> PostgresPool:
+def pool_of(
+    tables: Tables, *, user: str = "postgres", where: str | None = None, **parameters: str
+) -> PostgresPool:
+    """Return the way to both sides as that user, with parameters of libpq's."""
     uris = {
-        name: database.server.uri(database.name, user=user)
+        name: database.server.conninfo(database.name, user=user, **parameters)
         for name, database in (("source", tables.source), ("target", tables.target))
     }
-    return PostgresPool(uris, table="alt", columns=["id", "a", "c", "t"])
+    return PostgresPool(uris, table="alt", columns=["id", "a", "c", "t"], where=where)
 
 
 def rows_in(tables: Tables, side: Side, table: str = "alt") -> Rows:
@@ -142,3 +169,31 @@ def check_changed(ended: Ended, side: Side, *words: str) -> None:
     for word in words:
         assert word in said, said
         assert word in ended.message
+
+
+def copy_and_check(case: Case, moment: Moment, tables: Tables, folder: Path) -> Ended:
+    """Copy `alt`, struck in the fifth load or save, and see that it ends as it may."""
+    make(tables, source=case.source, target=case.target)
+    before = rows_in(tables, "source")
+    call = "load_rows" if case.side == "source" else "save_rows"
+    alteration = Alteration(side=case.side, sql=case.sql, call=call, number=5, moment=moment)
+    pool = altering(tables, alteration, folder, user=case.user, where=case.where)
+    ended = run_copy(pool, batch_size=BATCH, call_timeout=1 if moment == "hung" else 10)
+    assert pool.struck.exists()
+    assert pool.waited_for.exists() or moment != "waits", "no call waited for it"
+    check_nothing_left(tables)
+    check_ended(ended, case, tables)
+    if ended.error is None:
+        check_complete(tables, before)
+    else:
+        check_claim(ended, tables, before)
+    return ended
+
+
+def check_ended(ended: Ended, case: Case, tables: Tables) -> None:
+    """See that the copy ended as it may."""
+    assert ended.report is not None, tables
+    if case.outcome == "complete" or (case.outcome == "either" and ended.error is None):
+        assert ended.error is None, ended.message
+    else:
+        check_changed(ended, case.side, *case.words)
