@@ -122,6 +122,7 @@ def run_copy(
     limits: Config = LIMITS,
     *,
     observer: Callable[[Any], object] | None = None,
+    resume: bool = False,
     **changed: Any,
 ) -> Ended:
     """Copy from `source` to `target` in this process; `observer` is told what happens as well."""
@@ -135,7 +136,7 @@ def run_copy(
 
     began = time.monotonic()
     try:
-        report = copy_table(limits, pool, "source", "target", observer=observe)
+        report = copy_table(limits, pool, "source", "target", observer=observe, resume=resume)
     except PipecopyError as error:
         return Ended(
             limits=limits,

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.checks import ROWS, Tables
+from tests.faults.failing_over import ROWS as MANY
+from tests.faults.failing_over import Replicated, replicated
 from tests.leftovers import files_now
 from tests.profiles import create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
@@ -75,3 +77,30 @@ def small_tables(shared_tables: Tables) -> Tables:
     """Give a source with 50 rows, and an empty target, in a tenth of a fresh one's time."""
     shared_tables.target.execute("TRUNCATE profiles RESTART IDENTITY")
     return replace(shared_tables, files_before=files_now())
+
+
+@pytest.fixture
+def source(own_source: PostgresServer) -> Iterator[TemporaryDatabase]:
+    with temporary_database(own_source) as database:
+        create_profiles(database, MANY)
+        yield database
+
+
+@pytest.fixture
+def target(own_target: PostgresServer) -> Iterator[TemporaryDatabase]:
+    with temporary_database(own_target) as database:
+        create_profiles(database)
+        yield database
+
+
+@pytest.fixture
+def own_tables(source: TemporaryDatabase, target: TemporaryDatabase) -> Tables:
+    """Give two tables on servers that may be stopped."""
+    return Tables(source=source, target=target)
+
+
+@pytest.fixture
+def followed(own_tables: Tables) -> Iterator[Replicated]:
+    """Give a target with an asynchronous standby."""
+    with replicated(own_tables, "target", target_session_attrs="read-write") as there:
+        yield there

@@ -6,25 +6,19 @@ that lags behind, and ends with an error where a server has lost something for g
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
-from pipecopy.events import BatchSaved, Event
-from pipecopy.postgres import PostgresPool
 from tests.drivers import RecordingPool, Strike
 from tests.faults.checks import (
-    LIMITS,
     Ended,
     Expected,
     Tables,
@@ -37,126 +31,35 @@ from tests.faults.checks import (
     rows_of,
     run_copy,
 )
+from tests.faults.failing_over import (
+    BATCH,
+    CRASHED,
+    EARLY,
+    FROZEN,
+    HELD,
+    LOSSES,
+    NO_POSITIONS,
+    ROWS,
+    Lost,
+    Replicated,
+    Saved,
+    limits_for,
+    make_plain_role,
+    replicated,
+    revived,
+)
 from tests.faults.held import backend_of, copying, gate_of, side_of, until
 from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
-from tests.gates import Gate, finish_gate, load_gate, save_gate
+from tests.gates import finish_gate, load_gate, save_gate
 from tests.profiles import add_profiles, assert_equal_tables, create_profiles
 from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
-from tests.standbys import Standby, either
+from tests.standbys import Standby
 from tests.verify.quick import verify
 
 pytestmark = pytest.mark.server
 
-_ROWS, _BATCH = 500, 25
-_EARLY, _HELD = 110, 310
-"""Rows at which a copy waits: in the fifth batch, and in the thirteenth of twenty."""
-_REACHES_TWO = 3.0
-"""Seconds of a call in which libpq gives up one host, after 2 s at least, and asks the next."""
 _FAILED_OVER = re.compile("fail-?over|failed over|promoted|another server|back in time")
-
-
-def _freeze(server: PostgresServer) -> None:
-    server.freeze()
-
-
-def _crash(server: PostgresServer) -> None:
-    server.stop("immediate")
-
-
-@dataclass(frozen=True)
-class _Lost:
-    """How a server goes away, and how long a call then needs to reach the other one."""
-
-    how: Callable[[PostgresServer], None]
-    call_timeout: float
-
-
-_FROZEN, _CRASHED = _Lost(_freeze, _REACHES_TWO), _Lost(_crash, 1.0)
-_LOSSES = {"frozen": _FROZEN, "shut down": _CRASHED}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replicated:
-    """Two tables, one of which is on a standby as well."""
-
-    tables: Tables
-    side: Side
-    standby: Standby
-    parameters: dict[str, str]
-
-    @property
-    def primary(self) -> PostgresServer:
-        return self.standby.primary
-
-    def pool(self, **parameters: str) -> PostgresPool:
-        """Return the way to both tables, one of them on either server."""
-        database = side_of(self.tables, self.side)
-        there = self.standby.same(database)
-        uri = either(database, there, **{**self.parameters, **parameters})
-        return self.tables.pool(**{self.side: uri})
-
-    @contextlib.contextmanager
-    def losing(self, lost: _Lost) -> Iterator[None]:
-        """Lose the primary for the time of the block; then it is gone for good."""
-        lost.how(self.primary)
-        try:
-            yield
-        finally:
-            self.primary.stop("immediate")
-
-    def cut_off(self, early: Gate, saved: _Saved) -> None:
-        """Have the standby receive no more from the gate's row on, and wait until that is saved."""
-        early.arrival()
-        self.standby.catch_up()
-        self.standby.cut_off()
-        early.lift()
-        saved.wait()
-
-    def failed_over(self) -> Tables:
-        """Return the tables as they are once the standby is the primary."""
-        database = self.standby.same(side_of(self.tables, self.side))
-        if self.side == "source":
-            return replace(self.tables, source=database)
-        return replace(self.tables, target=database)
-
-
-@contextlib.contextmanager
-def _replicated(tables: Tables, side: Side, **parameters: str) -> Iterator[Replicated]:
-    primary = side_of(tables, side).server
-    with _revived(primary), Standby(primary) as standby:
-        yield Replicated(tables=tables, side=side, standby=standby, parameters=parameters)
-
-
-@contextlib.contextmanager
-def _revived(primary: PostgresServer) -> Iterator[None]:
-    """Have the server run after the block, whatever became of it."""
-    try:
-        yield
-    finally:
-        if not primary.running:
-            primary.start()
-        primary.resume()
-
-
-@pytest.fixture
-def source(own_source: PostgresServer) -> Iterator[TemporaryDatabase]:
-    with temporary_database(own_source) as database:
-        create_profiles(database, _ROWS)
-        yield database
-
-
-@pytest.fixture
-def target(own_target: PostgresServer) -> Iterator[TemporaryDatabase]:
-    with temporary_database(own_target) as database:
-        create_profiles(database)
-        yield database
-
-
-@pytest.fixture
-def own_tables(source: TemporaryDatabase, target: TemporaryDatabase) -> Tables:
-    """Give two tables on servers that may be stopped."""
-    return Tables(source=source, target=target)
 
 
 @pytest.fixture(scope="module")
@@ -170,33 +73,26 @@ def standby(own_source: PostgresServer) -> Iterator[Standby]:
 def lagging(standby: Standby, target: TemporaryDatabase) -> Iterator[Replicated]:
     """Give a source whose standby has replayed the first half of its rows."""
     with temporary_database(standby.primary) as source:
-        create_profiles(source, _ROWS // 2)
+        create_profiles(source, ROWS // 2)
         standby.catch_up()
         standby.pause_replay()
-        add_profiles(source, _ROWS // 2 + 1, _ROWS + 1)
+        add_profiles(source, ROWS // 2 + 1, ROWS + 1)
         tables = Tables(source=source, target=target)
-        with _revived(standby.primary):
+        with revived(standby.primary):
             yield Replicated(tables=tables, side="source", standby=standby, parameters={})
         standby.resume_replay()
-
-
-@pytest.fixture
-def followed(own_tables: Tables) -> Iterator[Replicated]:
-    """Give a target with an asynchronous standby."""
-    with _replicated(own_tables, "target", target_session_attrs="read-write") as replicated:
-        yield replicated
 
 
 # -- the source
 
 
-@pytest.mark.parametrize("lost", _LOSSES.values(), ids=_LOSSES)
+@pytest.mark.parametrize("lost", LOSSES.values(), ids=LOSSES)
 def test_a_standby_that_stays_behind_is_waited_for_until_the_limit(
-    lost: _Lost, lagging: Replicated
+    lost: Lost, lagging: Replicated
 ) -> None:
     with (
-        save_gate(lagging.tables.target, _HELD) as gate,
-        copying(lagging.tables, pool=lagging.pool(), **_limits(lost)) as ending,
+        save_gate(lagging.tables.target, HELD) as gate,
+        copying(lagging.tables, pool=lagging.pool(), **limits_for(lost)) as ending,
     ):
         gate.arrival()
         with lagging.losing(lost):
@@ -216,11 +112,13 @@ def test_a_standby_that_catches_up_goes_on_in_the_place_of_its_primary(
 ) -> None:
     lagging.standby.receive()
     with (
-        save_gate(lagging.tables.target, _HELD) as gate,
-        copying(lagging.tables, pool=lagging.pool(), **_limits(_CRASHED, max_retries=3)) as ending,
+        save_gate(lagging.tables.target, HELD) as gate,
+        copying(
+            lagging.tables, pool=lagging.pool(), **limits_for(CRASHED, max_retries=3)
+        ) as ending,
     ):
         gate.arrival()
-        with lagging.losing(_CRASHED):
+        with lagging.losing(CRASHED):
             gate.lift()
             until(lambda: bool(lagging.standby.sessions("pipecopy/")) or ending.done())
             lagging.standby.resume_replay()
@@ -234,17 +132,17 @@ def test_a_role_that_may_not_ask_for_positions_has_the_greatest_id_compared(
 ) -> None:
     source = lagging.tables.source
     lagging.standby.resume_replay()
-    source.execute(_PLAIN_ROLE)
+    make_plain_role(source, NO_POSITIONS)
     source.execute("DELETE FROM profiles WHERE id > 200")
     lagging.standby.catch_up()
     lagging.standby.pause_replay()
-    add_profiles(source, 201, _ROWS + 1)
+    add_profiles(source, 201, ROWS + 1)
     with (
-        save_gate(lagging.tables.target, _EARLY) as gate,
-        copying(lagging.tables, pool=lagging.pool(user="plain"), **_limits(_CRASHED)) as ending,
+        save_gate(lagging.tables.target, EARLY) as gate,
+        copying(lagging.tables, pool=lagging.pool(user="plain"), **limits_for(CRASHED)) as ending,
     ):
         gate.arrival()
-        with lagging.losing(_CRASHED):
+        with lagging.losing(CRASHED):
             gate.lift()
             ended = ending.result()
     lagging.primary.start()
@@ -256,34 +154,18 @@ def test_a_role_that_may_not_ask_for_positions_has_the_greatest_id_compared(
     check_second_run(lagging.tables)
 
 
-_PLAIN_ROLE = """
-    DO $$
-    DECLARE f text;
-    BEGIN
-        IF to_regrole('plain') IS NULL THEN CREATE ROLE plain LOGIN; END IF;
-        FOR f IN SELECT oid::regprocedure FROM pg_proc
-            WHERE proname ~ '^pg_(control_|current_wal|last_wal|last_xact|walfile|stat_get_wal)'
-        LOOP
-            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-        END LOOP;
-        GRANT SELECT ON profiles TO plain;
-    END $$
-"""
-"""It is as with some managed services: nobody tells where in its log a server is."""
-
-
 # -- the target
 
 
-@pytest.mark.parametrize("lost", _LOSSES.values(), ids=_LOSSES)
-def test_a_standby_that_lacks_saved_rows_is_promoted(lost: _Lost, followed: Replicated) -> None:
-    in_a_save = lost is _FROZEN
-    tables, saved = followed.tables, _Saved(_EARLY)
-    gate_there = save_gate(tables.target, _HELD) if in_a_save else load_gate(tables.source, _HELD)
+@pytest.mark.parametrize("lost", LOSSES.values(), ids=LOSSES)
+def test_a_standby_that_lacks_saved_rows_is_promoted(lost: Lost, followed: Replicated) -> None:
+    in_a_save = lost is FROZEN
+    tables, saved = followed.tables, Saved(EARLY)
+    gate_there = save_gate(tables.target, HELD) if in_a_save else load_gate(tables.source, HELD)
     with (
-        save_gate(tables.target, _EARLY) as early,
+        save_gate(tables.target, EARLY) as early,
         gate_there as gate,
-        copying(tables, pool=followed.pool(), observer=saved, **_limits(lost)) as ending,
+        copying(tables, pool=followed.pool(), observer=saved, **limits_for(lost)) as ending,
     ):
         followed.cut_off(early, saved)
         gate.arrival()
@@ -296,16 +178,16 @@ def test_a_standby_that_lacks_saved_rows_is_promoted(lost: _Lost, followed: Repl
 
 
 def test_a_failover_after_the_last_save_is_no_mere_warning(followed: Replicated) -> None:
-    tables, saved = followed.tables, _Saved(_EARLY)
+    tables, saved = followed.tables, Saved(EARLY)
     with (
-        save_gate(tables.target, _EARLY) as early,
+        save_gate(tables.target, EARLY) as early,
         finish_gate(tables.target) as gate,
-        copying(tables, pool=followed.pool(), observer=saved, **_limits(_CRASHED)) as ending,
+        copying(tables, pool=followed.pool(), observer=saved, **limits_for(CRASHED)) as ending,
     ):
         followed.cut_off(early, saved)
         gate.arrival()
         followed.standby.promote()
-        with followed.losing(_CRASHED):
+        with followed.losing(CRASHED):
             ended = ending.result()
     _check_failed_over(ended, followed)
 
@@ -320,22 +202,20 @@ def _check_failed_over(ended: Ended, followed: Replicated) -> None:
 def test_an_orderly_switch_over_loses_nothing(side: Side, own_tables: Tables) -> None:
     held: Side = "target" if side == "source" else "source"
     parameters = {"target_session_attrs": "read-write"} if side == "target" else {}
-    with _replicated(own_tables, side, **parameters) as replicated:
+    with replicated(own_tables, side, **parameters) as there:
         with (
             gate_of(own_tables, held) as gate,
             # nothing is read ahead: a session that is ended in a call ends the copy
-            copying(
-                own_tables, pool=replicated.pool(), **_limits(_CRASHED, read_ahead=0)
-            ) as ending,
+            copying(own_tables, pool=there.pool(), **limits_for(CRASHED, read_ahead=0)) as ending,
         ):
             gate.arrival()
-            replicated.primary.stop("fast")  # once its standby has received all
-            replicated.standby.promote()
+            there.primary.stop("fast")  # once its standby has received all
+            there.standby.promote()
             gate.lift()
             ended = ending.result()
-        replicated.primary.start()
+        there.primary.start()
         assert ended.exit_code in {0, 75}, ended.message
-        tables = replicated.failed_over()
+        tables = there.failed_over()
         check_next_id(ended.report, tables)
         if ended.error is None:
             assert_equal_tables(tables.source, tables.target)
@@ -360,8 +240,8 @@ def test_a_crash_empties_an_unlogged_target(
 ) -> None:
     own_tables.target.execute("ALTER TABLE profiles SET UNLOGGED")
     with (
-        load_gate(own_tables.source, _HELD) as gate,
-        copying(own_tables, **_limits(_CRASHED)) as ending,
+        load_gate(own_tables.source, HELD) as gate,
+        copying(own_tables, **limits_for(CRASHED)) as ending,
     ):
         gate.arrival()
         crash(own_tables.target)
@@ -382,8 +262,8 @@ def test_a_crash_empties_an_unlogged_source(own_tables: Tables) -> None:
     own_tables.source.execute("ALTER TABLE profiles SET UNLOGGED")
     before = rows_of(own_tables.source)
     with (
-        save_gate(own_tables.target, _HELD) as gate,
-        copying(own_tables, **_limits(_CRASHED)) as ending,
+        save_gate(own_tables.target, HELD) as gate,
+        copying(own_tables, **limits_for(CRASHED)) as ending,
     ):
         gate.arrival()
         _restart(own_tables.source)
@@ -404,7 +284,7 @@ def test_a_session_that_is_ended_empties_no_unlogged_table(side: Side, tables: T
     database.execute("ALTER TABLE profiles SET UNLOGGED")
     with (
         gate_of(tables, "target" if side == "source" else "source") as gate,
-        copying(tables, **_limits(_CRASHED)) as ending,
+        copying(tables, **limits_for(CRASHED)) as ending,
     ):
         gate.arrival()
         database.query("SELECT pg_terminate_backend(%s, 5000)", [backend_of(database)])
@@ -445,7 +325,7 @@ def test_no_row_is_deleted_by_what_a_standby_lacks(
     before = rows_of(tables.target)
     pool = tables.pool(source=lagging.standby.same(tables.source).conninfo)
     with pytest.raises(TableMismatchError) as raised:
-        verify(pool, repair=True, delete_surplus=True, batch_size=_BATCH)
+        verify(pool, repair=True, delete_surplus=True, batch_size=BATCH)
     assert raised.value.side in {None, "source"}
     assert exit_code(raised.value) == 5
     assert "primary" in str(raised.value)
@@ -475,20 +355,20 @@ def test_a_verification_that_meets_a_standby_that_lags_ends(
 ) -> None:
     lagging = lagging_source_of_a_full_target
     tables = lagging.tables
-    held = save_gate(tables.target, 3) if how.repair else load_gate(tables.target, _EARLY)
+    held = save_gate(tables.target, 3) if how.repair else load_gate(tables.target, EARLY)
     with held as gate, ThreadPoolExecutor(1, "verification") as threads:
         ending = threads.submit(
             verify,
             lagging.pool(),
             repair=how.repair,
             delete_surplus=how.delete_surplus,
-            batch_size=_BATCH,
+            batch_size=BATCH,
             call_timeout=1,
             max_retries=1,
         )
         gate.arrival()
         until(lambda: _idle(tables.source))
-        with lagging.losing(_CRASHED):
+        with lagging.losing(CRASHED):
             gate.lift()
             error = ending.exception(30)
     lagging.primary.start()
@@ -497,7 +377,7 @@ def test_a_verification_that_meets_a_standby_that_lags_ends(
     assert error.side == "source"
     assert words in str(error)
     after = rows_of(tables.target)
-    assert {id_ for id_, _ in after} >= set(range(1, _ROWS + 1)) - {3, 490}
+    assert {id_ for id_, _ in after} >= set(range(1, ROWS + 1)) - {3, 490}
     check_nothing_left(tables)
 
 
@@ -527,31 +407,3 @@ def test_another_driver_whose_greatest_id_went_back(tmp_path: Path) -> None:
     assert ended.report is not None
     target = {tuple(row) for row in pool.rows("target")}
     assert {row for row in before if row[0] < ended.report.next_id} <= target
-
-
-# -- what they share
-
-
-def _limits(lost: _Lost, **limits: float) -> dict[str, Any]:
-    """Return limits in which the second attempt of a call reaches another server."""
-    return {
-        "batch_size": _BATCH,
-        "call_timeout": lost.call_timeout,
-        "max_retries": LIMITS.max_retries,
-        **limits,
-    }
-
-
-class _Saved:
-    """An observer that waits until a row's batch is saved."""
-
-    def __init__(self, row: int) -> None:
-        self._row = row
-        self._saved = threading.Event()
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, BatchSaved) and event.key_range[1] > self._row:
-            self._saved.set()
-
-    def wait(self) -> None:
-        assert self._saved.wait(20)
