@@ -151,15 +151,15 @@ def state_of(
         columns=tuple(column.name for column in table.columns),
         fixed=fixed,
         labels={
-            f"an enum of the column {quoted(column.name)}, the type {oid}": labels
-            for column in table.columns
+            f"the enum {oid} in the column {quoted(column.name)}": labels
+            for column in read
             for oid, labels in column.labels.items()
         },
         firing=firing,
         constraints=_constraints(table, relations) if written else {},
         versions={
             f"the column {quoted(column.name)}": relations.versions.get(column.name, "")
-            for column in table.columns
+            for column in read
         },
         files={row["name"]: row["file"] for row in relations.rows if row["file"]},
         unlogged=unlogged,
@@ -278,7 +278,7 @@ def _lost_labels(
     for name, labels in before.items():
         left = iter(now.get(name, ()))
         if not all(label in left for label in labels):
-            found.append(f"the labels of {name}, were renamed")
+            found.append(f"labels of {name} were renamed")
     return found
 
 

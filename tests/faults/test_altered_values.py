@@ -59,6 +59,7 @@ _ATTRIBUTES_EXCHANGED = (
 
 _REGIONS = "ALTER TABLE alt ADD region text DEFAULT 'eu'; ALTER TABLE alt ADD other text"
 _RENAMED = "ALTER TABLE alt RENAME region TO r"
+_MOVED = "ALTER TABLE alt ALTER region TYPE text USING 'us'"
 _OF_EU = "region = 'eu'"
 _CHOSEN = "CREATE TABLE f AS SELECT id FROM alt; CREATE TABLE kept AS TABLE f"
 _CHOSEN_ANEW = "TRUNCATE f; INSERT INTO f TABLE kept"
@@ -131,6 +132,18 @@ CASES = {
     ),
     "the condition's column renamed": _case(
         "source", _RENAMED, "changed", "region", source=_REGIONS, where=_OF_EU
+    ),
+    "the condition's column written anew": _case(
+        "source", _MOVED, "changed", "region", "anew", source=_REGIONS, where=_OF_EU
+    ),
+    "labels in the condition": _case(
+        "source",
+        _LABELS_EXCHANGED,
+        "changed",
+        "enum",
+        "m",
+        source="CREATE TYPE mood AS ENUM ('low', 'high'); ALTER TABLE alt ADD m mood DEFAULT 'low'",
+        where="m = 'low'",
     ),
     "the condition's table refilled": _case(
         "source", _CHOSEN_ANEW, "complete", source=_CHOSEN, where=_OF_CHOSEN, moment="waits"
