@@ -205,8 +205,7 @@ class Limits:
     max_batch_bytes: Size = DEFAULT_BATCH_BYTES
     """Size of one batch: of more, it is split; a single row that is more goes alone."""
     settle: Duration = 0.0
-    """Time to wait at the start for open transactions of the source, whose rows a copy by ids
-    would miss; see the README."""
+    """The wait at the start for open transactions of the source, whose rows would be missed."""
 
     def problems(self) -> list[str]:
         """Say what is wrong with the fields, by their names."""
