@@ -58,7 +58,8 @@ class Calls:
 
     def pause(self, seconds: float) -> None:
         """Let so many seconds pass, at most those that are left; raises StoppedError."""
-        until = self._run.clock.now() + min(seconds, self._run.left)
+        at_most = min(seconds, self._run.left)  # first, or it would end just before the limit
+        until = self._run.clock.now() + at_most
         while not self._stop and (left := until - self._run.clock.now()) > 0:
             self._wakeup.wait(left, ())
         if self._stop:
