@@ -9,7 +9,12 @@ from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.batches import Batches
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Purpose
-from pipecopy.errors import ConfigError, PipecopyError, TableMismatchError
+from pipecopy.errors import (
+    ConfigError,
+    FullCopyTimeoutError,
+    PipecopyError,
+    TableMismatchError,
+)
 from pipecopy.events import CopyEnded, CopyStarted, Event, Observer, RangeKnown
 from pipecopy.fitting import fit_tables
 from pipecopy.report import CopyReport, Outcome
@@ -216,8 +221,9 @@ def finish(stage: Stage, max_id: int) -> None:
     except PipecopyError as error:
         if not target.saved_rows_stand or isinstance(error, TableMismatchError):
             raise
-        if "confirm" in target.offers:
-            stage.calls.wait(stage.calls.begin(target, Task("confirm"), retry=False))
+        if "confirm" in target.offers and stage.run.left > 0:
+            with suppress(FullCopyTimeoutError):
+                stage.calls.wait(stage.calls.begin(target, Task("confirm"), retry=False))
         warning = str(error)
     if warning:
         stage.run.warn(f"target: {warning}")

@@ -16,6 +16,7 @@ from pipecopy.contracts import (
     OpenTransaction,
     Row,
     Survey,
+    TableChangedError,
     TableDescription,
 )
 from pipecopy.postgres import checks, creating, fits, forms, sequence, sql, transactions
@@ -56,6 +57,11 @@ class _Looked:
     line: Line
     table: Table | None
     relations: Relations
+
+    @property
+    def token(self) -> str:
+        """It changes with anything that is altered."""
+        return self.relations.token + ("" if self.table is None else self.table.types_token)
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,10 @@ class PostgresDatabase:
         )
         """The table as the run looks at it; None before the first look."""
         self._greatest_id = None if session is None else session.greatest_id
+        self._compared: Line | None = None
+        """The session whose server was seen to have what the one before had saved."""
+        self._removing: frozenset[int] = frozenset()
+        """The ids whose rows the call removes."""
         self._looked: _Looked | None = None
         self._opened: _Opened | None = None
 
@@ -247,7 +257,11 @@ class PostgresDatabase:
 
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
-        return self._run(lambda opened: opened.saver.delete(ids))
+        self._removing = frozenset(ids)
+        try:
+            return self._run(lambda opened: opened.saver.delete(ids))
+        finally:
+            self._removing = frozenset()
 
     def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
         """Return the transactions that may still commit rows with ids that were handed out."""
@@ -283,16 +297,21 @@ class PostgresDatabase:
         raised, and the work begun anew if nothing did that matters.
         """
         while True:
-            opened = self._open(line)
             try:
-                return work(opened)
+                return work(self._open(line))
             except (psycopg.Error, PostgresError) as error:
                 if line.is_lost() or not is_due_to_ddl(error):
                     raise
+                before = self._looked
                 self._forget_table()
-                self._look(line, refused=is_refused_by_constraint(error))
+                looked = self._look(line, refused=is_refused_by_constraint(error))
                 if not is_guards(error):
                     raise
+                if before is not None and looked.token == before.token:
+                    raise TableChangedError(
+                        "the table is altered by each call itself, such as by a trigger that makes"
+                        " a partition; that can't be told from what others alter"
+                    ) from error
 
     def _open(self, line: Line) -> _Opened:
         """Look the table up, once a session."""
@@ -311,9 +330,7 @@ class PostgresDatabase:
             check_where(line, table)
         most = None if session is None else session.max_batch_bytes
         # a source is live: its last rows may have been deleted
-        wants_key = session is not None and (
-            session.side == "target" or session.purpose in DELETING
-        )
+        wants_key = session is not None and (writes(session) or session.purpose in DELETING)
         guard = Guard(line, table, looked.relations, wants_greatest_key=wants_key)
         self._see_greatest_key(line, guard)
         reader = Reader(guard, table, most, side=side)
@@ -329,6 +346,7 @@ class PostgresDatabase:
         """
         if self._looked is not None and self._looked.line is line:
             return self._looked
+        session = self._link.session
         # this first: what changes while the rest is looked at changes the token
         relations = find_relations(line, self._selection.table)
         table = find_table(line, self._selection)
@@ -338,8 +356,13 @@ class PostgresDatabase:
         known = self._known
         if known is not None:
             table = None if table is None else table.with_columns(known.columns)
-            known = with_new_partitions(line, known, table, relations, self._greatest_id)
-            compare_states(known, self._state(table, relations), refused=refused)
+            written = session is None or writes(session)
+            known = with_new_partitions(
+                line, known, table, relations, self._greatest_id, written=written
+            )
+            state = self._state(table, relations)
+            compare_states(known, state, refused=refused)
+            known = replace(known, versions=state.versions, files=state.files)
         elif table is not None:
             known = self._state(table, relations)
         self._known = known
@@ -350,14 +373,18 @@ class PostgresDatabase:
         session = self._link.session
         written = session is None or writes(session)
         deletes = session is not None and session.purpose in DELETING
-        return state_of(table, relations, written=written, deletes=deletes)
+        compared = session is not None and session.purpose in VERIFYING
+        return state_of(table, relations, written=written, compared=compared, deletes=deletes)
 
     def _see_greatest_key(self, line: Line, guard: Guard) -> None:
-        """See that the table has not lost its last rows since the last session."""
+        """See, once a session, that the table has not lost its last rows since the one before."""
         before = self._link.last_position
-        if before is not None and before.greatest_key is not None:
-            guard.look()
+        if before is None or before.greatest_key is None or self._compared is line:
+            return
+        guard.look()
+        if before.greatest_key not in self._removing:  # an attempt before may have removed it
             compare_greatest_keys(before, line.server)
+        self._compared = line
 
     def _forget_table(self) -> None:
         self._looked = None

@@ -16,7 +16,7 @@ from pipecopy.contracts import HELP, ServerChangedError, TableChangedError
 from pipecopy.postgres.catalog import NO_TABLES, Table, fires
 from pipecopy.postgres.catalog_query import types_token
 from pipecopy.postgres.link import Line
-from pipecopy.postgres.names import about_table, literal, quoted
+from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""
@@ -110,6 +110,8 @@ def find_relations(line: Line, name: str) -> Relations:
     )
 
 
+_MAY_COME = ("the column ", "the unique index ")
+"""Of what is fixed: a column that comes is not copied, and an index makes saving no less safe."""
 _NO_TABLE = TableState(
     columns=(),
     fixed={},
@@ -124,20 +126,24 @@ _NO_TABLE = TableState(
 
 
 def state_of(
-    table: Table | None, relations: Relations, *, written: bool, deletes: bool
+    table: Table | None, relations: Relations, *, written: bool, compared: bool, deletes: bool
 ) -> TableState:
     """Return what has to stay as it is.
 
-    `written`: rows are saved there too; `deletes`: and are removed.
+    `written`: rows are saved there; `compared`: with the other side's; `deletes`: and are removed.
     """
     if table is None:
         return _NO_TABLE
     fixed = {f"the table {table.sql}": (table.oid, NO_TABLES.get(table.kind, "a table"))}
-    read = (*table.columns, *(table.others if table.where is not None else ()))
+    by_condition = table.where is not None and (compared or not written)
+    read = (*table.columns, *(table.others if by_condition else ()))
     for column in read:
         text = column.layout
         if written and column.always_identity:
             text += " GENERATED ALWAYS AS IDENTITY"
+        fixed[f"the column {quoted(column.name)}"] = (column.number, text)
+    for column in table.generated if written or compared else ():
+        text = f"{column.layout} GENERATED ALWAYS AS ({column.expression})"
         fixed[f"the column {quoted(column.name)}"] = (column.number, text)
     for row in relations.rows:
         fixed |= _fixed(row, table)
@@ -198,33 +204,39 @@ def with_new_partitions(
     table: Table | None,
     relations: Relations,
     greatest_id: int | None,
+    *,
+    written: bool,
 ) -> TableState:
     """Return what is known with the partitions that have come, and have no row of the run's.
 
     A table that is partitioned by time gets new ones every day: as long as they have no row with
-    an id up to the greatest one that is copied, no batch has missed any.
+    an id up to the greatest one that is copied, no batch has missed any. Where rows are `written`,
+    those in a new one may be the run's own, and the unique index sees to all others.
     """
     if table is None or table.key is None:
         return known
     fixed = dict(known.fixed)
+    takes_any = written and table.unique_index is not None
     for row in relations.rows:
         new = _fixed(row, table)
         if row["is_child"] and not fixed.keys() & new.keys():
-            fixed |= {} if _has_rows(line, row, table, greatest_id) else new
+            fixed |= new if takes_any or not _has_rows(line, row, table, greatest_id) else {}
     return replace(known, fixed=fixed)
 
 
 def _has_rows(line: Line, row: Mapping[str, Any], table: Table, greatest_id: int | None) -> bool:
     """Tell whether a partition has rows with ids up to the greatest one, as far as can be told."""
-    (((size,),), ((may_read,),)) = line.query_all(
-        f"SELECT pg_catalog.pg_relation_size({row['oid']});"
-        f" SELECT pg_catalog.has_table_privilege({row['oid']}, 'SELECT')"
+    oid = row["oid"]
+    ((size, bound),) = line.query(
+        f"{CATALOG_PATH}SELECT pg_relation_size({oid}), pg_get_partition_constraintdef({oid})"
     )
-    if not size or not may_read or table.kind == "v":  # a view's columns have their own names
-        return bool(size)
-    until = "" if greatest_id is None else f" OPERATOR(pg_catalog.<=) {greatest_id}"
-    among = f"{table.key_sql}{until or ' IS NOT NULL'}"
-    ((found,),) = line.query(f"SELECT EXISTS (SELECT FROM {row['name']} WHERE {among})")
+    if table.kind != "p" or bound is None:  # a view's columns have names of their own
+        return bool(size) or row["kind"] == "f"
+    until = "" if greatest_id is None else f" AND {table.key_sql} <= {greatest_id}"
+    # by the table itself: that is what the role has a right to
+    ((found,),) = line.query(
+        f"{CATALOG_PATH}SELECT EXISTS (SELECT FROM {table.sql} WHERE ({bound}){until})"
+    )
     return bool(found)
 
 
@@ -245,7 +257,7 @@ def compare_states(before: TableState, now: TableState, *, refused: bool = False
             [*changed, *new],
             saved_rows_stand=not changed,
         )
-    has_moved = before.files != now.files  # as by SET LOGGED
+    has_moved = _have_moved(before, now)  # as by SET LOGGED
     if before.cleared != now.cleared and (before.unlogged or now.unlogged or has_moved):
         raise ServerChangedError(
             "the server was started again after a crash, which has emptied the UNLOGGED table"
@@ -256,12 +268,17 @@ def _new(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [f"{name} is new" for name, value in now.items() if before.get(name) != value]
 
 
+def _have_moved(before: TableState, now: TableState) -> bool:
+    """Tell whether rows were written anew, to another file."""
+    return any(now.files.get(name, file) != file for name, file in before.files.items())
+
+
 def _rewritten(before: TableState, now: TableState) -> list[str]:
     """Name the columns that were altered while the rows were written anew: by ALTER … USING.
 
     VACUUM FULL and TRUNCATE write rows anew as well, and a right to a column alters its entry.
     """
-    if all(now.files.get(name, file) == file for name, file in before.files.items()):
+    if not _have_moved(before, now):
         return []
     return [
         f"the values of {name} were written anew"
@@ -293,8 +310,8 @@ def _changes(
     found = []
     for name in dict.fromkeys([*before, *now]):
         was, is_ = before.get(name), now.get(name)
-        if was == is_ or (was is None and name.startswith("the column ")):
-            continue  # a column that comes is not copied
+        if was == is_ or (was is None and name.startswith(_MAY_COME)):
+            continue
         if was is None:
             found.append(f"{name} is new")
         elif is_ is None:
@@ -385,7 +402,7 @@ SELECT (SELECT oid::bigint FROM target),
            'kind', relkind,
            'is_child', is_child,
            'persistence', relpersistence,
-           'file', coalesce(pg_relation_filenode(oid), 0)::bigint,
+           'file', relfilenode::bigint,
            'row_security', CASE WHEN NOT relrowsecurity THEN 'off'
                                 WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END,
            'definition', CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END
@@ -409,11 +426,11 @@ SELECT (SELECT oid::bigint FROM target),
         WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') AND conparentid = 0),
        (SELECT json_object_agg(name, definition) FROM (
            SELECT format('the constraint %I of %s', conname, conrelid::regclass),
-                  pg_get_constraintdef(k.oid)
+                  k.oid::text  -- its definition would be read under a lock
            FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid
          UNION ALL
            SELECT format('the unique index %s of %s', indexrelid::regclass, indrelid::regclass),
-                  pg_get_indexdef(indexrelid)
+                  indexrelid::text
            FROM pg_index i JOIN relations r ON r.oid = i.indrelid WHERE indisunique
        ) AS constraints (name, definition)),
        (SELECT json_object_agg(attname, xmin::text) FROM pg_attribute
