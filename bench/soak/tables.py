@@ -11,7 +11,7 @@ from bench.soak.scene import NoVictimError, Scene
 
 Strike = Callable[[Scene, Fault], AbstractContextManager[None]]
 
-_REWRITE = "ALTER TABLE profiles ALTER data TYPE jsonb USING data || '{}'"
+_REWRITE = "ALTER TABLE profiles ADD u uuid DEFAULT gen_random_uuid(); ALTER TABLE profiles DROP u"
 _REFILL = """
     LOCK TABLE profiles;
     CREATE TEMPORARY TABLE kept ON COMMIT DROP AS TABLE profiles;
