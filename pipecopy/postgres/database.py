@@ -346,19 +346,17 @@ class PostgresDatabase:
         """
         if self._looked is not None and self._looked.line is line:
             return self._looked
-        session = self._link.session
-        # this first: what changes while the rest is looked at changes the token
-        relations = find_relations(line, self._selection.table)
-        table = find_table(line, self._selection)
-        while relations.oid != (None if table is None else table.oid):
+        while True:
+            # this first: what changes while the rest is looked at changes the token
             relations = find_relations(line, self._selection.table)
             table = find_table(line, self._selection)
+            if relations.oid == (None if table is None else table.oid):
+                break
         known = self._known
         if known is not None:
             table = None if table is None else table.with_columns(known.columns)
-            written = session is None or writes(session)
             known = with_new_partitions(
-                line, known, table, relations, self._greatest_id, written=written
+                line, known, table, relations, self._greatest_id, written=self._is_written
             )
             state = self._state(table, relations)
             compare_states(known, state, refused=refused)
@@ -369,9 +367,13 @@ class PostgresDatabase:
         self._looked = _Looked(line, table, relations)
         return self._looked
 
+    @property
+    def _is_written(self) -> bool:
+        """Whether rows may be saved here."""
+        return self._link.session is None or writes(self._link.session)
+
     def _state(self, table: Table | None, relations: Relations) -> TableState:
-        session = self._link.session
-        written = session is None or writes(session)
+        session, written = self._link.session, self._is_written
         deletes = session is not None and session.purpose in DELETING
         compared = session is not None and session.purpose in VERIFYING
         return state_of(table, relations, written=written, compared=compared, deletes=deletes)

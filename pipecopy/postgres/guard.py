@@ -70,9 +70,14 @@ class Guard:
         self._name = f"pipecopy_{secrets.token_hex(8)}"
         return f"PREPARE {self._name} AS {self._statement}; EXECUTE {self._name}"
 
+    @property
+    def _results_of_look(self) -> int:
+        """How many results the look adds to those of a query string."""
+        return 1 if self._is_prepared else 2
+
     def query(self, statements: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
-        last_own = -2 if self._is_prepared else -3
+        last_own = -1 - self._results_of_look
         results = self._line.query_all(f"{statements}; {self._look_sql}")
         self._seen(*results[-1][0])
         return results[last_own]
@@ -84,23 +89,23 @@ class Guard:
         costs a round trip of its own.
         """
         lock = sql.lock(self._table, first, last)
-        last_own = -1 if self._is_prepared else -2
+        own = slice(-self._results_of_look)
         read = self._line.copy_out(f"{lock}; {statements}; {self._look_sql}", most)
         if read.beyond is not None:
             self.look()
             return read
         self._seen_in(read.results[-1])
-        return CopyRead(read.raw, read.rows, results=read.results[:last_own])
+        return CopyRead(read.raw, read.rows, results=read.results[own])
 
     def copy_in(self, statements: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
         """Run a COPY FROM STDIN, and the statements after it in the same transaction.
 
         Returns the results of the COPY and of what follows it.
         """
-        last_own = -1 if self._is_prepared else -2
+        own = slice(-self._results_of_look)
         results = self._line.copy_in(f"{statements}; {self._look_sql}", chunks)
         self._seen_in(results[-1])
-        return results[:last_own]
+        return results[own]
 
     def look(self) -> None:
         """See that the table is still the same, and that the session is still on its server."""
@@ -121,9 +126,7 @@ class Guard:
 def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
     """Tell whether an altered table may have brought the error about."""
     state = error.sqlstate
-    if state == _BAD_DATA:
-        return True
-    return state is not None and not state.startswith(_ABOUT_THE_SESSION)
+    return state is not None and (state == _BAD_DATA or not state.startswith(_ABOUT_THE_SESSION))
 
 
 def is_refused_by_constraint(error: psycopg.Error | PostgresError) -> bool:
