@@ -12,13 +12,13 @@ TYPE_CHECKING = False  # type checkers take it for true; typing would have to be
 if TYPE_CHECKING:
     from typing import Any
 
-    from pipecopy.checking import check_copy
     from pipecopy.config import Config
     from pipecopy.contracts import ConnectionPool, Database, Row
-    from pipecopy.copying import copy_table
     from pipecopy.events import Observer
+    from pipecopy.operations.check import check_copy
+    from pipecopy.operations.copy import copy_table
+    from pipecopy.operations.verify import verify_tables
     from pipecopy.report import CheckReport, CopyReport, VerifyReport
-    from pipecopy.verifying import verify_tables
 
 __all__ = [
     "CheckReport",
@@ -44,9 +44,9 @@ _HOMES = {
     "Observer": "events",
     "Row": "contracts",
     "VerifyReport": "report",
-    "check_copy": "checking",
-    "copy_table": "copying",
-    "verify_tables": "verifying",
+    "check_copy": "operations.check",
+    "copy_table": "operations.copy",
+    "verify_tables": "operations.verify",
 }
 
 

@@ -12,15 +12,15 @@ if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes
 
 def main() -> NoReturn:
     """Run the command and end the process with its exit code."""
-    # a signal waits until there is someone to heed it: `launch` lets it through
+    # a signal waits until there is someone to heed it: `pipecopy.cli.main` lets it through
     import _signal  # type: ignore[import-not-found] # noqa: PLC0415 - signal, with nothing to load
 
     before = _signal.pthread_sigmask(
         _signal.SIG_BLOCK, (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
     )
-    from pipecopy.cli import launch  # noqa: PLC0415 - for this process alone, not its workers
+    from pipecopy.cli import main  # noqa: PLC0415 - for this process alone, not its workers
 
-    launch.main(before)
+    main.main(before)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"tests.{path.stem}" for path in Path(__file__).parent.iterdir() if path.stem != "conftest")
+    *(f"tests.support.{path.stem}" for path in (Path(__file__).parent / "support").glob("*.py"))
 )
 
-from tests.home import home
-from tests.leftovers import nothing_left_behind
-from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
-from tests.wall_clock import alone, steady
-from tests.wheel import why_missing
+from pipecopy.postgres import PostgresPool
+from tests.support.both import Both
+from tests.support.drivers import RecordingPool
+from tests.support.home import home
+from tests.support.leftovers import nothing_left_behind
+from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.wall_clock import alone, steady
+from tests.support.wheel import why_missing
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,3 +100,40 @@ def target_db(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
     """Give a fresh database on STATS."""
     with temporary_database(pg18) as database:
         yield database
+
+
+@pytest.fixture
+def postgres_pool(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> PostgresPool:
+    """Give two fresh PostgreSQL databases under the names `source` and `target`."""
+    return PostgresPool({"source": source_db.uri, "target": target_db.uri})
+
+
+@pytest.fixture
+def both(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> Both:
+    """Give PostgreSQL 16 as the source, and 18 as the target."""
+    return Both(source_db, target_db)
+
+
+@pytest.fixture
+def other_way(pg16: PostgresServer, pg18: PostgresServer) -> Iterator[Both]:
+    """Give PostgreSQL 18 as the source, and 16 as the target."""
+    with temporary_database(pg18) as source, temporary_database(pg16) as target:
+        yield Both(source, target)
+
+
+@pytest.fixture
+def role(both: Both) -> Iterator[str]:
+    """Give a role on both servers that may log in, and has no rights."""
+    name = "checked"
+    for database in (both.source, both.target):
+        database.execute(f"CREATE ROLE {name} LOGIN")
+    yield name
+    for database in (both.source, both.target):
+        with database.connect(options="-c default_transaction_read_only=off") as connection:
+            connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture
+def sqlite_pool(tmp_path: Path) -> RecordingPool:
+    """Give two files of SQLite, yet without tables."""
+    return RecordingPool(tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 from bench.contenders import Pipe, Pipecopy
 from bench.rounds import run_rounds
 from bench.servers import Databases
-from tests.servers import PostgresServer
+from tests.support.servers import PostgresServer
 
 _SECONDS = 0.02
 
@@ -28,7 +28,7 @@ def through_latency(databases: Databases, rows: int, rounds: int) -> dict[str, A
 @contextlib.contextmanager
 def _proxy(server: PostgresServer) -> Iterator[int]:
     """Run a proxy in a process of its own, as one that shared this one would slow the copy."""
-    command = [sys.executable, "-m", "tests.proxy", server.host, str(server.port)]
+    command = [sys.executable, "-m", "tests.support.proxy", server.host, str(server.port)]
     with subprocess.Popen(
         [*command, "--latency", str(_SECONDS)],
         stdin=subprocess.PIPE,

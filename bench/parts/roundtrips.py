@@ -8,7 +8,7 @@ from bench.contenders import Pipecopy
 from bench.datasets import fill_small
 from bench.progress import progress
 from bench.servers import Databases, Servers
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 _ROWS = 20_000
 _MORE, _FEWER = 1_000, 2_000  # rows a batch: the slope between them leaves out start and end

@@ -12,7 +12,7 @@ from collections import Counter
 
 from tests.faults.anytime import STATEMENTS, strike
 from tests.faults.checks import Tables
-from tests.servers import PostgresServer, temporary_database
+from tests.support.servers import PostgresServer, temporary_database
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from bench.soak.plan import Fault
 from bench.soak.scene import NoVictimError, Scene
 from pipecopy.contracts import Side
-from tests.standbys import Standby
+from tests.support.standbys import Standby
 
 _MOST_LAG = 0.5
 """Seconds for which a standby has received nothing when it is promoted."""

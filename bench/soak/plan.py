@@ -9,7 +9,7 @@ from typing import Literal
 
 from pipecopy import Config
 from pipecopy.contracts import Side
-from tests.proxy import Direction
+from tests.support.proxy import Direction
 
 Mode = Literal["library", "command"]
 """`copy_table` in this process, or `python -m pipecopy copy` in one of its own."""

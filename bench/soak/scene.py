@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipecopy.contracts import Side
-from tests.home import home
-from tests.profiles import TABLE, add_profiles
-from tests.proxy import Proxy
-from tests.servers import QUICK, PostgresServer, TemporaryDatabase
-from tests.standbys import Standby
+from tests.support.home import home
+from tests.support.profiles import TABLE, add_profiles
+from tests.support.proxy import Proxy
+from tests.support.servers import QUICK, PostgresServer, TemporaryDatabase
+from tests.support.standbys import Standby
 
 MARK = "SOAK_OF_PIPECOPY"
 """The variable by which processes are known, also those whose parent is gone."""

@@ -18,7 +18,7 @@ from pipecopy import Row
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.drivers import FAULTS
+from tests.support.drivers import FAULTS
 
 FAULT_NAMES = {
     "deadlock in C under the GIL": "deadlock",

@@ -10,13 +10,12 @@ from rich.console import Console
 
 from pipecopy.cli.check import check
 from pipecopy.cli.command import Command, Refused, Warned
-from pipecopy.cli.configuration import Configuration
+from pipecopy.cli.config import Configuration
 from pipecopy.cli.copy import copy
-from pipecopy.cli.demo import demo
 from pipecopy.cli.exits import EXIT_CODES
 from pipecopy.cli.options import Output
+from pipecopy.cli.text import one_line
 from pipecopy.cli.verify import verify
-from pipecopy.cli.views import one_line
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
 
@@ -59,7 +58,7 @@ def build_app() -> App:
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
         app.command(command, usage=usage)
-    app.command(demo, help_epilogue=EXIT_CODES)
+    app.command("pipecopy.demo.demo:demo", name="demo", help_epilogue=EXIT_CODES)
     return app
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from pipecopy.checking import check_copy
 from pipecopy.cli.checklist import SYMBOLS, WIDEST, WORDS, Signs, checklist
+from pipecopy.cli.display import Screen
 from pipecopy.cli.endings import Ending, failed
 from pipecopy.cli.exits import check_code
 from pipecopy.cli.options import (
@@ -27,13 +27,13 @@ from pipecopy.cli.options import (
     Target,
     check_resume,
 )
-from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.streams import Outlet
+from pipecopy.cli.text import event_line
 from pipecopy.cli.twosided import TwoSided, observed
-from pipecopy.cli.views import event_line
 from pipecopy.cli.waits import waits_for
 from pipecopy.events import CallEnded, Event
+from pipecopy.operations.check import check_copy
 from pipecopy.report import CheckReport
 
 

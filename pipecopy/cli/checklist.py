@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from pipecopy.cli.options import option_name
-from pipecopy.cli.views import counted, one_line
+from pipecopy.cli.text import counted, one_line
 from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Mark
 
 WIDEST = 100

@@ -8,8 +8,8 @@ from typing import Protocol
 from pipecopy.cli.displays import stamped
 from pipecopy.cli.endings import Ending, failed
 from pipecopy.cli.options import Output
-from pipecopy.cli.outlet import Outlet
 from pipecopy.cli.stop import StopSignals
+from pipecopy.cli.streams import Outlet
 from pipecopy.redact import redact
 
 

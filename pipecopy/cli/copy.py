@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pipecopy.cli.display import Screen
 from pipecopy.cli.displays import display_for
 from pipecopy.cli.endings import Ending, done, failed
 from pipecopy.cli.options import (
@@ -22,11 +23,10 @@ from pipecopy.cli.options import (
     Target,
     check_resume,
 )
-from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.streams import Outlet
 from pipecopy.cli.twosided import TwoSided, observed
-from pipecopy.copying import copy_table
+from pipecopy.operations.copy import copy_table
 from pipecopy.report import CopyReport
 
 

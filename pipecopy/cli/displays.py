@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.screen import Display
-from pipecopy.cli.views import counters_text, left_text, status_line, waiting_lines
-from pipecopy.progress import Progress
+from pipecopy.cli.display import Display
+from pipecopy.cli.progress import Progress
+from pipecopy.cli.streams import Outlet
+from pipecopy.cli.text import counters_text, left_text, status_line, waiting_lines
 
 
 def display_for(err: Outlet, *, quiet: bool) -> Display:

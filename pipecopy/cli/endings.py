@@ -9,8 +9,8 @@ from typing import Any
 from pipecopy.cli.exits import Exit, exit_code, verify_code
 from pipecopy.cli.options import Output
 from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.text import far_line, one_line, summary_lines
 from pipecopy.cli.verdict import compared_line, verdict, verdict_lines
-from pipecopy.cli.views import far_line, one_line, summary_lines
 from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
 from pipecopy.report import CopyReport, Report, VerifyReport

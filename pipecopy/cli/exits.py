@@ -14,7 +14,7 @@ from pipecopy.errors import (
 )
 from pipecopy.report import CheckReport, VerifyReport
 
-_HELD = ("55006", "pipecopy.postgres.refusal.PostgresError")
+_HELD = ("55006", "pipecopy.postgres.errors.PostgresError")
 """The SQLSTATE and the class of a refusal where another copy holds the target.
 
 The class tells it from what the server itself calls "object in use": only what takes the

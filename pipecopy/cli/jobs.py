@@ -81,7 +81,7 @@ def _unknown_databases(file: ConfigFile, settings: Settings) -> Iterator[str]:
 
 def _is_readable(text: str) -> bool:
     from pipecopy.postgres import conninfo  # noqa: PLC0415 - loads psycopg: not for --help
-    from pipecopy.postgres.refusal import PostgresError  # noqa: PLC0415 - the same
+    from pipecopy.postgres.errors import PostgresError  # noqa: PLC0415 - the same
 
     try:
         conninfo.parameters(conninfo.find(text, {}), None)

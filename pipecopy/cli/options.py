@@ -14,9 +14,9 @@ from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.cli.columns import columns_of
 from pipecopy.cli.kinds import whole_of
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
-from pipecopy.durations import duration_text, seconds_of
 from pipecopy.errors import ConfigError
 from pipecopy.sizes import bytes_of, size_text
+from pipecopy.units import duration_text, seconds_of
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool

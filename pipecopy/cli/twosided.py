@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from pipecopy.cli.display import Screen
 from pipecopy.cli.options import IdRange, Limits, Output, Selection
-from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StopSignals
 from pipecopy.events import CheckEnded, CopyEnded, Event, Observer, VerifyEnded
-from pipecopy.story import ReportT
+from pipecopy.supervisor.story import ReportT
 
 
 @dataclass(frozen=True, kw_only=True)

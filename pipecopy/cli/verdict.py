@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipecopy.cli.idranges import id_ranges
-from pipecopy.cli.views import counted, counters_line, rows_speed_text
-from pipecopy.durations import duration_text
+from pipecopy.cli.text import counted, counters_line, rows_speed_text
 from pipecopy.report import VerifyReport
+from pipecopy.units import duration_text
 
 
 def verdict_lines(report: VerifyReport) -> list[str]:

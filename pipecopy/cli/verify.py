@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pipecopy.cli.display import Screen
 from pipecopy.cli.displays import display_for
 from pipecopy.cli.endings import Ending, done, failed
 from pipecopy.cli.options import (
@@ -21,13 +22,12 @@ from pipecopy.cli.options import (
     Source,
     Target,
 )
-from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.screen import Screen
 from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.streams import Outlet
 from pipecopy.cli.twosided import TwoSided, observed
 from pipecopy.errors import ConfigError
+from pipecopy.operations.verify import verify_tables
 from pipecopy.report import VerifyReport
-from pipecopy.verifying import verify_tables
 
 
 @dataclass(frozen=True, kw_only=True)

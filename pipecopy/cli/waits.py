@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console, Group
 from rich.text import Text
 
+from pipecopy.cli.display import Display
 from pipecopy.cli.displays import Bar, Lines, Nothing
-from pipecopy.cli.outlet import Outlet
-from pipecopy.cli.screen import Display
-from pipecopy.cli.views import waiting_lines
-from pipecopy.progress import Progress
+from pipecopy.cli.progress import Progress
+from pipecopy.cli.streams import Outlet
+from pipecopy.cli.text import waiting_lines
 
 
 def waits_for(err: Outlet, *, quiet: bool) -> Display:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipecopy.durations import duration_text
 from pipecopy.events import CallEnded, CallStarted, Event, Where, WorkerKilled
+from pipecopy.units import duration_text
 
 
 @dataclass(frozen=True, kw_only=True)

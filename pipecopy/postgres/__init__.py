@@ -8,8 +8,8 @@ of `shapes` (types that differ), `creating` by `definition` (one like the other)
 For a check: `survey` of one side, by `facts`, `target_facts` and `estimate`.
 """
 
-from pipecopy.postgres.copyrows import CopyRows
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.pool import PostgresPool
-from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.rows import CopyRows
 
 __all__ = ["CopyRows", "PostgresError", "PostgresPool"]

@@ -15,12 +15,12 @@ from typing import Any
 
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres import sql
-from pipecopy.postgres.catalog import Table, TableColumn
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
-from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import quoted
-from pipecopy.postgres.reading import Reader
+from pipecopy.postgres.reader import Reader
+from pipecopy.postgres.table import Table, TableColumn
 from pipecopy.tables import generated_alike
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"

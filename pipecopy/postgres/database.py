@@ -19,21 +19,20 @@ from pipecopy.contracts import (
     TableChangedError,
     TableDescription,
 )
-from pipecopy.postgres import checks, creating, fits, forms, sequence, sql, transactions
-from pipecopy.postgres.catalog import Table, find_table
+from pipecopy.postgres import create, describe, fits, forms, sequence, sql, transactions
 from pipecopy.postgres.checksums import Checksums
+from pipecopy.postgres.connection import Line, Link
 from pipecopy.postgres.conninfo import application_name
-from pipecopy.postgres.copyrows import CopyRows
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
-from pipecopy.postgres.link import Line, Link
-from pipecopy.postgres.reading import Reader
-from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.inspect import Surveyor
+from pipecopy.postgres.reader import Reader
+from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import RowText
-from pipecopy.postgres.saving import Saver
+from pipecopy.postgres.schema import find_shapes
 from pipecopy.postgres.selection import JsonForm, Selection
 from pipecopy.postgres.session import writes
-from pipecopy.postgres.shapes import find_shapes
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
 from pipecopy.postgres.state import (
     Relations,
@@ -44,8 +43,9 @@ from pipecopy.postgres.state import (
     state_of,
     with_new_partitions,
 )
-from pipecopy.postgres.survey import Surveyor
+from pipecopy.postgres.table import Table, find_table
 from pipecopy.postgres.where import check_where
+from pipecopy.postgres.writer import Saver
 
 Result = TypeVar("Result")
 
@@ -185,7 +185,7 @@ class PostgresDatabase:
             self._forget_table()
             self._known = None
             looked = self._look(line)
-            described = checks.describe(
+            described = describe.describe(
                 line,
                 self._selection,
                 looked.table,
@@ -225,7 +225,7 @@ class PostgresDatabase:
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""
         self._forget_table()
-        return self._link.run(lambda line: creating.create(line, self._selection, source))
+        return self._link.run(lambda line: create.create(line, self._selection, source))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""

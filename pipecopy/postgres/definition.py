@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipecopy.contracts import TableDescription
-from pipecopy.postgres.catalog import Table, ask_catalogs
 from pipecopy.postgres.catalog_query import NEVER_NULL
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.schema import TypeShape, find_shapes, shape_from_plain
 from pipecopy.postgres.sequence import NEXT_VALUE
-from pipecopy.postgres.shapes import TypeShape, find_shapes, shape_from_plain
+from pipecopy.postgres.table import Table, ask_catalogs
 
 SERVER = "PostgreSQL"
 """Marks what a side tells of itself as this driver's: any other's may tell it too."""

@@ -13,10 +13,10 @@ from typing import TypeVar
 from psycopg import errors
 
 from pipecopy.postgres import sql
-from pipecopy.postgres.catalog import Table
-from pipecopy.postgres.copyrows import CopyFormat, row_bounds
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.rows import CopyFormat, row_bounds
+from pipecopy.postgres.table import Table
 
 Result = TypeVar("Result")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from pipecopy.contracts import HELP, Finding, Side
 from pipecopy.postgres import estimate
-from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, with_partitions
-from pipecopy.postgres.checks import missing_rights
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.describe import missing_rights
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.table import NO_TABLES, Table, ask_catalogs, with_partitions
 from pipecopy.report import Cause, Mark
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipecopy.contracts import Fit, TableDescription
-from pipecopy.postgres.catalog import Table
-from pipecopy.postgres.conversions import conversion
+from pipecopy.postgres.casts import conversion
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.definition import source_types
-from pipecopy.postgres.link import Line
-from pipecopy.postgres.shapes import TypeShape, find_shapes
+from pipecopy.postgres.schema import TypeShape, find_shapes
+from pipecopy.postgres.table import Table
 from pipecopy.tables import CHANGE_A_TYPE, is_generated
 
 

@@ -31,14 +31,14 @@ from typing import Any
 from psycopg import errors
 
 from pipecopy.contracts import HELP, Side, TableDescription
-from pipecopy.postgres.catalog import OddValues, Table, TableColumn
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.definition import SERVER
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.fits import differing
-from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.refusal import PostgresError
-from pipecopy.postgres.shapes import TypeShape, find_shapes
+from pipecopy.postgres.schema import TypeShape, find_shapes
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
+from pipecopy.postgres.table import OddValues, Table, TableColumn
 
 _INTERVAL = "interval"
 _CHAR = '"char"'

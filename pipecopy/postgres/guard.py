@@ -18,11 +18,11 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import failover, sql
-from pipecopy.postgres.catalog import Table
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal
-from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.state import Relations, token_now, types_token_now
+from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import CopyRead
 
 _CHANGED = "pipecopy: the table was altered"

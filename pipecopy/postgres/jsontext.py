@@ -11,10 +11,10 @@ from typing import Any, NoReturn, TypeAlias
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import quoted
-from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.schema import TypeShape
 from pipecopy.postgres.selection import JsonForm
-from pipecopy.postgres.shapes import TypeShape
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
 
 Change: TypeAlias = Callable[[Any], Any]

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from pipecopy.contracts import VERIFYING, Session
 from pipecopy.postgres import conninfo
+from pipecopy.postgres.connection import Link
 from pipecopy.postgres.database import PostgresDatabase
-from pipecopy.postgres.link import Link
 from pipecopy.postgres.selection import JsonForm, Selection, look_at_arguments
 
 

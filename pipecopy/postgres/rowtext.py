@@ -9,13 +9,13 @@ from typing import Any
 from psycopg.adapt import PyFormat, Transformer
 
 from pipecopy.contracts import Row
-from pipecopy.postgres.catalog import Table, TableColumn
-from pipecopy.postgres.copyrows import CopyColumn, CopyRows
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.jsontext import JsonColumn
-from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.rows import CopyColumn, CopyRows
+from pipecopy.postgres.schema import TypeShape
 from pipecopy.postgres.selection import JsonForm
-from pipecopy.postgres.shapes import TypeShape
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION
+from pipecopy.postgres.table import Table, TableColumn
 
 _SPECIAL = re.compile(rb"[\\\b\t\n\v\f\r]")
 _ESCAPED = {

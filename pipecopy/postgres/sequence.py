@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import psycopg
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import Table, ask_catalogs
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.table import Table, ask_catalogs
 
 NEXT_VALUE = """
     'nextval(''' || replace({sequence}::regclass::text, '''', '''''') || '''::regclass)'

@@ -18,9 +18,9 @@ import psycopg
 from pipecopy.contracts import WRITING, Session
 from pipecopy.postgres import failover
 from pipecopy.postgres.conninfo import application_name
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
-from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.sqlstates import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE
 
 LOCK_CLASS = 0x70697065

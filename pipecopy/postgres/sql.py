@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipecopy.postgres.catalog import Table
-from pipecopy.postgres.copyrows import CopyFormat
 from pipecopy.postgres.names import quoted
+from pipecopy.postgres.rows import CopyFormat
+from pipecopy.postgres.table import Table
 
 _BATCH_NAME = "pipecopy_batch"
 BATCH = f"pg_temp.{_BATCH_NAME}"

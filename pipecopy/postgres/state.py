@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import HELP, ServerChangedError, TableChangedError
-from pipecopy.postgres.catalog import NO_TABLES, Table, fires
 from pipecopy.postgres.catalog_query import types_token
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
+from pipecopy.postgres.table import NO_TABLES, Table, fires
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""

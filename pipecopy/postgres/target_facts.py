@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipecopy.contracts import Finding, TableDescription
-from pipecopy.postgres import creating
-from pipecopy.postgres.catalog import Table, ask_catalogs, fires, with_partitions
-from pipecopy.postgres.checks import no_temp
+from pipecopy.postgres import create
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.describe import no_temp
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.facts import finding, told
-from pipecopy.postgres.link import Line
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import Behind, find_behind
 from pipecopy.postgres.session import held, holder
+from pipecopy.postgres.table import Table, ask_catalogs, fires, with_partitions
 
 _BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
 """The greatest value of the integer types that may be too narrow, by their OIDs."""
@@ -132,7 +132,7 @@ def creation(line: Line, selection: Selection, source: Any) -> list[Finding] | N
     if source is None or (isinstance(source, TableDescription) and source.problems):
         return [finding("create", "would be made like the source's, once that is in order")]
     try:
-        foretold = creating.foretell(line, selection, source)
+        foretold = create.foretell(line, selection, source)
     except PostgresError as error:
         sentence = str(error)
         return [told("create", f"{sentence[0].upper()}{sentence[1:]}")]

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 import psycopg
 
 from pipecopy.contracts import HELP, OpenTransaction
-from pipecopy.postgres.catalog import Table, ask_catalogs
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.table import Table, ask_catalogs
 
 _BELOW = "below "
 """Begins what a standby's transactions are known by: all that its primary had begun to number."""

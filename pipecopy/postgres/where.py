@@ -6,11 +6,11 @@ from __future__ import annotations
 import psycopg
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import Table, ask_catalogs
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.refusal import PostgresError
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_PARAMETER
+from pipecopy.postgres.table import Table, ask_catalogs
 
 _ABOUT_THE_TEXT = ("0A", "22", "42", "54")
 """Classes of SQLSTATE of what a server says of a statement that it can't parse."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipecopy.contracts import HELP
-from pipecopy.postgres.catalog import NO_TABLES, Table, ask_catalogs, fires, with_partitions
-from pipecopy.postgres.link import Line
+from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.session import Query
+from pipecopy.postgres.table import NO_TABLES, Table, ask_catalogs, fires, with_partitions
 
 
 def problems_of_writing(line: Line, table: Table, *, deletes: bool = False) -> list[str]:

@@ -8,9 +8,9 @@
         └── slots                       memory files: a batch goes from reader to writer in one
 """
 
+from pipecopy.workers.buffer import Slot
 from pipecopy.workers.forkserver import ForkServer
-from pipecopy.workers.outcomes import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
-from pipecopy.workers.pool import Worker
+from pipecopy.workers.messages import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import (
     in_importing_worker,
@@ -18,7 +18,7 @@ from pipecopy.workers.script import (
     modules_to_preload,
     pickle_pool,
 )
-from pipecopy.workers.slot import Slot
+from pipecopy.workers.worker import Worker
 
 __all__ = [
     "Batch",

@@ -17,13 +17,13 @@ import dill
 
 from pipecopy.contracts import Database, ServerChangedError, Session
 from pipecopy.redact import secrets_in
+from pipecopy.workers.buffer import Slot, plain_rows
 from pipecopy.workers.linux import ignore_stop_signals, name_process
 from pipecopy.workers.memory import MemoryFile
-from pipecopy.workers.outcomes import Batch, Connected, Outcome, Returned, Task
+from pipecopy.workers.messages import Batch, Connected, Outcome, Returned, Task
 from pipecopy.workers.plain import plain
 from pipecopy.workers.script import importing
-from pipecopy.workers.sighting import tell_stack_on_request
-from pipecopy.workers.slot import Slot, plain_rows
+from pipecopy.workers.stack import tell_stack_on_request
 from pipecopy.workers.telling import Telling
 
 

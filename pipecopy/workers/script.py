@@ -41,7 +41,7 @@ def modules_to_preload() -> list[str]:
     return sorted(
         name
         for name in sys.modules
-        if name.startswith("pipecopy.") and not name.startswith("pipecopy.cli")
+        if name.startswith("pipecopy.") and not name.startswith(("pipecopy.cli", "pipecopy.demo"))
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.redact import redact, secrets_in
-from pipecopy.workers.outcomes import Raised, Reason
+from pipecopy.workers.messages import Raised, Reason
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""

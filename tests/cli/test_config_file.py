@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.asked import asked, refused, warned
-from tests.cli.command import run
+from tests.support.asked import asked, refused, warned
+from tests.support.command import run
 
 GOOD = """
 databases.prod = "service=prod"

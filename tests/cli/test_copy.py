@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.command import run, start
-from tests.profiles import assert_equal_tables, create_profiles
-from tests.servers import PASSWORD_USER, PostgresServer, TemporaryDatabase
+from tests.support.command import run, start
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.servers import PASSWORD_USER, PostgresServer, TemporaryDatabase
 
 NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")

@@ -12,7 +12,7 @@ from pipecopy.cli.options import IdRange, Limits, Output, Selection
 from pipecopy.cli.stop import StoppedBySignal
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.report import CopyReport
-from tests.cli.command import run_stubbed
+from tests.support.command import run_stubbed
 
 URI = "postgresql://me:s3cret@host/db"
 REPORT = CopyReport(

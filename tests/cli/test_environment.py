@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipecopy.cli.app import parse
-from pipecopy.cli.demo import DemoCommand
-from tests.cli.asked import asked, refused, warned
-from tests.cli.command import run
-from tests.profiles import assert_equal_tables, create_profiles
-from tests.servers import TemporaryDatabase
+from pipecopy.demo.demo import DemoCommand
+from tests.support.asked import asked, refused, warned
+from tests.support.command import run
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.servers import TemporaryDatabase
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
-from pipecopy.postgres.refusal import PostgresError
+from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.sqlstates import OBJECT_IN_USE
 
 

@@ -12,10 +12,10 @@ import pytest
 from pipecopy.cli.app import build_app, parse
 from pipecopy.cli.command import Refused
 from pipecopy.cli.options import IdRange, Limits
-from tests.cli.asked import asked, refused, warned
-from tests.cli.command import run
-from tests.profiles import assert_equal_tables, create_profiles
-from tests.servers import PASSWORD, PASSWORD_USER, PostgresServer, TemporaryDatabase
+from tests.support.asked import asked, refused, warned
+from tests.support.command import run
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer, TemporaryDatabase
 
 SIZES = """
 databases.prod = "service=prod"

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from tests.cli.blocked import blocked_copy
-from tests.cli.command import LONGEST, full_pipe_end, run_stubbed, start
-from tests.servers import TemporaryDatabase
+from tests.support.blocked import blocked_copy
+from tests.support.command import LONGEST, full_pipe_end, run_stubbed, start
+from tests.support.servers import TemporaryDatabase
 
 _STARTING = {signal.SIGINT: {1}, signal.SIGTERM: set[int]()}
 """What Python exits with where the signal comes while it imports `site`."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.blocked import blocked_copy
-from tests.cli.command import (
+from tests.support.blocked import blocked_copy
+from tests.support.command import (
     COMMAND,
     LONGEST,
     environment,
@@ -20,8 +20,8 @@ from tests.cli.command import (
     run,
     start_stubbed,
 )
-from tests.profiles import create_profiles
-from tests.servers import TemporaryDatabase
+from tests.support.profiles import create_profiles
+from tests.support.servers import TemporaryDatabase
 
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipecopy.cli.app import build_app
-from tests.cli.asked import asked
-from tests.cli.command import run
+from tests.support.asked import asked
+from tests.support.command import run
 
 HELP_CODES = """\
 Exit codes:

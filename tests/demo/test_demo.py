@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.command import LONGEST, run, start
+from tests.support.command import LONGEST, run, start
 
 PATIENCE = 5.0
 

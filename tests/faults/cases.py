@@ -8,8 +8,8 @@ from itertools import product
 
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, WorkerCrashedError
-from tests.drivers import CallName, Strike
 from tests.faults.checks import Expected
+from tests.support.drivers import CallName, Strike
 
 FROZEN = "uninterruptible sleep"
 KILLED = ("deadlock", "deadlock, signals masked", "stopped", FROZEN)

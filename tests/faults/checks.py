@@ -26,9 +26,9 @@ from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, Event
 from pipecopy.postgres import PostgresPool
-from tests.leftovers import PATIENCE, files_now, left_of_copies
-from tests.profiles import assert_equal_tables
-from tests.servers import TemporaryDatabase
+from tests.support.leftovers import PATIENCE, files_now, left_of_copies
+from tests.support.profiles import assert_equal_tables
+from tests.support.servers import TemporaryDatabase
 
 LATE_CALL = 0.15
 """Seconds by which a call's limit, and the start of its next attempt, may be late."""

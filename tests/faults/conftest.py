@@ -10,9 +10,9 @@ import pytest
 from tests.faults.checks import ROWS, Tables
 from tests.faults.failing_over import ROWS as MANY
 from tests.faults.failing_over import Replicated, replicated
-from tests.leftovers import files_now
-from tests.profiles import create_profiles
-from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.leftovers import files_now
+from tests.support.profiles import create_profiles
+from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
 
 
 @pytest.fixture(scope="session")

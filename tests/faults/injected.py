@@ -11,7 +11,7 @@ from pipecopy import Row
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.drivers import FAULTS, Recorder, Strike
+from tests.support.drivers import FAULTS, Recorder, Strike
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol, Self
 import psutil
 
 from pipecopy import Config
-from tests.cli.command import start
 from tests.faults.checks import LIMITS, Tables, options
 from tests.faults.held import gate_of
-from tests.gates import finish_gate
+from tests.support.command import start
+from tests.support.gates import finish_gate
 
 Moment = Literal["connect", "load", "save", "retry", "finish"]
 MOMENTS: tuple[Moment, ...] = ("connect", "load", "save", "retry", "finish")

@@ -14,9 +14,9 @@ import pytest
 from tests.faults.checks import Ended, Tables, check_next_id, check_nothing_left
 from tests.faults.failing_over import BATCH, CRASHED, HELD, Saved, limits_for
 from tests.faults.held import copying
-from tests.gates import Gate, finish_gate, load_gate
-from tests.profiles import add_profiles
-from tests.servers import TemporaryDatabase
+from tests.support.gates import Gate, finish_gate, load_gate
+from tests.support.profiles import add_profiles
+from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -14,7 +14,7 @@ from tests.faults.alt import BATCH, FILL, FILLED, altering, make, rows_in
 from tests.faults.altering import Alteration, AlteringPool
 from tests.faults.checks import Rows, Tables, check_nothing_left
 from tests.faults.test_ddl import RECREATE, SWAP, TO_FLOAT8
-from tests.verify.quick import verify
+from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server
 

@@ -17,7 +17,6 @@ import pytest
 from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
-from tests.drivers import RecordingPool, Strike
 from tests.faults.checks import (
     Ended,
     Expected,
@@ -51,11 +50,12 @@ from tests.faults.failing_over import (
 from tests.faults.held import backend_of, copying, gate_of, side_of, until
 from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
-from tests.gates import finish_gate, load_gate, save_gate
-from tests.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
-from tests.standbys import Standby
-from tests.verify.quick import verify
+from tests.support.drivers import RecordingPool, Strike
+from tests.support.gates import finish_gate, load_gate, save_gate
+from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
+from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.standbys import Standby
+from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from pipecopy.events import Event
-from tests.drivers import FAULTS, RecordingPool, Strike
 from tests.faults.altering import Alteration, AlteringPool
 from tests.faults.checks import ROWS, Ended, Tables, check_next_id, check_nothing_left, run_copy
 from tests.faults.failing_over import (
@@ -28,11 +27,12 @@ from tests.faults.failing_over import (
 )
 from tests.faults.held import copying
 from tests.faults.test_server_locks import at_a_retry
-from tests.gates import load_gate, save_gate
-from tests.profiles import add_profiles, assert_equal_tables
-from tests.servers import PostgresServer
-from tests.verify.quick import verify
-from tests.verify.sqlite import DeletingDatabase, DeletingPool
+from tests.operations.sqlite import DeletingDatabase, DeletingPool
+from tests.support.drivers import FAULTS, RecordingPool, Strike
+from tests.support.gates import load_gate, save_gate
+from tests.support.profiles import add_profiles, assert_equal_tables
+from tests.support.servers import PostgresServer
+from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server
 

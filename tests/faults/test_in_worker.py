@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import drivers
 from tests.faults.cases import CASES, FROZEN, Case
 from tests.faults.checks import Tables, check, run_copy
 from tests.faults.frozen import FrozenFolder
 from tests.faults.injected import FaultyPool
+from tests.support import drivers
 
 
 @pytest.fixture

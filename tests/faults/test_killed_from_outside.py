@@ -11,11 +11,11 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import WorkerCrashedError
-from tests.drivers import CallName, Strike
 from tests.faults.cases import SECOND_BATCH, SPOTS
 from tests.faults.checks import Expected, Tables, check
 from tests.faults.held import copying, gate_of
 from tests.faults.injected import FaultyPool
+from tests.support.drivers import CallName, Strike
 
 _EXIT: dict[Side, int] = {"source": 3, "target": 4}
 

@@ -14,7 +14,7 @@ from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import CallStarted, Event, RetryScheduled
 from tests.faults.checks import Ended, Expected, Tables, check, run_copy
 from tests.faults.held import copying, gate_of, side_of
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 _LATENCY = 0.02
 """Seconds each way: a fault that the start of a call brings about strikes in that call."""

@@ -14,14 +14,14 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.events import CallStarted, DriverOutput, Event, Where
-from tests.drivers import CallName, Strike
 from tests.faults.checks import Ended, Expected, Tables, check, check_nothing_left, run_copy
 from tests.faults.held import copying
 from tests.faults.injected import FaultyPool
 from tests.faults.scripts import script_running
-from tests.gates import Gate, save_gate
-from tests.proxy import Proxy
-from tests.servers import TemporaryDatabase
+from tests.support.drivers import CallName, Strike
+from tests.support.gates import Gate, save_gate
+from tests.support.proxy import Proxy
+from tests.support.servers import TemporaryDatabase
 
 
 def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:

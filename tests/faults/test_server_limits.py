@@ -27,9 +27,9 @@ from tests.faults.checks import (
 )
 from tests.faults.held import backend_of, copying, gate_of, side_of
 from tests.faults.test_server_locks import at_a_retry
-from tests.profiles import TABLE
-from tests.servers import PostgresServer, TemporaryDatabase
-from tests.wheel import give_to_server_user
+from tests.support.profiles import TABLE
+from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.wheel import give_to_server_user
 
 
 @pytest.fixture

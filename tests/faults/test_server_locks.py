@@ -14,7 +14,7 @@ from pipecopy.errors import CallTimeoutError
 from pipecopy.events import Event, RetryScheduled
 from tests.faults.checks import Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, copying, gate_of, second_session, side_of
-from tests.gates import Gate, finish_gate, table_gate
+from tests.support.gates import Gate, finish_gate, table_gate
 
 Lock = Callable[[Tables], contextlib.AbstractContextManager[Gate]]
 

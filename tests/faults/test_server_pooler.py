@@ -9,7 +9,6 @@ import pytest
 
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
-from tests.cli.command import start
 from tests.faults.checks import (
     LIMITS,
     Expected,
@@ -21,7 +20,8 @@ from tests.faults.checks import (
 )
 from tests.faults.held import gate_of
 from tests.faults.test_server_locks import at_a_retry
-from tests.pgbouncer import pgbouncer
+from tests.support.command import start
+from tests.support.pgbouncer import pgbouncer
 
 
 def test_session_pooling_works_when_it_is_said(tables: Tables) -> None:

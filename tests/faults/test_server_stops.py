@@ -11,8 +11,8 @@ from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
 from tests.faults.checks import ROWS, Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
-from tests.profiles import create_profiles
-from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.profiles import create_profiles
+from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
 
 
 @pytest.fixture

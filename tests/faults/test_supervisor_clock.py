@@ -12,7 +12,7 @@ from pipecopy.errors import CallTimeoutError
 from pipecopy.events import CallEnded, Event
 from tests.faults.checks import Expected, Tables, check
 from tests.faults.held import copying, gate_of
-from tests.wall_clock import stepped
+from tests.support.wall_clock import stepped
 
 STEPS_THE_CLOCK = True
 HOUR = 3600

@@ -13,11 +13,11 @@ from typing import Literal
 import psutil
 import pytest
 
-from tests.drivers import RecordingPool
 from tests.faults.checks import Tables, check_next_id, check_nothing_left, check_second_run
 from tests.faults.held import gate_of
 from tests.faults.moments import is_alive
-from tests.leftovers import files_now, left_of_copies
+from tests.support.drivers import RecordingPool
+from tests.support.leftovers import files_now, left_of_copies
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
@@ -30,8 +30,8 @@ def _start(folder: Path, pool: str) -> subprocess.Popen[str]:
     script.write_text(
         "from pathlib import Path\n"
         "from pipecopy.postgres import PostgresPool\n"
-        "from tests.copying.quick import copy\n"
-        "from tests.drivers import RecordingPool, Strike\n"
+        "from tests.support.copies import copy\n"
+        "from tests.support.drivers import RecordingPool, Strike\n"
         "if __name__ == '__main__':\n"
         f"    copy({pool})\n"
     )

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import full_pipe_end, start
 from tests.faults.checks import (
     LIMITS,
     Tables,
@@ -23,6 +22,7 @@ from tests.faults.checks import (
     options,
 )
 from tests.faults.held import gate_of
+from tests.support.command import full_pipe_end, start
 
 Streams = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
 TOLD = 0.5

@@ -11,8 +11,6 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError
 from pipecopy.events import CallEnded, WorkerKilled
-from tests.cli.command import start
-from tests.drivers import CallName, Strike
 from tests.faults.cases import SPOTS
 from tests.faults.checks import (
     LIMITS,
@@ -25,8 +23,10 @@ from tests.faults.checks import (
 )
 from tests.faults.held import side_of
 from tests.faults.injected import FaultyPool
-from tests.gates import save_gate
-from tests.proxy import Proxy
+from tests.support.command import start
+from tests.support.drivers import CallName, Strike
+from tests.support.gates import save_gate
+from tests.support.proxy import Proxy
 
 _CALLS = [(side, call) for side, call in SPOTS if call != "close"]
 

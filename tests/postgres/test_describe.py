@@ -9,10 +9,10 @@ import pytest
 
 from pipecopy.contracts import Column, Purpose, Side, TableDescription
 from pipecopy.tables import differences
-from tests.postgres.opened import opened
-from tests.profiles import TABLE
-from tests.servers import PostgresServer, TemporaryDatabase, _copy_as_server_user
-from tests.wheel import give_to_server_user
+from tests.support.opened import opened
+from tests.support.profiles import TABLE
+from tests.support.servers import PostgresServer, TemporaryDatabase, _copy_as_server_user
+from tests.support.wheel import give_to_server_user
 
 pytestmark = pytest.mark.server
 

@@ -12,8 +12,8 @@ import pytest
 
 from pipecopy.contracts import Session
 from pipecopy.postgres import PostgresError, PostgresPool
-from tests.profiles import TABLE
-from tests.servers import PostgresServer, TemporaryDatabase
+from tests.support.profiles import TABLE
+from tests.support.servers import PostgresServer, TemporaryDatabase
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import pytest
 
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
-from tests.check.quick import check
-from tests.copying.quick import copy
 from tests.postgres.hostile import SCHEMA, hostile_database, strayed
-from tests.profiles import create_profiles
-from tests.servers import PostgresServer, TemporaryDatabase
-from tests.verify.quick import found, verify
+from tests.support.checks import check
+from tests.support.copies import copy
+from tests.support.profiles import create_profiles
+from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server
 

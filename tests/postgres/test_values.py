@@ -7,9 +7,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from tests.postgres.opened import copy, opened
-from tests.profiles import TABLE, assert_equal_tables
-from tests.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.opened import copy, opened
+from tests.support.profiles import TABLE, assert_equal_tables
+from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
 
 AWKWARD = """
     INSERT INTO profiles (data) VALUES

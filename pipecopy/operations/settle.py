@@ -1,0 +1,107 @@
+"""Settling: a copy by ids can't see the rows of transactions that are open when it begins.
+
+The greatest id is read first, then the transactions that are open: a row with an id up to that one
+is there already, or one of these commits it. Those that end before the first load have been seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pipecopy.contracts import HELP, OpenTransaction
+from pipecopy.errors import FullCopyTimeoutError
+from pipecopy.events import TransactionsAwaited
+from pipecopy.supervisor.story import Stage
+from pipecopy.workers import Task
+
+CALL = "open_transactions"
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds between two looks: each doubles the one before."""
+_NAMED = 5
+"""How many transactions a message names."""
+
+
+class Settling:
+    """The source's transactions that were open when its greatest id had just been read."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Look at them; there are none if the source can't tell."""
+        self._stage = stage
+        self._seen_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._began = stage.run.clock.now()
+        self._told: Sequence[str] = ()
+        self._open: Sequence[OpenTransaction] = ()
+        if CALL in stage.source.offers:
+            self._open = self._ask()
+
+    def wait(self, until: str, consequence: str, *, remedy: str) -> None:
+        """Wait for their end, for `Config.settle` at most; warn of those that are still open.
+
+        `until` says what comes next, and `consequence` what may be wrong then. Raises what
+        `Stage.call` raises, and FullCopyTimeoutError.
+        """
+        if self._open:
+            self._look()
+        settle = self._stage.run.config.settle
+        pause = _FIRST_PAUSE
+        while self._open and (left := self._began + settle - self._stage.run.clock.now()) > 0:
+            self._tell()
+            self._pause(min(pause, left))
+            self._look()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        if self._told:
+            self._tell()
+        if self._open:
+            waited = f", after a wait of {settle:g} s" if settle else ""
+            self._stage.run.warn(
+                f"source: {consequence}, since {open_ones(self._open)}, open when the greatest id"
+                f" was read ({self._seen_at}), had not ended when {until}{waited}.{HELP}{remedy}"
+            )
+
+    def _look(self) -> None:
+        """See which are still open."""
+        self._open = self._ask([each["id"] for each in self._open])
+
+    def _ask(self, *among: Sequence[str]) -> Sequence[OpenTransaction]:
+        """Return those that are open; none, with a warning, if the source can't tell."""
+        found: Sequence[OpenTransaction] | str = self._stage.call(
+            self._stage.source, Task(CALL, among)
+        )
+        if not isinstance(found, str):
+            return found
+        self._stage.run.warn(f"source: {found}")
+        return ()
+
+    def _pause(self, seconds: float) -> None:
+        run = self._stage.run
+        self._stage.calls.pause(seconds)
+        if run.left <= 0:
+            raise FullCopyTimeoutError(
+                f"the whole {run.what} reached its limit of {run.config.full_copy_timeout:g} s"
+                f" while it waited for {open_ones(self._open)} (settle)"
+            )
+
+    def _tell(self) -> None:
+        """Say whom it waits for, where that is news."""
+        run = self._stage.run
+        names = [each["who"] for each in self._open]
+        if names != self._told:
+            seconds = run.clock.now() - self._began if self._told else 0.0
+            self._told = names
+            run.notify(
+                TransactionsAwaited(open=tuple(names), seconds=seconds, limit=run.config.settle)
+            )
+
+
+def open_ones(transactions: Sequence[OpenTransaction]) -> str:
+    """Return how many there are, and whose they are: the oldest ones."""
+    named = [
+        f"{each['who']}, since {each['since']}" if each.get("since") else each["who"]
+        for each in transactions[:_NAMED]
+    ]
+    if len(transactions) > _NAMED:
+        named.append(f"and {len(transactions) - _NAMED} more")
+    count = "1 transaction" if len(transactions) == 1 else f"{len(transactions)} transactions"
+    return f"{count} ({'; '.join(named)})"

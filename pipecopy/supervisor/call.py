@@ -1,0 +1,358 @@
+"""The attempts of one call: begun, killed at their limit, and begun again on timeouts alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from typing import Any, Literal
+
+from pipecopy.errors import (
+    CallTimeoutError,
+    ConfigError,
+    DatabaseError,
+    FullCopyTimeoutError,
+    TableMismatchError,
+    WorkerCrashedError,
+)
+from pipecopy.events import (
+    CallEnded,
+    CallStarted,
+    DriverOutput,
+    RetryScheduled,
+    Sighting,
+    Where,
+    WorkerKilled,
+)
+from pipecopy.redact import redact
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.seat import Seat
+from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
+
+_START_TIMEOUT = 5.0
+"""Seconds that a worker gets to start, where a call gets less: 0.03 for one of the package's own
+(measured), but a script that it has to import may take seconds."""
+
+KeyRange = tuple[int, int]
+
+
+class _State(Enum):
+    WAITING = auto()  # for the delay before a retry to pass
+    STARTING = auto()  # for the worker to be ready
+    RUNNING = auto()
+    DONE = auto()
+
+
+class Call:
+    """One call on one side. `advance` takes it as far as it can go now; it waits only for a kill.
+
+    Raises, from `advance`: CallTimeoutError, FullCopyTimeoutError, DatabaseError,
+    WorkerCrashedError, ConfigError (the script has no guard).
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        task: Task,
+        *,
+        run: Run,
+        key_range: KeyRange | None = None,
+        limit: float | None = None,
+        retry: bool = True,
+        on_return: Callable[[], None] | None = None,
+    ) -> None:
+        """Begin with the first attempt.
+
+        `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is
+        left of the whole copy; `on_return` is called as soon as the call has returned.
+        """
+        self.seat = seat
+        self.task = task
+        self.key_range = key_range
+        self._run = run
+        self._limit = run.config.call_timeout if limit is None else limit
+        self._bounded_by_copy = limit is None
+        self._retries = run.config.max_retries if retry else 0
+        self._on_return = on_return
+        self._was_shortened = False
+        self._state = _State.STARTING
+        self._attempt = 1
+        self._began = run.clock.now()
+        self._lasts = self._until(self._start_limit)
+        """Seconds that the present state may last."""
+        self.value: Any = None
+        seat.ensure_worker()
+
+    @property
+    def done(self) -> bool:
+        """The call has returned, and `value` is what."""
+        return self._state is _State.DONE
+
+    @property
+    def due(self) -> float:
+        """When `advance` has to be called next, unless there is news before."""
+        return self._began + self._lasts
+
+    @property
+    def pidfds(self) -> Iterator[int]:
+        """The processes whose end would be news."""
+        worker = self.seat.worker
+        if self._state is not _State.WAITING and worker is not None and worker.pidfd is not None:
+            yield worker.pidfd
+
+    @property
+    def _start_limit(self) -> float:
+        return max(self._run.config.call_timeout, _START_TIMEOUT)
+
+    @property
+    def _where(self) -> Where:
+        return Where(
+            side=self.seat.side,
+            dbname=self.seat.dbname,
+            call=self.task.call,
+            key_range=self.key_range,
+            attempt=self._attempt,
+        )
+
+    def _until(self, limit: float) -> float:
+        """Return the limit, or the seconds that are left of the whole copy."""
+        if not self._bounded_by_copy:
+            return limit
+        return min(limit, self._run.left)
+
+    def _enter(self, state: _State, lasts: float) -> None:
+        self._state = state
+        self._began = self._run.clock.now()
+        self._lasts = lasts
+
+    def advance(self) -> None:
+        """Go on as far as is possible now."""
+        if self._state is _State.WAITING and self._run.clock.now() >= self.due:
+            self._attempt += 1
+            self._enter(_State.STARTING, self._until(self._start_limit))
+        if self._state is _State.STARTING:
+            self._await_start()
+        if self._state is _State.RUNNING:
+            self._await_outcome()
+
+    def _await_start(self) -> None:
+        worker = self.seat.ensure_worker()
+        started = worker.started()
+        if isinstance(started, Crashed):
+            self._crashed(started, "while its worker started")
+        elif started:
+            self._begin(worker)
+        elif self._run.clock.now() >= self.due:
+            self._at_limit(
+                "its worker, which imports the script that starts the copy, had not started",
+                self._start_limit,
+            )
+
+    def _begin(self, worker: Worker) -> None:
+        limit = self._until(self._limit)
+        self._was_shortened = limit < self._limit
+        self._run.tally.calls += 1
+        self._enter(_State.RUNNING, limit)
+        worker.begin(self.task, limit)
+        self._run.notify(CallStarted(where=self._where, limit=limit))
+
+    def _await_outcome(self) -> None:
+        worker = self.seat.ensure_worker()
+        # the time first: an outcome that is there when the limit is reached counts
+        late = self._run.clock.now() >= self.due
+        outcome = worker.outcome()
+        if outcome is not None:
+            self._pass_on_output(worker)
+            self._settle(outcome)
+        elif late:
+            self._at_limit("killed", self._limit)
+
+    def _pass_on_output(self, worker: Worker) -> None:
+        output = worker.new_output()
+        if output:
+            self._run.notify(
+                DriverOutput(side=self.seat.side, dbname=self.seat.dbname, text=redact(output))
+            )
+
+    def _settle(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Returned):
+            self.seat.connected = True
+            self.seat.remember(self.task.call, outcome.value, outcome.position)
+            self.value = outcome.value
+            self._ended("returned")
+            if self._on_return is not None:
+                self._on_return()
+        elif isinstance(outcome, Raised):
+            self.seat.connected = outcome.connected
+            self._raised(outcome)
+        else:
+            self._crashed(outcome, "in the call")
+
+    def _raised(self, raised: Raised) -> None:
+        said = _said(raised)
+        if raised.reason == "timed out":
+            self._timed_out(said)
+            return
+        self._ended("raised", said)
+        self._note_saved_rows(raised)
+        if raised.reason == "table changed":
+            raise TableMismatchError(
+                f"{self._what} failed on attempt {self._attempt}: {said}",
+                differences=tuple(map(redact, raised.differences)),
+                **self._attributes,
+            )
+        raise DatabaseError(
+            f"{self._what} failed on attempt {self._attempt}: {said}",
+            sqlstate=raised.sqlstate,
+            driver_error=raised.driver_error,
+            driver_traceback=redact(raised.traceback),
+            **self._attributes,
+        )
+
+    def _crashed(self, crashed: Crashed, when: str) -> None:
+        self.seat.kill()
+        if crashed.unguarded:
+            raise ConfigError(
+                'the script that starts this copy has no `if __name__ == "__main__":` guard: '
+                "each worker imports it, and would start a copy of its own"
+            )
+        how = _how_it_ended(crashed.exitcode)
+        output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
+        self._ended("crashed", f"{how}{output}")
+        died_of = crashed.exitcode if crashed.exitcode is not None else 0
+        raise WorkerCrashedError(
+            f"{self._what} failed on attempt {self._attempt}: the worker {how} {when}{output}",
+            exitcode=crashed.exitcode if died_of >= 0 else None,
+            signal=-died_of if died_of < 0 else None,
+            **self._attributes,
+        )
+
+    def _at_limit(self, verdict: str, full_limit: float) -> None:
+        """Kill the worker, whose limit is reached."""
+        cut_short = self._lasts < full_limit
+        sighting = self.seat.ensure_worker().sight()
+        self._kill(sighting, at_limit=True)
+        seen = f" while {sighting}" if sighting is not None else ""
+        verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
+        if cut_short:
+            self._ended("cut short", verdict)
+            raise self._full_copy_timeout(verdict)
+        self._timed_out(verdict)
+
+    def _kill(self, sighting: Sighting | None = None, *, at_limit: bool = False) -> None:
+        worker = self.seat.ensure_worker()
+        seconds = self._run.clock.now() - self._began
+        self._pass_on_output(worker)
+        died = self.seat.kill_at_limit() if at_limit else self.seat.kill()
+        self._run.tally.kills += 1
+        if not died:
+            self._run.warn(
+                f"a worker of {self.seat} (pid {worker.pid}) did not die at once of SIGKILL, it is "
+                f"{worker.state()}: it was left behind, and ends when the kernel lets it"
+            )
+        self._run.notify(
+            WorkerKilled(
+                where=self._where,
+                pid=worker.pid,
+                seconds=seconds,
+                abandoned=not died,
+                sighting=sighting,
+            )
+        )
+
+    def cut_short(self) -> None:
+        """Kill the worker if the call is under way: the copy ends for another reason."""
+        if self._state is _State.RUNNING:
+            outcome = self.seat.ensure_worker().outcome()
+            if isinstance(outcome, Returned):  # it came in time, and counts
+                self._settle(outcome)
+            elif isinstance(outcome, Raised):
+                self._note_saved_rows(outcome)
+        if self._state in (_State.STARTING, _State.RUNNING):
+            self._kill()
+            self._ended("cut short", "the copy ended")
+
+    def _note_saved_rows(self, raised: Raised) -> None:
+        """Note whether what was saved still is what the two tables have in common.
+
+        What a source that failed over has lost is in the target all the same.
+        """
+        if self.seat.side == "target" or raised.reason == "table changed":
+            self.seat.saved_rows_stand &= raised.saved_rows_stand
+
+    def _timed_out(self, how: str) -> None:
+        self._run.tally.timeouts += 1
+        self._ended("timed out", how)
+        if self._attempt > self._retries and self._was_shortened:
+            raise self._full_copy_timeout(how)
+        if self._attempt > self._retries:
+            attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
+            raise CallTimeoutError(
+                f"{self._what} timed out on {attempts}: {how}", **self._attributes
+            )
+        delay = self._run.config.retries_delay
+        self._enter(_State.WAITING, delay)
+        if self.due >= self._run.deadline:
+            raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
+        self.seat.ensure_worker()  # now: it starts while the delay passes
+        self._run.tally.retries += 1
+        self._run.notify(RetryScheduled(where=self._where, delay=delay))
+
+    def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
+        limit = self._run.config.full_copy_timeout
+        return FullCopyTimeoutError(
+            f"the whole {self._run.what} reached its limit of {limit:g} s "
+            f"in attempt {self._attempt} of {self._what}: {how}",
+            **self._attributes,
+        )
+
+    def _ended(
+        self,
+        outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"],
+        detail: str = "",
+    ) -> None:
+        self._state = _State.DONE
+        self._run.notify(
+            CallEnded(
+                where=self._where,
+                outcome=outcome,
+                seconds=self._run.clock.now() - self._began,
+                detail=detail,
+            )
+        )
+
+    @property
+    def _what(self) -> str:
+        ids = (
+            "" if self.key_range is None else f" of ids [{self.key_range[0]}, {self.key_range[1]})"
+        )
+        return f"{self.seat}: {self.task.call}{ids}"
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "side": self.seat.side,
+            "dbname": self.seat.dbname,
+            "call": self.task.call,
+            "key_range": self.key_range,
+            "attempts": self._attempt,
+        }
+
+
+def _said(raised: Raised) -> str:
+    if raised.reason in {"server changed", "table changed"}:
+        return redact(raised.message)
+    code = f" ({raised.sqlstate})" if raised.sqlstate else ""
+    message = f": {raised.message}" if raised.message else ""
+    return redact(f"{raised.driver_error}{code}{message}")
+
+
+def _how_it_ended(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "died"
+    if exitcode >= 0:
+        return f"exited with code {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"was killed by signal {-exitcode}"

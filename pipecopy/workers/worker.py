@@ -1,0 +1,202 @@
+"""The supervisor's side: one killable worker process for one database."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
+from contextlib import suppress
+from typing import Any
+
+from pebble import ProcessPool
+
+from pipecopy.events import Sighting
+from pipecopy.workers import process
+from pipecopy.workers.buffer import Slot
+from pipecopy.workers.context import WorkerContext, WorkerPopen
+from pipecopy.workers.forkserver import ForkServer
+from pipecopy.workers.messages import Crashed, Outcome, Task
+from pipecopy.workers.process import Setup
+from pipecopy.workers.script import UNGUARDED_EXIT
+from pipecopy.workers.stack import UNINTERRUPTIBLE, sight, state_of
+
+_CLOCK_STEP = 366 * 86_400
+"""Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
+be stepped, so the limit that counts is the supervisor's, by the monotonic clock."""
+_KILL_TIMEOUT = 0.08
+"""Seconds after SIGKILL after which a worker is taken to be in uninterruptible sleep. Most are
+gone in 1 ms, one with 1 GiB to give back in 30 (measured)."""
+_DYING_TIMEOUT = 0.07
+"""Seconds more for one that is not in such a sleep: it waits for a processor, and then dies."""
+_LAST_RESULT_TIMEOUT = 0.05
+"""Seconds that Pebble gets to hand over what a worker sent before it died."""
+_OUTPUT_SHOWN = 2_000
+_OUTPUT_KEPT = 1 << 20
+
+
+class Worker:
+    """One worker process: the single worker of its own Pebble pool.
+
+    It is used by one thread. `wake` is called, in any thread, whenever there may be news. Once
+    killed it is gone for good; what replaces it is another `Worker`.
+    """
+
+    def __init__(self, server: ForkServer, setup: Setup, wake: Callable[[], None]) -> None:
+        self._setup = setup
+        self._server = server
+        self._server_output_seen = server.output.size
+        self._wake = wake
+        self._context = WorkerContext(server)
+        self._pool = ProcessPool(
+            max_workers=1,
+            initializer=process.initialize,
+            initargs=(setup,),
+            context=self._context,
+        )
+        self._future: Future[Any] | None = None
+        self._start_error: BaseException | None = None
+        self._ready = False
+        self._output_seen = 0
+        self.abandoned = False
+        # forking waits for the fork server, which may hang
+        self._starter = threading.Thread(target=self._start, name="pipecopy-start", daemon=True)
+        self._starter.start()
+
+    def _start(self) -> None:
+        try:
+            self._schedule(process.ready)
+        except BaseException as error:  # noqa: BLE001 - outcome() tells
+            self._start_error = error
+        self._wake()
+
+    def _schedule(self, function: Callable[..., Any], *args: Any, limit: float = 0.0) -> None:
+        # called by the starter, then, once that call has returned, by the owner's thread
+        future = self._pool.schedule(function, args=args, timeout=limit + _CLOCK_STEP)
+        self._future = future
+        future.add_done_callback(lambda _: self._wake())
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots that this worker was given."""
+        return self._setup.slots
+
+    @property
+    def _popen(self) -> WorkerPopen | None:
+        return self._context.popen
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before it was forked."""
+        return self._popen.pid if self._popen is not None else None
+
+    @property
+    def pidfd(self) -> int | None:
+        """A descriptor that becomes readable when the process ends; None before it was forked."""
+        return self._popen.pidfd if self._popen is not None else None
+
+    def begin(self, task: Task, limit: float) -> None:
+        """Have the worker, which must be ready, run the task; `limit` is in seconds.
+
+        The limit is for Pebble's bookkeeping: whoever calls this kills the worker in time.
+        """
+        try:
+            self._schedule(process.run, pickle.dumps(task), limit=limit)
+        except RuntimeError as error:  # Pebble's word for a worker that died while idle
+            self._start_error = error
+
+    def started(self) -> bool | Crashed:
+        """Tell whether the worker is ready to begin a task."""
+        if not self._ready:
+            answer = self._answer()
+            if isinstance(answer, Crashed):
+                return answer
+            self._ready = answer is not None
+        return self._ready
+
+    def outcome(self) -> Outcome | None:
+        """Return how the task ended, None while it runs."""
+        answer = self._answer()
+        if isinstance(answer, bytes):
+            outcome: Outcome = pickle.loads(answer)
+            return outcome
+        return answer
+
+    def _answer(self) -> Any | Crashed | None:
+        future = self._future
+        if self._start_error is None and (future is None or not future.done()):
+            if self._popen is None or self._popen.poll() is None:
+                return None
+            if future is not None:
+                wait_for_futures([future], timeout=_LAST_RESULT_TIMEOUT)
+        if self._start_error is None and future is not None and future.done():
+            error = future.exception()
+            if error is None:
+                return future.result()
+        return self._crashed()
+
+    def _crashed(self) -> Crashed:
+        popen = self._popen
+        exitcode = popen.wait(_LAST_RESULT_TIMEOUT) if popen is not None else None
+        output = self._setup.output.tail(_OUTPUT_SHOWN, self._output_seen)
+        if not self._ready:  # it had no output of its own yet
+            output += self._server.output.tail(_OUTPUT_SHOWN, self._server_output_seen)
+        if exitcode is None and self._start_error is not None:
+            output += str(self._start_error.__cause__ or self._start_error)
+        unguarded = UNGUARDED_EXIT in {exitcode, self._server.exitcode}
+        return Crashed(exitcode, output.strip(), unguarded=unguarded)
+
+    def new_output(self) -> str:
+        """Return what the driver has written to its standard output and error since last asked."""
+        output = self._setup.output
+        size = output.size
+        if size <= self._output_seen:
+            return ""
+        text = output.tail(_OUTPUT_SHOWN, self._output_seen)
+        self._output_seen = size
+        if size > _OUTPUT_KEPT:
+            output.clear()
+            self._output_seen = 0
+        return text
+
+    def sight(self) -> Sighting | None:
+        """Return where the worker is stuck; None where it was not even forked."""
+        if self._popen is None:
+            return None
+        stack = self._setup.stack if self._ready else None
+        return sight(self._popen.pid, self._popen.pidfd, stack)
+
+    def state(self) -> str:
+        """Return the process's state, such as `sleeping`."""
+        return state_of(self.pid) if self.pid is not None else "gone"
+
+    def kill(self) -> bool:
+        """Kill the process; False where it did not die and had to be abandoned."""
+        popen = self._popen
+        if popen is None:
+            return True  # release() ends what is forked yet: until then Pebble's lock is taken
+        self._pool.stop()  # or Pebble would take the death for a crash
+        popen.kill()
+        if popen.wait(_KILL_TIMEOUT) is None and (
+            self.state() == UNINTERRUPTIBLE or popen.wait(_DYING_TIMEOUT) is None
+        ):
+            self.abandoned = True
+            popen.abandon()
+        return not self.abandoned
+
+    def release(self) -> threading.Thread:
+        """Let go of all that the killed worker had, in the thread that is returned."""
+        joiner = threading.Thread(target=self._join, name="pipecopy-join", daemon=True)
+        joiner.start()
+        return joiner
+
+    def _join(self) -> None:
+        self._starter.join()
+        self.kill()  # a starter that was late may have forked since
+        self._pool.stop()
+        with suppress(Exception):
+            self._pool.join()
+        if self._popen is not None:
+            self._popen.close()
+        self._setup.close()

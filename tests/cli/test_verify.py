@@ -1,0 +1,181 @@
+"""`pipecopy verify`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.support.blocked import wait_for_lock_waiter
+from tests.support.command import LONGEST, run, start
+from tests.support.gates import load_gate
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.servers import TemporaryDatabase
+
+QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")
+DAMAGE = """
+    DELETE FROM profiles WHERE id BETWEEN 5 AND 9 OR id = 12;
+    UPDATE profiles SET data = NULL WHERE id = 700;
+    INSERT INTO profiles VALUES (1001, '{}')
+"""
+
+
+def _damaged(source: TemporaryDatabase, target: TemporaryDatabase) -> None:
+    create_profiles(source, 1000)
+    create_profiles(target, 1000)
+    target.execute(DAMAGE)
+
+
+def test_equal_tables_are_0(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
+    create_profiles(source_db, 1000)
+    create_profiles(target_db, 1000)
+    result = run("verify", source_db.uri, target_db.uri, *QUICK)
+    assert (result.returncode, result.stdout) == (0, "")
+    lines = result.stderr.splitlines()
+    assert lines[-1] == "the tables are equal"
+    assert lines[-3].startswith("1,000 rows compared in ")
+
+
+def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    _damaged(source_db, target_db)
+    arguments = ("verify", source_db.uri, target_db.uri, *QUICK)
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (5, "")
+    assert result.stderr.splitlines()[-4:] == [
+        "6 ids missing in the target: 5-9, 12",
+        "1 id in the target alone: 1001",
+        "1 id differing: 700",
+        "the tables differ, in 8 ids: run it again with --repair --delete-surplus",
+    ]
+    assert "missing in the target: 5-9, 12\n" in result.stderr  # as it was found
+    repaired = run(*arguments, "--repair")
+    assert repaired.returncode == 5
+    assert repaired.stderr.splitlines()[-2:] == [
+        "7 ids repaired",
+        "the tables differ, in 1 id: run it again with --repair --delete-surplus",
+    ]
+    removed = run(*arguments, "--repair", "--delete-surplus")
+    assert removed.returncode == 0
+    assert removed.stderr.splitlines()[-2:] == [
+        "1 id removed from the target",
+        "the tables are equal",
+    ]
+    assert_equal_tables(source_db, target_db)
+
+
+def test_what_was_done_already_is_not_advised_again(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute("CREATE TABLE profiles (id bigint UNIQUE, data jsonb)")
+    target_db.execute("INSERT INTO profiles VALUES (NULL, '{}'), (-3, '{}'), (90, '{}')")
+    options = ("--repair", "--delete-surplus")
+    result = run("verify", source_db.uri, target_db.uri, *QUICK, *options)
+    assert result.returncode == 5
+    assert result.stderr.splitlines()[-1] == (
+        "the tables differ, in 2 ids: remove 2 rows with a NULL or negative id yourself"
+    )
+
+
+def test_quiet_says_but_one_line_of_tables_that_differ(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    for database in (source_db, target_db):
+        create_profiles(database, 10)
+    arguments = ("verify", source_db.uri, target_db.uri, *QUICK, "--quiet")
+    equal = run(*arguments)
+    assert (equal.returncode, equal.stdout, equal.stderr) == (0, "", "")
+    target_db.execute("UPDATE profiles SET data = NULL WHERE id = 3")
+    differ = run(*arguments)
+    assert (differ.returncode, differ.stdout) == (5, "")
+    assert differ.stderr == "the tables differ, in 1 id: run it again with --repair\n"
+
+
+def test_with_json_the_report_is_all_of_standard_output(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    _damaged(source_db, target_db)
+    result = run("verify", source_db.uri, target_db.uri, *QUICK, "--json", "--from-id", "8")
+    report = json.loads(result.stdout)
+    assert result.returncode == 5
+    assert (report["outcome"], report["equal"], report["rows"]) == ("complete", False, 993)
+    assert (report["missing_ids"], report["surplus_ids"]) == ([8, 9, 12], [1001])
+    assert (report["differing"], report["differing_ids"]) == (1, [700])
+    assert (report["first_id"], report["max_id"], report["next_id"]) == (8, 1001, 1002)
+    assert "error" not in report
+
+
+def test_a_job_of_the_file_is_verified_as_it_is_copied(
+    source_db: TemporaryDatabase,
+    target_db: TemporaryDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    create_profiles(source_db, 20)
+    target_db.execute("CREATE TABLE archive (id bigint PRIMARY KEY, data jsonb)")
+    file = tmp_path_factory.mktemp("config") / "pipecopy.toml"
+    file.write_text(
+        f'[databases]\nprod = "{source_db.uri}"\nstats = "{target_db.uri}"\n'
+        '[jobs.nightly]\nsource = "prod"\ntarget = "stats"\ntarget_table = "archive"\n'
+        'where = "id % 2 = 0"\nresume = false\n'
+    )
+    job = ("nightly", "--config", str(file))
+    assert run("copy", *job).returncode == 0
+    target_db.execute("DELETE FROM archive WHERE id = 4")
+    result = run("verify", *job)
+    assert result.returncode == 5
+    assert "10 rows compared" in result.stderr
+    assert "1 id missing in the target: 4" in result.stderr
+
+
+def test_a_signal_in_a_call_stops_it_and_says_how_far_it_came(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    _damaged(source_db, target_db)
+    with load_gate(source_db, 800):
+        process = start(["verify", source_db.uri, target_db.uri, *QUICK, "--json"])
+        try:
+            wait_for_lock_waiter(source_db, process)
+            process.send_signal(signal.SIGTERM)
+            sent = time.monotonic()
+            out, err = process.communicate(timeout=LONGEST)
+            assert time.monotonic() - sent < 3
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    report = json.loads(out)
+    assert (report["outcome"], report["equal"]) == ("stopped", False)
+    assert report["missing_ids"] == [5, 6, 7, 8, 9, 12]
+    assert err.splitlines()[-1].startswith(
+        f"stopped by SIGTERM; every id below {report['next_id']} (of 1001) was compared: "
+    )
+    assert "6 ids missing in the target: 5-9, 12" in err
+
+
+def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:
+    create_profiles(source_db)
+    result = run("verify", source_db.uri, "host=127.0.0.1 port=1 dbname=x user=x", *QUICK)
+    assert result.returncode == 4
+    assert result.stderr.splitlines()[-1].startswith("error: target ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            "verify",
+            (
+                "SOURCE and TARGET not given: verify takes a SOURCE and a TARGET, or the name of"
+                " a job"
+            ),
+        ),
+        ("verify a b --delete-surplus", "--delete-surplus does not go without --repair"),
+        ("verify a b --from-id 9 --to-id 8", "--from-id, 9, is above --to-id, 8"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(arguments: str, line: str) -> None:
+    result = run(*arguments.split())
+    assert (result.returncode, result.stderr, result.stdout) == (2, f"error: {line}\n", "")

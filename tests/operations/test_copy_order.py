@@ -1,0 +1,104 @@
+"""Which calls a copy makes, in which order, on which ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.support.copies import copy
+from tests.support.drivers import RecordingPool, Strike
+
+BIGGEST = 2**63 - 1
+
+# ids in the source, batch size, ranges that are loaded, ids of each batch that is saved
+CASES = {
+    "no rows": ([], 10, [[0, 1]], []),
+    "one row": ([1], 10, [[0, 2]], [[1]]),
+    "id 0 alone": ([0], 10, [[0, 1]], [[0]]),
+    "holes": ([3, 25, 26], 10, [[0, 10], [10, 20], [20, 27]], [[3], [25, 26]]),
+    "last id ends a batch": ([0, 9], 10, [[0, 10]], [[0, 9]]),
+    "last id begins a batch": ([0, 10], 10, [[0, 10], [10, 11]], [[0], [10]]),
+    "batches of one": ([1, 2], 1, [[0, 1], [1, 2], [2, 3]], [[1], [2]]),
+    "larger than the table": ([1, 2, 3], 10**6, [[0, 4]], [[1, 2, 3]]),
+    "the biggest id": (
+        [5, 2**62, BIGGEST],
+        2**62,
+        [[0, 2**62], [2**62, 2**63]],
+        [[5], [2**62, BIGGEST]],
+    ),
+}
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1])
+@pytest.mark.parametrize("case", CASES)
+def test_calls_and_ranges(sqlite_pool: RecordingPool, case: str, read_ahead: int) -> None:
+    ids, batch_size, ranges, batches = CASES[case]
+    sqlite_pool.create(ids)
+    report = copy(sqlite_pool, batch_size=batch_size, read_ahead=read_ahead)
+
+    source = [(a.call, a.args) for a in sqlite_pool.recorder.attempts(side="source")]
+    target = [(a.call, a.args) for a in sqlite_pool.recorder.attempts(side="target")]
+    loads = [("load_rows", ids) for ids in ranges]
+    saves = [("save_rows", ids) for ids in batches]
+    assert source == [("connect", []), ("get_max_id", []), *loads, ("close", [])]
+    assert target == [("connect", []), *saves, ("close", [])]
+
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+    assert (report.outcome, report.rows, report.batches) == ("complete", len(ids), len(batches))
+    assert (report.max_id, report.next_id) == (max(ids, default=0), max(ids, default=0) + 1)
+    assert (report.calls, report.timeouts, report.kills, report.retries) == (
+        len(source) + len(target),
+        0,
+        0,
+        0,
+    )
+    assert report.warnings == ()
+
+
+def test_lockstep_loads_no_batch_before_the_last_one_is_saved(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(50))
+    slow_saves = Strike(side="target", call="save_rows", fault="0.1 s late")
+    copy(replace(sqlite_pool, strikes=(slow_saves,)), read_ahead=0)
+    attempts = sqlite_pool.recorder.attempts()
+    batches = [a for a in attempts if a.call in {"load_rows", "save_rows"}]
+    assert [a.call for a in batches] == ["load_rows", "save_rows"] * 5
+    for one, next_one in pairwise(batches):
+        assert one.end is not None
+        assert one.end <= next_one.start
+
+
+def test_read_ahead_loads_one_batch_while_one_is_saved(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(50))
+    slow_saves = Strike(side="target", call="save_rows", fault="0.1 s late")
+    copy(replace(sqlite_pool, strikes=(slow_saves,)), read_ahead=1)
+    loads = sqlite_pool.recorder.attempts(call="load_rows")
+    saves = sqlite_pool.recorder.attempts(call="save_rows")
+    for save, load_after in zip(saves, loads[1:], strict=False):
+        assert save.end is not None
+        assert load_after.start < save.end, "the next batch was not loaded meanwhile"
+    for save, load_after_next in zip(saves, loads[2:], strict=False):
+        assert save.end is not None
+        assert save.end <= load_after_next.start, "it read ahead by more than one batch"
+    for one, next_one in (*pairwise(loads), *pairwise(saves)):
+        assert one.end is not None
+        assert one.end <= next_one.start
+
+
+def test_reader_and_writer_are_one_process_each(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(50))
+    copy(sqlite_pool)
+    readers = {a.pid for a in sqlite_pool.recorder.attempts(side="source")}
+    writers = {a.pid for a in sqlite_pool.recorder.attempts(side="target")}
+    assert len(readers) == len(writers) == 1
+    assert readers != writers
+
+
+def test_rows_that_come_after_the_start_are_left_out(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create([1, 2, 3])
+    growing = Strike(side="source", call="get_max_id", fault="a row is added", after=True)
+    report = copy(replace(sqlite_pool, strikes=(growing,)))
+    assert len(sqlite_pool.rows("source")) == 4
+    assert [row[0] for row in sqlite_pool.rows("target")] == [1, 2, 3]
+    assert (report.max_id, report.rows) == (3, 3)

@@ -1,0 +1,216 @@
+"""Where a copy can be run, and what can happen to the process that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipecopy import Row
+from pipecopy.errors import ConfigError, DatabaseError
+from pipecopy.events import CallStarted, CopyEnded, CopyStarted, Event
+from tests.support.copies import copy
+from tests.support.drivers import RecordingDatabase, RecordingPool, Strike
+from tests.support.scripts import run_script
+
+ROOT = str(Path(__file__).parents[2])
+
+
+def test_in_a_daemonic_process(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    # As Celery and Dask run their tasks: multiprocessing itself allows such a process no children.
+    sqlite_pool.create(range(25))
+    ended = run_script(
+        tmp_path,
+        """
+        import multiprocessing
+        from pathlib import Path
+        from tests.support.copies import copy
+        from tests.support.drivers import RecordingPool
+
+        if __name__ == "__main__":
+            process = multiprocessing.Process(
+                target=copy, args=(RecordingPool(Path.cwd()),), daemon=True
+            )
+            process.start()
+            process.join()
+            raise SystemExit(process.exitcode)
+        """,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_several_at_once_in_threads(tmp_path: Path) -> None:
+    pools = []
+    for number in range(3):
+        (folder := tmp_path / str(number)).mkdir()
+        pools.append(RecordingPool(folder))
+        pools[-1].create(range(number, 100))
+    threads = [threading.Thread(target=copy, args=(pool,)) for pool in pools]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for pool in pools:
+        assert pool.rows("target") == pool.rows("source")
+
+
+def test_from_an_interactive_session(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    sqlite_pool.create(range(25))
+    lines = (
+        "from pipecopy import *; from tests.support.drivers import RecordingPool;"
+        " from pathlib import Path;"
+        " copy_table(Config(batch_size=10, max_retries=0, retries_delay=0, call_timeout=10,"
+        f" full_copy_timeout=30), RecordingPool(Path({str(tmp_path)!r})), 'source', 'target')"
+    )
+    subprocess.run([sys.executable, "-c", lines], check=True, timeout=60)
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_an_exception_in_the_calling_thread_stops_the_copy(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+    strike = Strike(side="target", call="save_rows", fault="deadlock")
+    struck: list[float] = []
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, CallStarted) and event.where.call == "save_rows":
+            struck.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            copy(replace(sqlite_pool, strikes=(strike,)), observer=interrupt)
+        assert time.monotonic() - struck[0] <= 0.5
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert getattr(raised.value, "report").outcome == "stopped"  # noqa: B009 - none declares it
+    (closed,) = sqlite_pool.recorder.attempts(call="close")
+    assert closed.side == "source"
+
+
+def test_no_signal_handler_is_installed(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+    numbers = sorted(signal.valid_signals())
+    before = [signal.getsignal(number) for number in numbers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    copy(sqlite_pool, observer=lambda _: None)
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
+def test_workers_die_with_a_killed_supervisor(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    sqlite_pool.create(range(25))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from tests.support.copies import copy\n"
+        "from tests.support.drivers import RecordingDatabase, RecordingPool, Strike\n"
+        "if __name__ == '__main__':\n"
+        "    hang = Strike(side='target', call='save_rows', fault='deadlock, signals masked')\n"
+        f"    copy(RecordingPool(Path({str(tmp_path)!r}), (hang,)))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": ROOT}
+    with subprocess.Popen([sys.executable, script], env=env) as supervisor:
+        while not sqlite_pool.recorder.attempts(call="save_rows"):
+            assert supervisor.poll() is None
+            time.sleep(0.01)  # the record is a file
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        assert len(family) >= 2
+        supervisor.kill()
+        killed = time.monotonic()
+        while any(_alive(process) for process in family):
+            assert time.monotonic() - killed <= 1, family
+            time.sleep(0.01)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        # A dead one that nobody waits for is a zombie: in a container that may be so for ever.
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_an_observer_sees_everything_in_order(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+    events: list[Event] = []
+    report = copy(sqlite_pool, observer=events.append)
+    names = [type(event).__name__ for event in events]
+    assert names[:3] == ["CopyStarted", "CallStarted", "CallEnded"]
+    assert names.count("CallStarted") == names.count("CallEnded") == report.calls
+    assert names.count("BatchSaved") == 3
+    assert isinstance(events[0], CopyStarted)
+    assert events[0].run_id == report.run_id
+    assert events[-1] == CopyEnded(report=report)
+    assert json.loads(json.dumps(report.to_dict()))["run_id"] == report.run_id
+
+
+def test_an_observer_that_raises_does_not_stop_the_copy(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+
+    def raise_always(_: Event) -> None:
+        raise LookupError("what was that")
+
+    report = copy(sqlite_pool, observer=raise_always)
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+    assert any("what was that" in warning for warning in report.warnings)
+
+
+def test_an_observer_that_blocks_does_not_stop_the_copy(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+    release = threading.Event()
+
+    def block(_: Event) -> None:
+        release.wait()
+
+    start = time.monotonic()
+    try:
+        copy(sqlite_pool, observer=block)
+        assert time.monotonic() - start < 3
+    finally:
+        release.set()
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_a_pool_that_cannot_travel_is_refused(sqlite_pool: RecordingPool) -> None:
+    class WithALock:
+        def __init__(self) -> None:
+            self.never = (n for n in range(3))  # a generator can't be pickled
+
+        connect = sqlite_pool.connect
+
+    with pytest.raises(ConfigError, match="can't be pickled"):
+        copy(WithALock())
+
+
+def test_a_row_that_cannot_travel_is_an_error(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(25))
+    with pytest.raises(DatabaseError) as caught:
+        copy(_PoolOfGenerators(sqlite_pool))
+    assert (caught.value.side, caught.value.call) == ("source", "load_rows")
+    assert sqlite_pool.rows("target") == []
+
+
+class _PoolOfGenerators:
+    def __init__(self, pool: RecordingPool) -> None:
+        self._pool = pool
+
+    def connect(self, dbname: str) -> _Generators:
+        return _Generators(self._pool, dbname)
+
+
+class _Generators(RecordingDatabase):
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        return [[min_id, (n for n in range(max_id))]]

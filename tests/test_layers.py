@@ -1,0 +1,70 @@
+"""Imports run one way, and each driver or pool library has one place that knows it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pipecopy
+
+ROOT = Path(pipecopy.__file__).parent
+
+# From the top of the house down: a file imports from its own room or from a layer below.
+LAYERS = [
+    {"__main__", "demo"},
+    {"cli", ""},
+    {"operations"},
+    {"supervisor"},
+    {"workers", "postgres"},
+    {"events", "units", "sizes", "tables"},
+    {"config", "contracts"},
+    {"errors", "arguments"},
+    {"report", "redact"},
+]
+ONLY_IN = {"pebble": "workers", "multiprocess": "workers", "dill": "workers", "psycopg": "postgres"}
+STARTS_SERVERS = "demo"
+"""The demo opens sessions of its own, to fill and to compare."""
+
+
+def modules() -> Iterator[Path]:
+    return ROOT.rglob("*.py")
+
+
+def room(path: Path) -> str:
+    """Return the file's or the folder's name below the package, "" for the package's own."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(name: str) -> int:
+    return next(number for number, rooms in enumerate(LAYERS) if name in rooms)
+
+
+@pytest.mark.parametrize("path", list(modules()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    for name in imported(path):
+        package, _, rest = name.partition(".")
+        if package == "pipecopy":
+            target = rest.partition(".")[0]
+            if not (ROOT / target).is_dir() and not (ROOT / f"{target}.py").exists():
+                target = ""  # a name of the package itself
+            assert room(path) == target or layer(room(path)) < layer(target), (
+                f"{path.name} imports {name}, from its own layer or from above"
+            )
+        elif package in ONLY_IN:
+            assert room(path) in {ONLY_IN[package], STARTS_SERVERS}, f"{path.name} imports {name}"
+
+
+def test_every_room_has_a_layer() -> None:
+    assert {room(path) for path in modules()} == set().union(*LAYERS)

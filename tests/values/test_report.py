@@ -1,0 +1,23 @@
+"""The report as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pipecopy import CopyReport
+from tests.values.test_errors import REPORT
+
+
+def test_to_dict_has_every_field_as_json_takes_it() -> None:
+    as_dict = REPORT.to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert list(as_dict) == [field.name for field in dataclasses.fields(CopyReport)]
+    assert as_dict["warnings"] == ["a warning"]
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        REPORT.rows = 0  # type: ignore[misc] # it is meant to be wrong

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from pipecopy.units import duration_text, seconds_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250ms", 0.25),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1d", 86_400),
+        ("0", 0),
+        ("0.5", 0.5),
+        ("90", 90),
+    ],
+)
+def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nan",
+        "inf",
+        "-5",
+        "-5s",
+        "5 s",
+        "1e3",
+        "1_000",
+        "s",
+        "5x",
+        "5mm",
+        "1h,30m",
+        "\u0665s",
+        "1h xx 30m",
+    ],
+)
+def test_what_is_no_duration_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration such as 250ms") as caught:
+        seconds_of(text)
+    assert f'"{text}"' in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["116d", "10000001", "99999999999999999h", "9" * 400])
+def test_more_than_can_be_asked_for_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="longer than 10000000 seconds"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "250ms"),
+        (0.00001, "1ms"),
+        (1.5, "1.5s"),
+        (30, "30s"),
+        (60, "1m"),
+        (5400, "1h30m"),
+        (21_600, "6h"),
+    ],
+)
+def test_a_duration_is_written_as_people_write_it(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

@@ -1,0 +1,206 @@
+"""Any driver can be brought: a class in a script's `__main__`, over any library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pg8000.native
+import psycopg2
+import psycopg2.extras
+import pytest
+
+from pipecopy import Row
+from pipecopy.contracts import Session
+from pipecopy.errors import DatabaseError
+from pipecopy.postgres import PostgresPool
+from pipecopy.postgres.database import PostgresDatabase
+from tests.support.copies import copy
+from tests.support.drivers import RecordingPool
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.scripts import SQLITE, run_script
+from tests.support.servers import TemporaryDatabase
+
+COPY = 'print(copy_table(config, Pool(), "source.sqlite", "target.sqlite").rows)'
+
+
+def test_a_class_in_a_script_copies(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    sqlite_pool.create(range(1, 26))
+    ended = run_script(tmp_path, SQLITE, f'if __name__ == "__main__":\n    {COPY}')
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "25\n", "")
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_a_closure_in_a_script_copies(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    sqlite_pool.create(range(1, 26))
+    ended = run_script(
+        tmp_path,
+        SQLITE,
+        """
+        def make_pool(folder):
+            class Closure:
+                def connect(self, name):
+                    return Database(f"{folder}/{name}.sqlite")
+            return Closure()
+
+        if __name__ == "__main__":
+            print(copy_table(config, make_pool("."), "source", "target").rows)
+        """,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "25\n", "")
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_a_script_without_the_guard_is_told_so_once(
+    sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(1, 26))
+    ended = run_script(tmp_path, SQLITE, COPY)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.count("Traceback") == 1
+    last_line = ended.stderr.splitlines()[-1]
+    assert last_line.startswith("pipecopy.errors.ConfigError: ")
+    assert 'if __name__ == "__main__"' in last_line
+    assert sqlite_pool.rows("target") == []
+
+
+class Pg8000Pool:
+    """pg8000: Python all the way down."""
+
+    def connect(self, dbname: str) -> Pg8000Database:
+        return Pg8000Database(dbname)
+
+
+class Pg8000Database:
+    def __init__(self, uri: str) -> None:
+        parts = urlsplit(uri)
+        self._db = pg8000.native.Connection(
+            str(parts.username), parts.hostname, parts.path[1:], parts.port
+        )
+
+    def get_max_id(self) -> int:
+        return int(self._db.run("SELECT coalesce(max(id), 0) FROM profiles")[0][0])
+
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        sql = "SELECT id, data::text FROM profiles WHERE id >= :a AND id < :b ORDER BY id"
+        rows: Sequence[Row] = self._db.run(sql, a=min_id, b=max_id)
+        return rows
+
+    def save_rows(self, rows: Sequence[Row]) -> None:
+        self._db.run("START TRANSACTION")
+        for row_id, data in rows:
+            self._db.run(
+                "INSERT INTO profiles VALUES (:id, CAST(:data AS jsonb))"
+                " ON CONFLICT (id) DO UPDATE SET data = excluded.data",
+                id=row_id,
+                data=data,
+            )
+        self._db.run("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Psycopg2Pool:
+    """psycopg2: libpq in C."""
+
+    def connect(self, dbname: str) -> Psycopg2Database:
+        return Psycopg2Database(dbname)
+
+
+class Psycopg2Database:
+    def __init__(self, uri: str) -> None:
+        self._db = psycopg2.connect(uri)
+
+    def get_max_id(self) -> int:
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM profiles")[0][0])
+
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        sql = "SELECT id, data::text FROM profiles WHERE id >= %s AND id < %s ORDER BY id"
+        return self._rows(sql, min_id, max_id)
+
+    def save_rows(self, rows: Sequence[Row]) -> None:
+        sql = "INSERT INTO profiles VALUES %s ON CONFLICT (id) DO UPDATE SET data = excluded.data"
+        with self._db, self._db.cursor() as cursor:
+            psycopg2.extras.execute_values(cursor, sql, rows)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with self._db, self._db.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall()
+
+
+class FromPsycopg2:
+    """A source that decodes JSON, as psycopg2 does unasked, and pipecopy's own as the target."""
+
+    def __init__(self, source: str, target: PostgresPool) -> None:
+        self._source = source
+        self._target = target
+
+    def for_session(self, session: Session) -> FromPsycopg2:
+        return FromPsycopg2(self._source, self._target.for_session(session))
+
+    def connect(self, dbname: str) -> DecodingDatabase | PostgresDatabase:
+        if dbname == "source":
+            return DecodingDatabase(self._source)
+        return self._target.connect(dbname)
+
+
+class DecodingDatabase(Psycopg2Database):
+    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
+        sql = "SELECT id, data FROM profiles WHERE id >= %s AND id < %s ORDER BY id"
+        return self._rows(sql, min_id, max_id)
+
+
+def test_decoded_json_is_copied_once_the_target_is_told(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 30)
+    create_profiles(target_db)
+    strings = ("'\"123\"'", "'\"null\"'", "'\"{}\"'", "'\"FIRST\"'")
+    source_db.execute(
+        "INSERT INTO profiles VALUES" + ", ".join(f"({n}, {s})" for n, s in enumerate(strings, 31))
+    )
+    uris = {"target": target_db.uri}
+    with pytest.raises(DatabaseError) as caught:
+        copy(FromPsycopg2(source_db.uri, PostgresPool(uris)), batch_size=10)
+    error = caught.value
+    assert (error.side, error.call, error.sqlstate) == ("target", "save_rows", "22023")
+    assert 'column "data" (jsonb)' in str(error)
+    assert 'PostgresPool(json="decoded")' in str(error)
+    assert "123" not in str(error)
+    assert error.report is not None
+    assert error.report.next_id == 30
+    told = PostgresPool(uris, json="decoded")
+    assert copy(FromPsycopg2(source_db.uri, told), batch_size=10).rows == 34
+    rows = "SELECT * FROM profiles ORDER BY id"
+    assert target_db.query(rows) == source_db.query(rows)
+
+
+class _Named:
+    """Gives a pool's databases the names `source` and `target`."""
+
+    def __init__(self, pool: Pg8000Pool | Psycopg2Pool, **uris: str) -> None:
+        self._pool = pool
+        self._uris = uris
+
+    def connect(self, dbname: str) -> Pg8000Database | Psycopg2Database:
+        return self._pool.connect(self._uris[dbname])
+
+
+@pytest.mark.parametrize("pool", [Pg8000Pool(), Psycopg2Pool()], ids=["pg8000", "psycopg2"])
+def test_another_driver_copies(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, pool: Pg8000Pool | Psycopg2Pool
+) -> None:
+    create_profiles(source_db, 500)
+    create_profiles(target_db)
+    named = _Named(pool, source=source_db.uri, target=target_db.uri)
+    report = copy(named, batch_size=100, read_ahead=1)
+    assert (report.rows, report.max_id) == (500, 500)
+    assert_equal_tables(source_db, target_db)
