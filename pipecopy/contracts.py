@@ -16,16 +16,8 @@ Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
 
 Side: TypeAlias = Literal["source", "target"]
-Purpose: TypeAlias = Literal["copy", "check", "verify", "repair", "repair and delete"]
-"""`copy` writes to the target; `check` looks at what a copy needs, and `verify` at the rows alone:
-these two only read, on both sides. `repair` verifies and writes what differs to the target, and
-`repair and delete` removes surplus rows there too."""
-WRITING: frozenset[Purpose] = frozenset({"copy", "repair", "repair and delete"})
-"""The purposes that write to the target, and hold its lock."""
-VERIFYING: frozenset[Purpose] = frozenset({"verify", "repair", "repair and delete"})
-"""The purposes that compare rows: those of the target are read, and no table is made."""
-DELETING: frozenset[Purpose] = frozenset({"repair and delete"})
-"""The purposes that remove surplus rows from the target."""
+Mode: TypeAlias = Literal["copy", "check", "verify"]
+"""What a run does: it copies, looks at what a copy needs, or compares rows."""
 
 
 class Database(Protocol):
@@ -100,7 +92,11 @@ class Session:
     """Seconds one call may take before its worker is killed."""
     max_batch_bytes: int | None = None
     """Bytes that a batch should not exceed; None for any number."""
-    purpose: Purpose = "copy"
+    mode: Mode = "copy"
+    writes: bool = True
+    """The run writes to the target, and holds its lock: a copy, or a verification that repairs."""
+    deletes: bool = False
+    """The run removes surplus rows from the target."""
     other: Any = None
     """What `describe` said of the other side's table, once that is known (see `Meets`)."""
     described: Any = None
@@ -110,6 +106,11 @@ class Session:
     """What `get_max_id` said on this side, once that is known."""
     position: Any = None
     """The `position` of the session that this one replaces (see `TellsPosition`)."""
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this session writes: on the target alone."""
+        return self.writes and self.side == "target"
 
 
 class SessionPool(Protocol):

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from pipecopy.config import Config
-from pipecopy.contracts import Side
-from pipecopy.report import CheckReport, CopyReport, VerifyReport
+from pipecopy.contracts import Mode, Side
+from pipecopy.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """The workers are being started: the first event of a run of any kind."""
+    """The workers are being started: the first event of a run."""
 
     run_id: str
     source: str
     target: str
     config: Config
-
-
-@dataclass(frozen=True, kw_only=True)
-class CopyStarted(RunStarted):
-    """A copy begins."""
+    mode: Mode
+    writes: bool = False
+    """The run writes to the target: a copy, or a verification that repairs."""
+    deletes: bool = False
+    """The run removes surplus rows from the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,34 +158,6 @@ class Warned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyEnded:
-    """The last event."""
-
-    report: CopyReport
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckStarted(RunStarted):
-    """A check begins."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckEnded:
-    """The last event of a check."""
-
-    report: CheckReport
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyStarted(RunStarted):
-    """A verification begins."""
-
-    repair: bool
-    """Missing and differing rows are copied again."""
-    delete_surplus: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class DifferencesFound:
     """Ids differ, and did so when they were read again; before they are repaired."""
 
@@ -210,14 +182,14 @@ class RangeVerified:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyEnded:
-    """The last event of a verification."""
+class RunEnded:
+    """The last event of a run."""
 
-    report: VerifyReport
+    report: Report
 
 
 Event: TypeAlias = (
-    CopyStarted
+    RunStarted
     | TransactionsAwaited
     | RangeKnown
     | CallStarted
@@ -225,15 +197,11 @@ Event: TypeAlias = (
     | WorkerKilled
     | RetryScheduled
     | BatchSaved
-    | DriverOutput
-    | Warned
-    | CopyEnded
-    | CheckStarted
-    | CheckEnded
-    | VerifyStarted
     | DifferencesFound
     | RangeVerified
-    | VerifyEnded
+    | DriverOutput
+    | Warned
+    | RunEnded
 )
 
 

@@ -13,8 +13,8 @@ from pipecopy.events import (
     RangeKnown,
     RangeVerified,
     RetryScheduled,
+    RunStarted,
     TransactionsAwaited,
-    VerifyStarted,
     Where,
     WorkerKilled,
 )
@@ -87,7 +87,7 @@ class Progress:
             case BatchSaved(key_range=(_, end), rows=rows, bytes=size):
                 rows, size = self.rows + rows, self.bytes + size
                 new = replace(self, next_id=end, rows=rows, bytes=size).marked(now)
-            case VerifyStarted():
+            case RunStarted(mode="verify"):
                 new = replace(self, differences=0)
             case RangeVerified(key_range=(_, end)):
                 found = event.missing + event.surplus + event.differing

@@ -9,15 +9,14 @@ from pipecopy.cli.progress import Progress, UnderWay
 from pipecopy.config import MAX_SECONDS
 from pipecopy.events import (
     CallEnded,
-    CopyStarted,
     DifferencesFound,
     DriverOutput,
     Event,
     RangeKnown,
     RetryScheduled,
+    RunStarted,
     Sighting,
     TransactionsAwaited,
-    VerifyStarted,
     Warned,
     Where,
     WorkerKilled,
@@ -56,7 +55,7 @@ def event_line(event: Event) -> str | None:
     """Return the line that tells of the event, None for what the counters show."""
     line = None
     match event:
-        case CopyStarted() | VerifyStarted():
+        case RunStarted(mode="copy" | "verify"):
             line = _start_line(event)
         case DifferencesFound():
             line = _differences_line(event)
@@ -77,11 +76,11 @@ def event_line(event: Event) -> str | None:
     return line
 
 
-def _start_line(event: CopyStarted | VerifyStarted) -> str:
+def _start_line(event: RunStarted) -> str:
     source, target = redact(event.source), redact(event.target)
-    if isinstance(event, CopyStarted):
+    if event.mode == "copy":
         return f'copying from "{source}" to "{target}", run {event.run_id}'
-    what = "verifying and repairing" if event.repair else "verifying"
+    what = "verifying and repairing" if event.writes else "verifying"
     return f'{what} "{target}" by "{source}", run {event.run_id}'
 
 

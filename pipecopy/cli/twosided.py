@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipecopy.cli.display import Screen
 from pipecopy.cli.options import IdRange, Limits, Output, Selection
 from pipecopy.cli.stop import StopSignals
-from pipecopy.events import CheckEnded, CopyEnded, Event, Observer, VerifyEnded
+from pipecopy.events import Event, Observer, RunEnded
 from pipecopy.supervisor.story import ReportT
 
 
@@ -30,7 +30,7 @@ def observed(run: Callable[[Observer], ReportT], screen: Screen, signals: StopSi
 
     def observe(event: Event) -> None:
         # in another thread: no signal gets in between
-        if isinstance(event, CopyEnded | CheckEnded | VerifyEnded):
+        if isinstance(event, RunEnded):
             signals.settle()
         screen(event)
 

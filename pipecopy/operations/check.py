@@ -8,9 +8,9 @@ from typing import Any
 
 from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Fit, OpenTransaction, Purpose, TableDescription
+from pipecopy.contracts import ConnectionPool, Fit, Mode, OpenTransaction, TableDescription
 from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
-from pipecopy.events import CheckEnded, CheckStarted, Event, Observer
+from pipecopy.events import Observer
 from pipecopy.operations.copy import Extent
 from pipecopy.operations.findings import (
     columns_of,
@@ -83,7 +83,9 @@ _SIDES = ("source", "target", None)
 
 class _CheckStory:
     what = "check"
-    purpose: Purpose = "check"
+    mode: Mode = "check"
+    writes = False
+    deletes = False
 
     def __init__(self, tally: Tally, extent: Extent) -> None:
         self.tally = tally
@@ -91,12 +93,6 @@ class _CheckStory:
         self._items: list[CheckItem] = []
         self._columns: tuple[CheckColumn, ...] = ()
         self._plan: CheckPlan | None = None
-
-    def began(self, config: Config) -> Event:
-        tally = self.tally
-        return CheckStarted(
-            run_id=tally.run_id, source=tally.source, target=tally.target, config=config
-        )
 
     def tell(self, stage: Stage) -> None:
         """Connect to both, look at both tables, at how they fit, and at what a copy would do."""
@@ -265,9 +261,6 @@ class _CheckStory:
         return CheckReport(
             **vars(counts), items=tuple(self._items), columns=self._columns, plan=self._plan
         )
-
-    def ended(self, report: CheckReport) -> Event:
-        return CheckEnded(report=report)
 
 
 def _has_columns(table: Any) -> bool:

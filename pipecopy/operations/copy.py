@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Purpose
+from pipecopy.contracts import ConnectionPool, Mode
 from pipecopy.errors import (
     ConfigError,
     FullCopyTimeoutError,
     PipecopyError,
     TableMismatchError,
 )
-from pipecopy.events import CopyEnded, CopyStarted, Event, Observer, RangeKnown
+from pipecopy.events import Observer, RangeKnown
 from pipecopy.operations.batches import Batches
 from pipecopy.operations.fit import fit_tables
 from pipecopy.operations.settle import Settling
@@ -122,17 +122,13 @@ class Extent:
 
 class _CopyStory:
     what = "copy"
-    purpose: Purpose = "copy"
+    mode: Mode = "copy"
+    writes = True
+    deletes = False
 
     def __init__(self, tally: CopyTally, extent: Extent) -> None:
         self.tally = tally
         self._extent = extent
-
-    def began(self, config: Config) -> Event:
-        tally = self.tally
-        return CopyStarted(
-            run_id=tally.run_id, source=tally.source, target=tally.target, config=config
-        )
 
     def tell(self, stage: Stage) -> None:
         """Connect, look at both tables, copy batch by batch, finish."""
@@ -202,9 +198,6 @@ class _CopyStory:
 
     def report(self, outcome: Outcome, seconds: float) -> CopyReport:
         return self.tally.report(outcome, seconds)
-
-    def ended(self, report: CopyReport) -> Event:
-        return CopyEnded(report=report)
 
 
 def finish(stage: Stage, max_id: int) -> None:

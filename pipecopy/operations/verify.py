@@ -7,16 +7,13 @@ from typing import Any
 
 from pipecopy.arguments import bad_ids
 from pipecopy.config import Config
-from pipecopy.contracts import DELETING, WRITING, ConnectionPool, Purpose, TableDescription
+from pipecopy.contracts import ConnectionPool, Mode, TableDescription
 from pipecopy.errors import ConfigError
 from pipecopy.events import (
     DifferencesFound,
-    Event,
     Observer,
     RangeKnown,
     RangeVerified,
-    VerifyEnded,
-    VerifyStarted,
 )
 from pipecopy.operations.bisection import Bisection, Suspects
 from pipecopy.operations.compare import Compared, Comparison, Differences
@@ -89,47 +86,32 @@ def verify_tables(
         raise ConfigError("; ".join(bad))
     tally = VerifyTally.of(from_name, to_name)
     tally.repair, tally.delete_surplus = repair, delete_surplus
-    purpose: Purpose = "verify"
-    if repair:
-        purpose = "repair and delete" if delete_surplus else "repair"
-    story = _VerifyStory(tally, from_id, to_id, purpose)
+    story = _VerifyStory(tally, from_id, to_id)
     return supervise(config, pool, from_name, to_name, story, observer=observer)
 
 
 class _VerifyStory:
     what = "verification"
+    mode: Mode = "verify"
 
     def __init__(
         self,
         tally: VerifyTally,
         from_id: int,
         to_id: int | None,
-        purpose: Purpose,
     ) -> None:
         self.tally = tally
-        self.purpose = purpose
+        self.writes = tally.repair
+        self.deletes = tally.delete_surplus
         self._from_id = from_id
         self._to_id = to_id
-        self._repairs = purpose in WRITING
-        self._delete_surplus = purpose in DELETING
-
-    def began(self, config: Config) -> Event:
-        tally = self.tally
-        return VerifyStarted(
-            run_id=tally.run_id,
-            source=tally.source,
-            target=tally.target,
-            config=config,
-            repair=self._repairs,
-            delete_surplus=self._delete_surplus,
-        )
 
     def tell(self, stage: Stage) -> None:
         """Connect, look at both tables, compare range by range."""
         for seat in (stage.source, stage.target):
             stage.connect(seat)
         stage.target.offers -= {"create"}  # without a table there is nothing to verify
-        _look_at_offers(stage, delete_surplus=self._delete_surplus)
+        _look_at_offers(stage, delete_surplus=self.deletes)
         self._look_at_generated(stage, *fit_tables(stage))
         max_id: int = max(stage.call_both(Task("get_max_id")))
         settling = Settling(stage)
@@ -146,10 +128,10 @@ class _VerifyStory:
         if self._from_id == 0 and self._to_id is None:  # else they are not asked for
             _count_rows_without_id(stage, self.tally)
         comparison = Comparison(stage, generated=bool(self.tally.generated))
-        repair = Repair(stage, comparison, delete_surplus=self._delete_surplus)
-        ranges = _Ranges(stage, comparison, self.tally, repair if self._repairs else None)
+        repair = Repair(stage, comparison, delete_surplus=self.deletes)
+        ranges = _Ranges(stage, comparison, self.tally, repair if self.writes else None)
         ranges.verify(self._from_id, max_id)
-        if self._repairs:  # also where an earlier repair was cut short before this
+        if self.writes:  # also where an earlier repair was cut short before this
             finish(stage, max_id)
 
     def _look_at_generated(self, stage: Stage, source: Any, target: Any) -> None:
@@ -164,9 +146,6 @@ class _VerifyStory:
 
     def report(self, outcome: Outcome, seconds: float) -> VerifyReport:
         return self.tally.report(outcome, seconds)
-
-    def ended(self, report: VerifyReport) -> Event:
-        return VerifyEnded(report=report)
 
 
 def _look_at_offers(stage: Stage, *, delete_surplus: bool) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from pipecopy.contracts import DELETING, ServerChangedError, Session
+from pipecopy.contracts import ServerChangedError, Session
 from pipecopy.postgres import conninfo, wire
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.failover import (
@@ -22,7 +22,7 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
-from pipecopy.postgres.session import SessionFacts, prepare, statement_limit, writes
+from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
 from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT
 from pipecopy.postgres.timeouts import is_timeout
 
@@ -203,11 +203,11 @@ class Link:
         """
         session = self.session
         if line.server.is_standby and session is not None:
-            if session.side == "source" and session.purpose in DELETING:
+            if session.side == "source" and session.deletes:
                 raise ServerChangedError(
                     f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
                 )
-            if writes(session):
+            if session.may_write:
                 raise TimeoutError(  # which may be promoted by the next attempt
                     "a new connection leads to a standby, which takes no writes (with several"
                     " hosts, target_session_attrs=read-write waits for none)"

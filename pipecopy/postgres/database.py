@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import (
-    DELETING,
-    VERIFYING,
     Fit,
     OpenTransaction,
     Row,
@@ -32,7 +30,6 @@ from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import RowText
 from pipecopy.postgres.schema import find_shapes
 from pipecopy.postgres.selection import JsonForm, Selection
-from pipecopy.postgres.session import writes
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
 from pipecopy.postgres.state import (
     Relations,
@@ -189,8 +186,7 @@ class PostgresDatabase:
                 line,
                 self._selection,
                 looked.table,
-                side=None if session is None else session.side,
-                purpose="copy" if session is None else session.purpose,
+                session,
             )
             if looked.table is None:
                 return described
@@ -326,11 +322,11 @@ class PostgresDatabase:
         session = self._link.session
         side = None if session is None else session.side
         table = forms.for_other(line, table, self._other, side=side)
-        if session is None or session.side == "source" or session.purpose in VERIFYING:
+        if session is None or session.side == "source" or session.mode == "verify":
             check_where(line, table)
         most = None if session is None else session.max_batch_bytes
         # a source is live: its last rows may have been deleted
-        wants_key = session is not None and (writes(session) or session.purpose in DELETING)
+        wants_key = session is not None and (session.may_write or session.deletes)
         guard = Guard(line, table, looked.relations, wants_greatest_key=wants_key)
         self._see_greatest_key(line, guard)
         reader = Reader(guard, table, most, side=side)
@@ -370,12 +366,12 @@ class PostgresDatabase:
     @property
     def _is_written(self) -> bool:
         """Whether rows may be saved here."""
-        return self._link.session is None or writes(self._link.session)
+        return self._link.session is None or self._link.session.may_write
 
     def _state(self, table: Table | None, relations: Relations) -> TableState:
         session, written = self._link.session, self._is_written
-        deletes = session is not None and session.purpose in DELETING
-        compared = session is not None and session.purpose in VERIFYING
+        deletes = session is not None and session.deletes
+        compared = session is not None and session.mode == "verify"
         return state_of(table, relations, written=written, compared=compared, deletes=deletes)
 
     def _see_greatest_key(self, line: Line, guard: Guard) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipecopy.contracts import DELETING, HELP, VERIFYING, Purpose, Side, TableDescription
+from pipecopy.contracts import HELP, Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.definition import define
@@ -29,12 +29,12 @@ def describe(
     line: Line,
     selection: Selection,
     table: Table | None,
-    *,
-    side: Side | None,
-    purpose: Purpose = "copy",
+    session: Session | None,
 ) -> TableDescription:
-    """Return the table as a value; all problems at once. Without a side: only what both need."""
+    """Return the table as a value; all problems at once. Without a session: what any needs."""
     name, key = selection.table, selection.key
+    side = None if session is None else session.side
+    verified = session is not None and session.mode == "verify"
     if table is None:
         return TableDescription(
             table=name, key=key, problems=(_no_table(name, side),), server=server_of(line)
@@ -42,22 +42,24 @@ def describe(
     if table.kind in NOT_READ:
         what = f"{table.sql} is {NOT_READ[table.kind]}, not a table."
         return TableDescription(table=table.sql, key=key, problems=(what,))
-    written = side == "target" and purpose != "verify"
+    written = session is not None and side == "target" and (session.writes or not verified)
     problems = [*_ambiguous(line, name), *_shape(table, key), *table.misnamed]
-    if side == "source" and purpose in DELETING and line.server.is_standby:
+    deletes = session is not None and session.deletes
+    if side == "source" and deletes and line.server.is_standby:
         problems.append(
             f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
         )
     warnings = [*_no_encoding(line)]
-    deletes = written and purpose in DELETING
-    compared = table.generated if purpose in VERIFYING else ()
-    problems += missing_rights(line, table, written=written, deletes=deletes, compared=compared)
+    compared = table.generated if verified else ()
+    problems += missing_rights(
+        line, table, written=written, deletes=written and deletes, compared=compared
+    )
     problems += _hidden_rows(line, table)
     problems += _temporary(table)
     if side is not None and not written:
         warnings += _no_ordered_index(table, side)
-    if side is not None and (side == "source" or purpose in VERIFYING):
-        problems += _where(line, table, verified=purpose in VERIFYING)
+    if side is not None and (side == "source" or verified):
+        problems += _where(line, table, verified=verified)
     if side == "source":
         warnings += _large_objects(line, table)
     if side == "source" and not problems:  # on a verified target those rows count as surplus

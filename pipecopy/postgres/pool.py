@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from pipecopy.contracts import VERIFYING, Session
+from pipecopy.contracts import Session
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.connection import Link
 from pipecopy.postgres.database import PostgresDatabase
@@ -108,7 +108,7 @@ class PostgresPool:
             creates=self._create
             and session is not None
             and session.side == "target"
-            and session.purpose not in VERIFYING,
+            and session.mode != "verify",
             json=self._json,
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from pipecopy.contracts import WRITING, Session
+from pipecopy.contracts import Session
 from pipecopy.postgres import failover
 from pipecopy.postgres.conninfo import application_name
 from pipecopy.postgres.errors import PostgresError
@@ -110,7 +110,7 @@ def _prepare(
         # first, for the statements after it: the role's own limit may be too short for them
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(session)}")
         statements.append(_end_orphans(session, direct))
-        if writes(session):
+        if session.may_write:
             statements.append(_lock(table, direct))
     began = time.monotonic()
     with connection.cursor() as cursor:
@@ -136,7 +136,7 @@ def _prepare(
         if session is not None:
             _next_rows(cursor)
             _report_orphans(cursor.fetchall())
-        if session is not None and writes(session):
+        if session is not None and session.may_write:
             _next_rows(cursor)
 
             def query(sql: str) -> list[tuple[Any, ...]]:
@@ -161,11 +161,6 @@ def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
     return _wait_for_lock(query, table, query(_lock(table, "true")), until)
 
 
-def writes(session: Session) -> bool:
-    """Tell whether the session may write: on the target alone, whose lock it then holds."""
-    return session.side == "target" and session.purpose in WRITING
-
-
 def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
     """Go on to the result of the next statement that returns rows."""
     while cursor.nextset() and cursor.description is None:
@@ -182,7 +177,7 @@ def _settings(version: int, session: Session | None, direct: str) -> str:
     values = dict(_SAMENESS)
     if session is not None:
         values |= _limits(session)
-        if not writes(session):
+        if not session.may_write:
             values["default_transaction_read_only"] = "on"
     calls = [
         # local to this transaction where a pool would hand the connection to others afterwards

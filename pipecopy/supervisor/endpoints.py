@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Purpose, Session, Side
+from pipecopy.contracts import ConnectionPool, Session, Side
 from pipecopy.redact import redact, secrets_in
 from pipecopy.supervisor.seat import Seat
 from pipecopy.workers import ForkServer, Setup, Slot, Worker, modules_to_preload, pickle_pool
@@ -19,16 +20,14 @@ class Crew:
         self,
         config: Config,
         pool: ConnectionPool,
-        run_id: str,
-        purpose: Purpose,
+        story: Any,
         wake: Callable[[], None],
     ) -> None:
         self._config = config
         self._pool = pool
         self._pickled = b""
         self._preload = modules_to_preload()
-        self._run_id = run_id
-        self._purpose = purpose
+        self._story = story
         self._wake = wake
         self._servers: list[ForkServer] = []
         """The last one forks; those before it got stuck."""
@@ -65,9 +64,11 @@ class Crew:
         if not self._servers:
             raise RuntimeError("the fork server is started first")
         session = Session(
-            run_id=self._run_id,
+            run_id=self._story.tally.run_id,
             side=seat.side,
-            purpose=self._purpose,
+            mode=self._story.mode,
+            writes=self._story.writes,
+            deletes=self._story.deletes,
             other=seat.other,
             described=seat.described,
             greatest_id=seat.greatest_id if seat.side == "source" else None,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from pipecopy.config import Config
-from pipecopy.contracts import Purpose
-from pipecopy.events import Event
+from pipecopy.contracts import Mode
 from pipecopy.report import Outcome, Report
 from pipecopy.supervisor.calls import Calls
 from pipecopy.supervisor.endpoints import Crew
@@ -16,7 +14,7 @@ from pipecopy.supervisor.seat import Seat
 from pipecopy.supervisor.tally import Tally
 from pipecopy.workers import Connected, Task
 
-ReportT = TypeVar("ReportT", bound=Report)
+ReportT = TypeVar("ReportT", bound=Report, covariant=True)  # noqa: PLC0105 - of Story
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,18 @@ class Story(Protocol[ReportT]):
         ...
 
     @property
-    def purpose(self) -> Purpose:
+    def mode(self) -> Mode:
         """What the sessions on the two sides are for."""
+        ...
+
+    @property
+    def writes(self) -> bool:
+        """Whether the run writes to the target."""
+        ...
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the run removes surplus rows from the target."""
         ...
 
     @property
@@ -62,17 +70,9 @@ class Story(Protocol[ReportT]):
         """The counts that every run has."""
         ...
 
-    def began(self, config: Config) -> Event:
-        """Return the first event."""
-        ...
-
     def tell(self, stage: Stage) -> None:
         """Do it all, between the start of the workers and the `close` of both sides."""
 
     def report(self, outcome: Outcome, seconds: float) -> ReportT:
         """Return the report as it is now; for any thread."""
-        ...
-
-    def ended(self, report: ReportT) -> Event:
-        """Return the last event."""
         ...

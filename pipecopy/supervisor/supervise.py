@@ -18,7 +18,7 @@ from typing import Generic
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import CallTimeoutError, ConfigError, FullCopyTimeoutError, PipecopyError
-from pipecopy.events import Observer
+from pipecopy.events import Observer, RunEnded, RunStarted
 from pipecopy.report import Outcome
 from pipecopy.supervisor.calls import Calls, StoppedError
 from pipecopy.supervisor.clock import TICK, Clock, Flag, Wakeup
@@ -115,7 +115,7 @@ class _Supervised(Generic[ReportT]):
         )
         self._wakeup = Wakeup()
         calls = Calls(self._run, self._wakeup)
-        crew = Crew(config, pool, story.tally.run_id, story.purpose, self._wakeup.wake)
+        crew = Crew(config, pool, story, self._wakeup.wake)
         self._stage = Stage(
             self._run, calls, crew, crew.seat("source", from_name), crew.seat("target", to_name)
         )
@@ -203,10 +203,22 @@ class _Supervised(Generic[ReportT]):
             finally:
                 self._finished.set()
 
+    def _started(self) -> RunStarted:
+        story, tally = self._story, self._story.tally
+        return RunStarted(
+            run_id=tally.run_id,
+            source=tally.source,
+            target=tally.target,
+            config=self._run.config,
+            mode=story.mode,
+            writes=story.writes,
+            deletes=story.deletes,
+        )
+
     def _told(self) -> Outcome:
         """Tell the story, and return what it came to."""
         try:
-            self._run.notify(self._story.began(self._run.config))
+            self._run.notify(self._started())
             self._stage.crew.start()
             self._story.tell(self._stage)
         except StoppedError:
@@ -247,7 +259,7 @@ class _Supervised(Generic[ReportT]):
             self._run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
         seconds = self._run.clock.now() - self._began
         notify = self._run.notify
-        notify(self._story.ended(self._story.report(outcome, seconds)))
+        notify(RunEnded(report=self._story.report(outcome, seconds)))
         notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, self._run.left)))
         for warning in notify.warnings:
             self._run.warn(warning)

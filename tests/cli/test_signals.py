@@ -107,7 +107,7 @@ STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
 ENDS = {
     "told, then returned": f"""
 def copy_table(*_, observer, **__):
-    observer(CopyEnded(report=report("complete")))
+    observer(RunEnded(report=report("complete")))
     {STRIKE}
     return report("complete")
 """,
@@ -130,7 +130,7 @@ def copy_table(*_, observer, **__):
 """,
     "told, then raised": f"""
 def copy_table(*_, observer, **__):
-    observer(CopyEnded(report=report("timed out")))
+    observer(RunEnded(report=report("timed out")))
     {STRIKE}
     raise FullCopyTimeoutError("too late", report=report("timed out"))
 """,

@@ -8,7 +8,7 @@ from pipecopy.cli.idranges import id_ranges
 from pipecopy.cli.progress import Progress
 from pipecopy.cli.text import event_line, status_line
 from pipecopy.config import Config
-from pipecopy.events import DifferencesFound, RangeKnown, RangeVerified, VerifyStarted
+from pipecopy.events import DifferencesFound, RangeKnown, RangeVerified, RunStarted
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,12 @@ def test_the_status_line_on_the_way() -> None:
     config = Config(
         batch_size=10, max_retries=0, retries_delay=0, call_timeout=1, full_copy_timeout=10
     )
-    started = VerifyStarted(
+    started = RunStarted(
         run_id="0123456789ab",
         source="prod",
         target="stats",
         config=config,
-        repair=False,
-        delete_surplus=False,
+        mode="verify",
     )
     verified = RangeVerified(key_range=(0, 500), rows=499, missing=1, surplus=2, differing=3)
     progress = (

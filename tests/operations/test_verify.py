@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.events import CallStarted, Event, RangeVerified, VerifyEnded, VerifyStarted
+from pipecopy.events import CallStarted, Event, RangeVerified, RunEnded, RunStarted
 from pipecopy.postgres import PostgresPool
 from tests.support.profiles import assert_equal_tables, create_profiles
 from tests.support.servers import TemporaryDatabase
@@ -32,8 +32,8 @@ def test_equal_tables_are_equal(
     ends = [0, *(event.key_range[1] for event in ranges)]
     assert [event.key_range[0] for event in ranges] == ends[:-1]
     assert max(event.rows for event in ranges) == 500
-    assert isinstance(events[0], VerifyStarted)
-    assert events[-1] == VerifyEnded(report=report)
+    assert isinstance(events[0], RunStarted)
+    assert events[-1] == RunEnded(report=report)
 
 
 def test_dense_ids_take_one_call_a_range(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipecopy.contracts import Column, Purpose, Side, TableDescription
+from pipecopy.contracts import Column, Mode, Side, TableDescription
 from pipecopy.tables import differences
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
@@ -23,9 +23,9 @@ def described(
     *,
     table: str = "profiles",
     key: str = "id",
-    purpose: Purpose = "copy",
+    mode: Mode = "copy",
 ) -> TableDescription:
-    with opened(database, side, table=table, key=key, purpose=purpose) as connected:
+    with opened(database, side, table=table, key=key, mode=mode) as connected:
         return connected.describe()
 
 
@@ -188,8 +188,8 @@ def test_what_only_writing_needs_is_looked_at_for_a_copy_and_a_check(
     target_db.execute("CREATE RULE away AS ON INSERT TO profiles DO INSTEAD NOTHING")
     target_db.execute("INSERT INTO rows VALUES (NULL), (1), (-1)")
     with role(target_db, "GRANT SELECT ON profiles TO {role}") as uri:
-        of_check = described(uri, "target", purpose="check")
-        of_verify = described(uri, "target", purpose="verify")
+        of_check = described(uri, "target", mode="check")
+        of_verify = described(uri, "target", mode="verify")
     for problem in ("no INSERT, UPDATE, DELETE right", "rule away", "is a view"):
         assert problem in " ".join(of_check.problems)
     assert of_verify.problems == ()
@@ -437,7 +437,7 @@ def test_large_objects_are_a_warning_where_there_are_some(
         source_db.execute("SELECT lo_from_bytea(0, 'x')")
         (warning,) = described(uri, "source").warnings
         assert 'Only the oids in "pic" are copied' in warning
-        assert described(uri, "source", purpose="check").warnings == (warning,)
+        assert described(uri, "source", mode="check").warnings == (warning,)
         assert described(source_db, "target").warnings == ()
     source_db.execute("ALTER TABLE profiles DROP pic")
     assert described(source_db, "source").warnings == ()

@@ -13,7 +13,7 @@ import dill
 import psycopg
 import pytest
 
-from pipecopy.contracts import Purpose, Session, SessionPool
+from pipecopy.contracts import Mode, Session, SessionPool
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.opened import RUN_ID, handed_over, opened
@@ -111,15 +111,13 @@ def test_the_source_is_read_only(source_db: TemporaryDatabase) -> None:
     assert source_db.value("SELECT count(*) FROM profiles") == 0
 
 
-@pytest.mark.parametrize("purpose", ["check", "verify"])
-def test_the_target_is_read_only_but_for_a_copy(
-    target_db: TemporaryDatabase, purpose: Purpose
-) -> None:
+@pytest.mark.parametrize("mode", ["check", "verify"])
+def test_the_target_is_read_only_but_for_a_copy(target_db: TemporaryDatabase, mode: Mode) -> None:
     create_profiles(target_db, 5)
     refused = pytest.raises(psycopg.errors.ReadOnlySqlTransaction)
     with (
         opened(target_db, "target", run_id="b" * 12),  # which holds the lock
-        opened(target_db, "target", purpose=purpose) as database,
+        opened(target_db, "target", mode=mode) as database,
     ):
         assert database.describe().problems == ()
         assert database.get_max_id() == 5

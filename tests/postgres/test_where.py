@@ -131,7 +131,7 @@ def test_it_goes_for_both_sides_where_rows_are_compared(
     create_profiles(target_db, 10)
     with opened(target_db, "target", where="id < 5") as database:
         assert database.describe().problems == ()
-    how: dict[str, Any] = {"purpose": "verify", "where": "id < 5 -- and no more"}
+    how: dict[str, Any] = {"mode": "verify", "where": "id < 5 -- and no more"}
     with opened(target_db, "target", **how) as database:
         assert database.get_max_id() == 4
         assert [row[0] for row in database.load_rows(0, 100)] == [1, 2, 3, 4]

@@ -77,7 +77,7 @@ def test_rows_that_differ_are_an_error_that_says_what_to_do(
         copy(source_db, target_db)
     assert raised.value.sqlstate == "55000"
     assert target_db.value("SELECT count(*) FROM profiles") == 1200  # all of a batch, or none
-    (foretold,) = warnings(target_db, purpose="check")
+    (foretold,) = warnings(target_db, mode="check")
     message, _, remedy = str(raised.value).partition("What to do: ")
     assert remedy == "ALTER TABLE public.profiles REPLICA IDENTITY FULL;"
     assert foretold.endswith(remedy)

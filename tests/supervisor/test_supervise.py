@@ -18,7 +18,7 @@ import pytest
 
 from pipecopy import Row
 from pipecopy.errors import ConfigError, DatabaseError
-from pipecopy.events import CallStarted, CopyEnded, CopyStarted, Event
+from pipecopy.events import CallStarted, Event, RunEnded, RunStarted
 from tests.support.copies import copy
 from tests.support.drivers import RecordingDatabase, RecordingPool, Strike
 from tests.support.scripts import run_script
@@ -148,12 +148,12 @@ def test_an_observer_sees_everything_in_order(sqlite_pool: RecordingPool) -> Non
     events: list[Event] = []
     report = copy(sqlite_pool, observer=events.append)
     names = [type(event).__name__ for event in events]
-    assert names[:3] == ["CopyStarted", "CallStarted", "CallEnded"]
+    assert names[:3] == ["RunStarted", "CallStarted", "CallEnded"]
     assert names.count("CallStarted") == names.count("CallEnded") == report.calls
     assert names.count("BatchSaved") == 3
-    assert isinstance(events[0], CopyStarted)
+    assert isinstance(events[0], RunStarted)
     assert events[0].run_id == report.run_id
-    assert events[-1] == CopyEnded(report=report)
+    assert events[-1] == RunEnded(report=report)
     assert json.loads(json.dumps(report.to_dict()))["run_id"] == report.run_id
 
 

@@ -13,7 +13,7 @@ _STUBBED = """
 import os, signal, sys, time
 from pipecopy.cli import copy
 from pipecopy.errors import *
-from pipecopy.events import CopyEnded
+from pipecopy.events import RunEnded
 from pipecopy.report import CopyReport
 
 def report(outcome):

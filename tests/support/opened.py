@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from pipecopy.contracts import Purpose, Session, Side
+from pipecopy.contracts import Mode, Session, Side
 from pipecopy.postgres import CopyRows, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.servers import TemporaryDatabase
@@ -23,7 +23,8 @@ def opened(
     run_id: str = RUN_ID,
     call_timeout: float = 30,
     max_batch_bytes: int | None = None,
-    purpose: Purpose = "copy",
+    mode: Mode = "copy",
+    writes: bool | None = None,
     other: Any = None,
     **how: Any,
 ) -> Iterator[PostgresDatabase]:
@@ -36,7 +37,8 @@ def opened(
                 side=side,
                 call_timeout=call_timeout,
                 max_batch_bytes=max_batch_bytes,
-                purpose=purpose,
+                mode=mode,
+                writes=mode == "copy" if writes is None else writes,
                 other=other,
             )
         )
