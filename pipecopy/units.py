@@ -1,9 +1,13 @@
-"""Durations as people write them: `250ms`, `30s`, `5m`, `1h30m`; a bare number is seconds."""
+"""Durations and sizes as people write them: `250ms`, `1h30m`, `64MiB`, `1GB`.
+
+A bare number is a number of seconds, or of bytes.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from fractions import Fraction
 
 import durationpy
 
@@ -12,6 +16,13 @@ from pipecopy.config import MAX_SECONDS
 # durationpy skips what it does not know between two parts, and takes `mm` for a month
 _PARTS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_UNITS: dict[str, int] = {
+    "": 1,
+    "b": 1,
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.IGNORECASE)
 
 
 def seconds_of(text: str) -> float:
@@ -24,7 +35,7 @@ def seconds_of(text: str) -> float:
         except durationpy.DurationError:  # too long for a timedelta
             seconds = float("inf")
     else:
-        raise ValueError(f'"{text}" is no duration such as 250ms, 30s, 5m or 1h30m')
+        raise ValueError(f'"{text}" is not a valid duration such as 250ms, 30s, 5m or 1h30m')
     if seconds > MAX_SECONDS:
         raise ValueError(f'"{text}" is longer than {MAX_SECONDS} seconds')
     return seconds
@@ -36,3 +47,20 @@ def duration_text(seconds: float) -> str:
         return "0s"
     text = durationpy.to_str(timedelta(milliseconds=max(1, round(seconds * 1000))))
     return str(text)
+
+
+def bytes_of(text: str) -> int:
+    """Return the number of bytes; a ValueError says what is wrong with it."""
+    match = _SIZE.fullmatch(text)
+    unit = _UNITS.get((match[2] or "").lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f'"{text}" is not a valid size such as 64MiB, 500kB or 1GB')
+    return int(Fraction(match[1]) * unit)
+
+
+def size_text(size: int) -> str:
+    """Return the size in the greatest unit of 1024 that it is a multiple of."""
+    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit}{name}"
+    return str(size)

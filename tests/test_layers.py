@@ -19,7 +19,7 @@ LAYERS = [
     {"operations"},
     {"supervisor"},
     {"workers", "postgres"},
-    {"events", "units", "sizes", "tables"},
+    {"events", "units", "tables"},
     {"config", "contracts"},
     {"errors", "arguments"},
     {"report", "redact"},

@@ -11,8 +11,7 @@ from typing import Any, get_args
 from cyclopts import Argument
 
 from pipecopy.cli.columns import columns_of
-from pipecopy.sizes import bytes_of
-from pipecopy.units import seconds_of
+from pipecopy.units import bytes_of, seconds_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _FLAGS = {

@@ -15,8 +15,7 @@ from pipecopy.cli.columns import columns_of
 from pipecopy.cli.kinds import whole_of
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.errors import ConfigError
-from pipecopy.sizes import bytes_of, size_text
-from pipecopy.units import duration_text, seconds_of
+from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool

@@ -62,7 +62,7 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ('jobs.nightly.columns = "id,"', "jobs.nightly.columns: 'id,' is no list of columns"),
         (
             'jobs.nightly.call_timeout = "5 parsecs"',
-            'jobs.nightly.call_timeout: "5 parsecs" is no duration such as',
+            'jobs.nightly.call_timeout: "5 parsecs" is not a valid duration such as',
         ),
         (
             "jobs.nightly.call_timeout = 1979-05-27",
@@ -90,7 +90,7 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ),
         (
             'jobs.nightly.max_batch_bytes = "64 parsecs"',
-            'jobs.nightly.max_batch_bytes: "64 parsecs" is no size such as',
+            'jobs.nightly.max_batch_bytes: "64 parsecs" is not a valid size such as',
         ),
         (
             "jobs.nightly.max_batch_bytes = 0",

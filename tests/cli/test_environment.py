@@ -75,10 +75,7 @@ def test_each_kind_of_value_is_as_on_the_command_line(name: str, text: str, valu
         (
             "MAX_BATCH_BYTES",
             "big",
-            (
-                'PIPECOPY_MAX_BATCH_BYTES: "big" is no size such as 64MiB, 500kB, 1GB, or a number'
-                " of bytes"
-            ),
+            'PIPECOPY_MAX_BATCH_BYTES: "big" is not a valid size such as 64MiB, 500kB or 1GB',
         ),
     ],
 )

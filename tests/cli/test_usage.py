@@ -29,7 +29,7 @@ Exit codes:
 """
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
 COMMANDS = [name for name in build_app() if not name.startswith("-")]
-NO_DURATION = "is no duration such as 250ms, 30s, 5m or 1h30m"
+NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m or 1h30m"
 NO_COLUMNS = 'is no list of columns such as id,data or id,"a, b"'
 
 

@@ -1,8 +1,10 @@
+"""Durations and sizes as people write them."""
+
 from __future__ import annotations
 
 import pytest
 
-from pipecopy.units import duration_text, seconds_of
+from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
 
 
 @pytest.mark.parametrize(
@@ -42,8 +44,8 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
         "1h xx 30m",
     ],
 )
-def test_what_is_no_duration_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValueError, match="no duration such as 250ms") as caught:
+def test_an_invalid_duration_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="not a valid duration such as 250ms") as caught:
         seconds_of(text)
     assert f'"{text}"' in str(caught.value)
 
@@ -69,3 +71,31 @@ def test_more_than_can_be_asked_for_is_refused(text: str) -> None:
 )
 def test_a_duration_is_written_as_people_write_it(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("0", 0),
+        ("4096", 4096),
+        ("64MiB", 64 * 1024**2),
+        ("64 mib", 64 * 1024**2),
+        ("500kB", 500_000),
+        ("1.5GB", 1_500_000_000),
+        ("2TiB", 2 * 1024**4),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 M", "1e3", "nan", "64MiBs", "64 M B"])
+def test_an_invalid_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid size"):
+        bytes_of(text)
+
+
+@pytest.mark.parametrize("text", ["64MiB", "3GiB", "1KiB", "1000", "0"])
+def test_a_size_is_written_as_people_write_it(text: str) -> None:
+    assert size_text(bytes_of(text)) == text
