@@ -83,7 +83,7 @@ class CallEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sighting:
+class Hang:
     """Where a call was stuck, as seen just before its worker was killed."""
 
     state: str
@@ -119,7 +119,7 @@ class WorkerKilled:
     """How long the call had been under way."""
     abandoned: bool
     """It did not die: it is in uninterruptible sleep, and was given up."""
-    sighting: Sighting | None = None
+    hang: Hang | None = None
     """Where it was stuck; None where it was killed because the copy ended for another reason."""
 
 

@@ -75,7 +75,7 @@ class Measures:
                     due = timed_out[side] + ended.config.retries_delay
                     self.late_retries.append(max(0.0, seen.at - due))
                 timed_out.pop(side, None)
-            elif isinstance(event, WorkerKilled) and event.sighting is not None:
+            elif isinstance(event, WorkerKilled) and event.hang is not None:
                 killed.add(event.where.side)
             elif isinstance(event, CallEnded):
                 side = event.where.side

@@ -12,10 +12,10 @@ from pipecopy.events import (
     DifferencesFound,
     DriverOutput,
     Event,
+    Hang,
     RangeKnown,
     RetryScheduled,
     RunStarted,
-    Sighting,
     TransactionsAwaited,
     Warned,
     Where,
@@ -117,15 +117,15 @@ def _kill_line(event: WorkerKilled) -> str:
     fate = "was killed"
     if event.abandoned:
         fate = "is in uninterruptible sleep, and was given up: it will end when that does"
-    return f"{where_text(event.where)}: worker {event.pid} {fate}{_stuck(event.sighting)}"
+    return f"{where_text(event.where)}: worker {event.pid} {fate}{_stuck(event.hang)}"
 
 
-def _stuck(sighting: Sighting | None) -> str:
+def _stuck(hang: Hang | None) -> str:
     """Return where the driver hung, and what called that."""
-    if sighting is None or not sighting.frames:
+    if hang is None or not hang.frames:
         return ""
-    more = " < …" if len(sighting.frames) > _FRAMES else ""
-    return f"; it was stuck in {' < '.join(sighting.frames[:_FRAMES])}{more}"
+    more = " < …" if len(hang.frames) > _FRAMES else ""
+    return f"; it was stuck in {' < '.join(hang.frames[:_FRAMES])}{more}"
 
 
 def _end_line(event: CallEnded) -> str | None:

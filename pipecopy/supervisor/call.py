@@ -19,8 +19,8 @@ from pipecopy.events import (
     CallEnded,
     CallStarted,
     DriverOutput,
+    Hang,
     RetryScheduled,
-    Sighting,
     Where,
     WorkerKilled,
 )
@@ -230,16 +230,16 @@ class Call:
     def _at_limit(self, verdict: str, full_limit: float) -> None:
         """Kill the worker, whose limit is reached."""
         cut_short = self._lasts < full_limit
-        sighting = self.seat.ensure_worker().sight()
-        self._kill(sighting, at_limit=True)
-        seen = f" while {sighting}" if sighting is not None else ""
+        hang = self.seat.ensure_worker().find_hang()
+        self._kill(hang, at_limit=True)
+        seen = f" while {hang}" if hang is not None else ""
         verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
         if cut_short:
             self._ended("cut short", verdict)
             raise self._full_copy_timeout(verdict)
         self._timed_out(verdict)
 
-    def _kill(self, sighting: Sighting | None = None, *, at_limit: bool = False) -> None:
+    def _kill(self, hang: Hang | None = None, *, at_limit: bool = False) -> None:
         worker = self.seat.ensure_worker()
         seconds = self._run.clock.now() - self._began
         self._pass_on_output(worker)
@@ -256,7 +256,7 @@ class Call:
                 pid=worker.pid,
                 seconds=seconds,
                 abandoned=not died,
-                sighting=sighting,
+                hang=hang,
             )
         )
 

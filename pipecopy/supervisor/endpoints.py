@@ -10,7 +10,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Session, Side
 from pipecopy.redact import redact, secrets_in
 from pipecopy.supervisor.seat import Seat
-from pipecopy.workers import ForkServer, Setup, Slot, Worker, modules_to_preload, pickle_pool
+from pipecopy.workers import Buffer, ForkServer, Setup, Worker, modules_to_preload, pickle_pool
 
 
 class Crew:
@@ -32,7 +32,7 @@ class Crew:
         self._servers: list[ForkServer] = []
         """The last one forks; those before it got stuck."""
         self._seats: list[Seat] = []
-        self._slots: list[Slot] = []
+        self._slots: list[Buffer] = []
         self.loading = 0
         """The slot that the reader writes, or will write next."""
 
@@ -55,7 +55,7 @@ class Crew:
         Raises ConfigError where the pool can't be pickled.
         """
         self._pickled = pickle_pool(self._pool)
-        self._slots += [Slot() for _ in range(self._config.read_ahead + 1)]
+        self._slots += [Buffer() for _ in range(self._config.read_ahead + 1)]
         self._servers.append(ForkServer(self._preload))
         for seat in self._seats:
             seat.ensure_worker()
@@ -92,12 +92,12 @@ class Crew:
 
     def has_slot(self, seat: Seat, slot: int) -> bool:
         """Tell whether the worker there, if any, was given the slot as it is now."""
-        return seat.worker is None or seat.worker.slots[slot].is_same(self._slots[slot])
+        return seat.worker is None or seat.worker.buffers[slot].is_same(self._slots[slot])
 
     def _retire_slot(self) -> None:
         """Never use a slot again that a worker which may still be alive could write to."""
         self._slots[self.loading].close()
-        self._slots[self.loading] = Slot()
+        self._slots[self.loading] = Buffer()
 
     def dismiss(self) -> None:
         """Kill the workers that are left, and give back all that they shared."""

@@ -5,10 +5,10 @@
     supervisor ──fork server            one for each copy: has imported what the workers need
         │             ├── reader worker     the single worker of its own pebble.ProcessPool
         │             └── writer worker     likewise
-        └── slots                       memory files: a batch goes from reader to writer in one
+        └── buffers                     memory files: a batch goes from reader to writer in one
 """
 
-from pipecopy.workers.buffer import Slot
+from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.messages import Batch, Connected, Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.process import Setup
@@ -22,6 +22,7 @@ from pipecopy.workers.worker import Worker
 
 __all__ = [
     "Batch",
+    "Buffer",
     "Connected",
     "Crashed",
     "ForkServer",
@@ -29,7 +30,6 @@ __all__ = [
     "Raised",
     "Returned",
     "Setup",
-    "Slot",
     "Task",
     "Worker",
     "in_importing_worker",

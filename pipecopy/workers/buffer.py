@@ -1,46 +1,95 @@
-"""The memory in which a batch goes from reader to writer.
+"""The memory that supervisor and workers share: a batch goes from reader to writer in a `Buffer`.
 
-Pickle protocol 5 carries both cases with one mechanism: rows of any `Database` as tuples within
-the pickle, and a batch that holds raw bytes as out-of-band buffers, written as they are and read
-back as views of the mapped file. The file's layout::
+The files are anonymous, so nothing is left on disk or in /dev/shm, whatever dies. Pickle protocol 5
+carries both kinds of batches with one mechanism: rows of any `Database` as tuples within the
+pickle, and a batch that holds raw bytes out of band, written as they are and read back as views of
+the mapped file. The file's layout::
 
-    count of buffers + 1 │ their sizes, the pickle's first │ the pickle │ buffer │ buffer …
+    number of parts │ their sizes in bytes │ the pickle │ raw bytes │ raw bytes …
 """
 
 from __future__ import annotations
 
+import fcntl
 import io
 import mmap
 import os
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import dill
+from multiprocess import reduction
 
 from pipecopy.contracts import Row
-from pipecopy.workers.memory import MemoryFile
 
 _WORD = struct.Struct("<q")
 _MOST_BYTES = 1 << 30  # of one write: Linux takes at most 2 GiB less a page
 
 
-class Slot(MemoryFile):
-    """One batch's memory file; the reader writes it, the writer maps it."""
+class MemoryFile:
+    """An anonymous file in memory, which travels to a worker in Pebble's `initargs`."""
+
+    def __init__(self, name: str, *, append: bool = False) -> None:
+        """Create it; with `append`, every write goes to the end, also after `clear`."""
+        self.fd = os.memfd_create(f"pipecopy-{name}", os.MFD_CLOEXEC)
+        if append:
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
+
+    def duplicate(self) -> Self:
+        """Return the same file by a descriptor of its own."""
+        other = type(self).__new__(type(self))
+        other.fd = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        return other
+
+    def is_same(self, other: MemoryFile) -> bool:
+        """Tell whether both are the same file."""
+        return os.path.sameopenfile(self.fd, other.fd)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"inherited": reduction.DupFd(self.fd)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.fd = state["inherited"].detach()
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return os.fstat(self.fd).st_size
+
+    def tail(self, limit: int, start: int = 0) -> str:
+        """Return the last `limit` bytes from byte `start` on as text."""
+        size = self.size
+        begin = max(start, size - limit)
+        return os.pread(self.fd, size - begin, begin).decode(errors="replace")
+
+    def clear(self) -> None:
+        """Empty it: its memory goes back to the system."""
+        os.ftruncate(self.fd, 0)
+
+    def close(self) -> None:
+        """Close this process's descriptor; the memory goes with the last one."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Buffer(MemoryFile):
+    """The memory of one batch; the reader writes it, the writer maps it."""
 
     def __init__(self) -> None:
-        super().__init__("slot")
+        super().__init__("batch")
 
     def write(self, rows: Sequence[Row]) -> int:
-        """Put the rows in and return their size in bytes.
+        """Write the rows and return their size in bytes.
 
         Raises:
             TypeError: a value of a row can't be pickled.
 
         """
-        buffers: list[pickle.PickleBuffer] = []
-        parts = [memoryview(_pickled(rows, buffers)), *(buffer.raw() for buffer in buffers)]
+        raw: list[pickle.PickleBuffer] = []
+        parts = [_pickled(rows, raw), *(buffer.raw() for buffer in raw)]
         sizes = struct.pack(f"<{len(parts) + 1}q", len(parts), *(part.nbytes for part in parts))
         total = len(sizes) + sum(part.nbytes for part in parts)
         os.ftruncate(self.fd, total)
@@ -56,15 +105,9 @@ class Slot(MemoryFile):
         return offset + done
 
     def read(self) -> Sequence[Row]:
-        """Return the rows; their buffers are views of the file, which stays mapped with them."""
-        view = memoryview(
-            mmap.mmap(
-                self.fd,
-                0,
-                flags=mmap.MAP_SHARED | mmap.MAP_POPULATE,
-                prot=mmap.PROT_READ,
-            )
-        )
+        """Return the rows; their raw bytes are views of the file, which stays mapped with them."""
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        view = memoryview(mmap.mmap(self.fd, 0, flags=flags, prot=mmap.PROT_READ))
         (count,) = _WORD.unpack_from(view)
         sizes = struct.unpack_from(f"<{count}q", view, _WORD.size)
         offset = _WORD.size * (count + 1)
@@ -79,17 +122,17 @@ class Slot(MemoryFile):
 class _Pickler(pickle.Pickler):
     """The standard pickler, in C; it takes psycopg2's and sqlite3's views of bytes as bytes."""
 
-    def __init__(self, file: io.BytesIO, buffers: list[pickle.PickleBuffer]) -> None:
-        super().__init__(file, protocol=5, buffer_callback=buffers.append)
+    def __init__(self, file: io.BytesIO, raw: list[pickle.PickleBuffer]) -> None:
+        super().__init__(file, protocol=5, buffer_callback=raw.append)
         self.dispatch_table = {memoryview: lambda view: (bytes, (view.tobytes(),))}
 
 
-def _pickled(rows: Sequence[Row], buffers: list[pickle.PickleBuffer]) -> memoryview:
+def _pickled(rows: Sequence[Row], raw: list[pickle.PickleBuffer]) -> memoryview:
     file = io.BytesIO()
     try:
-        _Pickler(file, buffers).dump(rows)
+        _Pickler(file, raw).dump(rows)
     except (pickle.PicklingError, AttributeError, TypeError):
-        buffers.clear()
+        raw.clear()
         return memoryview(_pickled_by_dill(rows))  # slow, in Python, but it takes local classes
     return file.getbuffer()
 

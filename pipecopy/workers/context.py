@@ -33,8 +33,9 @@ from pipecopy.workers.script import main_to_import
 
 _WORD = struct.Struct("<q")
 _STATUS_TIMEOUT = 0.2
-"""Seconds that the fork server gets to tell the exit code of a process that has ended."""
+"""Seconds that the fork server gets to send the exit code of a process that has ended."""
 _JOIN_TIMEOUT = 0.1
+"""Seconds that Pebble may wait for a worker that it has terminated."""
 
 
 class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess has no types
@@ -73,9 +74,7 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
 
     def _launch(self, process_obj: WorkerProcess) -> WorkerPopen:
         popen = WorkerPopen(self._server, process_obj)
-        self.popen = (
-            popen  # before it is fed: that may wait for ever, and the process can be killed
-        )
+        self.popen = popen  # so the process can be killed while feed() waits, perhaps for ever
         popen.feed()
         return popen
 
@@ -131,7 +130,7 @@ class WorkerPopen:
         self.sentinel = self.pidfd
 
     def feed(self) -> None:
-        """Tell the process what to run; waits until it has read that."""
+        """Send the process what to run; waits until it has read that."""
         with (
             suppress(BrokenPipeError),  # it has ended already; poll() tells how
             open(self._forked.data, "wb") as pipe,  # noqa: PTH123 - a descriptor has no path
@@ -144,7 +143,7 @@ class WorkerPopen:
         return len(self._fds) - 1
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Return the exit code, None where it has not ended within `timeout` seconds."""
+        """Return the exit code, None if it has not ended within `timeout` seconds."""
         # Pebble's threads wait here too: nobody may have to wait for a lock meanwhile
         if self.returncode is None and self._ended(timeout):
             with self._closing:
@@ -153,7 +152,7 @@ class WorkerPopen:
         return self.returncode
 
     def poll(self) -> int | None:
-        """Return the exit code, None where it runs."""
+        """Return the exit code, None while it runs."""
         return self.wait(0)
 
     def kill(self) -> None:
@@ -222,7 +221,7 @@ class LocalRLock:
         return LocalRLock, ()
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - multiprocess's signature
-        """Take the lock; False where it was not to be had within `timeout` seconds."""
+        """Take the lock; False if another thread held it for `timeout` seconds."""
         if not block:
             return self._lock.acquire(blocking=False)
         return self._lock.acquire(timeout=-1 if timeout is None else timeout)

@@ -4,12 +4,13 @@ multiprocess has one too. This one belongs to a single copy, so it has the envir
 moment and goes when the copy ends; it needs no address in the file system and no resource tracker;
 it and all its workers die with the supervisor, however stuck they are, since the kernel sends
 SIGKILL down that line of parents; and it hands out a pidfd for each worker, by which the worker
-can be killed and awaited without a race for its process id. Forking from here takes 10 ms, where
+can be killed and awaited without a race for its process id. Forking from here takes 10 ms;
 starting an interpreter took 200 (measured on two cores).
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import importlib
@@ -29,17 +30,16 @@ from pathlib import Path
 
 from multiprocess import forkserver, spawn, util
 
-from pipecopy.workers.linux import (
-    STOP_SIGNALS,
-    die_with_parent,
-    ignore_stop_signals,
-    name_process,
-)
-from pipecopy.workers.memory import MemoryFile
+from pipecopy.workers.buffer import MemoryFile
 
 _WORD = struct.Struct("<q")
 _MOST_FDS = 250  # the kernel passes at most 253 in one message (SCM_MAX_FD)
 _STOP_TIMEOUT = 0.1
+"""Seconds that the killed server gets to end."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_NAME = 15
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What batch hosts send to a whole process group; only the supervisor decides what follows."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Forked:
     pid: int
     pidfd: int
     status: socket.socket
-    """Where its exit code arrives, as a signed 64-bit number."""
+    """Receives its exit code, as a signed 64-bit number."""
     data: int
     """The pipe from which it reads what it has to run."""
 
@@ -61,6 +61,10 @@ class ForkServer:
         """Start it; `preload` names the modules that it imports before it forks.
 
         It dies with the calling thread, which has to live as long as the copy.
+
+        Raises:
+            OSError: the host can't start a process, or has no memory or descriptor left for it.
+
         """
         self.output = MemoryFile("output", append=True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -71,7 +75,7 @@ class ForkServer:
             f"serve({theirs.fileno()}, {os.getpid()})"
         )
         # inherited by the server: no signal may strike before it ignores them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, *util._args_from_interpreter_flags(), "-c", code, *preload],  # noqa: SLF001 - multiprocess's own list of the flags to pass on
@@ -98,7 +102,7 @@ class ForkServer:
         """Fork a process that inherits the descriptors; waits until the server has done so.
 
         Raises:
-            OSError: the server is gone.
+            OSError: the server has ended, or the host could not fork.
 
         """
         status, their_status = socket.socketpair()
@@ -157,10 +161,10 @@ def serve(control_fd: int, supervisor: int) -> None:
 
     It first imports the modules that the command line names.
     """
-    die_with_parent(supervisor)
+    _die_with_parent(supervisor)
     ignore_stop_signals()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the host ignores it, none can be awaited
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if the host ignores it, none can be awaited
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     name_process("pipecopy forker")
     for module in sys.argv[1:]:
         importlib.import_module(module)
@@ -186,7 +190,7 @@ def serve(control_fd: int, supervisor: int) -> None:
 
 
 def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child | None:
-    """Fork a worker; where that fails, the supervisor is told the errno."""
+    """Fork a worker; if that fails, send the supervisor the errno and return None."""
     server = os.getpid()
     status_fd, data, *inherited = fds
     try:
@@ -200,7 +204,7 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
     if pid == 0:
         code = 1
         try:
-            die_with_parent(server)
+            _die_with_parent(server)
             control.close()
             os.close(status_fd)
             for sibling in siblings.values():
@@ -223,7 +227,7 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
 
 
 def _run(data: int, inherited: list[int]) -> int:
-    # where multiprocess's own fork server keeps them, and its DupFd looks for them
+    # multiprocess's own fork server keeps them there, and its DupFd looks for them
     forkserver._forkserver._inherited_fds = inherited  # noqa: SLF001
     code: int = spawn._main(data, os.dup(data))  # noqa: SLF001 - what all its start methods run
     return code
@@ -234,3 +238,25 @@ def _reap(child: _Child) -> None:
     with child.status, suppress(OSError):
         child.status.sendall(_WORD.pack(os.waitstatus_to_exitcode(status)))
     os.close(child.pidfd)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, even if it is stuck in C.
+
+    `parent` is the process id that the parent is known to have: if it ended before this call, this
+    process ends at once.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """Name this process as `ps` and `top` show it; the kernel keeps 15 bytes."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def ignore_stop_signals() -> None:
+    """Leave SIGINT, SIGTERM and SIGHUP to the supervisor."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

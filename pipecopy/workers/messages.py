@@ -1,12 +1,23 @@
 """The values that cross the border between supervisor and worker, pickled by the standard pickle.
 
-Nothing else does: an exception or a result that can't be unpickled would break Pebble's pool.
+Nothing else does: an exception or a result that can't be unpickled would break Pebble's pool. So
+what a driver returns goes as values of Python's own, and what it raises as names and texts.
 """
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+from pipecopy.contracts import Column, Fit, ServerChangedError, TableChangedError, TableDescription
+from pipecopy.redact import redact
+
+_MOST_TEXT = 8_000
+"""Characters of a driver's message or traceback that are passed on."""
+_MOST_CAUSES = 5
+_PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Connected:
-    """What `connect` came to."""
+    """`connect` returned."""
 
     offers: frozenset[str]
     """Which of the methods beyond the contract the `Database` has."""
@@ -27,14 +38,15 @@ class Connected:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `load_rows` put into a slot."""
+    """What `load_rows` wrote to a buffer."""
 
     rows: int
+    """Their number."""
     bytes: int
     end: int
     """The batch holds the rows with ids below this one."""
     next_end: int | None = None
-    """What `end_of_batch` would say of the ids from `end` on, where it is known already."""
+    """What `end_of_batch` would return for the ids from `end` on, if that is known already."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Returned:
 
     value: Any
     position: Any = None
-    """The `Database`'s, as it was heard last; None where it has none."""
+    """The `position` of the `Database` after the call; None if it has none."""
 
 
 Reason: TypeAlias = Literal["error", "timed out", "server changed", "table changed"]
@@ -55,16 +67,17 @@ class Raised:
     """The call raised."""
 
     driver_error: str
+    """The name of the exception's class, with its module."""
     message: str
     sqlstate: str | None
     traceback: str
     reason: Reason
     connected: bool
-    """The worker has a `Database`, which can be closed."""
+    """Whether the worker has a `Database`, which can be closed."""
     differences: tuple[str, ...] = ()
-    """One sentence for each thing that changed in the table."""
+    """One line for each thing that changed in the table."""
     saved_rows_stand: bool = True
-    """The rows that were saved before are still there, as far as is known."""
+    """Whether the rows that were saved before are still there, as far as is known."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +93,109 @@ class Crashed:
 
 
 Outcome: TypeAlias = Returned | Raised | Crashed
+
+
+def plain(value: Any) -> Any:
+    """Return what a `Database` returned as values that any process can unpickle and compare.
+
+    They are of Python's own types and of this package's; any other value becomes its repr.
+    """
+    if isinstance(value, TableDescription):
+        return TableDescription(
+            table=value.table,
+            key=value.key,
+            columns=tuple(Column(name=c.name, type=c.type) for c in value.columns),
+            identity=value.identity,
+            problems=tuple(value.problems),
+            warnings=tuple(value.warnings),
+            checksums=tuple(value.checksums),
+            definition=plain(value.definition),
+            state=plain(value.state),
+            server=None if value.server is None else (str(value.server[0]), int(value.server[1])),
+        )
+    if isinstance(value, Fit):
+        return Fit(problems=tuple(value.problems), warnings=tuple(value.warnings))
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return cut(repr(value))
+
+
+def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -> Raised:
+    """Return what was raised, without these passwords; never raises."""
+    try:
+        changed = error if isinstance(error, TableChangedError) else None
+        differences = () if changed is None else changed.differences
+        return Raised(
+            driver_error=_name(error),
+            message=_text(error, secrets),
+            sqlstate=_sqlstate(error),
+            traceback=cut(_traceback(error, secrets), secrets, tail=True),
+            reason=_reason(error),
+            connected=connected,
+            differences=tuple(cut(str(difference), secrets) for difference in differences),
+            saved_rows_stand=(
+                not isinstance(error, ServerChangedError)
+                if changed is None
+                else changed.saved_rows_stand
+            ),
+        )
+    except Exception:  # noqa: BLE001 - some driver's exception does not like to be looked at
+        name = str(type.__getattribute__(type(error), "__name__"))
+        return Raised(name, "it can't be shown", None, "", "error", connected=connected)
+
+
+def cut(text: str, secrets: Collection[str] = (), *, tail: bool = False) -> str:
+    """Return the text without passwords; of one that is too long its beginning, or its tail."""
+    length = len(text)
+    # passwords first, or a cut could leave half of one without what tells it
+    text = redact(text[-4 * _MOST_TEXT :] if tail else text[: 4 * _MOST_TEXT], secrets)
+    if length > _MOST_TEXT:
+        text = text[-_MOST_TEXT:] if tail else text[:_MOST_TEXT]
+        text = f"… {text}" if tail else f"{text} … ({length} characters)"
+    # a lone surrogate would make the message unprintable
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _text(error: BaseException, secrets: Collection[str]) -> str:
+    try:
+        return cut(str(error), secrets)
+    except Exception:  # noqa: BLE001 - a driver's own __str__
+        return "its message can't be shown"
+
+
+def _traceback(error: BaseException | None, secrets: Collection[str]) -> str:
+    """Return the traceback with those of its causes before it, and each message cut."""
+    parts: list[str] = []
+    while error is not None and len(parts) < _MOST_CAUSES:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        what = f"{_name(error)}: {_text(error, secrets)}"
+        parts.append(f"Traceback (most recent call last):\n{frames}{what}\n")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nwhich led to\n\n".join(reversed(parts))
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    if kind.__module__ in {"builtins", "__main__", "__mp_main__"}:
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _reason(error: BaseException) -> Reason:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ServerChangedError):
+        return "server changed"
+    return "table changed" if isinstance(error, TableChangedError) else "error"
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE from the places in which psycopg, psycopg2 and pg8000 keep it."""
+    codes = [getattr(error, "sqlstate", None), getattr(error, "pgcode", None)]
+    if error.args and isinstance(error.args[0], dict):
+        codes.append(error.args[0].get("C"))
+    return next((code for code in codes if isinstance(code, str)), None)

@@ -17,14 +17,20 @@ import dill
 
 from pipecopy.contracts import Database, ServerChangedError, Session
 from pipecopy.redact import secrets_in
-from pipecopy.workers.buffer import Slot, plain_rows
-from pipecopy.workers.linux import ignore_stop_signals, name_process
-from pipecopy.workers.memory import MemoryFile
-from pipecopy.workers.messages import Batch, Connected, Outcome, Returned, Task
-from pipecopy.workers.plain import plain
+from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
+from pipecopy.workers.forkserver import ignore_stop_signals, name_process
+from pipecopy.workers.messages import (
+    Batch,
+    Connected,
+    Outcome,
+    Returned,
+    Task,
+    cut,
+    plain,
+    raised,
+)
 from pipecopy.workers.script import importing
-from pipecopy.workers.stack import tell_stack_on_request
-from pipecopy.workers.telling import Telling
+from pipecopy.workers.stack import write_stack_on_request
 
 
 @dataclass(frozen=True)
@@ -32,30 +38,30 @@ class Setup:
     """What a worker is given when it starts."""
 
     pool: bytes
-    """The user's pool, pickled: it is opened in a call, where a limit bounds what that may do."""
+    """The user's pool, pickled: it is opened in a call, which has a limit."""
     dbname: str
     session: Session
-    slots: tuple[Slot, ...]
+    buffers: tuple[Buffer, ...]
     output: MemoryFile
-    """Where the driver's standard output and error go: an abandoned worker holds no pipe open."""
+    """Takes the driver's standard output and error: an abandoned worker holds no pipe open."""
     stack: MemoryFile
-    """Where the stack of a call that has reached its limit goes."""
+    """Takes the stack of a call that has reached its limit."""
 
     @classmethod
-    def of(cls, pool: bytes, dbname: str, session: Session, slots: tuple[Slot, ...]) -> Self:
+    def of(cls, pool: bytes, dbname: str, session: Session, buffers: tuple[Buffer, ...]) -> Self:
         """Return a setup with files, or descriptors, of its own."""
         return cls(
             pool,
             dbname,
             session,
-            tuple(slot.duplicate() for slot in slots),
+            tuple(buffer.duplicate() for buffer in buffers),
             MemoryFile("output", append=True),
             MemoryFile("stack"),
         )
 
     def close(self) -> None:
         """Close the files; for the supervisor, once the worker is gone."""
-        for file in (*self.slots, self.output, self.stack):
+        for file in (*self.buffers, self.output, self.stack):
             file.close()
 
 
@@ -65,7 +71,7 @@ class _WorkerProcess:
         self._database: Database | None = None
         self._is_compared = False
         """The greatest id was seen not to have become less."""
-        self._telling = Telling(secrets_in(setup.dbname))
+        self._secrets = secrets_in(setup.dbname)
         self._calls: dict[str, Callable[..., Any]] = {
             "connect": self._connect,
             "get_max_id": self._get_max_id,
@@ -83,12 +89,12 @@ class _WorkerProcess:
             value = self._calls[task.call](*task.args)
             return Returned(value, plain(_position_of(self._database)))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
-            return self._telling.raised(error, connected=self._database is not None)
+            return raised(error, self._secrets, connected=self._database is not None)
 
     def _connect(self) -> Connected:
         with importing():
             pool = dill.loads(self._setup.pool)
-        self._telling.hide(_connection_of(pool, self._setup.dbname))
+        self._secrets |= secrets_in(_connection_of(pool, self._setup.dbname))
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
@@ -142,7 +148,7 @@ class _WorkerProcess:
             raise ValueError(f"end_of_batch returned {end}, not an id in ({min_id}, {max_id}]")
         return end
 
-    def _load_rows(self, slot: int, min_id: int, max_id: int) -> Batch:
+    def _load_rows(self, buffer: int, min_id: int, max_id: int) -> Batch:
         rows = plain_rows(self._connected.load_rows(min_id, max_id))
         _, end = getattr(rows, "key_range", (min_id, max_id))
         if not min_id < end <= max_id:
@@ -150,16 +156,16 @@ class _WorkerProcess:
         next_end = getattr(rows, "next_end", None)
         if next_end is not None and not end < next_end:
             raise ValueError(f"load_rows returned rows up to {end}, and a next_end of {next_end}")
-        size = self._setup.slots[slot].write(rows) if len(rows) else 0
+        size = self._setup.buffers[buffer].write(rows) if len(rows) else 0
         return Batch(len(rows), size, end, next_end)
 
-    def _save_rows(self, slot: int) -> None:
-        rows: Sequence[Any] = self._setup.slots[slot].read()
+    def _save_rows(self, buffer: int) -> None:
+        rows: Sequence[Any] = self._setup.buffers[buffer].read()
         self._connected.save_rows(rows)
 
     def _finish(self, max_id: int) -> str | None:
         warning = self._connected.finish(max_id)
-        return self._telling.cut(warning) if isinstance(warning, str) else None
+        return cut(warning, self._secrets) if isinstance(warning, str) else None
 
     def _close(self) -> None:
         if self._database is not None:
@@ -177,10 +183,10 @@ def initialize(setup: Setup) -> None:
     name_process(f"pipecopy {setup.session.side}")
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         os.dup2(setup.output.fd, number)
-        if isinstance(stream, io.TextIOWrapper):  # None where the host closed it
+        if isinstance(stream, io.TextIOWrapper):  # None if the host closed it
             stream.reconfigure(line_buffering=True)  # what is printed outlives a kill
     faulthandler.enable()  # a crash in C leaves its stack in the output
-    tell_stack_on_request(setup.stack)
+    write_stack_on_request(setup.stack)
     # dill keeps the main module of the moment when the fork server imported it; since then this
     # worker has imported the script
     dill._dill._main_module = sys.modules["__main__"]  # noqa: SLF001
@@ -223,7 +229,7 @@ def _int_of(call: str, found: object) -> int:
         return operator.index(found)  # type: ignore[arg-type] # it says so if it is none
     except TypeError:
         raise TypeError(
-            f"{call} returned {type(found).__name__}, not an int (0 where there is no row)"
+            f"{call} returned {type(found).__name__}, not an int (0 if there is no row)"
         ) from None
 
 

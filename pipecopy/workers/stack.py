@@ -1,4 +1,4 @@
-"""Where a call was stuck, as far as the worker and the kernel can tell when its limit is reached.
+"""Where a call hangs, as far as the worker and the kernel can tell when its limit is reached.
 
 The worker is asked for its Python stack by a signal that `faulthandler` answers in C, in the thread
 of the call: a driver that hangs in C, even under the interpreter's lock, does not hinder it. (Its
@@ -15,10 +15,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pipecopy.events import Sighting
-from pipecopy.workers.memory import MemoryFile
+from pipecopy.events import Hang
+from pipecopy.workers.buffer import MemoryFile
 
-_MOST_STACK = 64_000
+_MOST_STACK = 64_000  # bytes
 UNINTERRUPTIBLE = "in uninterruptible sleep"
 _STATES = {
     "R": "running",
@@ -34,8 +34,8 @@ _ANSWERING = {_STATES["R"], _STATES["S"]}
 _REQUEST = signal.SIGRTMIN
 _ANSWER_TIMEOUT = 0.03
 """Seconds that the stack may take: the worker outlives its limit by them. It is there in 0.5 ms
-where there is a processor to spare (measured)."""
-_ANSWER_TICK = 0.000_2
+if there is a processor to spare (measured)."""
+_ANSWER_TICK = 0.000_2  # seconds
 _FRAMES = re.compile(
     r"""
     Stack.*\n
@@ -47,24 +47,24 @@ _FRAMES = re.compile(
 """As faulthandler writes them; "..." stands for all that are beyond a hundred."""
 
 
-def tell_stack_on_request(stack: MemoryFile) -> None:
+def write_stack_on_request(stack: MemoryFile) -> None:
     """Have this process write its main thread's stack to the file whenever it is asked."""
     faulthandler.register(_REQUEST, file=stack.fd, all_threads=False)
 
 
-def sight(pid: int, pidfd: int, stack: MemoryFile | None) -> Sighting:
-    """Return where the process is now; it must not have been killed yet.
+def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang:
+    """Return where the process hangs; it must not have been killed yet.
 
-    `stack` is what the process was given for `tell_stack_on_request`; None where it was not yet.
-    After this it may only be killed: the request may have interrupted what it was waiting for.
+    `stack` is the file that it was given for `write_stack_on_request`; None if it has not come to
+    that. After this it may only be killed: the request may have interrupted what it waited for.
     """
     state, wait_channel = state_of(pid), _wait_channel(pid)
-    told = "" if stack is None or state not in _ANSWERING else _told_stack(pidfd, stack)
-    return Sighting(state=state, wait_channel=wait_channel, stack=told)
+    frames = "" if stack is None or state not in _ANSWERING else _ask_for_stack(pidfd, stack)
+    return Hang(state=state, wait_channel=wait_channel, stack=frames)
 
 
 def state_of(pid: int) -> str:
-    """Return the process's state in a word or two; `gone` where there is none."""
+    """Return the process's state in a word or two; `gone` if there is none."""
     try:
         # the name in parentheses may hold anything, a parenthesis too
         code = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
@@ -74,7 +74,7 @@ def state_of(pid: int) -> str:
 
 
 def _wait_channel(pid: int) -> str:
-    """Return the kernel function in which it waits, "" where it does not or may not be told."""
+    """Return the kernel function in which it waits, "" if it does not, or if that is not shown."""
     try:
         channel = Path(f"/proc/{pid}/wchan").read_text()
         if channel not in {"", "0"}:
@@ -86,8 +86,8 @@ def _wait_channel(pid: int) -> str:
     return innermost.removeprefix("[<0>] ").partition("+")[0]
 
 
-def _told_stack(pidfd: int, stack: MemoryFile) -> str:
-    """Ask for the stack; return the driver's frames, innermost first, "" where none came."""
+def _ask_for_stack(pidfd: int, stack: MemoryFile) -> str:
+    """Ask for the stack; return the driver's frames, innermost first, "" if none came."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, _REQUEST)
     until = time.monotonic() + _ANSWER_TIMEOUT

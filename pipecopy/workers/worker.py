@@ -12,15 +12,15 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from pipecopy.events import Sighting
+from pipecopy.events import Hang
 from pipecopy.workers import process
-from pipecopy.workers.buffer import Slot
+from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
 from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.messages import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
-from pipecopy.workers.stack import UNINTERRUPTIBLE, sight, state_of
+from pipecopy.workers.stack import UNINTERRUPTIBLE, find_hang, state_of
 
 _CLOCK_STEP = 366 * 86_400
 """Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
@@ -32,7 +32,7 @@ _DYING_TIMEOUT = 0.07
 """Seconds more for one that is not in such a sleep: it waits for a processor, and then dies."""
 _LAST_RESULT_TIMEOUT = 0.05
 """Seconds that Pebble gets to hand over what a worker sent before it died."""
-_OUTPUT_SHOWN = 2_000
+_OUTPUT_SHOWN = 2_000  # bytes
 _OUTPUT_KEPT = 1 << 20
 
 
@@ -78,9 +78,9 @@ class Worker:
         future.add_done_callback(lambda _: self._wake())
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The slots that this worker was given."""
-        return self._setup.slots
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The buffers that this worker was given."""
+        return self._setup.buffers
 
     @property
     def _popen(self) -> WorkerPopen | None:
@@ -99,7 +99,7 @@ class Worker:
     def begin(self, task: Task, limit: float) -> None:
         """Have the worker, which must be ready, run the task; `limit` is in seconds.
 
-        The limit is for Pebble's bookkeeping: whoever calls this kills the worker in time.
+        The limit is for Pebble's bookkeeping: the caller kills the worker in time.
         """
         try:
             self._schedule(process.run, pickle.dumps(task), limit=limit)
@@ -160,19 +160,19 @@ class Worker:
             self._output_seen = 0
         return text
 
-    def sight(self) -> Sighting | None:
-        """Return where the worker is stuck; None where it was not even forked."""
+    def find_hang(self) -> Hang | None:
+        """Return where the worker hangs; None if it was not even forked."""
         if self._popen is None:
             return None
         stack = self._setup.stack if self._ready else None
-        return sight(self._popen.pid, self._popen.pidfd, stack)
+        return find_hang(self._popen.pid, self._popen.pidfd, stack)
 
     def state(self) -> str:
         """Return the process's state, such as `sleeping`."""
         return state_of(self.pid) if self.pid is not None else "gone"
 
     def kill(self) -> bool:
-        """Kill the process; False where it did not die and had to be abandoned."""
+        """Kill the process; False if it did not die and had to be abandoned."""
         popen = self._popen
         if popen is None:
             return True  # release() ends what is forked yet: until then Pebble's lock is taken

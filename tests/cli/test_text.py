@@ -15,9 +15,9 @@ from pipecopy.events import (
     CallEnded,
     CallStarted,
     Event,
+    Hang,
     RangeKnown,
     RetryScheduled,
-    Sighting,
     TransactionsAwaited,
     Warned,
     Where,
@@ -156,7 +156,7 @@ def test_the_bar_on_the_way() -> None:
                 pid=7,
                 seconds=30.0,
                 abandoned=False,
-                sighting=Sighting(state="sleeping", wait_channel="do_poll", stack=STACK),
+                hang=Hang(state="sleeping", wait_channel="do_poll", stack=STACK),
             ),
             (
                 'source "prod", load_rows [500000, 510000): worker 7 was killed; it was stuck in '

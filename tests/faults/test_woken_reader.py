@@ -29,10 +29,10 @@ ROWS_OF_ONE_SIZE = """
     SELECT i, to_jsonb(repeat(md5(i::text), 9)) FROM generate_series(1, 70) AS i
 """
 """So a late batch fits into the place of any other one, to the byte; and a batch is more than what
-comes before it in the slot."""
+comes before it in the buffer."""
 SLEEPS_IN, WAKES_IN = 2, 4
 """The load that sleeps while it writes its batch, and the save in which it is woken: with two
-slots, its batch is in the slot that the sleeper had."""
+buffers, its batch is in the one that the sleeper had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,8 @@ class _SleepyWrite:
         source = os.memfd_create("part")
         os.write(source, b"?" + part)
         # a page fault would end it: whoever has a SIGKILL waiting gets no page any more
-        slot = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        within = memoryview(slot)[offset : offset + part.nbytes]
+        buffer = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        within = memoryview(buffer)[offset : offset + part.nbytes]
         return os.preadv(source, [memoryview(self._page)[:1], within], 0) - 1
 
 
