@@ -9,10 +9,13 @@ value without one has a loss, which says how.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pipecopy.postgres.schema import TypeShape
+from pipecopy.contracts import Fit, TableDescription
+from pipecopy.postgres.schema import INTEGERS, TypeShape, source_types
+from pipecopy.postgres.table import Table
+from pipecopy.tables import CHANGE_A_TYPE, is_generated
 
-INTEGERS = ("smallint", "integer", "bigint")
 FLOATS = ("real", "double precision")
 _NUMBERS = (*INTEGERS, *FLOATS, "numeric")
 _UNSIGNED = ("oid", "xid", "xid8", "cid")
@@ -109,7 +112,7 @@ def _losing(*losses: str) -> Conversion:
 
 def conversion(source: TypeShape, target: TypeShape) -> Conversion:
     """Say what becomes of a value of the source's type in a column of the target's."""
-    source, target = _base(source), _base(target)
+    source, target = source.base, target.base  # a domain's check raises an error
     if _same(source, target):
         return EXACT
     if _is_text(target):
@@ -122,13 +125,6 @@ def conversion(source: TypeShape, target: TypeShape) -> Conversion:
     return between(source, target)
 
 
-def _base(type_: TypeShape) -> TypeShape:
-    """Return the type without the domains around it: their checks raise errors."""
-    while type_.kind == "d" and type_.over is not None:
-        type_ = type_.over
-    return type_
-
-
 def _same(source: TypeShape, target: TypeShape) -> bool:
     """Tell whether it is one type, for those of users by what it is made of."""
     if source.kind != target.kind or source.own != target.own:
@@ -139,14 +135,14 @@ def _same(source: TypeShape, target: TypeShape) -> bool:
         return False
     if (source.over is None) != (target.over is None):
         return False
-    if source.over and target.over and not _same(_base(source.over), _base(target.over)):
+    if source.over and target.over and not _same(source.over.base, target.over.base):
         return False
     return (
         source.modifier == target.modifier
         and source.labels == target.labels
         and [name for name, _ in source.attributes] == [name for name, _ in target.attributes]
         and all(
-            _same(_base(one), _base(other))
+            _same(one.base, other.base)
             for (_, one), (_, other) in zip(source.attributes, target.attributes, strict=True)
         )
     )
@@ -286,3 +282,55 @@ def _within(source: TypeShape, target: TypeShape) -> bool:
 def _scale(modifier: int) -> int:
     """Return how many digits after the point a numeric has, as the server's numeric.c does."""
     return (((modifier - _HEADER) & 0x7FF) ^ 0x400) - 0x400
+
+
+def differing(table: Table, other: Any) -> tuple[str, ...]:
+    """Return the copied columns whose type is another one in the other side's table."""
+    if not isinstance(other, TableDescription):
+        return ()
+    there = {column.name: column.type for column in other.columns}
+    return tuple(
+        column.name
+        for column in table.described()
+        if there.get(column.name, column.type) != column.type
+        and not (is_generated(column.type) and is_generated(there[column.name]))
+    )
+
+
+def fit(table: Table, source: Any) -> Fit:
+    """Judge, on the target, each column whose type differs from the source's."""
+    names = differing(table, source)
+    if not names:
+        return Fit()
+    of_source = source_types(source)
+    here = {column.name: column.shape for column in (*table.columns, *table.generated)}
+    types_there = {column.name: column.type for column in source.columns}
+    types_here = {column.name: column.type for column in table.described()}
+    problems: list[str] = []
+    warnings: list[str] = []
+    for name in names:
+        sentence = (
+            f'column "{name}" is {types_there[name]} in the source'
+            f" and {types_here[name]} in the target"
+        )
+        if is_generated(types_there[name]) or is_generated(types_here[name]):
+            problems.append(sentence)
+        elif name not in of_source:
+            problems.append(sentence)  # another driver's, which has told no more
+        else:
+            _judge(sentence, of_source[name], here[name], problems, warnings)
+    return Fit(problems=tuple(problems), warnings=tuple(warnings))
+
+
+def _judge(
+    sentence: str,
+    source: TypeShape,
+    target: TypeShape,
+    problems: list[str],
+    warnings: list[str],
+) -> None:
+    found = conversion(source, target)
+    if not found.works:
+        problems.append(f"{sentence}, as which it can't be read{CHANGE_A_TYPE}")
+    elif found.losses:
+        warnings.append(f"{sentence}: {', and '.join(found.losses)}")

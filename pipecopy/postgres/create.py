@@ -1,26 +1,36 @@
-# ruff: noqa: S608 - SQL is what this file writes; names are quoted
-"""Making the target's table like the source's, where it is missing."""
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""A table made like the source's: what that is like, and how it is made if it is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import psycopg
 
 from pipecopy.contracts import HELP
 from pipecopy.postgres.connection import Line
-from pipecopy.postgres.definition import (
+from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.names import literal, quoted, readings
+from pipecopy.postgres.schema import (
+    SERVER,
     ColumnDefinition,
+    SequenceDefinition,
     TableDefinition,
     definition_of,
 )
-from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.names import literal, quoted, readings
-from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.session import take_lock, try_lock
 from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT, UNDEFINED_SCHEMA, UNIQUE_VIOLATION
-from pipecopy.postgres.table import ask_catalogs, find_table
+from pipecopy.postgres.table import (
+    NEVER_NULL,
+    Selection,
+    Table,
+    TableColumn,
+    ask_catalogs,
+    find_table,
+)
 
 _HAS_VIRTUAL = 180000
 _KINDS = {
@@ -36,6 +46,38 @@ _THERE_ALREADY = ("42P07", "42710", UNIQUE_VIOLATION)
 _MOST_NAMES = 100
 _NAME_BYTES = 60
 """Of a name's start, before a number: the server cuts names at 63."""
+
+
+def define(line: Line, table: Table) -> dict[str, Any]:
+    """Return what the table is like as plain values, for `definition_of`."""
+    ((told, columns),) = ask_catalogs(
+        line,
+        _DEFINITION.replace("{oid}", str(table.oid)).replace("{key}", str(table.keyed.number)),
+    )
+    wanted = [*table.columns, *table.generated]
+    if not table.others:  # as it stands there, the generated ones among the others
+        wanted.sort(key=lambda column: column.number)
+    unique = table.unique_index is not None
+    besides = (
+        (one, several, count - int(unique and one == "index"))
+        for one, several, count in told["besides"]
+    )
+    definition = TableDefinition(
+        name=table.name,
+        kind=table.kind,
+        columns=tuple(_column(column, columns[column.name]) for column in wanted),
+        key=table.keyed.name,
+        key_index=("PRIMARY KEY" if told["is_primary"] else "UNIQUE") if unique else "",
+        besides=tuple(f"{n} {one if n == 1 else several}" for one, several, n in besides if n > 0),
+    )
+    return {"server": SERVER, **asdict(definition)}
+
+
+def _column(column: TableColumn, told: Mapping[str, Any]) -> ColumnDefinition:
+    sequence = told["sequence"] and SequenceDefinition(**told["sequence"])
+    return ColumnDefinition(
+        **{**told, "name": column.name, "type": column.shape, "sequence": sequence}
+    )
 
 
 def create(line: Line, selection: Selection, source: Any) -> str | None:
@@ -258,3 +300,76 @@ def _free_name(line: Line, schema: str, name: str) -> str:
         f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1",
     )
     return str(free)
+
+
+_DEFINITION = """
+WITH behind AS (  -- the sequence of an identity, and the one that a default draws from
+    SELECT refobjsubid AS attnum, objid AS oid FROM pg_depend
+    WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
+      AND refobjid = {oid} AND deptype = 'i' AND refobjsubid > 0
+  UNION
+    SELECT a.adnum, d.refobjid FROM pg_attrdef a
+    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+                    AND d.refclassid = 'pg_class'::regclass
+    WHERE a.adrelid = {oid}
+), sequences AS (
+    SELECT behind.attnum, json_build_object(
+        'name', c.relname,
+        'type', format_type(s.seqtypid, NULL),
+        'options', format(
+            'INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s',
+            s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
+            CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END),
+        'is_owned', EXISTS (
+            SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
+            AND refobjid = {oid} AND refobjsubid = behind.attnum AND deptype IN ('a', 'i')),
+        'is_default', EXISTS (
+            SELECT FROM pg_attrdef WHERE adrelid = {oid} AND adnum = behind.attnum
+            AND pg_get_expr(adbin, adrelid) = {next_value}),
+        'may_be_read', readable.is_so,
+        'last', CASE WHEN readable.is_so THEN pg_sequence_last_value(c.oid) END
+    ) AS sequence
+    FROM behind
+    JOIN pg_class c ON c.oid = behind.oid AND c.relkind = 'S'
+    JOIN pg_sequence s ON s.seqrelid = c.oid
+    CROSS JOIN LATERAL (SELECT has_sequence_privilege(c.oid, 'SELECT, USAGE')
+        -- a standby has no unlogged ones
+        AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery())
+    ) AS readable (is_so)
+)
+SELECT (
+    SELECT json_build_object(
+        'is_primary', EXISTS (
+            SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary AND indnkeyatts = 1
+            AND indkey[0] = {key}),
+        'besides', json_build_array(
+            json_build_array('index', 'indexes', (
+                SELECT count(*) FROM pg_index WHERE indrelid = c.oid)),
+            json_build_array('check constraint', 'check constraints', (
+                SELECT count(*) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'c')),
+            json_build_array('foreign key', 'foreign keys', (
+                SELECT count(*) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f')),
+            json_build_array('trigger', 'triggers', (
+                SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)),
+            json_build_array('rule', 'rules', (
+                SELECT count(*) FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')),
+            json_build_array('row-level policy', 'row-level policies', (
+                SELECT count(*) FROM pg_policy WHERE polrelid = c.oid)),
+            json_build_array('row-level security setting', 'row-level security settings',
+                c.relrowsecurity::int + c.relforcerowsecurity::int)))
+    FROM pg_class c WHERE c.oid = {oid}
+), (
+    SELECT json_object_agg(a.attname, json_build_object(
+        'collation', CASE WHEN a.attcollation <> t.typcollation
+                          THEN a.attcollation::regcollation::text END,
+        'not_null', {never_null},
+        'default', (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
+                    WHERE adrelid = a.attrelid AND adnum = a.attnum),
+        'generated', a.attgenerated,
+        'identity', a.attidentity,
+        'sequence', (SELECT sequence FROM sequences WHERE attnum = a.attnum LIMIT 1)
+    ) ORDER BY a.attnum)
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
+)
+""".replace("{never_null}", NEVER_NULL).replace("{next_value}", NEXT_VALUE.format(sequence="c.oid"))

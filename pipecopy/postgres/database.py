@@ -17,7 +17,7 @@ from pipecopy.contracts import (
     TableChangedError,
     TableDescription,
 )
-from pipecopy.postgres import create, describe, fits, forms, sequence, sql, transactions
+from pipecopy.postgres import casts, create, describe, forms, sequence, sql, transactions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Line, Link
 from pipecopy.postgres.conninfo import application_name
@@ -25,11 +25,10 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import Surveyor
+from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import RowText
-from pipecopy.postgres.schema import find_shapes
-from pipecopy.postgres.selection import JsonForm, Selection
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
 from pipecopy.postgres.state import (
     Relations,
@@ -40,7 +39,7 @@ from pipecopy.postgres.state import (
     state_of,
     with_new_partitions,
 )
-from pipecopy.postgres.table import Table, find_table
+from pipecopy.postgres.table import Selection, Table, find_table
 from pipecopy.postgres.where import check_where
 from pipecopy.postgres.writer import Saver
 
@@ -76,9 +75,7 @@ class _Opened:
     @cached_property
     def row_text(self) -> RowText:
         """What the rows of other drivers need alone."""
-        shapes = find_shapes(self.line, self.table.oid)
-        self.guard.look()  # they are those of the table that the run looks at
-        return RowText(self.table, shapes, self.json)
+        return RowText(self.table, self.json)
 
 
 class PostgresDatabase:
@@ -216,7 +213,7 @@ class PostgresDatabase:
         session = self._link.session
         if session is None or session.side == "source":
             return Fit()
-        return self._run(lambda opened: fits.fit(opened.line, opened.table, other))
+        return self._run(lambda opened: casts.fit(opened.table, other))
 
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""

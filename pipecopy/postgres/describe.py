@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from pipecopy.contracts import HELP, Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.connection import Line
-from pipecopy.postgres.definition import define
+from pipecopy.postgres.create import define
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
-from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sql import also
-from pipecopy.postgres.table import NOT_READ, Table, TableColumn, ask_catalogs
+from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.where import check_where, columns_not_copied
 from pipecopy.postgres.writing import problems_of_writing, warnings_of_writing

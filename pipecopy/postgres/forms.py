@@ -31,12 +31,11 @@ from typing import Any
 from psycopg import errors
 
 from pipecopy.contracts import HELP, Side, TableDescription
+from pipecopy.postgres.casts import differing
 from pipecopy.postgres.connection import Line
-from pipecopy.postgres.definition import SERVER
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.fits import differing
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.schema import TypeShape, find_shapes
+from pipecopy.postgres.schema import SERVER, TypeShape
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
 from pipecopy.postgres.table import OddValues, Table, TableColumn
 
@@ -78,10 +77,9 @@ def version_of(other: Any) -> int | None:
 def for_other(line: Line, table: Table, other: Any, *, side: Side | None) -> Table:
     """Return the table as it is read for the other side: in which format, and what is refused."""
     there = version_of(other)
-    may_differ = [c for c in table.columns if c.versioned]
     as_text = bool(differing(table, other)) or (
         # of an unknown server; and a driver of another database reads no binary interval
-        there is None and any(_INTERVAL in column.versioned for column in may_differ)
+        there is None and any(_INTERVAL in column.shape.versioned for column in table.columns)
     )
     table = replace(table, as_text=as_text)
     if there is None or side != "source":
@@ -89,19 +87,11 @@ def for_other(line: Line, table: Table, other: Any, *, side: Side | None) -> Tab
     _, here = server_of(line)
     odd = _odd_values(here, there, as_binary=table.portable)
     types = {column.name: column.type for column in other.columns}
-    holding = {
-        column.name: held
-        for column in may_differ
-        if (held := [t for t in odd if t in column.versioned and t in types.get(column.name, t)])
-    }
-    if not holding:
-        return table
-    shapes = find_shapes(line, table.oid)
 
     def with_odd_values(column: TableColumn) -> TableColumn:
-        held = {type_: odd[type_] for type_ in holding.get(column.name, ())}
-        refused = _refused(table, column, shapes[column.name], held) if held else None
-        return replace(column, odd=refused)
+        read_as = types.get(column.name, "")
+        held = {t: odd[t] for t in column.shape.versioned if t in odd and t in (read_as or t)}
+        return replace(column, odd=_refused(table, column, held)) if held else column
 
     return replace(table, columns=tuple(map(with_odd_values, table.columns)))
 
@@ -129,9 +119,7 @@ def _odd_values(here: int, there: int, *, as_binary: bool) -> dict[str, tuple[st
     return odd
 
 
-def _refused(
-    table: Table, column: TableColumn, shape: TypeShape, held: Mapping[str, tuple[str, str]]
-) -> OddValues:
+def _refused(table: Table, column: TableColumn, held: Mapping[str, tuple[str, str]]) -> OddValues:
     """Return SQL that is the column, but raises at the values that are not to be sent.
 
     SQL has no `raise` outside of a function: a cast of the text does it, and the error quotes it.
@@ -139,7 +127,7 @@ def _refused(
     name = quoted(column.name)
     cases = []
     for type_, (what, why) in held.items():
-        condition = _holding(shape, name, type_)
+        condition = _holding(column.shape, name, type_)
         told = f"{_REFUSED}the column {name} has {what}, {why}, in the row with the id "
         said = f"pg_catalog.concat({literal(told)}, {table.key_sql}, '.')"
         cases.append(f"WHEN {condition} THEN {said}::pg_catalog.bool")
@@ -197,6 +185,7 @@ def hashed(column: TableColumn, value: str) -> str:
     It is the text, but for what has another one on other versions, whose binary form it is; of an
     interval that is the same where the value is not; and what is not portable has none to compare.
     """
-    if column.versioned != (_CHAR,) or not column.portable:
+    shape = column.shape
+    if shape.versioned != (_CHAR,) or not shape.portable:
         return value
-    return f"pg_catalog.encode(pg_catalog.{quoted(column.send)}({value}), 'hex')"
+    return f"pg_catalog.encode(pg_catalog.{quoted(shape.base.send)}({value}), 'hex')"

@@ -6,14 +6,13 @@ from typing import Any
 
 from pipecopy.contracts import Finding, Side, Survey
 from pipecopy.postgres import estimate, facts, target_facts
+from pipecopy.postgres.casts import differing
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.fits import differing
 from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.rows import CopyFormat
-from pipecopy.postgres.selection import Selection
-from pipecopy.postgres.table import Table, find_table
+from pipecopy.postgres.table import Selection, Table, find_table
 from pipecopy.postgres.where import check_where
 
 _LAST = 2**63 - 1
@@ -93,8 +92,8 @@ def _format(table: Table, differing_names: tuple[str, ...]) -> tuple[CopyFormat,
         names = ", ".join(quoted(name) for name in differing_names)
         reason = f"the two sides have different types of {names}"
     else:
-        odd = [c for c in table.columns if not c.portable] or [
-            c for c in table.columns if c.versioned
+        odd = [c for c in table.columns if not c.shape.portable] or [
+            c for c in table.columns if c.shape.versioned
         ]
         names = ", ".join(f"{quoted(column.name)} ({column.type})" for column in odd)
         reason = f"the binary form of {names} may differ on the other side"

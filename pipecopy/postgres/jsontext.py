@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
@@ -14,9 +14,10 @@ from psycopg.types.range import Range
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.schema import TypeShape
-from pipecopy.postgres.selection import JsonForm
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
 
+JsonForm: TypeAlias = Literal["text", "decoded"]
+"""What the source's driver makes of JSON: `"abc"` with its quotes, or the string abc."""
 Change: TypeAlias = Callable[[Any], Any]
 """Returns a value with JSON text in the place of each JSON value in it; given no None."""
 

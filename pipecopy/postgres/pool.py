@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import get_args
 
 from pipecopy.contracts import Session
+from pipecopy.errors import ConfigError
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.connection import Link
 from pipecopy.postgres.database import PostgresDatabase
-from pipecopy.postgres.selection import JsonForm, Selection, look_at_arguments
+from pipecopy.postgres.jsontext import JsonForm
+from pipecopy.postgres.table import Selection
 
 
 class PostgresPool:
@@ -56,7 +59,7 @@ class PostgresPool:
             ConfigError: `columns`, `where` or `json` can't be meant so.
 
         """
-        look_at_arguments(columns=columns, where=where, json=json)
+        _look_at_arguments(columns=columns, where=where, json=json)
         self._connections = dict(connections or {})
         self._table = table
         self._target_table = target_table
@@ -125,3 +128,22 @@ class PostgresPool:
     def __repr__(self) -> str:
         names = ", ".join(sorted(self._connections))
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"
+
+
+def _look_at_arguments(*, columns: object, where: object, json: object) -> None:
+    """Raise ConfigError for what can't be meant so, with all that is wrong with it."""
+    bad = []
+    if columns is not None:
+        if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):
+            bad.append(f"columns must be a sequence of names, not {type(columns).__name__}")
+        elif not columns or not all(isinstance(name, str) and name for name in columns):
+            bad.append("columns must be names, at least one")
+    if where is not None:
+        if not isinstance(where, str):
+            bad.append(f"where must be a condition as text, not {type(where).__name__}")
+        elif not where.strip() or "\0" in where:
+            bad.append("where is empty, or has a NUL character in it")
+    if json is not None and json not in get_args(JsonForm):
+        bad.append(f'json must be "text" or "decoded", not {json!r:.50}')
+    if bad:
+        raise ConfigError("; ".join(bad))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg.adapt import PyFormat, Transformer
 
 from pipecopy.contracts import Row
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.jsontext import JsonColumn
+from pipecopy.postgres.jsontext import JsonColumn, JsonForm
 from pipecopy.postgres.rows import CopyColumn, CopyRows
-from pipecopy.postgres.schema import TypeShape
-from pipecopy.postgres.selection import JsonForm
 from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION
 from pipecopy.postgres.table import Table, TableColumn
 
@@ -33,12 +31,10 @@ _BYTEA = 17
 class RowText:
     """Makes a COPY of rows, for one table."""
 
-    def __init__(
-        self, table: Table, shapes: Mapping[str, TypeShape], json: JsonForm | None
-    ) -> None:
+    def __init__(self, table: Table, json: JsonForm | None) -> None:
         self._table = table
         self._encoders = [
-            _encoder(column, JsonColumn(column.name, shapes[column.name], json))
+            _encoder(column, JsonColumn(column.name, column.shape, json))
             for column in table.columns
         ]
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import HELP, ServerChangedError, TableChangedError
-from pipecopy.postgres.catalog_query import types_token
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
+from pipecopy.postgres.schema import types_token
 from pipecopy.postgres.table import NO_TABLES, Table, fires
 
 _LONGEST_SHOWN = 80
@@ -138,12 +138,12 @@ def state_of(
     by_condition = table.where is not None and (compared or not written)
     read = (*table.columns, *(table.others if by_condition else ()))
     for column in read:
-        text = column.layout
+        text = column.shape.spelled(labels=False)
         if written and column.always_identity:
             text += " GENERATED ALWAYS AS IDENTITY"
         fixed[f"the column {quoted(column.name)}"] = (column.number, text)
     for column in table.generated if written or compared else ():
-        text = f"{column.layout} GENERATED ALWAYS AS ({column.expression})"
+        text = f"{column.shape.spelled(labels=False)} GENERATED ALWAYS AS ({column.expression})"
         fixed[f"the column {quoted(column.name)}"] = (column.number, text)
     for row in relations.rows:
         fixed |= _fixed(row, table)
@@ -157,9 +157,10 @@ def state_of(
         columns=tuple(column.name for column in table.columns),
         fixed=fixed,
         labels={
-            f"the enum {oid} in the column {quoted(column.name)}": labels
+            f"the enum {enum.oid} in the column {quoted(column.name)}": enum.labels
             for column in read
-            for oid, labels in column.labels.items()
+            for enum in column.shape.within
+            if enum.kind == "e"
         },
         firing=firing,
         constraints=_constraints(table, relations) if written else {},

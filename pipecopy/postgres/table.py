@@ -1,18 +1,25 @@
-"""A table as the server's catalogs describe it, in one query."""
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""The table that was asked for, as the server's catalogs describe it, in one query."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import Column
-from pipecopy.postgres.catalog_query import COLUMNS
-from pipecopy.postgres.chosen import chosen, column_named
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
-from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.names import CATALOG_PATH, about_table, quoted, readings
+from pipecopy.postgres.schema import (
+    INTEGERS,
+    REACHED,
+    TYPES,
+    USERS_TYPES,
+    TypeShape,
+    shape_of,
+    types_token,
+)
 from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN
 
 NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -25,6 +32,18 @@ NOT_READ = {
     "t": "a TOAST table",
 }
 """The same, of what has no rows to copy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What of one side's database is read or written, as the user names it."""
+
+    table: str
+    key: str = "id"
+    columns: tuple[str, ...] | None = None
+    """The columns that are copied; None for all."""
+    where: str | None = None
+    """A condition in SQL that the rows meet which are read; rows are written whatever it says."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +61,31 @@ class TableColumn:
     """One column."""
 
     name: str
-    type: str
-    definition: str
-    """What the type is, with all types within; empty for the server's own types."""
-    layout: str
-    """The type, with what it is made of but for the labels of enums."""
-    labels: Mapping[str, tuple[str, ...]]
-    """Those of the enums within, in their order, by each type's oid."""
-    type_oid: int
-    """The type's; for a domain its base type's, and for an enum text, as which it is sent."""
     number: int
+    shape: TypeShape
     not_null: bool
     needs_value: bool
     """An insert that leaves it out fails: it may not be NULL, and has no default."""
     always_identity: bool
     """GENERATED ALWAYS AS IDENTITY: an UPDATE can't set it."""
-    is_integer: bool
-    portable: bool
-    """Its binary form is the same on any server: no foreign OIDs in it."""
-    has_names: bool
-    """Its text holds names of objects (the reg* types): as short as the search path allows."""
-    versioned: tuple[str, ...]
-    """The types in it of which some value is another one on other versions: see forms.py."""
-    send: str
-    """The function that makes its binary form; empty where there is none."""
     expression: str | None
     """What the server computes it by, so that no COPY takes it; None for any other column."""
     odd: OddValues | None = None
 
     @property
-    def spelled(self) -> str:
-        """The type, with what it is made of if it is not one of the server's own."""
-        return _spelled(self.type, self.definition)
+    def type(self) -> str:
+        """The type as SQL writes it."""
+        return self.shape.text
+
+    @property
+    def type_oid(self) -> int:
+        """The oid of the type as which its values are sent."""
+        return self.shape.sent_as
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its values are whole numbers of up to eight bytes."""
+        return self.shape.base.name in INTEGERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +106,7 @@ class Table:
     where: str | None
     """The condition that the rows meet which are read; see `sql.condition`."""
     generated: tuple[TableColumn, ...]
-    """Those that the server computes; none where columns were chosen."""
+    """Those that the server computes; none if columns were chosen."""
     key: TableColumn | None
     unique_index: str | None
     """A valid, whole, immediate unique index on the key alone, on which a conflict is decided."""
@@ -125,7 +137,7 @@ class Table:
 
     @property
     def keyed(self) -> TableColumn:
-        """The key column; raises PostgresError where it is missing."""
+        """The key column; raises PostgresError if it is missing."""
         if self.key is None:
             raise PostgresError(f"the table {self.sql} lacks the key column", UNDEFINED_COLUMN)
         return self.key
@@ -133,12 +145,12 @@ class Table:
     @property
     def portable(self) -> bool:
         """Whether the rows can go in the binary format."""
-        return not self.as_text and all(column.portable for column in self.columns)
+        return not self.as_text and all(column.shape.portable for column in self.columns)
 
     @property
     def has_names(self) -> bool:
         """Whether a row's text holds names that depend on the search path."""
-        return any(column.has_names for column in self.columns)
+        return any(column.shape.has_names for column in self.columns)
 
     @property
     def takes_direct(self) -> bool:
@@ -161,7 +173,7 @@ class Table:
 
 def with_partitions(table: Table) -> str:
     """Return SQL, for a query of the catalogs, for the oids of the table and its partitions."""
-    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"  # noqa: S608 - numbers
+    return f"SELECT {table.oid}::oid UNION SELECT relid FROM pg_partition_tree({table.oid})"
 
 
 def fires(enabled: str) -> str:
@@ -178,104 +190,156 @@ def ask_catalogs(line: Line, sql: str) -> list[tuple[Any, ...]]:
 
 
 def find_table(line: Line, selection: Selection) -> Table | None:
-    """Return the table of that name, None where there is none, in one round trip."""
-    rows = line.query(about_table(selection.table, COLUMNS))
+    """Return the table of that name, None if there is none, in one round trip."""
+    rows = line.query(about_table(selection.table, _TABLE))
     if not rows:
         return None
-    oid, schema, table, kind, database_oid, *facts, indexes = rows[0][:9]
-    has_children, is_temporary, before_triggers = facts
-    every = [_column(row) for row in rows if row[9] is not None]
-    columns = tuple(column for column in every if column.expression is None)
+    ((told, told_columns, types, indexes, types_token),) = rows
+    every = [_column(each, types) for each in told_columns or ()]
+    columns = {column.name: column for column in every if column.expression is None}
     generated = tuple(column for column in every if column.expression is not None)
-    by_name = {column.name: column for column in columns}
-    key_name = column_named(selection.key, by_name)
-    copied, misnamed = chosen(
+    key_name = _column_named(selection.key, columns)
+    copied, misnamed = _chosen(
         selection.columns,
-        quoted(schema, table),
-        columns=by_name,
+        quoted(told["schema"], told["name"]),
+        columns=columns,
         generated=[column.name for column in generated],
         key=key_name,
     )
-    found = None if key_name is None else by_name[key_name]
-    unique, ordered = indexes.get(str(found.number), (None, False)) if found else (None, False)
+    key = None if key_name is None else columns[key_name]
+    unique, ordered = (indexes or {}).get(str(key.number), (None, False)) if key else (None, False)
+    users_types = {t.oid for column in every for t in column.shape.within if t.is_user_made}
     return Table(
-        oid=oid,
-        schema=schema,
-        name=table,
-        kind=kind,
-        columns=tuple(by_name[name] for name in copied),
-        others=tuple(column for column in columns if column.name not in copied),
+        **told,
+        columns=tuple(columns[name] for name in copied),
+        others=tuple(column for name, column in columns.items() if name not in copied),
         misnamed=misnamed,
         where=selection.where,
         generated=generated if selection.columns is None else (),
-        key=found,
+        key=key,
         # an index of the table alone says nothing about the rows of those that inherit from it
-        unique_index=unique if isinstance(unique, str) and not has_children else None,
-        ordered_index=bool(ordered),
-        database_oid=database_oid,
-        has_children=has_children,
-        is_temporary=is_temporary,
-        before_triggers=before_triggers,
-        types=tuple(rows[0][24]),
-        types_token=rows[0][25] if rows[0][24] else "",
+        unique_index=None if told["has_children"] else unique,
+        ordered_index=ordered,
+        types=tuple(sorted(users_types)),
+        types_token=types_token if users_types else "",
     )
 
 
-def _column(row: tuple[Any, ...]) -> TableColumn:
+def _column(told: Mapping[str, Any], types: Mapping[str, Any]) -> TableColumn:
+    shape = shape_of(types, told["type"], told["modifier"], told["text"])
+    has_default = told["has_default"] or shape.has_default
     return TableColumn(
-        name=row[9],
-        type=row[10],
-        type_oid=row[11],
-        number=row[12],
-        not_null=row[13],
-        always_identity=row[14],
-        is_integer=row[15],
-        portable=row[16],
-        has_names=row[17],
-        definition=_definition(row[18], row[20] or {}),
-        layout=f"{row[10]} {_definition(row[18], row[20] or {}, labels=False)}".strip(),
-        labels={
-            oid: tuple(label for _, label, _, _ in parts or ())
-            for oid, (kind, parts) in (row[20] or {}).items()
-            if kind == "e"
-        },
-        expression=row[19],
-        needs_value=row[21],
-        versioned=tuple(row[22]),
-        send=row[23] or "",
+        name=told["name"],
+        number=told["number"],
+        shape=shape,
+        not_null=told["never_null"],
+        needs_value=(told["not_null"] or shape.not_null) and not has_default,
+        always_identity=told["always_identity"],
+        expression=told["expression"],
     )
 
 
 def _described(column: TableColumn) -> Column:
-    type_ = column.spelled
+    type_ = column.shape.spelled()
     if column.expression is not None:
         type_ += f" GENERATED ALWAYS AS ({column.expression})"
     return Column(name=column.name, type=type_)
 
 
-def _definition(oid: int, own_types: dict[str, list[Any]], *, labels: bool = True) -> str:
-    """Return what a type is, from the catalogs' parts of it and of the types within.
+def _column_named(name: str, columns: Collection[str]) -> str | None:
+    """Return the column that a name means by psql's rules; None if there is none."""
+    return next(
+        (parts[0] for parts in readings(name) if len(parts) == 1 and parts[0] in columns), None
+    )
 
-    Without `labels`, of an enum only that it is one.
+
+def _chosen(
+    names: tuple[str, ...] | None,
+    table: str,
+    *,
+    columns: Collection[str],
+    generated: Collection[str],
+    key: str | None,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns that are copied, in their order, and a sentence for each that can't be.
+
+    Without names it is all of them. The key is always copied: first, if it is not named.
     """
-    kind, parts = own_types.get(str(oid), ("b", []))
-    inner = [
-        (name, _spelled(type_, _definition(inner_oid, own_types, labels=labels)), inner_oid)
-        for _, name, type_, inner_oid in parts or []
-    ]
-    if kind == "d":
-        return f"domain over {inner[0][1]}"
-    if kind in "rm":
-        return f"{'range' if kind == 'r' else 'multirange'} over {inner[0][1]}"
-    if kind == "c":
-        return "composite: " + ", ".join(f"{quoted(name)} {type_}" for name, type_, _ in inner)
-    if kind == "e":
-        listed = ", ".join(literal(name) for name, _, _ in inner) or "no values"
-        return f"enum: {listed}" if labels else "enum"
-    if kind == "a":  # it has no more to it than its elements' type
-        return _definition(inner[0][2], own_types, labels=labels)
-    return ""
+    if names is None:
+        return tuple(columns), ()
+    found: list[str] = []
+    wrong: list[str] = []
+    for name in names:
+        column = _column_named(name, columns)
+        if column is None and (computed := _column_named(name, generated)) is not None:
+            wrong.append(
+                f"The column {quoted(computed)} of the table {table} is generated: the server"
+                " computes it, and it can't be copied."
+            )
+        elif column is None:
+            wrong.append(f"The table {table} has no column {name}.")
+        elif column in found:
+            wrong.append(f"The column {quoted(column)} of the table {table} is named twice.")
+        else:
+            found.append(column)
+    if key is not None and key not in found:
+        found.insert(0, key)
+    return tuple(found), tuple(wrong)
 
 
-def _spelled(type_: str, definition: str) -> str:
-    return f"{type_} ({definition})" if definition else type_
+NEVER_NULL = """
+a.attnotnull AND NOT EXISTS (  -- since 18 such a constraint may not be valid yet
+    SELECT FROM pg_constraint WHERE conrelid = a.attrelid AND contype = 'n'
+    AND conkey[1] = a.attnum AND NOT convalidated)
+"""
+"""Whether the column `a` of pg_attribute holds no NULL."""
+
+
+_TABLE = f"""
+WITH RECURSIVE target AS (
+    SELECT c.oid::bigint, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+           (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
+               AS database_oid,
+           c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+               AS has_children,
+           c.relpersistence = 't' AS is_temporary,
+           EXISTS (SELECT FROM pg_trigger WHERE tgenabled <> 'D' AND tgtype & 3 = 3
+                   AND (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid))))
+               AS before_triggers  -- bit 0: for each row; bit 1: before
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = nullif(current_setting('pipecopy.oid'), '')::oid
+), columns AS (
+    SELECT a.attname AS name, a.attnum AS number, a.atttypid AS type, a.atttypmod AS modifier,
+           format_type(a.atttypid, a.atttypmod) AS text,
+           a.attnotnull AS not_null, {NEVER_NULL} AS never_null,
+           a.atthasdef OR a.attidentity <> '' AS has_default,
+           a.attidentity = 'a' AS always_identity,
+           CASE WHEN a.attgenerated <> '' THEN (
+               SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
+               WHERE adrelid = a.attrelid AND adnum = a.attnum) END AS expression
+    FROM pg_attribute a JOIN target ON a.attrelid = target.oid
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+), {REACHED}, indexes AS (
+    SELECT i.indkey[0] AS number,
+           min(ic.relname) FILTER (WHERE i.indisunique AND i.indimmediate AND i.indnkeyatts = 1
+                                   AND i.indisready) AS unique_index,
+           bool_or(am.amname = 'btree') AS ordered_index
+    FROM pg_index i
+    JOIN target ON i.indrelid = target.oid
+    JOIN pg_class ic ON ic.oid = i.indexrelid
+    JOIN pg_am am ON am.oid = ic.relam
+    WHERE i.indisvalid AND i.indpred IS NULL AND i.indkey[0] <> 0
+    GROUP BY i.indkey[0]
+)
+SELECT row_to_json(target),
+       (SELECT json_agg(json_build_object(
+           'name', name, 'number', number, 'type', type::bigint, 'modifier', modifier, 'text', text,
+           'not_null', not_null, 'never_null', never_null, 'has_default', has_default,
+           'always_identity', always_identity, 'expression', expression) ORDER BY number)
+        FROM columns),
+       {TYPES},
+       (SELECT json_object_agg(number, json_build_array(unique_index, ordered_index))
+        FROM indexes),
+       {types_token(USERS_TYPES)}
+FROM target
+"""

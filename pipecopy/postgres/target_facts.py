@@ -13,10 +13,9 @@ from pipecopy.postgres.describe import no_temp
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.facts import finding, told
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import Behind, find_behind
 from pipecopy.postgres.session import held, holder
-from pipecopy.postgres.table import Table, ask_catalogs, fires, with_partitions
+from pipecopy.postgres.table import Selection, Table, ask_catalogs, fires, with_partitions
 
 _BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
 """The greatest value of the integer types that may be too narrow, by their OIDs."""

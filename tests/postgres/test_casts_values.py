@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipecopy.postgres.casts import EXACT, Conversion, conversion
-from pipecopy.postgres.schema import TypeShape, find_shapes
+from pipecopy.postgres.schema import TypeShape
+from pipecopy.postgres.table import Selection, find_table
 from tests.postgres.samples import SAMPLES
 from tests.support.opened import opened
 from tests.support.servers import TemporaryDatabase
@@ -45,9 +46,10 @@ one gives."""
 def shapes_of(database: TemporaryDatabase, columns: dict[str, str]) -> dict[str, TypeShape]:
     names = ", ".join(f'"{name}" {type_}' for name, type_ in columns.items())
     database.execute(f"CREATE TABLE shaped ({names})")
-    oid = database.value("SELECT 'shaped'::regclass::oid")
     with opened(database, table="shaped") as connected:
-        return connected._link.run(lambda line: find_shapes(line, oid))
+        table = connected._link.run(lambda line: find_table(line, Selection(table="shaped")))
+    assert table is not None
+    return {column.name: column.shape for column in (*table.columns, *table.others)}
 
 
 def test_what_is_called_exact_comes_back(target_db: TemporaryDatabase) -> None:
