@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import add_profiles
-from tests.support.servers import TemporaryDatabase
 
 FULL_ROWS = 1_000_000
 """Rows of the small data set in a full run; all else is scaled with it."""

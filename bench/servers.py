@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
+from tests.support.servers import PostgresServer
 
 # Autovacuum would strike one contender and spare the next, so this one table is left to the bench;
 # all settings of the servers are PostgreSQL's defaults.

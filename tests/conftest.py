@@ -16,10 +16,11 @@ pytest.register_assert_rewrite(
 
 from pipecopy.postgres import PostgresPool
 from tests.support.both import Both
+from tests.support.databases import TemporaryDatabase, empty_database
 from tests.support.drivers import RecordingPool
 from tests.support.home import home
 from tests.support.leftovers import nothing_left_behind
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 from tests.support.wall_clock import alone, steady
 from tests.support.wheel import why_missing
 
@@ -90,15 +91,15 @@ def pg14() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def source_db(pg16: PostgresServer) -> Iterator[TemporaryDatabase]:
-    """Give a fresh database on PROD."""
-    with temporary_database(pg16) as database:
+    """Give an empty database on PROD."""
+    with empty_database(pg16) as database:
         yield database
 
 
 @pytest.fixture
 def target_db(pg18: PostgresServer) -> Iterator[TemporaryDatabase]:
-    """Give a fresh database on STATS."""
-    with temporary_database(pg18) as database:
+    """Give an empty database on STATS."""
+    with empty_database(pg18) as database:
         yield database
 
 
@@ -117,7 +118,7 @@ def both(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> Both:
 @pytest.fixture
 def other_way(pg16: PostgresServer, pg18: PostgresServer) -> Iterator[Both]:
     """Give PostgreSQL 18 as the source, and 16 as the target."""
-    with temporary_database(pg18) as source, temporary_database(pg16) as target:
+    with empty_database(pg18) as source, empty_database(pg16) as target:
         yield Both(source, target)
 
 

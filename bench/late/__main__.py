@@ -19,8 +19,9 @@ import psycopg
 from bench.late.load import NAME
 from pipecopy import Config, copy_table
 from pipecopy.postgres import PostgresPool
+from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import create_profiles
-from tests.support.servers import QUICK, PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import QUICK, PostgresServer
 
 _FIRST_ROWS = 5_000
 _SETTLE = 60.0

@@ -10,8 +10,8 @@ from typing import Any
 from bench.contenders import Pipecopy
 from bench.progress import progress
 from bench.servers import Servers
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import add_profiles
-from tests.support.servers import TemporaryDatabase
 
 _SHARE = 0.1  # of the small data set's rows
 _IDS = 10**12

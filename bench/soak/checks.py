@@ -14,7 +14,7 @@ from bench.soak.copies import Ended
 from bench.soak.measures import LATE_COPY, Measures
 from bench.soak.scene import Scene
 from pipecopy.events import CallEnded
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 Versions = dict[int, int]
 """The version of each row, by id; the load counts it up."""

@@ -12,7 +12,8 @@ from collections import Counter
 
 from tests.faults.anytime import STATEMENTS, strike
 from tests.faults.checks import Tables
-from tests.support.servers import PostgresServer, temporary_database
+from tests.support.databases import temporary_database
+from tests.support.servers import PostgresServer
 
 
 def main() -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipecopy.contracts import Side
+from tests.support.databases import TemporaryDatabase
 from tests.support.home import home
 from tests.support.profiles import TABLE, add_profiles
 from tests.support.proxy import Proxy
-from tests.support.servers import QUICK, PostgresServer, TemporaryDatabase
+from tests.support.servers import QUICK, PostgresServer
 from tests.support.standbys import Standby
 
 MARK = "SOAK_OF_PIPECOPY"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from tests.support.command import run, start
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import PASSWORD_USER, PostgresServer, TemporaryDatabase
+from tests.support.servers import PASSWORD_USER, PostgresServer
 
 NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")

@@ -10,8 +10,8 @@ from pipecopy.cli.app import parse
 from pipecopy.demo.demo import DemoCommand
 from tests.support.asked import asked, refused, warned
 from tests.support.command import run
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 
 
 @pytest.fixture(autouse=True)

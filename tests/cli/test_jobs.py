@@ -14,8 +14,9 @@ from pipecopy.cli.command import Refused
 from pipecopy.cli.options import IdRange, Limits
 from tests.support.asked import asked, refused, warned
 from tests.support.command import run
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer, TemporaryDatabase
+from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer
 
 SIZES = """
 databases.prod = "service=prod"

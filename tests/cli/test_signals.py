@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.blocked import blocked_copy
 from tests.support.command import LONGEST, full_pipe_end, run_stubbed, start
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 _STARTING = {signal.SIGINT: {1}, signal.SIGTERM: set[int]()}
 """What Python exits with where the signal comes while it imports `site`."""

@@ -20,8 +20,8 @@ from tests.support.command import (
     run,
     start_stubbed,
 )
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
-from tests.support.servers import TemporaryDatabase
 
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s")
 

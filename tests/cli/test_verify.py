@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.blocked import wait_for_lock_waiter
 from tests.support.command import LONGEST, run, start
+from tests.support.databases import TemporaryDatabase
 from tests.support.gates import load_gate
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")
 DAMAGE = """

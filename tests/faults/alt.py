@@ -181,7 +181,7 @@ def copy_and_check(case: Case, moment: Moment, tables: Tables, folder: Path) -> 
     ended = run_copy(pool, batch_size=BATCH, call_timeout=1 if moment == "hung" else 10)
     assert pool.struck.exists()
     assert pool.waited_for.exists() or moment != "waits", "no call waited for it"
-    check_nothing_left(tables)
+    check_nothing_left()
     check_ended(ended, case, tables)
     if ended.error is None:
         check_complete(tables, before)

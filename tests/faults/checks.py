@@ -17,7 +17,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipecopy import Config, ConnectionPool, CopyReport, copy_table
@@ -26,9 +26,9 @@ from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, Event
 from pipecopy.postgres import PostgresPool
-from tests.support.leftovers import PATIENCE, files_now, left_of_copies
+from tests.support.databases import TemporaryDatabase
+from tests.support.leftovers import PATIENCE, left_of_copies
 from tests.support.profiles import assert_equal_tables
-from tests.support.servers import TemporaryDatabase
 
 LATE_CALL = 0.15
 """Seconds by which a call's limit, and the start of its next attempt, may be late."""
@@ -55,7 +55,6 @@ class Tables:
 
     source: TemporaryDatabase
     target: TemporaryDatabase
-    files_before: frozenset[str] = field(default_factory=files_now)
 
     def pool(self, **connections: str) -> PostgresPool:
         """Return the way to `source` and `target`; `connections` replaces one's URI."""
@@ -199,7 +198,7 @@ def check(ended: Ended, tables: Tables, expected: Expected) -> None:
     check_outcome(ended, expected)
     check_times(ended)
     check_next_id(ended.report, tables)
-    check_nothing_left(tables, since=lifted)
+    check_nothing_left(since=lifted)
     check_second_run(tables)
 
 
@@ -299,12 +298,10 @@ def prove_next_id(report: CopyReport | None, source: Rows, target: Rows) -> None
     assert not missing, f"{len(missing)} not in the target, though below {next_id}: {missing[:5]}"
 
 
-def check_nothing_left(
-    tables: Tables, *, since: float | None = None, patience: float = PATIENCE
-) -> None:
+def check_nothing_left(*, since: float | None = None, patience: float = PATIENCE) -> None:
     """See that processes, server sessions, memory files and temporary files are gone in time."""
     deadline = (time.monotonic() if since is None else since) + patience
-    while left := left_of_copies(tables.files_before):
+    while left := left_of_copies():
         if time.monotonic() > deadline:
             raise AssertionError("left behind:\n" + "\n".join(left))
         time.sleep(0.02)  # neither /proc nor pg_stat_activity sends events

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from tests.faults.checks import ROWS, Tables
 from tests.faults.failing_over import ROWS as MANY
 from tests.faults.failing_over import Replicated, replicated
-from tests.support.leftovers import files_now
+from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import create_profiles
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +75,7 @@ def shared_tables(filled: TemporaryDatabase, empty: TemporaryDatabase) -> Iterat
 def small_tables(shared_tables: Tables) -> Tables:
     """Give a source with 50 rows, and an empty target, in a tenth of a fresh one's time."""
     shared_tables.target.execute("TRUNCATE profiles RESTART IDENTITY")
-    return replace(shared_tables, files_before=files_now())
+    return shared_tables
 
 
 @pytest.fixture

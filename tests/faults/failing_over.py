@@ -13,8 +13,9 @@ from pipecopy.events import BatchSaved, Event
 from pipecopy.postgres import PostgresPool
 from tests.faults.checks import LIMITS, Tables
 from tests.faults.held import side_of
+from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate
-from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.servers import PostgresServer
 from tests.support.standbys import Standby, either
 
 ROWS, BATCH = 500, 25

@@ -14,9 +14,9 @@ import pytest
 from tests.faults.checks import Ended, Tables, check_next_id, check_nothing_left
 from tests.faults.failing_over import BATCH, CRASHED, HELD, Saved, limits_for
 from tests.faults.held import copying
+from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate, finish_gate, load_gate
 from tests.support.profiles import add_profiles
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 
@@ -53,7 +53,7 @@ def _check_nothing_claimed(ended: Ended, tables: Tables) -> None:
     assert ended.report is not None
     assert ended.report.next_id == 0
     check_next_id(ended.report, tables)
-    check_nothing_left(tables)
+    check_nothing_left()
 
 
 def test_a_table_that_was_unlogged_for_the_time_of_a_crash_is_empty(own_tables: Tables) -> None:
@@ -106,4 +106,4 @@ def test_a_target_that_is_gone_before_the_end_may_have_lost_all(own_tables: Tabl
     assert ended.side == "target", ended.report
     assert ended.exit_code in {4, 75}
     check_next_id(ended.report, own_tables)
-    check_nothing_left(own_tables)
+    check_nothing_left()

@@ -78,7 +78,7 @@ def test_another_table_is_neither_compared_nor_repaired(
     before, intact = _begin(tables, side)
     with pytest.raises(TableMismatchError) as raised:
         _repair(altering(tables, alteration, tmp_path))
-    _check(raised.value, side, tables)
+    _check(raised.value, side)
     if alteration.sql == SWAP and side == "target":
         assert rows_in(tables, "target") == intact
     else:
@@ -93,7 +93,7 @@ def test_a_verification_that_only_reads_says_what_changed(
     alteration = Alteration(side=side, sql=RECREATE, call="checksum", number=3)
     with pytest.raises(TableMismatchError) as raised:
         verify(altering(tables, alteration, tmp_path), batch_size=BATCH)
-    _check(raised.value, side, tables)
+    _check(raised.value, side)
 
 
 def _begin(tables: Tables, side: Side) -> tuple[Rows, Rows]:
@@ -107,9 +107,9 @@ def _begin(tables: Tables, side: Side) -> tuple[Rows, Rows]:
     return of_source & rows_in(tables, "target"), rows_in(tables, "target", "alt_new")
 
 
-def _check(error: TableMismatchError, side: Side, tables: Tables) -> None:
+def _check(error: TableMismatchError, side: Side) -> None:
     assert exit_code(error) == 5
     assert error.side == side, error
     assert error.differences
     assert side in str(error)
-    check_nothing_left(tables)
+    check_nothing_left()

@@ -50,10 +50,11 @@ from tests.faults.failing_over import (
 from tests.faults.held import backend_of, copying, gate_of, side_of, until
 from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
+from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.drivers import RecordingPool, Strike
 from tests.support.gates import finish_gate, load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 from tests.support.standbys import Standby
 from tests.support.verifications import verify
 
@@ -150,7 +151,7 @@ def test_a_role_that_may_not_ask_for_positions_has_the_greatest_id_compared(
     assert ended.side == "source"
     assert ended.exit_code == 75, ended.message
     check_next_id(ended.report, lagging.tables)
-    check_nothing_left(lagging.tables)
+    check_nothing_left()
     check_second_run(lagging.tables)
 
 
@@ -219,7 +220,7 @@ def test_an_orderly_switch_over_loses_nothing(side: Side, own_tables: Tables) ->
         check_next_id(ended.report, tables)
         if ended.error is None:
             assert_equal_tables(tables.source, tables.target)
-        check_nothing_left(tables)
+        check_nothing_left()
         check_second_run(tables)
 
 
@@ -253,7 +254,7 @@ def test_a_crash_empties_an_unlogged_target(
     )
     check_outcome(ended, expected)
     check_next_id(ended.report, own_tables)
-    check_nothing_left(own_tables)
+    check_nothing_left()
     assert run_copy(own_tables.pool(), call_timeout=10).error is None
     assert_equal_tables(own_tables.source, own_tables.target)
 
@@ -275,7 +276,7 @@ def test_a_crash_empties_an_unlogged_source(own_tables: Tables) -> None:
     )
     check_outcome(ended, expected)
     prove_next_id(ended.report, before, rows_of(own_tables.target))
-    check_nothing_left(own_tables)
+    check_nothing_left()
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -378,7 +379,7 @@ def test_a_verification_that_meets_a_standby_that_lags_ends(
     assert words in str(error)
     after = rows_of(tables.target)
     assert {id_ for id_, _ in after} >= set(range(1, ROWS + 1)) - {3, 490}
-    check_nothing_left(tables)
+    check_nothing_left()
 
 
 def _idle(database: TemporaryDatabase) -> bool:

@@ -42,7 +42,7 @@ def _check_gone_back(ended: Ended, tables: Tables, *words: str) -> None:
     for word in words:
         assert word in ended.message
     check_next_id(ended.report, tables)
-    check_nothing_left(tables)
+    check_nothing_left()
 
 
 def _fill_log(server: PostgresServer) -> None:

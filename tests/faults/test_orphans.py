@@ -18,10 +18,10 @@ from tests.faults.checks import Ended, Expected, Tables, check, check_nothing_le
 from tests.faults.held import copying
 from tests.faults.injected import FaultyPool
 from tests.faults.scripts import script_running
+from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import CallName, Strike
 from tests.support.gates import Gate, save_gate
 from tests.support.proxy import Proxy
-from tests.support.servers import TemporaryDatabase
 
 
 def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:
@@ -130,4 +130,4 @@ def test_a_killed_supervisor_leaves_nothing(
         _, alive = psutil.wait_procs(family, timeout=1)
         assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
         supervisor.wait(5)
-    check_nothing_left(small_tables, since=killed)
+    check_nothing_left(since=killed)

@@ -27,8 +27,9 @@ from tests.faults.checks import (
 )
 from tests.faults.held import backend_of, copying, gate_of, side_of
 from tests.faults.test_server_locks import at_a_retry
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import TABLE
-from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.servers import PostgresServer
 from tests.support.wheel import give_to_server_user
 
 
@@ -255,5 +256,5 @@ def test_the_targets_table_is_dropped_on_the_way(tables: Tables) -> None:
     )
     check_outcome(ended, expected)
     # what was saved went with the table: next_id is of no use here
-    check_nothing_left(tables)
+    check_nothing_left()
     check_second_run(tables)

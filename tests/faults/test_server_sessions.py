@@ -11,7 +11,7 @@ from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
 from tests.faults.checks import Expected, Tables, check
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 Fault = Callable[[TemporaryDatabase, int], object]
 """Is given the database, and the process id of the copy's session there."""

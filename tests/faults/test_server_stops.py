@@ -11,8 +11,9 @@ from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
 from tests.faults.checks import ROWS, Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
+from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import create_profiles
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.faults.checks import Tables, check_next_id, check_nothing_left, check
 from tests.faults.held import gate_of
 from tests.faults.moments import is_alive
 from tests.support.drivers import RecordingPool
-from tests.support.leftovers import files_now, left_of_copies
+from tests.support.leftovers import left_of_copies
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
@@ -79,14 +79,13 @@ def test_in_a_save(
     ):
         gate.arrival()
         sent = _strike(process, signum, to)
-        check_nothing_left(tables, since=sent, patience=SESSIONS_GONE)
+        check_nothing_left(since=sent, patience=SESSIONS_GONE)
     check_next_id(None, tables)
     check_second_run(tables)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_while_closing(signum: signal.Signals, tmp_path: Path) -> None:
-    files = files_now()
     pool = RecordingPool(tmp_path)
     pool.create(range(25))
     strike = "Strike(side='source', call='close', fault='deadlock, signals masked')"
@@ -96,5 +95,5 @@ def test_while_closing(signum: signal.Signals, tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)  # the record is a file
         _strike(process, signum, "it")
-    assert not left_of_copies(files)
+    assert not left_of_copies()
     assert pool.rows("target") == pool.rows("source")

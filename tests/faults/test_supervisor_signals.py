@@ -77,7 +77,7 @@ def test_a_kill(moment: Moment, to: To, tables: Tables, tmp_path: Path) -> None:
             time.sleep(0.01)  # /proc sends no events
         assert running.process.wait() == -signal.SIGKILL
         # also of calls that still wait for a lock
-        check_nothing_left(tables, since=killed, patience=SESSIONS_GONE)
+        check_nothing_left(since=killed, patience=SESSIONS_GONE)
     check_next_id(None, tables)
     check_second_run(tables)
 

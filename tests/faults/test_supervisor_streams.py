@@ -115,5 +115,5 @@ def test_a_timeout(streams: Streams, limits: dict[str, Any], code: int, tables: 
 
 def _check_the_rest(tables: Tables, *, since: float) -> None:
     check_next_id(None, tables)
-    check_nothing_left(tables, since=since)
+    check_nothing_left(since=since)
     check_second_run(tables)

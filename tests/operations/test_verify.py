@@ -6,8 +6,8 @@ import pytest
 
 from pipecopy.events import CallStarted, Event, RangeVerified, RunEnded, RunStarted
 from pipecopy.postgres import PostgresPool
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import found, verify
 
 NOTHING: tuple[tuple[int, ...], ...] = ((), (), ())

@@ -17,10 +17,10 @@ from pipecopy.errors import (
 )
 from pipecopy.events import Event, RetryScheduled
 from pipecopy.postgres import PostgresPool
+from tests.support.databases import TemporaryDatabase
 from tests.support.gates import load_gate
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import verify
 
 ROLE = "verifier"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipecopy.postgres import PostgresPool
 from tests.operations.live import LivePool
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import found, verify
 
 

@@ -8,8 +8,8 @@ from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, DifferencesFound, Event
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles, hide_rows
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import found, verify
 
 DAMAGE = """

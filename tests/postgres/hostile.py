@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.databases import TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 
 ROLE = "strayed"
 """Has the search path that leads into the traps; the tests' own statements avoid them."""

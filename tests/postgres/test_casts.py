@@ -10,8 +10,8 @@ from pipecopy.contracts import Column, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -10,8 +10,8 @@ from pipecopy.postgres.casts import EXACT, Conversion, conversion
 from pipecopy.postgres.schema import TypeShape
 from pipecopy.postgres.table import Selection, find_table
 from tests.postgres.samples import SAMPLES
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -9,8 +9,8 @@ import pytest
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -14,9 +14,9 @@ from pipecopy.contracts import Session, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -9,8 +9,8 @@ import pytest
 from pipecopy.postgres import PostgresPool
 from tests.postgres.samples import NOT_SAMPLED, SAMPLES
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server

@@ -9,9 +9,10 @@ import pytest
 
 from pipecopy.contracts import Column, Mode, Side, TableDescription
 from pipecopy.tables import differences
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
-from tests.support.servers import PostgresServer, TemporaryDatabase, _copy_as_server_user
+from tests.support.servers import PostgresServer, _copy_as_server_user
 from tests.support.wheel import give_to_server_user
 
 pytestmark = pytest.mark.server

@@ -8,13 +8,8 @@ from pipecopy.cli.verdict import verdict, verdict_lines
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
-from tests.support.servers import (
-    PASSWORD,
-    PASSWORD_USER,
-    PostgresServer,
-    TemporaryDatabase,
-    temporary_database,
-)
+from tests.support.databases import TemporaryDatabase, temporary_database
+from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer
 from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server

@@ -12,8 +12,9 @@ import pytest
 
 from pipecopy.contracts import Session
 from pipecopy.postgres import PostgresError, PostgresPool
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import TABLE
-from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.servers import PostgresServer
 
 
 @contextmanager

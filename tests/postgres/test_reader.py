@@ -8,9 +8,9 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipecopy.postgres import CopyRows
 from pipecopy.postgres.database import PostgresDatabase
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from pipecopy.postgres import PostgresError
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
-from tests.support.servers import TemporaryDatabase
 
 
 def test_values_of_every_common_type(target_db: TemporaryDatabase) -> None:

@@ -20,8 +20,8 @@ import pytest
 from pipecopy.contracts import TableChangedError
 from pipecopy.errors import ConfigError
 from pipecopy.postgres import PostgresError, PostgresPool
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 Rows = Sequence[Sequence[Any]]
 Read = Callable[[TemporaryDatabase, str], Rows]

@@ -6,8 +6,8 @@ import pytest
 
 from pipecopy.contracts import Column, Side
 from pipecopy.tables import differences
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.opened import copy, opened
 from tests.support.profiles import TABLE, assert_equal_tables
-from tests.support.servers import PostgresServer, TemporaryDatabase, temporary_database
+from tests.support.servers import PostgresServer
 
 AWKWARD = """
     INSERT INTO profiles (data) VALUES

@@ -9,9 +9,9 @@ import pytest
 from pipecopy.errors import ConfigError, DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import handed_over, opened
 from tests.support.profiles import create_profiles
 from tests.support.proxy import Proxy
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

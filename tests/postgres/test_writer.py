@@ -9,9 +9,9 @@ import pytest
 
 from pipecopy.contracts import TableChangedError
 from pipecopy.postgres import PostgresError
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import copy, handed_over, opened
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 
 pytestmark = pytest.mark.server
 

@@ -12,9 +12,9 @@ import pytest
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.postgres.test_writer import versions
 from tests.support import copies
+from tests.support.databases import TemporaryDatabase
 from tests.support.opened import copy, opened
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.support.servers import TemporaryDatabase
 from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server

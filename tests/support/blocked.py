@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.command import LONGEST, start
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
-from tests.support.servers import TemporaryDatabase
 
 
 @contextmanager

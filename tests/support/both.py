@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.postgres import PostgresPool
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from pipecopy import CheckReport, ConnectionPool, Observer, check_copy
 from pipecopy.report import CheckItem
 from tests.support.copies import CONFIG
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 
 def check(

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 _KEY = 4242
 """Of the advisory lock at which a load waits."""

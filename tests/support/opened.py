@@ -10,7 +10,7 @@ from typing import Any
 from pipecopy.contracts import Mode, Session, Side
 from pipecopy.postgres import CopyRows, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.servers import TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
 
 RUN_ID = "0123456789ab"
 

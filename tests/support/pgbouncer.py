@@ -13,8 +13,9 @@ from typing import Literal
 import psycopg
 import pytest
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.home import home
-from tests.support.servers import TemporaryDatabase, free_port
+from tests.support.servers import free_port
 from tests.support.wheel import as_server_user, give_to_server_user
 
 

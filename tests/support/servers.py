@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote, urlencode
@@ -292,68 +292,6 @@ class PostgresServer:
         if self._admin is not None:
             self._admin.close()
             self._admin = None
-
-
-class TemporaryDatabase:
-    """A database on a server, for one test."""
-
-    def __init__(self, server: PostgresServer, name: str) -> None:
-        self.server = server
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<database {self.name} on {self.server!r}>"
-
-    @property
-    def uri(self) -> str:
-        return self.server.uri(self.name)
-
-    @property
-    def conninfo(self) -> str:
-        return self.server.conninfo(self.name)
-
-    def connect(self, **overrides: Any) -> psycopg.Connection[Any]:
-        return self.server.connect(self.name, **overrides)
-
-    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
-        self.server.execute(sql, params, dbname=self.name)
-
-    def query(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self.server.query(sql, params, dbname=self.name)
-
-    def value(self, sql: str, params: Sequence[Any] = ()) -> Any:
-        """Return the one value that a query gives."""
-        ((value,),) = self.query(sql, params)
-        return value
-
-    def sessions(self) -> list[dict[str, Any]]:
-        return self.server.sessions(dbname=self.name)
-
-
-@contextlib.contextmanager
-def temporary_database(
-    server: PostgresServer, *, encoding: str = "UTF8", template: str = "template0"
-) -> Iterator[TemporaryDatabase]:
-    """Make a database, and see at the end that nobody is still connected to it."""
-    database = TemporaryDatabase(server, f"db{next(_numbers)}")
-    server.create_database(database.name, encoding=encoding, template=template)
-    try:
-        yield database
-        if server.running:
-            server.resume()
-            _wait_until_unused(database)
-    finally:
-        if server.running:
-            server.drop_database(database.name)
-
-
-def _wait_until_unused(database: TemporaryDatabase) -> None:
-    deadline = time.monotonic() + 3
-    while sessions := database.sessions():
-        if time.monotonic() > deadline:
-            seen = [(s["application_name"], s["state"], s["query"][:100]) for s in sessions]
-            raise AssertionError(f"sessions left in {database!r}: {seen}")
-        time.sleep(0.02)  # pg_stat_activity sends no events
 
 
 @functools.cache

@@ -6,7 +6,8 @@ import subprocess
 import time
 from typing import Any
 
-from tests.support.servers import PostgresServer, TemporaryDatabase
+from tests.support.databases import TemporaryDatabase
+from tests.support.servers import PostgresServer
 from tests.support.wheel import as_server_user
 
 _PATIENCE = 20.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer, TemporaryDatabase
+from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer
 from tests.support.standbys import Standby
 
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
+from tests.support.databases import TemporaryDatabase
 from tests.support.memory import family, memory_of
 from tests.support.profiles import assert_equal_tables
-from tests.support.servers import TemporaryDatabase
 
 MB = 1_000_000
 FIXED = 100 * MB
