@@ -9,7 +9,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command."""
-    from bench.command import run  # noqa: PLC0415 - for this process alone, not its workers
+    from bench.main import run  # noqa: PLC0415 - for this process alone, not its workers
 
     run()
 

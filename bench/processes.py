@@ -1,25 +1,124 @@
-"""What the processes of a copy take, as /proc tells: CPU seconds, and memory."""
+"""What the processes of a copy take: CPU seconds beside psql's, and memory at its peak."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from statistics import median
+from typing import Any, Self
 
-_INTERVAL = 0.02
+from bench import progress
+from bench.contenders import Pipe
+from bench.servers import Databases, Servers, fill_small, grow_small
+from tests.support.memory import MEMORY_FILES, family, memory_of
+
+_ROLES = {
+    "pipecopy forker": "fork server",
+    "pipecopy source": "reader",
+    "pipecopy target": "writer",
+    MEMORY_FILES: MEMORY_FILES,
+}
+"""What a copy's processes are, by their names in /proc; any other one is the supervisor."""
+_MEMORY_SHARES = (0.1, 1, 4)  # of the small data set's rows
+_MEMORY_BATCH = 10_000  # rows
+_INTERVAL = 0.02  # seconds
 _TICKS = os.sysconf("SC_CLK_TCK")
-_BLOCK = 512  # bytes; what st_blocks counts, on every file system
+
+
+def cpu_seconds(databases: Databases, rows: int, rounds: int) -> dict[str, Any]:
+    """Run the binary pipe and the command, at its default batch size, in turn."""
+    pipes: list[dict[str, float]] = []
+    copies: list[dict[str, float]] = []
+    for _ in range(rounds):
+        databases.empty_target()
+        pipes.append(_cpu_of_the_pipe(databases))
+        databases.empty_target()
+        with running_command(databases) as process, _Watch(process.pid, memory=False) as watch:
+            process.wait()
+        copies.append(_by_role(watch.usage.cpu))
+        progress(f"CPU seconds: {copies[-1]}, {pipes[-1]}")
+    return {"rows": rows, "pipecopy": _medians(copies), "psql": _medians(pipes)}
+
+
+def _cpu_of_the_pipe(databases: Databases) -> dict[str, float]:
+    both = Pipe("binary").start(databases)
+    reader, writer = (_Watch(process.pid, memory=False) for process in both)
+    with reader, writer:
+        for process in reversed(both):
+            process.wait()
+    return {
+        "reader": sum(reader.usage.cpu.values()),
+        "writer": sum(writer.usage.cpu.values()),
+    }
+
+
+def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(median(each.get(name, 0.0) for each in rounds), 3) for name in rounds[0]}
+
+
+def peak_memory(servers: Servers, small_rows: int) -> dict[str, Any]:
+    """Return the peak of all processes of a copy together, for ever more rows."""
+    sizes = [max(1, int(share * small_rows)) for share in _MEMORY_SHARES]
+    with servers.filled("memory", sizes[0], fill_small) as databases:
+        return {"batch_size": _MEMORY_BATCH, "peaks": [_peak(databases, rows) for rows in sizes]}
+
+
+def _peak(databases: Databases, rows: int) -> dict[str, Any]:
+    grow_small(databases.source, rows)
+    databases.empty_target()
+    with (
+        running_command(databases, _MEMORY_BATCH) as process,
+        _Watch(process.pid, memory=True) as watch,
+    ):
+        process.wait()
+    usage = watch.usage
+    parts = {role: round(size / 1e6, 1) for role, size in _by_role(usage.parts).items()}
+    progress(f"peak memory at {rows:,} rows: {usage.memory / 1e6:.1f} MB, {parts}")
+    return {
+        "rows": rows,
+        "megabytes": round(usage.memory / 1e6, 1),
+        "parts": parts,
+        "samples": usage.samples,
+    }
+
+
+def _by_role(values: dict[str, Any]) -> dict[str, float]:
+    """Return the values of processes by what these are; that of the supervisor is a sum."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        role = _ROLES.get(name, "supervisor")
+        found[role] = found.get(role, 0) + value
+    return found
+
+
+@contextlib.contextmanager
+def running_command(
+    databases: Databases, batch_size: int = 10_000
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `python -m pipecopy copy`; the block waits for its end, which must be a good one."""
+    command = [sys.executable, "-m", "pipecopy", "copy", "--quiet"]
+    command += ["--batch-size", str(batch_size)]
+    command += [databases.source_conninfo, databases.target_conninfo]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it stops cleanly
+    if process.returncode:
+        raise RuntimeError(f"the command ended with code {process.returncode}")
 
 
 @dataclass
-class Usage:
-    """What was seen of a tree of processes."""
+class _Usage:
+    """What was seen of a process and its descendants."""
 
     cpu: dict[str, float] = field(default_factory=dict)
     """Seconds, user and system, by the process's name."""
@@ -30,19 +129,19 @@ class Usage:
     samples: int = 0
 
 
-class Watch:
-    """Looks at the processes and all their children 50 times a second, for the time of a block.
+class _Watch:
+    """Looks at a process and all its descendants 50 times a second, for the time of a block.
 
-    A process's last 20 ms may be missing.
+    The last 20 ms of a process may be missing.
     """
 
-    def __init__(self, roots: Sequence[int], *, memory: bool) -> None:
-        self._roots = roots
+    def __init__(self, pid: int, *, memory: bool) -> None:
+        self._pid = pid
         self._with_memory = memory
         self._seconds: dict[int, tuple[str, float]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.usage = Usage()
+        self.usage = _Usage()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,54 +156,20 @@ class Watch:
     def _run(self) -> None:
         while not self._over.is_set():
             began = time.monotonic()
-            pids = list(_family(self._roots))
+            pids = list(family(self._pid))
             for pid in pids:
                 with contextlib.suppress(OSError):
                     self._seconds[pid] = _cpu(pid)
             if self._with_memory:
-                parts = _memory(pids)
+                parts = memory_of(pids)
                 if sum(parts.values()) > self.usage.memory:
                     self.usage.memory, self.usage.parts = sum(parts.values()), parts
             self.usage.samples += 1
             self._over.wait(max(0.0, began + _INTERVAL - time.monotonic()))
 
 
-def _family(roots: Sequence[int]) -> Iterator[int]:
-    for pid in roots:
-        yield pid
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                yield from _family([int(child) for child in children.read_text().split()])
-
-
 def _cpu(pid: int) -> tuple[str, float]:
+    """Return the process's name, and its seconds: user and system."""
     name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     fields = rest.split()
     return name, (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _memory(pids: Sequence[int]) -> dict[str, int]:
-    """Return the proportional set size by name, and the memory files, each page once.
-
-    A memory file's pages may be mapped by a worker or by nobody; so they are left out of what the
-    processes have (`Pss_Shmem`), and all blocks of each file are counted instead.
-    """
-    parts: dict[str, int] = {}
-    files: dict[tuple[int, int], int] = {}
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            kilobytes = re.findall(r"^Pss_(?:Anon|File): +(\d+) kB", rollup, re.MULTILINE)
-            parts[name] = parts.get(name, 0) + 1024 * sum(map(int, kilobytes))
-            files.update(_memory_files(pid))
-    parts["memory files"] = sum(files.values())
-    return parts
-
-
-def _memory_files(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if str(descriptor.readlink()).startswith("/memfd:"):
-                stat = descriptor.stat()
-                yield (stat.st_dev, stat.st_ino), stat.st_blocks * _BLOCK

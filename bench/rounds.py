@@ -1,4 +1,4 @@
-"""Rounds: every contender in turn, so that a slow minute of the machine strikes all alike."""
+"""Who copies which data set, and when: in rounds, so that a slow minute strikes all alike."""
 
 from __future__ import annotations
 
@@ -6,14 +6,45 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.commands import CommandError
-from bench.contenders import Contender
-from bench.progress import progress
+from bench import progress
+from bench.contenders import CommandError, Contender, Floor, Pipe, Pipecopy
+from bench.peers import Dlt, Pgcopydb, Pgloader, Sling, Upsert
 from bench.servers import Databases
 
 _LIMIT_EVERY = 4
 """Turns after which the limit is timed again: every ratio depends on it, and the machine's speed
 changes from minute to minute."""
+
+
+def contenders(data_set: str, rows: int) -> list[Contender]:
+    """Return who copies this data set of so many rows; the first one is the limit.
+
+    Rows of 50 KB and of 20 MB are for those alone whose users would have such: batches of
+    different sizes hold the same rows there, since their bytes are bounded.
+    """
+    tenth = max(1, rows // 10)
+    if data_set != "small":
+        return [
+            Pipe("binary"),
+            Pipe("text", once=True),
+            Pipecopy(10_000, 1),
+            Pgcopydb(),
+            Pgloader(),
+            Sling(),
+            Upsert(tenth),
+        ]
+    return [
+        Pipe("binary"),
+        Pipe("text"),
+        *(Pipecopy(size, ahead) for size in (1_000, 10_000, 100_000) for ahead in (0, 1)),
+        Floor(1_000),
+        Floor(10_000),
+        Pgcopydb(),
+        Pgloader(),
+        Sling(),
+        Upsert(tenth),
+        Dlt(tenth),
+    ]
 
 
 def run_rounds(

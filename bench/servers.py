@@ -1,4 +1,4 @@
-"""The two servers of the bench, and a database for each data set on them."""
+"""The two servers of the bench, and what is copied: small rows, large ones, and huge ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
+from tests.support.profiles import add_profiles
 from tests.support.servers import PostgresServer
+
+FULL_ROWS = 1_000_000
+"""Rows of the small data set in a full run; all else is scaled with it."""
+QUICK_ROWS = 50_000
 
 # Autovacuum would strike one contender and spare the next, so this one table is left to the bench;
 # all settings of the servers are PostgreSQL's defaults.
@@ -24,13 +30,18 @@ class Databases:
     source: TemporaryDatabase
     target: TemporaryDatabase
     source_port: int | None = None
-    """Where the contenders connect to instead of the server: a proxy."""
+    """The port that the contenders connect to instead of the server's: a proxy's."""
     target_port: int | None = None
     _checksums: dict[int, object] = field(default_factory=dict)
 
     @property
     def psql(self) -> str:
         return str(self.target.server.bin / "psql")
+
+    @property
+    def pool(self) -> PostgresPool:
+        """Both, as PROD and STATS."""
+        return PostgresPool({"PROD": self.source_conninfo, "STATS": self.target_conninfo})
 
     @property
     def source_conninfo(self) -> str:
@@ -49,7 +60,7 @@ class Databases:
         return replace(self, source_port=source, target_port=target)
 
     def empty_target(self) -> None:
-        """Make the target's table anew, and let both servers finish what they still write."""
+        """Create the target's table anew, and let both servers finish what they still write."""
         self.target.execute("DROP TABLE IF EXISTS profiles")
         self.target.execute(_TABLE)
         self.checkpoint()
@@ -66,7 +77,7 @@ class Databases:
 
     @property
     def wal_position(self) -> int:
-        """Bytes of WAL that the target's server has written since it was made."""
+        """Bytes of WAL that the target's server has written since it was created."""
         return int(self.target.value("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
 
 
@@ -90,7 +101,7 @@ class Servers:
     def filled(
         self, name: str, rows: int, fill: Callable[[TemporaryDatabase, int], None]
     ) -> Iterator[Databases]:
-        """Make a database on both, and fill the source's table."""
+        """Create a database on both, and fill the source's table."""
         for server in (self.prod, self.stats):
             server.create_database(name)
         both = Databases(TemporaryDatabase(self.prod, name), TemporaryDatabase(self.stats, name))
@@ -110,3 +121,67 @@ def servers() -> Iterator[Servers]:
     """Start both with PostgreSQL's default settings, and remove all at the end."""
     with PostgresServer(16, {}) as prod, PostgresServer(18, {}) as stats:
         yield Servers(prod, stats)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows of one size."""
+
+    name: str
+    title: str
+    rows: int
+    fill: Callable[[TemporaryDatabase, int], None]
+    """Inserts that many rows, with ids from 1 on."""
+    most_rounds: int = 10**6
+    """Of rows that take long: a round of them takes minutes."""
+
+
+def data_sets(small_rows: int) -> list[DataSet]:
+    """Return the three data sets; the larger rows get fewer with `small_rows`."""
+    medium = max(100, small_rows * 20_000 // FULL_ROWS)
+    huge = max(1, small_rows * 10 // FULL_ROWS)
+    return [
+        DataSet("small", "rows of 400 bytes", small_rows, fill_small),
+        DataSet("medium", "rows of 50 KB", medium, _fill_medium, most_rounds=1),
+        DataSet("huge", "rows of 20 MB", huge, _fill_huge, most_rounds=1),
+    ]
+
+
+def fill_small(database: TemporaryDatabase, rows: int) -> None:
+    """Insert rows of about 400 bytes."""
+    add_profiles(database, 1, rows + 1)
+
+
+def grow_small(database: TemporaryDatabase, rows: int) -> None:
+    """Add copies of the rows that are there, under new ids, until there are that many."""
+    while (have := int(database.value("SELECT max(id) FROM profiles"))) < rows:
+        database.execute(
+            f"INSERT INTO profiles SELECT id + {have}, data FROM profiles WHERE id <= {rows - have}"
+        )
+
+
+# Hexadecimal digits of MD5 sums: the servers find nothing in them to compress, so a row takes as
+# much of the disk as of the line.
+
+
+def _fill_medium(database: TemporaryDatabase, rows: int) -> None:
+    # pieces of one long value, since a sum for every 32 bytes would take longer than all copies
+    database.execute(
+        "CREATE TABLE noise (bytes bytea STORAGE EXTERNAL);"
+        "INSERT INTO noise SELECT decode(string_agg(md5(i::text), ''), 'hex')"
+        "  FROM generate_series(1, 125000) AS i;"
+        "INSERT INTO profiles SELECT i, jsonb_build_object("
+        "  'name', 'User ' || i,"
+        "  'text', encode(substr(bytes, (i * 7919 % 1970000)::int + 1, 25000), 'hex'))"
+        f" FROM noise, generate_series(1, {rows}::bigint) AS i;"
+        "DROP TABLE noise"
+    )
+
+
+def _fill_huge(database: TemporaryDatabase, rows: int) -> None:
+    for i in range(1, rows + 1):
+        database.execute(
+            f"INSERT INTO profiles SELECT {i}, jsonb_build_object("
+            f"  'name', 'User {i}', 'text', string_agg(md5('{i} ' || j), ''))"
+            " FROM generate_series(1, 625000) AS j"
+        )

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.figures import Figures, ratio, rows_per_second
-from bench.goals import goals
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.figures import Figures, goals, ratio, rows_per_second
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,27 @@ def tables(figures: Figures) -> Iterator[Table]:
         yield Table("What pipecopy adds", ("", "ms"), rows)
     about = {**figures["machine"], **figures["versions"]}
     yield Table("Machine and versions", ("", ""), list(about.items()), text=True)
+
+
+def show(figures: Figures) -> None:
+    """Print the tables."""
+    console = Console()
+    for table in tables(figures):
+        drawn = RichTable(title=table.title, title_justify="left", title_style="bold")
+        for number, column in enumerate(table.columns):
+            drawn.add_column(column, justify="right" if number and not table.text else "left")
+        for row in table.rows:
+            drawn.add_row(*(_styled(cell) for cell in row))
+        console.print()
+        console.print(drawn)
+        if table.note:
+            console.print(table.note)
+
+
+def _styled(cell: str) -> str:
+    bold = cell.startswith("**")
+    text = cell.strip("*").replace("[", "\\[")
+    return f"[bold red]{text}[/]" if bold else text
 
 
 def _throughput(data_set: Figures) -> Table:

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import importlib.metadata
 import json
+import os
+import platform
+import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pipecopy
-from bench.contenders import Contender, contenders
-from bench.datasets import FULL_ROWS, QUICK_ROWS, DataSet, data_sets
+from bench import progress
+from bench.calls import idle_call, kill, start_and_stop
+from bench.contenders import Contender
 from bench.figures import Figures
-from bench.machine import machine, versions
-from bench.parts.calls import idle_call, kill, start_and_stop
-from bench.parts.cpu import cpu_seconds
-from bench.parts.latency import through_latency
-from bench.parts.memory import peak_memory
-from bench.parts.roundtrips import round_trips
-from bench.parts.second import second_copy
-from bench.parts.sparse import sparse_ids
-from bench.parts.verify import verifications
-from bench.progress import progress
-from bench.rounds import run_rounds
-from bench.servers import Databases, Servers, servers
-from bench.terminal import show
+from bench.processes import cpu_seconds, peak_memory
+from bench.render import PICTURE, draw
+from bench.rounds import contenders, run_rounds
+from bench.scenarios import round_trips, second_copy, sparse_ids, through_latency, verifications
+from bench.servers import (
+    FULL_ROWS,
+    QUICK_ROWS,
+    Databases,
+    DataSet,
+    Servers,
+    data_sets,
+    servers,
+)
+from bench.tables import show
 
 _LIMIT = "pipe-binary"
 _QUICK_ROUNDS, _ROUNDS = 1, 3
@@ -53,11 +62,11 @@ def run() -> None:
     compileall.compile_dir(Path(pipecopy.__file__).parent, quiet=1)
     rows = options.rows or (QUICK_ROWS if options.quick else FULL_ROWS)
     rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
-    figures: Figures = {"quick": rows < FULL_ROWS, "rounds": rounds, "machine": machine()}
+    figures: Figures = {"quick": rows < FULL_ROWS, "rounds": rounds, "machine": _machine()}
     chosen = _Chosen(options.only)
     try:
         with servers() as both:
-            figures["versions"] = versions(both)
+            figures["versions"] = _versions(both)
             for data_set in data_sets(rows):
                 _measure(both, data_set, rounds, chosen, figures)
             _measure_other_parts(both, rows, rounds, chosen, figures)
@@ -165,8 +174,52 @@ def _measure_other_parts(
 def _write(figures: Figures, file: Path) -> None:
     file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     try:
-        from bench.picture import PICTURE, draw  # noqa: PLC0415 - the bench does without it
+        draw(figures, file.with_name(PICTURE))
     except ImportError:
         progress("missing: matplotlib, so no picture was drawn")
-    else:
-        draw(figures, file.with_name(PICTURE))
+
+
+def _machine() -> dict[str, str]:
+    """Return what counts of the machine here; nothing names it."""
+    cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "CPU": cpu[1] if cpu else platform.machine(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"Linux {'.'.join(platform.release().split('.')[:2])}",
+    }
+
+
+def _versions(servers: Servers) -> dict[str, str]:
+    """Return the versions of all that takes part."""
+    prod, stats = (
+        str(server.query("SHOW server_version")[0][0]) for server in (servers.prod, servers.stats)
+    )
+    packages = ("pipecopy", "Pebble", "multiprocess", "psycopg", "sling-linux-amd64", "dlt")
+    found = {
+        "PostgreSQL": f"{prod} to {stats}, default settings",
+        "Python": platform.python_version(),
+        **{name: version for name in packages if (version := _package(name))},
+    }
+    for command in ("pgcopydb", "pgloader"):
+        if version := _command(command):
+            found[command] = version
+    return found
+
+
+def _package(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _command(name: str) -> str | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    version = re.search(r"version\s+\"?([^\s\"]+)", output.stdout + output.stderr)
+    return version[1] if version else "of an unknown version"

@@ -1,4 +1,7 @@
-"""Drivers that do nothing, so that what is timed is pipecopy's own."""
+"""A driver that does nothing, so that what is timed is pipecopy's own.
+
+Its workers import this module, so it imports nothing else.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class IdlePool:
 
     max_id: int
     hung: Path | None = None
-    """The second load deadlocks in C once; this file is there once it has."""
+    """The second load deadlocks in C once; this file exists from then on."""
 
     def connect(self, dbname: str) -> IdleDatabase:
         del dbname

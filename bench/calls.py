@@ -12,15 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench import progress
 from bench.contenders import Pipecopy
-from bench.datasets import fill_small
-from bench.drivers import IdlePool
-from bench.parts.command import running
-from bench.progress import progress
-from bench.servers import Databases, Servers
+from bench.idle import IdlePool
+from bench.processes import running_command
+from bench.servers import Databases, Servers, fill_small
 from pipecopy import Config, ConnectionPool, copy_table
 from pipecopy.events import CallEnded, CallStarted, Event, WorkerKilled
-from pipecopy.postgres import PostgresPool
 
 _CONFIG = Config(
     batch_size=1, max_retries=1, retries_delay=0, call_timeout=30, full_copy_timeout=300
@@ -68,8 +66,7 @@ def start_and_stop(servers: Servers, times: int) -> dict[str, Any]:
     found = {"idle driver": _ends(IdlePool(2), times)}
     with servers.filled("ends", 1, fill_small) as databases:
         databases.empty_target()
-        pool = PostgresPool({"PROD": databases.source_conninfo, "STATS": databases.target_conninfo})
-        found["PostgreSQL"] = _ends(pool, times)
+        found["PostgreSQL"] = _ends(databases.pool, times)
         command = median(_command(databases) for _ in range(times))
     python = median(_python() for _ in range(times))
     progress(f"start and stop, in milliseconds: {found}; the command: {command:.0f}")
@@ -90,7 +87,7 @@ def _ends(pool: ConnectionPool, times: int) -> dict[str, float]:
 
 def _command(databases: Databases) -> float:
     began = time.monotonic()
-    with running(databases) as process:
+    with running_command(databases) as process:
         process.wait()
     return 1000 * (time.monotonic() - began)
 

@@ -1,0 +1,149 @@
+"""Who copies: psql's pipe is the limit, pipecopy is measured, and the floor is below both."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Literal
+
+import psycopg
+
+from bench.servers import Databases
+from pipecopy import Config, CopyReport, Observer, copy_table
+
+Kind = Literal["limit", "pipecopy", "floor", "peer"]
+
+LONGEST = 600.0
+"""Seconds that one command may take."""
+
+
+class CommandError(RuntimeError):
+    """A command failed."""
+
+
+class Contender:
+    """Copies the table from one server to the other."""
+
+    name: str
+    """As `--only` takes it."""
+    title: str
+    kind: Kind
+    once = False
+    """It is slow: it takes part in the first round alone."""
+    rows: int | None = None
+    """How many rows it copies, the first ones by id; None for all."""
+    exact = True
+    """What it copies must be equal to the letter, or the bench ends."""
+
+    def missing(self) -> str | None:
+        """Return why it can't take part on this machine."""
+        return None
+
+    def prepare(self, databases: Databases) -> None:
+        """Do what is not timed."""
+
+    def copy(self, databases: Databases) -> float | None:
+        """Copy; return the seconds that count if these are not all."""
+        raise NotImplementedError
+
+
+class Pipe(Contender):
+    """`psql COPY | psql COPY`: no batches, no retries, no idempotence."""
+
+    kind = "limit"
+
+    def __init__(self, copy_format: Literal["binary", "text"], *, once: bool = False) -> None:
+        self.name = f"pipe-{copy_format}"
+        self.title = f"psql COPY {copy_format} | psql COPY {copy_format}"
+        self.once = once
+        self._format = copy_format
+
+    def start(
+        self, databases: Databases
+    ) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+        """Start both sides, the reader and the writer."""
+        psql = [databases.psql, "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        option = f"(FORMAT {self._format})"
+        out = f"COPY (SELECT id, data FROM profiles ORDER BY id) TO STDOUT {option}"
+        into = f"COPY profiles (id, data) FROM STDIN {option}"
+        reader = subprocess.Popen(
+            [*psql, "-c", out, databases.source_conninfo], stdout=subprocess.PIPE
+        )
+        try:
+            writer = subprocess.Popen(
+                [*psql, "-c", into, databases.target_conninfo], stdin=reader.stdout
+            )
+        finally:
+            if reader.stdout is not None:
+                reader.stdout.close()  # the writer's alone, so that its end ends the reader
+        return reader, writer
+
+    def copy(self, databases: Databases) -> None:
+        both = self.start(databases)
+        try:
+            codes = [process.wait(LONGEST) for process in reversed(both)]
+        finally:
+            for process in both:
+                process.kill()
+                process.wait()
+        if any(codes):
+            raise CommandError(f"{self.title} failed")
+
+
+class Pipecopy(Contender):
+    """`copy_table`, as a user's program calls it."""
+
+    kind = "pipecopy"
+
+    def __init__(self, batch_size: int, read_ahead: int) -> None:
+        self.name = f"pipecopy-{batch_size}-{read_ahead}"
+        self.title = f"pipecopy, {batch_size:,} a batch, read-ahead {read_ahead}"
+        self.config = Config(
+            batch_size=batch_size,
+            max_retries=0,
+            retries_delay=1,
+            call_timeout=120,
+            full_copy_timeout=1200,
+            read_ahead=read_ahead,
+        )
+
+    def copy(self, databases: Databases) -> None:
+        self.run(databases)
+
+    def run(self, databases: Databases, observer: Observer | None = None) -> CopyReport:
+        """Copy, and return the report."""
+        return copy_table(self.config, databases.pool, "PROD", "STATS", observer=observer)
+
+
+class Floor(Contender):
+    """One psycopg session sends ready-made COPY batches, one after the other, each committed."""
+
+    kind = "floor"
+
+    def __init__(self, batch_size: int) -> None:
+        self.name = f"floor-{batch_size}"
+        self.title = f"ready-made COPY batches of {batch_size:,}, one session"
+        self._batch_size = batch_size
+        self._batches: list[bytes] = []
+
+    def prepare(self, databases: Databases) -> None:
+        if self._batches:
+            return  # in a later round
+        size = self._batch_size
+        with psycopg.connect(databases.source_conninfo) as source, source.cursor() as cursor:
+            row = cursor.execute("SELECT max(id) FROM profiles").fetchone()
+            for first in range(1, (row[0] if row else 0) + 1, size):
+                query = (
+                    f"COPY (SELECT id, data FROM profiles WHERE id BETWEEN {first}"
+                    f" AND {first + size - 1} ORDER BY id) TO STDOUT (FORMAT binary)"
+                )
+                with cursor.copy(query.encode()) as copy:
+                    self._batches.append(b"".join(copy))
+
+    def copy(self, databases: Databases) -> None:
+        with (
+            psycopg.connect(databases.target_conninfo, autocommit=True) as target,
+            target.cursor() as cursor,
+        ):
+            for batch in self._batches:
+                with cursor.copy("COPY profiles (id, data) FROM STDIN (FORMAT binary)") as copy:
+                    copy.write(batch)

@@ -1,1 +1,0 @@
-"""What is measured besides the contenders' throughput; one file each."""
