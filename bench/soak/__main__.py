@@ -19,9 +19,9 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.soak.measures import show
 from bench.soak.runner import Runner, StuckError
 from bench.soak.scene import Scene, scene
-from bench.soak.table import show
 
 
 def main() -> None:

@@ -12,9 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from bench.soak.plan import Mode
-from bench.soak.scene import Scene
-from bench.soak.struck import StruckPool
+from bench.soak.pool import StruckPool
+from bench.soak.scene import Mode, Scene
 from pipecopy import Config, copy_table
 from pipecopy.errors import (
     CallTimeoutError,
@@ -55,7 +54,7 @@ class Ended:
     seconds: float
     """From its call, or its process's start, to its end."""
     report: dict[str, Any] | None
-    """None where nobody could tell: it was killed."""
+    """None if nobody could tell: it was killed."""
     unexpected: str = ""
     """What is wrong with the way it ended."""
     seen: tuple[Seen, ...] = ()

@@ -1,4 +1,4 @@
-"""What is measured: numbers by name, and how late things were."""
+"""What is measured: numbers by name, and how late things were; shown as tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from bench.soak.copies import Ended
 from pipecopy.events import CallEnded, CallStarted, WorkerKilled
 
@@ -18,6 +21,18 @@ LATE_COPY = 0.25
 """Seconds by which the whole copy's limit may be overshot, ever."""
 _SHORTEST_START = 5.0
 """Seconds that a worker gets to start where a call gets less, as the README says."""
+
+_SPREADS = {
+    "kill overshoot": f"a killed call's limit (99 % within {LATE_CALL})",
+    "copy overshoot": f"a whole copy's limit (all within {LATE_COPY})",
+    "retry late": "a retry's due moment to its call",
+    "stopped in": "a signal to the command's end",
+    "processes gone in": "a copy's end to its last process's",
+    "sessions gone in": "that, faults lifted, to its last session's",
+}
+
+_MOST_NOTES = 20
+"""The first ones tell most, and all of them are in the JSON."""
 
 
 @dataclass
@@ -146,3 +161,31 @@ def spread(values: Sequence[float]) -> dict[str, float]:
         "p99": round(percentile(values, 99), 4),
         "longest": round(max(values, default=0.0), 4),
     }
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the tables."""
+    faults = Table("fault", "number", title=f"{sum(result['faults'].values())} faults")
+    copies = Table("copy ended", "number", title=f"{sum(result['copies'].values())} copies")
+    for table, counts in ((faults, result["faults"]), (copies, result["copies"])):
+        table.columns[1].justify = "right"
+        for name, count in counts.items():
+            table.add_row(name, f"{count:,}")
+    seconds = Table("seconds from", "times", "median", "99th percentile", "longest")
+    for name, spread in result["seconds"].items():
+        values = (f"{spread[column]:.3f}" for column in ("median", "p99", "longest"))
+        seconds.add_row(_SPREADS[name], f"{spread['count']:,}", *values)
+    for column in seconds.columns[1:]:
+        column.justify = "right"
+    sums = Table("over all copies", "number")
+    sums.columns[1].justify = "right"
+    for name, count in result["counts"].items():
+        sums.add_row(name, f"{count:,}")
+    sums.add_row("next_id checked, row by row", f"{result['next_ids_checked']:,}")
+    sums.add_section()
+    for name, count in result["wrong"].items():
+        sums.add_row(name, f"{count:,}", style="bold red" if count else "bold")
+    for table in (faults, copies, seconds, sums):
+        console.print(table)
+    for note in result["notes"][:_MOST_NOTES]:
+        console.print(note, style="red", markup=False, highlight=False)

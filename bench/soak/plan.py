@@ -2,89 +2,64 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from bench.soak import server_strikes as server
+from bench.soak import strikes
+from bench.soak.scene import Mode
+from bench.soak.strikes import Fault, Kind
 from pipecopy import Config
 from pipecopy.contracts import Side
 from tests.support.proxy import Direction
 
-Mode = Literal["library", "command"]
-"""`copy_table` in this process, or `python -m pipecopy copy` in one of its own."""
-Place = Literal["worker", "network", "server", "table", "supervisor"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of fault; `bench.soak.strikes` has what each does."""
-
-    name: str
-    place: Place
-    seconds: tuple[float, float] = (0.0, 0.0)
-    """For how long it lasts, at least and at most; 0 for what is over at once."""
-    mode: Mode | None = None
-    """The copies that it can strike; None: any."""
-
-
 KINDS = (
-    Kind("killed by SIGKILL", "worker"),
-    Kind("stopped by SIGSTOP", "worker", (0.1, 3.0)),
-    Kind("deadlock in C under the GIL", "worker", mode="library"),
-    Kind("deadlock, all signals masked", "worker", mode="library"),
-    Kind("sleep in C", "worker", mode="library"),
-    Kind("driver's own time-out", "worker", mode="library"),
-    Kind("driver's error", "worker", mode="library"),
-    Kind("exit", "worker", mode="library"),
-    Kind("segmentation fault", "worker", mode="library"),
-    Kind("frozen", "network", (0.1, 3.0)),
-    Kind("reset", "network"),
-    Kind("cut after some bytes", "network"),
-    Kind("throttled", "network", (0.2, 2.0)),
-    Kind("deaf to new connections", "network", (0.2, 2.0)),
-    Kind("session ended", "server"),
-    Kind("query cancelled", "server"),
-    Kind("backend stopped", "server", (0.1, 3.0)),
-    Kind("postmaster stopped", "server", (0.2, 2.0)),
-    Kind("immediate shutdown, restart", "server"),
-    Kind("table locked", "server", (0.1, 3.0)),
-    Kind("rows locked", "server", (0.1, 3.0)),
-    Kind("switched over in order", "server"),
+    Kind("killed by SIGKILL", "worker", strikes.worker_killed),
+    Kind("stopped by SIGSTOP", "worker", strikes.worker_stopped, (0.1, 3.0)),
+    *(
+        Kind(name, "worker", strikes.in_call(fault), mode="library")
+        for name, fault in (
+            ("deadlock in C under the GIL", "deadlock"),
+            ("deadlock, all signals masked", "deadlock, signals masked"),
+            ("sleep in C", "sleep in C"),
+            ("driver's own time-out", "TimeoutError"),
+            ("driver's error", "ValueError"),
+            ("exit", "_exit(1)"),
+            ("segmentation fault", "segmentation fault"),
+        )
+    ),
+    Kind("frozen", "network", strikes.frozen, (0.1, 3.0)),
+    Kind("reset", "network", strikes.reset),
+    Kind("cut after some bytes", "network", strikes.cut),
+    Kind("throttled", "network", strikes.throttled, (0.2, 2.0)),
+    Kind("deaf to new connections", "network", strikes.deaf, (0.2, 2.0)),
+    Kind("session ended", "server", server.by_administrator("pg_terminate_backend")),
+    Kind("query cancelled", "server", server.by_administrator("pg_cancel_backend")),
+    Kind("backend stopped", "server", server.backend_stopped, (0.1, 3.0)),
+    Kind("postmaster stopped", "server", server.postmaster_stopped, (0.2, 2.0)),
+    Kind("immediate shutdown, restart", "server", server.restarted),
+    Kind("table locked", "server", server.table_locked, (0.1, 3.0)),
+    Kind("rows locked", "server", server.rows_locked, (0.1, 3.0)),
+    Kind("switched over in order", "server", server.switched_over),
     # its copies alone tell when they have heard of the new server
-    Kind("failed over, commits lost", "server", (60.0, 60.0), mode="library"),
-    Kind("table rewritten", "table"),
-    Kind("table emptied and filled again", "table"),
-    Kind("key of another type", "table"),
-    Kind("another table of that name", "table"),
-    Kind("SIGKILL", "supervisor", mode="command"),
-    Kind("SIGTERM", "supervisor", mode="command"),
-    Kind("SIGINT", "supervisor", mode="command"),
-    Kind("SIGHUP", "supervisor", mode="command"),
-    Kind("SIGSTOP, SIGCONT", "supervisor", (2.0, 2.5), mode="command"),
+    Kind("failed over, commits lost", "server", server.failed_over, (60.0, 60.0), "library"),
+    Kind("table rewritten", "table", server.altered(server.REWRITE)),
+    Kind("table emptied and filled again", "table", server.altered(server.REFILL)),
+    Kind("key of another type", "table", server.altered(server.RETYPE, server.RETYPE_BACK)),
+    Kind("another table of that name", "table", server.altered(server.RECREATE, "")),
+    *(
+        Kind(number.name, "supervisor", strikes.ended_by(number), mode="command")
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ),
+    Kind("SIGSTOP, SIGCONT", "supervisor", strikes.supervisor_stopped, (2.0, 2.5), "command"),
 )
+"""All kinds of faults; each strikes equally often."""
 
 _DIRECTIONS: tuple[Direction, ...] = ("to_server", "to_client", "both")
 _ROWS_GO: dict[Side, Direction] = {"source": "to_client", "target": "to_server"}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault, as the seed drew it; what does not apply to its kind is ignored."""
-
-    number: int
-    kind: Kind
-    side: Side
-    pause: float
-    """Seconds after the one before it, or after the copy's start."""
-    seconds: float
-    direction: Direction
-    bytes: int
-    """It strikes after so many bytes, or lets so many through in a second."""
-    after: bool
-    """In a worker: it strikes when the call's work is done, but not yet answered."""
-    group: bool
-    """A signal goes to the supervisor's whole process group, as batch hosts send it."""
 
 
 def faults(seed: int, count: int) -> Iterator[Fault]:
@@ -120,7 +95,7 @@ class Setup:
     mode: Mode
     """Unless the next fault wants the other."""
     target: Literal["indexed", "plain"]
-    """Which target: one with a primary key, or one without any index."""
+    """The target: one with a primary key, or one without any index."""
     emptied: bool
     """The target is empty, as for a first copy."""
     batches: int

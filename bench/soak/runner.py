@@ -13,9 +13,9 @@ import psycopg
 from bench.soak import checks
 from bench.soak.copies import CommandCopy, Copy, LibraryCopy
 from bench.soak.measures import Measures
-from bench.soak.plan import Fault, Setup, faults, setup
+from bench.soak.plan import Setup, faults, setup
 from bench.soak.scene import NoVictimError, Scene
-from bench.soak.strikes import STRIKES
+from bench.soak.strikes import Fault
 from pipecopy import Config, copy_table
 from pipecopy.errors import PipecopyError
 from pipecopy.postgres import PostgresPool
@@ -113,7 +113,7 @@ class Runner:
         """Let it strike; one that found nobody is tried again later."""
         end = contextlib.ExitStack()
         try:
-            end.enter_context(STRIKES[fault.kind.name](self._scene, fault))
+            end.enter_context(fault.kind.strike(self._scene, fault))
         except (NoVictimError, psycopg.OperationalError):  # … whose server is just not there
             end.close()
             self._waiting.remove(fault)

@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from bench import load
 from pipecopy.contracts import Side
 from tests.support.databases import TemporaryDatabase
 from tests.support.home import home
@@ -37,6 +38,10 @@ _LOADS = 2
 _FIRST_ROWS = 4_000
 
 
+Mode = Literal["library", "command"]
+"""`copy_table` in this process, or `python -m pipecopy copy` in one of its own."""
+
+
 class NoVictimError(Exception):
     """Nobody is there to be struck."""
 
@@ -59,14 +64,8 @@ class Load:
     def __init__(self, database: TemporaryDatabase, folder: Path, seed: int) -> None:
         self._file = folder / "load"
         self.goes_to(database)
-        command = [sys.executable, "-m", "bench.soak.load", str(self._file)]
         self._processes = [
-            subprocess.Popen(
-                [*command, f"{seed} load {number}"],
-                stdin=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # a server that goes down is told of by many lines
-                start_new_session=True,
-            )
+            load.start("soak", str(self._file), f"{seed} load {number}", quiet=True)
             for number in range(_LOADS)
         ]
         self.pids = frozenset(process.pid for process in self._processes)
@@ -83,15 +82,7 @@ class Load:
 
     def stop(self) -> None:
         """Stop it, and wait until what it has begun is committed."""
-        for process in self._processes:
-            if process.stdin:
-                process.stdin.close()
-        for process in self._processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        load.stop(*self._processes)
 
 
 @dataclass
@@ -115,12 +106,12 @@ class Scene:
     source: TemporaryDatabase
     targets: dict[str, TemporaryDatabase]
     folder: Path
-    """Where faults for workers are laid out, and the commands' output goes."""
+    """It holds the faults for workers, and the commands' output."""
     load: Load
     supervisor: subprocess.Popen[bytes] | None = None
     """The command that copies, if one does."""
     target: TemporaryDatabase | None = None
-    """Where the copy goes."""
+    """The database that the copy goes to."""
     rows: int = 0
     """Rows of the source when the copy began."""
     stopped_seconds: float = 0.0
@@ -176,7 +167,7 @@ class Scene:
         return self.target
 
     def worker(self, side: Side) -> int | None:
-        """Return the process id of a side's worker; None where there is none."""
+        """Return the process id of a side's worker; None if there is none."""
         name = f"pipecopy {side}"[:15]
         return next((process.pid for process in self.processes() if process.name == name), None)
 
@@ -230,8 +221,8 @@ def scene(seed: int) -> Iterator[Scene]:
             targets[name].execute(table)
         os.environ[MARK] = f"{os.getpid()} {time.monotonic_ns()}"
         stack.callback(os.environ.pop, MARK)
-        load = Load(source, folder, seed)
-        stack.callback(load.stop)
+        sessions = Load(source, folder, seed)
+        stack.callback(sessions.stop)
         sites = (Site(prod, source_proxy), Site(stats, target_proxy))
         stack.callback(_remove_followers, sites)
         yield Scene(
@@ -240,7 +231,7 @@ def scene(seed: int) -> Iterator[Scene]:
             source=source,
             targets=targets,
             folder=folder,
-            load=load,
+            load=sessions,
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from bench.late.load import NAME
+from bench import load
 from pipecopy import Config, copy_table
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase, temporary_database
@@ -94,14 +93,11 @@ def _databases() -> Iterator[tuple[TemporaryDatabase, TemporaryDatabase]]:
 @contextlib.contextmanager
 def _load(source: TemporaryDatabase, seed: int, sessions: int) -> Iterator[None]:
     conninfo = source.server.socket_conninfo(source.name)
-    command = [sys.executable, "-m", "bench.late.load", conninfo, str(seed), str(sessions)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
-        try:
-            yield
-        finally:
-            if process.stdin is not None:
-                process.stdin.close()
-            process.wait(30)
+    process = load.start("late", conninfo, str(seed), str(sessions))
+    try:
+        yield
+    finally:
+        load.stop(process)
 
 
 def _copy(
@@ -134,7 +130,7 @@ def _wait_for_the_late(source: TemporaryDatabase) -> None:
     """Wait until the transactions of this moment have ended, as a superuser sees it."""
     with source.connect() as connection:
         now = connection.execute("SELECT clock_timestamp()").fetchone()
-        _wait_until_none(connection, _OPEN, {"name": NAME, "now": now and now[0]})
+        _wait_until_none(connection, _OPEN, {"name": load.LATE, "now": now and now[0]})
         # by now each of them has ended or is prepared
         prepared = connection.execute("SELECT gid FROM pg_prepared_xacts").fetchall()
         _wait_until_none(connection, _PREPARED, {"gids": [gid for (gid,) in prepared]})

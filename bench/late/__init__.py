@@ -1,1 +1,0 @@
-"""Copies of a table into which transactions commit late."""
