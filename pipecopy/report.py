@@ -1,9 +1,13 @@
-"""The reports: how far a run came, and what it took."""
+"""The reports: how far a run came, and what it took; each step of a run makes a new one."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self, TypeAlias
+
+from pipecopy.redact import redact, secrets_in
 
 Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread."""
@@ -21,17 +25,27 @@ class Report:
     """12 hex digits, also in the `application_name` of the run's server sessions."""
     source: str
     target: str
-    outcome: Outcome
-    calls: int
+    outcome: Outcome = "failed"
+    """`failed` as long as the run is under way."""
+    calls: int = 0
     """Attempts of database calls that were started."""
-    timeouts: int
+    timeouts: int = 0
     """Attempts that timed out: killed at their limit, or by a `TimeoutError` of the driver."""
-    kills: int
+    kills: int = 0
     """Workers killed at a limit, an interrupted call's included."""
-    retries: int
+    retries: int = 0
     """Attempts that followed a timed-out one."""
-    seconds: float
+    seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, from_name: object, to_name: object, **fields: Any) -> Self:
+        """Return the report of a run between the two databases that has just begun."""
+        source, target = (
+            redact(name, secrets_in(name)) if isinstance(name, str) else ""
+            for name in (from_name, to_name)
+        )
+        return cls(run_id=secrets.token_hex(6), source=source, target=target, **fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that `json.dumps` takes."""
@@ -45,19 +59,33 @@ class Report:
 class CopyReport(Report):
     """What `copy_table` returns, and what the errors that it raises carry."""
 
-    rows: int
+    rows: int = 0
     """Rows in the batches that were saved."""
-    batches: int
+    batches: int = 0
     """Batches that were saved; one without rows is not."""
-    bytes: int
+    bytes: int = 0
     """Bytes of the batches that were saved, as they went from reader to writer."""
     first_id: int = 0
     """Where the copy began: later than 0 by `from_id`, or where it was resumed."""
-    max_id: int | None
-    """The last id of the copy: the source's greatest one when it began, or `to_id`; None where
-    that was not reached."""
-    next_id: int
+    max_id: int | None = None
+    """The last id of the copy: the source's greatest one when it began, or `to_id`; None if that
+    was not reached."""
+    next_id: int = 0
     """Every id from `first_id` on and below it is durably in the target."""
+
+    def saved(self, *, rows: int, size: int, next_id: int) -> Self:
+        """Return it with a batch more, which is durably in the target or had no rows."""
+        return replace(
+            self,
+            rows=self.rows + rows,
+            bytes=self.bytes + size,
+            batches=self.batches + (1 if rows else 0),
+            next_id=next_id,
+        )
+
+
+LISTED_IDS = 1_000
+"""How many ids of each kind of difference a report lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,35 +95,33 @@ class VerifyReport(Report):
     Counts of what differs are of ids: a key that the target has twice is one that differs.
     """
 
-    rows: int
+    rows: int = 0
     """Rows of the source that were compared."""
-    ranges: int
-    first_id: int
-    max_id: int | None
-    """The last id: the greatest one of both sides when it began, or `to_id`; None where that was
-    not reached."""
-    next_id: int
+    ranges: int = 0
+    first_id: int = 0
+    max_id: int | None = None
+    """The last id: the greatest one of both sides when it began, or `to_id`; None if that was not
+    reached."""
+    next_id: int = 0
     """Every id from `first_id` on and below it was compared."""
-    missing: int
+    missing: int = 0
     """In the source and not in the target."""
-    surplus: int
+    surplus: int = 0
     """In the target and not in the source."""
-    differing: int
+    differing: int = 0
     """In both, with other values or another number of rows."""
-    missing_ids: tuple[int, ...]
+    missing_ids: tuple[int, ...] = ()
     """The first 1,000, as are those of the other two kinds."""
-    surplus_ids: tuple[int, ...]
-    differing_ids: tuple[int, ...]
-    repaired: int
-    """Of all of these, those that were put right by copying their rows again."""
-    deleted: int
+    surplus_ids: tuple[int, ...] = ()
+    differing_ids: tuple[int, ...] = ()
+    repaired: int = 0
+    """Of all of these, those whose rows were copied again and are equal now."""
+    deleted: int = 0
     """Of the surplus ones, those whose rows were removed."""
-    equal: bool
-    """All ids were compared, and nothing is left that differs."""
     without_id: int = 0
     """Of the surplus ones, rows whose id is NULL or negative: they are never removed."""
     repair: bool = False
-    """Whether what differed was to be put right."""
+    """Whether what differed was to be repaired."""
     delete_surplus: bool = False
     """Whether surplus rows were to be removed."""
     generated: tuple[str, ...] = ()
@@ -103,8 +129,32 @@ class VerifyReport(Report):
     not_compared: tuple[str, ...] = ()
     """Those that were not, since the other side has none of that name and type."""
     differing_generated: int = 0
-    """Of the ids that are left differing, those whose copied columns are equal: no copy of their
-    rows puts them right."""
+    """Of the ids that are left differing, those whose copied columns are equal: copying their rows
+    again does not help."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether all ids were compared, and nothing is left that differs."""
+        found = self.missing + self.surplus + self.differing
+        return self.outcome == "complete" and found == self.repaired + self.deleted
+
+    def found(
+        self, *, missing: Sequence[int], surplus: Sequence[int], differing: Sequence[int]
+    ) -> Self:
+        """Return it with more ids that differ."""
+        return replace(
+            self,
+            missing=self.missing + len(missing),
+            surplus=self.surplus + len(surplus),
+            differing=self.differing + len(differing),
+            missing_ids=(*self.missing_ids, *missing)[:LISTED_IDS],
+            surplus_ids=(*self.surplus_ids, *surplus)[:LISTED_IDS],
+            differing_ids=(*self.differing_ids, *differing)[:LISTED_IDS],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that `json.dumps` takes, with `equal`."""
+        return {**super().to_dict(), "equal": self.equal}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +211,11 @@ class CheckPlan:
 class CheckReport(Report):
     """What `check_copy` returns."""
 
-    items: tuple[CheckItem, ...]
-    columns: tuple[CheckColumn, ...]
-    """Empty where one of the tables is not known."""
-    plan: CheckPlan | None
-    """None where the range of ids is not known."""
+    items: tuple[CheckItem, ...] = ()
+    columns: tuple[CheckColumn, ...] = ()
+    """Empty if one of the tables is not known."""
+    plan: CheckPlan | None = None
+    """None if the range of ids is not known."""
 
     @property
     def problems(self) -> tuple[CheckItem, ...]:

@@ -21,8 +21,8 @@ LAYERS = [
     {"workers", "postgres"},
     {"events", "units", "tables"},
     {"config", "contracts"},
-    {"errors", "arguments"},
-    {"report", "redact"},
+    {"errors", "report"},
+    {"redact"},
 ]
 ONLY_IN = {"pebble": "workers", "multiprocess": "workers", "dill": "workers", "psycopg": "postgres"}
 STARTS_SERVERS = "demo"

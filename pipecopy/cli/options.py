@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
-from pipecopy.arguments import bad_ids, bad_resume
 from pipecopy.cli.columns import columns_of
 from pipecopy.cli.kinds import whole_of
-from pipecopy.config import DEFAULT_BATCH_BYTES, Config
+from pipecopy.config import DEFAULT_BATCH_BYTES, Config, bad_ids, bad_resume
 from pipecopy.errors import ConfigError
 from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from pipecopy.arguments import bad_resume
 from pipecopy.cli.kinds import Kind
 from pipecopy.cli.options import (
     IdRange,
@@ -15,6 +14,7 @@ from pipecopy.cli.options import (
     fields_named,
     wrong_with,
 )
+from pipecopy.config import bad_resume
 from pipecopy.redact import redact
 
 Settings = Mapping[str, "Setting"]

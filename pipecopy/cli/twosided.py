@@ -9,7 +9,7 @@ from pipecopy.cli.display import Screen
 from pipecopy.cli.options import IdRange, Limits, Output, Selection
 from pipecopy.cli.stop import StopSignals
 from pipecopy.events import Event, Observer, RunEnded
-from pipecopy.supervisor.story import ReportT
+from pipecopy.supervisor.state import ReportT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from pipecopy.arguments import bad_ids, bad_resume
-from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Fit, Mode, OpenTransaction, TableDescription
+from pipecopy.config import Config, bad_ids, bad_resume
+from pipecopy.contracts import ConnectionPool, Fit, OpenTransaction, TableDescription
 from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.copy import Extent
@@ -24,13 +23,14 @@ from pipecopy.operations.findings import (
     surveyed_items,
     transactions_item,
 )
-from pipecopy.operations.settle import CALL
-from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Outcome
-from pipecopy.supervisor.seat import Seat
-from pipecopy.supervisor.story import Stage
+from pipecopy.operations.settle import OPEN_TRANSACTIONS
+from pipecopy.report import CheckItem, CheckReport
+from pipecopy.supervisor.endpoints import Endpoint
+from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
-from pipecopy.supervisor.tally import Tally
-from pipecopy.workers import Task
+
+_SIDES = ("source", "target", None)
+"""The order of the items."""
 
 
 def check_copy(
@@ -73,194 +73,199 @@ def check_copy(
     if bad:
         raise ConfigError("; ".join(bad))
     extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
-    story = _CheckStory(Tally.of(from_name, to_name), extent)
-    return supervise(config, pool, from_name, to_name, story, observer=observer)
+    return supervise(
+        partial(_check, extent=extent),
+        CheckReport.of(from_name, to_name),
+        config,
+        pool,
+        (from_name, to_name),
+        mode="check",
+        observer=observer,
+    )
 
 
-_SIDES = ("source", "target", None)
-"""The order of the items."""
+def _check(run: Run[CheckReport], extent: Extent) -> None:
+    """Connect to both, look at both tables, at how they fit, and at what a copy would do."""
+    connected = _connect(run)
+    if run.target in connected:
+        extent.refuse_target_without_ranges(run.target)
+    described = _ask(run, {end: () for end in connected if "describe" in end.offers}, "describe")
+    for endpoint, table in described.items():
+        _add(run, *own_items(endpoint.side, table))
+    _look_at_fit(run, described)
+    last_id = _last_id(run, extent, connected)
+    transactions = _open_transactions(run) if last_id else []
+    resume_id = _resume_id(run, extent, connected, last_id)
+    first_id = extent.from_id if resume_id is None else resume_id
+    resumed = resume_id is not None
+    # the one row where a resumed copy begins is there, and tells nothing of all the others
+    begins = {run.source: first_id, run.target: first_id + int(resumed)}
+    surveys = _survey(run, connected, described, begins, last_id)
+    if transactions:  # those that end so soon are none to tell of
+        transactions = _open_transactions(run, [each["id"] for each in transactions])
+    if transactions:
+        _add(run, transactions_item(transactions, run.config.settle))
+    run.update(items=tuple(sorted(run.report.items, key=lambda item: _SIDES.index(item.side))))
+    if last_id is not None:
+        plan = plan_of(
+            run.config,
+            first_id=first_id,
+            max_id=last_id,
+            resume_id=resume_id,
+            resumed=resumed,
+            source=surveys.get(run.source, {}),
+            target=surveys.get(run.target, {}),
+            by_rows="end_of_batch" in run.source.offers,
+        )
+        run.update(plan=plan)
 
 
-class _CheckStory:
-    what = "check"
-    mode: Mode = "check"
-    writes = False
-    deletes = False
+def _add(run: Run[CheckReport], *items: CheckItem) -> None:
+    run.update(items=(*run.report.items, *items))
 
-    def __init__(self, tally: Tally, extent: Extent) -> None:
-        self.tally = tally
-        self._extent = extent
-        self._items: list[CheckItem] = []
-        self._columns: tuple[CheckColumn, ...] = ()
-        self._plan: CheckPlan | None = None
 
-    def tell(self, stage: Stage) -> None:
-        """Connect to both, look at both tables, at how they fit, and at what a copy would do."""
-        seats = self._connected(stage)
-        if stage.target in seats:
-            self._extent.refuse_target_without_ranges(stage.target)
-        described = self._ask(stage, {s: Task("describe") for s in seats if "describe" in s.offers})
-        for seat, table in described.items():
-            self._items += own_items(seat.side, table)
-        self._look_at_fit(stage, described)
-        max_id = self._last_id(stage, seats)
-        transactions = self._open_transactions(stage) if max_id else []
-        resume_id = self._resume_id(stage, seats, max_id)
-        first_id = self._extent.from_id if resume_id is None else resume_id
-        resumed = resume_id is not None
-        # the one row where a resumed copy begins is there, and tells nothing of all the others
-        begins = {stage.source: first_id, stage.target: first_id + int(resumed)}
-        surveys = self._surveys(stage, seats, described, begins, max_id)
-        if transactions:  # those that end so soon are none to tell of
-            transactions = self._open_transactions(stage, [each["id"] for each in transactions])
-        if transactions:
-            self._items.append(transactions_item(transactions, stage.run.config.settle))
-        self._items = sorted(self._items, key=lambda item: _SIDES.index(item.side))
-        if max_id is not None:
-            self._plan = plan_of(
-                stage.run.config,
-                first_id=first_id,
-                max_id=max_id,
-                resume_id=resume_id,
-                resumed=resumed,
-                source=surveys.get(stage.source, {}),
-                target=surveys.get(stage.target, {}),
-                by_rows="end_of_batch" in stage.source.offers,
+def _ask(
+    run: Run[CheckReport],
+    arguments: Mapping[Endpoint, tuple[Any, ...]],
+    call: str,
+    on_return: Callable[[Endpoint], None] = lambda _: None,
+) -> dict[Endpoint, Any]:
+    """Make a call on these sides at the same time; return what those returned that did not fail.
+
+    A failing one becomes a problem. Raises what ends the whole check.
+    """
+    calls = {}
+    failed = set()
+
+    def note(error: PipecopyError) -> None:
+        _add(run, failed_call(error))
+        failed.add(side_of(error))
+
+    for endpoint, args in arguments.items():
+        try:
+            calls[endpoint] = run.begin(
+                endpoint, call, *args, on_return=partial(on_return, endpoint)
             )
-
-    def _ask(
-        self,
-        stage: Stage,
-        tasks: Mapping[Seat, Task],
-        on_return: Callable[[Seat], None] = lambda _: None,
-    ) -> dict[Seat, Any]:
-        """Make calls on both sides at the same time; return what those returned that did not fail.
-
-        A failing one becomes a problem. Raises what ends the whole check.
-        """
-        calls = {}
-        failed = set()
-        for seat, task in tasks.items():
+        except (CallTimeoutError, DatabaseError) as error:
+            note(error)
+    for begun in calls.values():
+        while not begun.done:  # the error of the other one may come first
             try:
-                calls[seat] = stage.calls.begin(seat, task, on_return=partial(on_return, seat))
+                run.wait(begun)
             except (CallTimeoutError, DatabaseError) as error:
-                failed.add(self._failed(error))
-        for call in calls.values():
-            while not call.done:  # the other one's error may come first
-                try:
-                    stage.calls.wait(call)
-                except (CallTimeoutError, DatabaseError) as error:
-                    failed.add(self._failed(error))
-        return {seat: call.value for seat, call in calls.items() if seat.side not in failed}
+                note(error)
+    return {end: begun.value for end, begun in calls.items() if end.side not in failed}
 
-    def _failed(self, error: PipecopyError) -> str | None:
-        self._items.append(failed_call(error))
-        return side_of(error)
 
-    def _connected(self, stage: Stage) -> list[Seat]:
-        both = (stage.source, stage.target)
-        connected = self._ask(stage, {seat: Task("connect") for seat in both}, self._reached)
-        for seat, answer in connected.items():
-            seat.offers = answer.offers
-        return list(connected)
+def _connect(run: Run[CheckReport]) -> list[Endpoint]:
+    """Return the sides that can be reached."""
 
-    def _reached(self, seat: Seat) -> None:
-        self._items.append(
-            CheckItem(side=seat.side, what="connect", mark="ok", message="It can be reached.")
-        )
+    def reached(endpoint: Endpoint) -> None:
+        message = "It can be reached."
+        _add(run, CheckItem(side=endpoint.side, what="connect", mark="ok", message=message))
 
-    def _look_at_fit(self, stage: Stage, described: Mapping[Seat, Any]) -> None:
-        source, target = (described.get(seat) for seat in (stage.source, stage.target))
-        if source is None or target is None:
-            return
-        meets = "meet" in stage.target.offers
-        fit = fit_of(source, target, types=not meets)
-        problems, warnings = [*fit.problems], [*fit.warnings]
-        if _has_columns(source) and _has_columns(target):
-            for seat, other in ((stage.target, source), (stage.source, target)):
-                met = self._met(stage, seat, other)
-                problems += met.problems
-                warnings += met.warnings
-        self._items += sentences(problems, "problem", None, "columns")
-        self._items += sentences(warnings, "warning", None, "columns")
-        self._columns = columns_of(
-            source, target, Fit(problems=tuple(problems), warnings=tuple(warnings))
-        )
+    connected = _ask(run, dict.fromkeys(run.endpoints.both, ()), "connect", reached)
+    for endpoint, answer in connected.items():
+        endpoint.offers = answer.offers
+    return list(connected)
 
-    def _met(self, stage: Stage, seat: Seat, other: Any) -> Fit:
-        """Tell one side of the other's table."""
-        if "meet" not in seat.offers:
-            return Fit()
-        known = any(i.side == seat.side and i.mark == "problem" for i in self._items)
-        seat.other = other
-        met = self._ask(stage, {seat: Task("meet", (other,))})
-        if seat not in met and known:
-            self._items.pop()  # it failed of what is known to be wrong there
-        fit = met.get(seat)
-        return fit if isinstance(fit, Fit) else Fit()
 
-    def _last_id(self, stage: Stage, seats: list[Seat]) -> int | None:
-        greatest = self._ask_sound(stage, seats, stage.source, Task("get_max_id"))
-        return None if greatest is None else self._extent.last_id(greatest)
+def _look_at_fit(run: Run[CheckReport], described: Mapping[Endpoint, Any]) -> None:
+    source, target = (described.get(endpoint) for endpoint in run.endpoints.both)
+    if source is None or target is None:
+        return
+    fit = fit_of(source, target, types="meet" not in run.target.offers)
+    problems, warnings = [*fit.problems], [*fit.warnings]
+    if _has_columns(source) and _has_columns(target):
+        for endpoint, other in ((run.target, source), (run.source, target)):
+            met = _met(run, endpoint, other)
+            problems += met.problems
+            warnings += met.warnings
+    _add(run, *sentences(problems, "problem", None, "columns"))
+    _add(run, *sentences(warnings, "warning", None, "columns"))
+    all_of_it = Fit(problems=tuple(problems), warnings=tuple(warnings))
+    run.update(columns=columns_of(source, target, all_of_it))
 
-    def _resume_id(self, stage: Stage, seats: list[Seat], max_id: int | None) -> int | None:
-        """Return where the copy resumes, None where it begins with the first id."""
-        # without a last id there is no plan; and a target that lacks its table has a problem
-        question = None if max_id is None else self._extent.how_far(max_id)
-        if question is None:
-            return None
-        reached = self._ask_sound(stage, seats, stage.target, question)
-        return reached if reached is not None and reached > self._extent.from_id else None
 
-    def _ask_sound(self, stage: Stage, seats: list[Seat], seat: Seat, task: Task) -> int | None:
-        """Ask one side, unless something is known to be wrong with it."""
-        bad = {item.side for item in self._items if item.mark == "problem"}
-        if seat not in seats or seat.side in bad:
-            return None
-        answer: int | None = self._ask(stage, {seat: task}).get(seat)
-        return answer
+def _met(run: Run[CheckReport], endpoint: Endpoint, other: Any) -> Fit:
+    """Tell one side of the other's table."""
+    if "meet" not in endpoint.offers:
+        return Fit()
+    before = run.report.items
+    endpoint.know(other=other)
+    met = _ask(run, {endpoint: (other,)}, "meet")
+    if endpoint not in met and endpoint.side in _bad_sides(before):
+        run.update(items=before)  # it failed of what is known to be wrong there
+    fit = met.get(endpoint)
+    return fit if isinstance(fit, Fit) else Fit()
 
-    def _surveys(
-        self,
-        stage: Stage,
-        seats: list[Seat],
-        described: Mapping[Seat, Any],
-        begins: Mapping[Seat, int],
-        max_id: int | None,
-    ) -> dict[Seat, Mapping[str, Any]]:
-        past_last = None if max_id is None else max_id + 1
-        others = {stage.source: stage.target, stage.target: stage.source}
-        found = self._ask(
-            stage,
-            {
-                s: Task("survey", (begins[s], past_last, described.get(others[s])))
-                for s in seats
-                if "survey" in s.offers
-            },
-        )
-        surveys: dict[Seat, Mapping[str, Any]] = {
-            seat: survey for seat, survey in found.items() if isinstance(survey, dict)
-        }
-        for seat, survey in surveys.items():
-            if survey.get("creates"):
-                self._items = [i for i in self._items if (i.side, i.what) != (seat.side, "table")]
-            self._items = merged(self._items, surveyed_items(seat.side, survey))
-        return surveys
 
-    def _open_transactions(self, stage: Stage, *among: list[str]) -> list[OpenTransaction]:
-        """Return those whose rows a copy that began now could miss."""
-        if CALL not in stage.source.offers:
-            return []
-        found = self._ask(stage, {stage.source: Task(CALL, among)}).get(stage.source)
-        if isinstance(found, str):
-            self._items += sentences([found], "warning", "source", "transactions")
-        return found if isinstance(found, list) else []
+def _last_id(run: Run[CheckReport], extent: Extent, connected: list[Endpoint]) -> int | None:
+    greatest = _ask_sound(run, connected, run.source, "get_max_id")
+    return None if greatest is None else extent.last_id(greatest)
 
-    def report(self, outcome: Outcome, seconds: float) -> CheckReport:
-        counts = self.tally.report(outcome, seconds)
-        return CheckReport(
-            **vars(counts), items=tuple(self._items), columns=self._columns, plan=self._plan
-        )
+
+def _resume_id(
+    run: Run[CheckReport], extent: Extent, connected: list[Endpoint], last_id: int | None
+) -> int | None:
+    """Return where the copy resumes, None if it begins with the first id."""
+    # without a last id there is no plan; and a target that lacks its table has a problem
+    question = None if last_id is None else extent.how_far(last_id)
+    if question is None:
+        return None
+    reached = _ask_sound(run, connected, run.target, *question)
+    return reached if reached is not None and reached > extent.from_id else None
+
+
+def _ask_sound(
+    run: Run[CheckReport], connected: list[Endpoint], endpoint: Endpoint, call: str, *args: int
+) -> int | None:
+    """Ask one side, unless something is known to be wrong with it."""
+    if endpoint not in connected or endpoint.side in _bad_sides(run.report.items):
+        return None
+    answer: int | None = _ask(run, {endpoint: args}, call).get(endpoint)
+    return answer
+
+
+def _bad_sides(items: tuple[CheckItem, ...]) -> set[str | None]:
+    return {item.side for item in items if item.mark == "problem"}
+
+
+def _survey(
+    run: Run[CheckReport],
+    connected: list[Endpoint],
+    described: Mapping[Endpoint, Any],
+    begins: Mapping[Endpoint, int],
+    last_id: int | None,
+) -> dict[Endpoint, Mapping[str, Any]]:
+    past_last = None if last_id is None else last_id + 1
+    others = {run.source: run.target, run.target: run.source}
+    arguments = {
+        endpoint: (begins[endpoint], past_last, described.get(others[endpoint]))
+        for endpoint in connected
+        if "survey" in endpoint.offers
+    }
+    surveys: dict[Endpoint, Mapping[str, Any]] = {
+        endpoint: survey
+        for endpoint, survey in _ask(run, arguments, "survey").items()
+        if isinstance(survey, dict)
+    }
+    for endpoint, survey in surveys.items():
+        items = run.report.items
+        if survey.get("creates"):
+            items = tuple(i for i in items if (i.side, i.what) != (endpoint.side, "table"))
+        run.update(items=tuple(merged(items, surveyed_items(endpoint.side, survey))))
+    return surveys
+
+
+def _open_transactions(run: Run[CheckReport], *among: list[str]) -> list[OpenTransaction]:
+    """Return those whose rows a copy that began now could miss."""
+    if OPEN_TRANSACTIONS not in run.source.offers:
+        return []
+    found = _ask(run, {run.source: among}, OPEN_TRANSACTIONS).get(run.source)
+    if isinstance(found, str):
+        _add(run, *sentences([found], "warning", "source", "transactions"))
+    return found if isinstance(found, list) else []
 
 
 def _has_columns(table: Any) -> bool:

@@ -1,15 +1,27 @@
-"""Comparison: asks both sides for the checksums of the same ids, at the same time."""
+"""The same ids on both sides: compared by checksums, and halved down to the ids that differ.
+
+Both sides are asked at the same time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipecopy.errors import DatabaseError
 from pipecopy.supervisor.call import Call, KeyRange
-from pipecopy.supervisor.seat import Seat
-from pipecopy.supervisor.story import Stage
-from pipecopy.workers import Task
+from pipecopy.supervisor.run import Run
+
+_FEW = 1_000
+"""Rows of a range that is listed rather than cut in two. Listing a row takes about as long as two
+checksums of it, so that cutting a range further would take longer."""
+_MANY = 5_000
+"""The same where it differs in many places, or one side has nothing there."""
+_LOPSIDED = 3 / 4
+"""A half with more of the rows than this is cut in the middle of its ids next. Each cut or the next
+one so leaves fewer rows or half of the ids: where a side can't count rows, a cut by rows may do
+neither, and would be made more often than Python's stack is deep."""
 
 RowChecksums = Mapping[int, tuple[int, int]]
 """How many rows have the id, and their checksum; by id."""
@@ -77,8 +89,6 @@ class _Counted:
 
     rows: int
     checksum: int
-    next_end: int | None
-    """What `end_of_batch` would say of the ids that follow, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -100,41 +110,45 @@ class Compared:
         """How many the side with more of them has."""
         return max(self.source.rows, self.target.rows)
 
-    @property
-    def next_end(self) -> int | None:
-        """Where the next range ends for both sides, where both know."""
-        ends = (self.source.next_end, self.target.next_end)
-        return None if None in ends else min(end for end in ends if end is not None)
+
+@dataclass(frozen=True)
+class Suspects:
+    """Ids that differed when they were listed; a row that was just being written looks so too."""
+
+    found: Differences
+    seen_at: float
+    """By the run's clock."""
 
 
 class Comparison:
-    """Compares the two sides; its calls raise what `Calls.wait` raises.
+    """Compares the two sides; its calls raise what `Run.wait` raises.
 
     `generated`: the checksums are also of columns that each side computes itself.
     """
 
-    def __init__(self, stage: Stage, *, generated: bool) -> None:
-        self._stage = stage
+    def __init__(self, run: Run[Any], *, generated: bool) -> None:
+        self._run = run
         self._generated = generated
 
     def end(self, first: int, past_last: int, rows: int) -> int:
         """Return where a range ends that has at most `rows` rows on each side.
 
-        Where a side can't tell, it is so many ids.
+        If a side can't tell, it is so many ids.
         """
-        if not all("end_of_batch" in seat.offers for seat in self._seats):
+        if not all("end_of_batch" in side.offers for side in self._run.endpoints.both):
             return min(first + rows, past_last)
-        task = Task("end_of_batch", (first, past_last, rows))
-        return min(int(call.value) for call in self._calls(task, (first, past_last)))
+        key_range = (first, past_last)
+        calls = self._run.call_both("end_of_batch", *key_range, rows, key_range=key_range)
+        return min(int(call.value) for call in calls)
 
     def compare(self, key_range: KeyRange) -> Compared:
         """Compare a range as a whole."""
-        source, target = self._calls(Task("checksum", key_range), key_range)
+        source, target = self._run.call_both("checksum", *key_range, key_range=key_range)
         return Compared(key_range, _counted(source), _counted(target))
 
     def listed(self, key_range: KeyRange) -> Listed:
         """List the ids of a range."""
-        source, target = self._calls(Task("row_checksums", key_range), key_range)
+        source, target = self._run.call_both("row_checksums", *key_range, key_range=key_range)
         return Listed(_by_id(source), _by_id(target))
 
     def only_generated(self, found: Differences) -> frozenset[int]:
@@ -142,35 +156,62 @@ class Comparison:
         differing = Differences(differing=found.differing)
         if not self._generated or not differing:
             return frozenset()
-        task = Task("copied_checksums", differing.key_range)
-        source, target = self._calls(task, differing.key_range)
+        key_range = differing.key_range
+        source, target = self._run.call_both("copied_checksums", *key_range, key_range=key_range)
         copied = Listed(_by_id(source), _by_id(target)).differences
         return differing.without(copied.ids).ids
 
-    @property
-    def _seats(self) -> tuple[Seat, Seat]:
-        return self._stage.source, self._stage.target
+    def suspects(
+        self, compared: Compared, *, scattered: bool = False, lopsided: bool = False
+    ) -> Iterator[Suspects]:
+        """Yield the ids of a differing range, a few at a time, in their order.
 
-    def _calls(self, task: Task, key_range: KeyRange) -> tuple[Call, Call]:
-        """Make a call on both sides; return the two when both are done."""
-        calls = self._stage.calls
-        source, target = (calls.begin(seat, task, key_range=key_range) for seat in self._seats)
-        calls.wait(source)
-        calls.wait(target)
-        return source, target
+        `scattered`: it differs in more than one place. `lopsided`: the cut that made it left it
+        most of the rows.
+        """
+        if compared.rows <= self._most(compared, scattered=scattered) or _is_one(compared):
+            found = self.listed(compared.key_range).differences
+            if found:
+                yield Suspects(found, self._run.clock.now())
+            return
+        cut = self._middle(compared) if lopsided else self._halves(compared)
+        halves = [self.compare(half) for half in cut]
+        differing = [half for half in halves if not half.equal]
+        for half in differing:
+            yield from self.suspects(
+                half,
+                scattered=len(differing) > 1,
+                lopsided=half.rows > _LOPSIDED * compared.rows,
+            )
+
+    def _most(self, compared: Compared, *, scattered: bool) -> int:
+        one_side = not compared.source.rows or not compared.target.rows
+        return _MANY if scattered or one_side else _FEW
+
+    def _halves(self, compared: Compared) -> tuple[KeyRange, KeyRange]:
+        """Cut a range where half of its rows are, else in the middle of its ids."""
+        first, past_last = compared.key_range
+        middle = self.end(first, past_last, compared.rows // 2)
+        if not first < middle < past_last:  # the rows have gone, or most of them have one id
+            return self._middle(compared)
+        return (first, middle), (middle, past_last)
+
+    def _middle(self, compared: Compared) -> tuple[KeyRange, KeyRange]:
+        first, past_last = compared.key_range
+        middle = (first + past_last) // 2
+        return (first, middle), (middle, past_last)
+
+
+def _is_one(compared: Compared) -> bool:
+    first, past_last = compared.key_range
+    return past_last - first == 1
 
 
 def _counted(call: Call) -> _Counted:
     match call.value:
-        case [int(rows), int(checksum)]:
-            return _Counted(rows, checksum, None)
-        case [int(rows), int(checksum), int() | None as next_end] if _is_end(call, next_end):
-            return _Counted(rows, checksum, next_end)
+        case [int(rows), int(checksum), *_]:
+            return _Counted(rows, checksum)
     raise _wrong(call, "(rows, checksum)")
-
-
-def _is_end(call: Call, next_end: int | None) -> bool:
-    return next_end is None or call.key_range is None or next_end > call.key_range[1]
 
 
 def _by_id(call: Call) -> dict[int, tuple[int, int]]:
@@ -187,10 +228,11 @@ def _by_id(call: Call) -> dict[int, tuple[int, int]]:
 
 def _wrong(call: Call, expected: str) -> DatabaseError:
     first, past_last = call.key_range or (0, 0)
+    endpoint = call.endpoint
     return DatabaseError(
-        f"{call.seat}: {call.task.call} of ids [{first}, {past_last}) did not return {expected}",
-        side=call.seat.side,
-        dbname=call.seat.dbname,
+        f"{endpoint}: {call.task.call} of ids [{first}, {past_last}) did not return {expected}",
+        side=endpoint.side,
+        dbname=endpoint.dbname,
         call=call.task.call,
         key_range=call.key_range,
         attempts=1,

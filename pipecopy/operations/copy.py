@@ -1,29 +1,35 @@
-"""copy_table: the whole story on one page."""
+"""copy_table: connect, see that the tables fit, copy batch by batch in the order of ids, finish.
+
+::
+
+    read_ahead=0   load 0 │ save 0 │ load 1 │ save 1 │ …
+    read_ahead=1   load 0 │ load 1 │ load 2 │ …
+                          │ save 0 │ save 1 │ …
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from pipecopy.arguments import bad_ids, bad_resume
-from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Mode
+from pipecopy.config import Config, bad_ids, bad_resume
+from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import (
     ConfigError,
     FullCopyTimeoutError,
     PipecopyError,
     TableMismatchError,
 )
-from pipecopy.events import Observer, RangeKnown
-from pipecopy.operations.batches import Batches
-from pipecopy.operations.fit import fit_tables
+from pipecopy.events import BatchSaved, Observer, RangeKnown
+from pipecopy.operations.fit import fit
 from pipecopy.operations.settle import Settling
-from pipecopy.report import CopyReport, Outcome
-from pipecopy.supervisor.seat import Seat
-from pipecopy.supervisor.story import Stage
+from pipecopy.report import CopyReport
+from pipecopy.supervisor.call import Call
+from pipecopy.supervisor.endpoints import Endpoint
+from pipecopy.supervisor.run import Loaded, Run
 from pipecopy.supervisor.supervise import supervise
-from pipecopy.supervisor.tally import CopyTally
-from pipecopy.workers import Task
 
 _CONFIRM = 1.0
 """Seconds for which an error of the source is held back to learn what the target still has."""
@@ -76,8 +82,16 @@ def copy_table(
     if bad:
         raise ConfigError("; ".join(bad))
     extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
-    story = _CopyStory(CopyTally.of(from_name, to_name), extent)
-    return supervise(config, pool, from_name, to_name, story, observer=observer)
+    return supervise(
+        partial(_copy_or_confirm, extent=extent),
+        CopyReport.of(from_name, to_name),
+        config,
+        pool,
+        (from_name, to_name),
+        mode="copy",
+        writes=True,
+        observer=observer,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,128 +109,138 @@ class Extent:
         return self.from_id > 0 or self.to_id is not None
 
     def last_id(self, greatest: int) -> int:
-        """Return the last id, where the source's greatest one is this."""
+        """Return the last id, if the source's greatest one is this."""
         return greatest if self.to_id is None else min(greatest, self.to_id)
 
-    def refuse_target_without_ranges(self, target: Seat) -> None:
-        """Raise ConfigError where the target can't tell how far a copy of the range came."""
+    def refuse_target_without_ranges(self, target: Endpoint) -> None:
+        """Raise ConfigError if the target can't tell how far a copy of the range came."""
         if self.resume and self.is_range and "get_max_id_in" not in target.offers:
             raise ConfigError(
                 "resume does not go with from_id or to_id here: the Database of"
                 f" {target} has no get_max_id_in"
             )
 
-    def how_far(self, last_id: int) -> Task | None:
-        """Return the call that asks the target how far it is; None where nothing has to be known.
+    def how_far(self, last_id: int) -> tuple[str, *tuple[int, ...]] | None:
+        """Return the call, with its arguments, that asks the target how far it is.
 
-        It returns the greatest id there: of all, or of the range, up to `last_id`.
+        It returns the greatest id there: of all, or of the range, up to `last_id`. None if nothing
+        has to be known.
         """
         if not self.resume:
             return None
         if not self.is_range:
-            return Task("get_max_id")
+            return ("get_max_id",)
         if last_id < self.from_id:
             return None
-        return Task("get_max_id_in", (self.from_id, last_id + 1))
+        return ("get_max_id_in", self.from_id, last_id + 1)
 
 
-class _CopyStory:
-    what = "copy"
-    mode: Mode = "copy"
-    writes = True
-    deletes = False
-
-    def __init__(self, tally: CopyTally, extent: Extent) -> None:
-        self.tally = tally
-        self._extent = extent
-
-    def tell(self, stage: Stage) -> None:
-        """Connect, look at both tables, copy batch by batch, finish."""
-        try:
-            self._copy(stage)
-        except PipecopyError as error:
-            self._confirm_after(error, stage)
-            raise
-        finally:
-            if not (stage.target.saved_rows_stand and stage.source.saved_rows_stand):
-                self.tally.forfeit(self._extent.from_id)
-
-    def _confirm_after(self, error: PipecopyError, stage: Stage) -> None:
-        """See, after an error of the source, that the saved rows that it reports are still there.
-
-        What struck one side may have struck both. The error stays the one that ended the copy.
-        """
-        limit = min(_CONFIRM, stage.run.config.call_timeout, stage.run.left)
-        if error.side == "target" or not self.tally.batches or limit <= 0:
-            return
-        if "confirm" in stage.target.offers:
-            stage.calls.cut_short()
-            with suppress(PipecopyError):
-                call = stage.calls.begin(stage.target, Task("confirm"), limit=limit, retry=False)
-                stage.calls.wait(call)
-
-    def _copy(self, stage: Stage) -> None:
-        for seat in (stage.source, stage.target):
-            stage.connect(seat)
-        self._extent.refuse_target_without_ranges(stage.target)
-        fit_tables(stage)
-        max_id = self._extent.last_id(stage.call(stage.source, Task("get_max_id")))
-        settling = Settling(stage)
-        first_id = self._first_id(stage, max_id)
-        self.tally.begins(first_id, max_id)
-        if 0 < max_id >= first_id:
-            settling.wait(
-                "the first batch was loaded",
-                f"rows with ids up to {max_id} may be missing in the target",
-                remedy="run `verify --repair` when they have ended, or copy with `--settle`.",
-            )
-        stage.run.notify(RangeKnown(first_id=first_id, max_id=max_id))
-        batches = Batches(stage.run, stage.calls, stage.crew, self.tally)
-        batches.copy(stage.source, stage.target, first_id, max_id)
-        finish(stage, max_id)
-
-    def _first_id(self, stage: Stage, max_id: int) -> int:
-        from_id, question = self._extent.from_id, self._extent.how_far(max_id)
-        if question is None:
-            return from_id
-        call = stage.calls.begin(stage.target, question, key_range=question.args or None)
-        reached: int = stage.calls.wait(call)
-        first_id = max(from_id, reached)
-        if reached > max_id:  # of all its ids: of a range, none is asked for above
-            stage.run.warn(
-                f"nothing was copied: the target's greatest id, {reached}, is above {max_id}, the"
-                " last one to copy; if no interrupted first copy has filled the target, copy"
-                " without resume"
-            )
-        elif first_id > from_id:
-            among = " of the range" if self._extent.is_range else ""
-            stage.run.warn(
-                f"resumed at id {first_id}, the greatest one{among} in the target: the rows below"
-                " were not looked at"
-            )
-        return first_id
-
-    def report(self, outcome: Outcome, seconds: float) -> CopyReport:
-        return self.tally.report(outcome, seconds)
+def _copy_or_confirm(run: Run[CopyReport], extent: Extent) -> None:
+    """Copy, and claim of what was saved no more than is known to be there still."""
+    try:
+        _copy(run, extent)
+    except PipecopyError as error:
+        _confirm_after(error, run)
+        raise
+    finally:
+        # whatever was there before the copy resumed may be lost with what it saved
+        if not (run.target.saved_rows_stand and run.source.saved_rows_stand):
+            run.update(first_id=extent.from_id, next_id=extent.from_id)
 
 
-def finish(stage: Stage, max_id: int) -> None:
+def _copy(run: Run[CopyReport], extent: Extent) -> None:
+    run.connect()
+    extent.refuse_target_without_ranges(run.target)
+    fit(run)
+    last_id = extent.last_id(run.call(run.source, "get_max_id"))
+    settling = Settling(run)
+    first_id = _first_id(run, extent, last_id)
+    run.update(first_id=first_id, next_id=first_id, max_id=last_id)
+    if 0 < last_id >= first_id:
+        settling.wait(
+            "the first batch was loaded",
+            f"rows with ids up to {last_id} may be missing in the target",
+            remedy="run `verify --repair` when they have ended, or copy with `--settle`.",
+        )
+    run.notify(RangeKnown(first_id=first_id, max_id=last_id))
+    _copy_batches(run, first_id, last_id)
+    finish(run, last_id)
+
+
+def _first_id(run: Run[CopyReport], extent: Extent, last_id: int) -> int:
+    """Return where the copy begins, or resumes."""
+    from_id, question = extent.from_id, extent.how_far(last_id)
+    if question is None:
+        return from_id
+    reached: int = run.call(run.target, *question, key_range=question[1:] or None)
+    first_id = max(from_id, reached)
+    if reached > last_id:  # of all its ids: of a range, none is asked for above
+        run.warn(
+            f"nothing was copied: the target's greatest id, {reached}, is above {last_id}, the"
+            " last one to copy; if no interrupted first copy has filled the target, copy"
+            " without resume"
+        )
+    elif first_id > from_id:
+        among = " of the range" if extent.is_range else ""
+        run.warn(
+            f"resumed at id {first_id}, the greatest one{among} in the target: the rows below"
+            " were not looked at"
+        )
+    return first_id
+
+
+def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
+    saving: Call | None = None
+    while first_id <= last_id:
+        if not run.config.read_ahead:
+            run.wait(saving)
+        batch = run.load(first_id, last_id + 1, rows=run.config.batch_size)
+        run.wait(saving)
+        if batch.rows:
+            saving = run.save(batch, on_return=partial(_count, run, batch))
+        else:
+            _count(run, batch)
+        first_id = batch.end
+    run.wait(saving)
+
+
+def _count(run: Run[CopyReport], batch: Loaded) -> None:
+    """Count a batch that is durably in the target, or had no rows."""
+    run.report = run.report.saved(rows=batch.rows, size=batch.bytes, next_id=batch.end)
+    run.notify(BatchSaved(key_range=batch.key_range, rows=batch.rows, bytes=batch.bytes))
+
+
+def finish(run: Run[Any], max_id: int) -> None:
     """Do what comes after the last batch; every row is saved, so a failure is a warning.
 
     It is none if the saved rows may be lost: the server failed over, or can no longer be reached,
     or the table changed. Raises what shows it.
     """
-    target = stage.target
+    target = run.target
     if "finish" not in target.offers:
         return
     try:
-        warning: str | None = stage.call(target, Task("finish", (max_id,)))
+        warning: str | None = run.call(target, "finish", max_id)
     except PipecopyError as error:
         if not target.saved_rows_stand or isinstance(error, TableMismatchError):
             raise
-        if "confirm" in target.offers and stage.run.left > 0:
+        if "confirm" in target.offers and run.left > 0:
             with suppress(FullCopyTimeoutError):
-                stage.calls.wait(stage.calls.begin(target, Task("confirm"), retry=False))
+                run.call(target, "confirm", retry=False)
         warning = str(error)
     if warning:
-        stage.run.warn(f"target: {warning}")
+        run.warn(f"target: {warning}")
+
+
+def _confirm_after(error: PipecopyError, run: Run[CopyReport]) -> None:
+    """See, after an error of the source, that the saved rows that it reports are still there.
+
+    What struck one side may have struck both. The error stays the one that ended the copy.
+    """
+    limit = min(_CONFIRM, run.config.call_timeout, run.left)
+    if error.side == "target" or not run.report.batches or limit <= 0:
+        return
+    if "confirm" in run.target.offers:
+        run.cut_short()
+        with suppress(PipecopyError):
+            run.call(run.target, "confirm", limit=limit, retry=False)

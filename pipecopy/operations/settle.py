@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pipecopy.contracts import HELP, OpenTransaction
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import TransactionsAwaited
-from pipecopy.supervisor.story import Stage
-from pipecopy.workers import Task
+from pipecopy.supervisor.run import Run
 
-CALL = "open_transactions"
+OPEN_TRANSACTIONS = "open_transactions"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 """Seconds between two looks: each doubles the one before."""
@@ -26,27 +26,27 @@ _NAMED = 5
 class Settling:
     """The source's transactions that were open when its greatest id had just been read."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, run: Run[Any]) -> None:
         """Look at them; there are none if the source can't tell."""
-        self._stage = stage
+        self._run = run
         self._seen_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._began = stage.run.clock.now()
+        self._began = run.clock.now()
         self._told: Sequence[str] = ()
         self._open: Sequence[OpenTransaction] = ()
-        if CALL in stage.source.offers:
+        if OPEN_TRANSACTIONS in run.source.offers:
             self._open = self._ask()
 
     def wait(self, until: str, consequence: str, *, remedy: str) -> None:
         """Wait for their end, for `Config.settle` at most; warn of those that are still open.
 
         `until` says what comes next, and `consequence` what may be wrong then. Raises what
-        `Stage.call` raises, and FullCopyTimeoutError.
+        `Run.call` raises, and FullCopyTimeoutError.
         """
         if self._open:
             self._look()
-        settle = self._stage.run.config.settle
+        settle = self._run.config.settle
         pause = _FIRST_PAUSE
-        while self._open and (left := self._began + settle - self._stage.run.clock.now()) > 0:
+        while self._open and (left := self._began + settle - self._run.clock.now()) > 0:
             self._tell()
             self._pause(min(pause, left))
             self._look()
@@ -55,7 +55,7 @@ class Settling:
             self._tell()
         if self._open:
             waited = f", after a wait of {settle:g} s" if settle else ""
-            self._stage.run.warn(
+            self._run.warn(
                 f"source: {consequence}, since {open_ones(self._open)}, open when the greatest id"
                 f" was read ({self._seen_at}), had not ended when {until}{waited}.{HELP}{remedy}"
             )
@@ -66,17 +66,17 @@ class Settling:
 
     def _ask(self, *among: Sequence[str]) -> Sequence[OpenTransaction]:
         """Return those that are open; none, with a warning, if the source can't tell."""
-        found: Sequence[OpenTransaction] | str = self._stage.call(
-            self._stage.source, Task(CALL, among)
+        found: Sequence[OpenTransaction] | str = self._run.call(
+            self._run.source, OPEN_TRANSACTIONS, *among
         )
         if not isinstance(found, str):
             return found
-        self._stage.run.warn(f"source: {found}")
+        self._run.warn(f"source: {found}")
         return ()
 
     def _pause(self, seconds: float) -> None:
-        run = self._stage.run
-        self._stage.calls.pause(seconds)
+        run = self._run
+        run.pause(seconds)
         if run.left <= 0:
             raise FullCopyTimeoutError(
                 f"the whole {run.what} reached its limit of {run.config.full_copy_timeout:g} s"
@@ -84,8 +84,8 @@ class Settling:
             )
 
     def _tell(self) -> None:
-        """Say whom it waits for, where that is news."""
-        run = self._stage.run
+        """Say whom it waits for, if that is news."""
+        run = self._run
         names = [each["who"] for each in self._open]
         if names != self._told:
             seconds = run.clock.now() - self._began if self._told else 0.0

@@ -1,32 +1,25 @@
-"""verify_tables: both tables are compared on their servers, and put right where that is asked."""
+"""verify_tables: both tables are compared on their servers, and repaired if that is asked for."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from pipecopy.arguments import bad_ids
-from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Mode, TableDescription
+from pipecopy.config import Config, bad_ids
+from pipecopy.contracts import ConnectionPool, TableDescription
 from pipecopy.errors import ConfigError
-from pipecopy.events import (
-    DifferencesFound,
-    Observer,
-    RangeKnown,
-    RangeVerified,
-)
-from pipecopy.operations.bisection import Bisection, Suspects
-from pipecopy.operations.compare import Compared, Comparison, Differences
+from pipecopy.events import DifferencesFound, Observer, RangeKnown, RangeVerified
+from pipecopy.operations.compare import Compared, Comparison, Differences, Listed, Suspects
 from pipecopy.operations.copy import finish
-from pipecopy.operations.fit import fit_tables
-from pipecopy.operations.repairing import Repair
+from pipecopy.operations.fit import fit
 from pipecopy.operations.settle import Settling
-from pipecopy.report import Outcome, VerifyReport
-from pipecopy.supervisor.story import Stage
+from pipecopy.report import LISTED_IDS, VerifyReport
+from pipecopy.supervisor.call import KeyRange
+from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
-from pipecopy.supervisor.tally import LISTED_IDS, VerifyTally
 from pipecopy.tables import generated_alike
-from pipecopy.workers import Task
 
 _MOMENT = 0.1
 """Seconds after which a row that differed is read again."""
@@ -37,6 +30,9 @@ _FIRST_ROWS = 10
 _GROWTH = 10
 _SHARE = 4
 """A range has so many rows that it takes at most the fourth part of a call's limit."""
+_NEAR = 250
+"""Rows apart at which two stale ones are copied as one range: so many more take less time to load
+and save than another load and save."""
 
 
 def verify_tables(
@@ -84,91 +80,76 @@ def verify_tables(
         bad.append("delete_surplus does not go without repair")
     if bad:
         raise ConfigError("; ".join(bad))
-    tally = VerifyTally.of(from_name, to_name)
-    tally.repair, tally.delete_surplus = repair, delete_surplus
-    story = _VerifyStory(tally, from_id, to_id)
-    return supervise(config, pool, from_name, to_name, story, observer=observer)
+    return supervise(
+        partial(_verify, from_id=from_id, to_id=to_id),
+        VerifyReport.of(from_name, to_name, repair=repair, delete_surplus=delete_surplus),
+        config,
+        pool,
+        (from_name, to_name),
+        mode="verify",
+        writes=repair,
+        deletes=delete_surplus,
+        observer=observer,
+    )
 
 
-class _VerifyStory:
-    what = "verification"
-    mode: Mode = "verify"
-
-    def __init__(
-        self,
-        tally: VerifyTally,
-        from_id: int,
-        to_id: int | None,
-    ) -> None:
-        self.tally = tally
-        self.writes = tally.repair
-        self.deletes = tally.delete_surplus
-        self._from_id = from_id
-        self._to_id = to_id
-
-    def tell(self, stage: Stage) -> None:
-        """Connect, look at both tables, compare range by range."""
-        for seat in (stage.source, stage.target):
-            stage.connect(seat)
-        stage.target.offers -= {"create"}  # without a table there is nothing to verify
-        _look_at_offers(stage, delete_surplus=self.deletes)
-        self._look_at_generated(stage, *fit_tables(stage))
-        max_id: int = max(stage.call_both(Task("get_max_id")))
-        settling = Settling(stage)
-        if self._to_id is not None:
-            max_id = min(max_id, self._to_id)
-        self.tally.begins(self._from_id, max_id)
-        if 0 < max_id >= self._from_id:
-            settling.wait(
-                "the first rows were compared",
-                f"rows with ids up to {max_id} may be missing in the target, unseen",
-                remedy="run `verify` again when they have ended, or with `--settle`.",
-            )
-        stage.run.notify(RangeKnown(first_id=self._from_id, max_id=max_id))
-        if self._from_id == 0 and self._to_id is None:  # else they are not asked for
-            _count_rows_without_id(stage, self.tally)
-        comparison = Comparison(stage, generated=bool(self.tally.generated))
-        repair = Repair(stage, comparison, delete_surplus=self.deletes)
-        ranges = _Ranges(stage, comparison, self.tally, repair if self.writes else None)
-        ranges.verify(self._from_id, max_id)
-        if self.writes:  # also where an earlier repair was cut short before this
-            finish(stage, max_id)
-
-    def _look_at_generated(self, stage: Stage, source: Any, target: Any) -> None:
-        """Note which generated columns are compared: where both drivers do it at all."""
-        if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):
-            return
-        alike, others = generated_alike(source.columns, target.columns)
-        if all("copied_checksums" in seat.offers for seat in (stage.source, stage.target)):
-            self.tally.generated, self.tally.not_compared = alike, others
-        else:
-            self.tally.not_compared = tuple(sorted((*alike, *others)))
-
-    def report(self, outcome: Outcome, seconds: float) -> VerifyReport:
-        return self.tally.report(outcome, seconds)
+def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
+    run.connect()
+    run.target.offers -= {"create"}  # without a table there is nothing to verify
+    _refuse_without_checksums(run)
+    _choose_generated(run, *fit(run))
+    last_id: int = max(call.value for call in run.call_both("get_max_id"))
+    settling = Settling(run)
+    if to_id is not None:
+        last_id = min(last_id, to_id)
+    run.update(first_id=from_id, next_id=from_id, max_id=last_id)
+    if 0 < last_id >= from_id:
+        settling.wait(
+            "the first rows were compared",
+            f"rows with ids up to {last_id} may be missing in the target, unseen",
+            remedy="run `verify` again when they have ended, or with `--settle`.",
+        )
+    run.notify(RangeKnown(first_id=from_id, max_id=last_id))
+    if from_id == 0 and to_id is None:  # else they are not asked for
+        _count_rows_without_id(run)
+    _Ranges(run).verify(from_id, last_id)
+    if run.report.repair:  # also if an earlier repair was cut short before this
+        finish(run, last_id)
 
 
-def _look_at_offers(stage: Stage, *, delete_surplus: bool) -> None:
+def _refuse_without_checksums(run: Run[VerifyReport]) -> None:
+    """Raise ConfigError with all that the two databases would have to offer."""
     bad = []
-    for seat in (stage.source, stage.target):
+    for endpoint in run.endpoints.both:
         needed = ["checksum", "row_checksums"]
-        if delete_surplus and seat is stage.target:
+        if run.report.delete_surplus and endpoint is run.target:
             needed.append("delete_rows")
-        missing = [call for call in needed if call not in seat.offers]
+        missing = [call for call in needed if call not in endpoint.offers]
         if missing:
-            bad.append(f"the Database of {seat} has no {' and no '.join(missing)}")
+            bad.append(f"the Database of {endpoint} has no {' and no '.join(missing)}")
     if bad:
         raise ConfigError(f"the tables can't be compared: {'; '.join(bad)}")
 
 
-def _count_rows_without_id(stage: Stage, tally: VerifyTally) -> None:
-    """Count the target's rows that are in no range; a source with such rows is refused."""
-    if "rows_without_id" not in stage.target.offers:
+def _choose_generated(run: Run[VerifyReport], source: Any, target: Any) -> None:
+    """Note which generated columns are compared: if both drivers do it at all."""
+    if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):
         return
-    rows: int = stage.call(stage.target, Task("rows_without_id"))
+    alike, others = generated_alike(source.columns, target.columns)
+    if all("copied_checksums" in endpoint.offers for endpoint in run.endpoints.both):
+        run.update(generated=alike, not_compared=others)
+    else:
+        run.update(not_compared=tuple(sorted((*alike, *others))))
+
+
+def _count_rows_without_id(run: Run[VerifyReport]) -> None:
+    """Count the target's rows that are in no range; a source with such rows is refused."""
+    if "rows_without_id" not in run.target.offers:
+        return
+    rows: int = run.call(run.target, "rows_without_id")
     if rows:
-        tally.found_without_id(rows)
-        stage.run.warn(
+        run.update(surplus=run.report.surplus + rows, without_id=rows)
+        run.warn(
             f"target: {rows} of its rows have an id that is NULL or negative: they count as"
             " surplus, and are not removed"
         )
@@ -177,35 +158,25 @@ def _count_rows_without_id(stage: Stage, tally: VerifyTally) -> None:
 class _Ranges:
     """Compares range by range, and settles what differs before the next one."""
 
-    def __init__(
-        self, stage: Stage, comparison: Comparison, tally: VerifyTally, repair: Repair | None
-    ) -> None:
-        self._stage = stage
-        self._comparison = comparison
-        self._bisection = Bisection(stage.run, comparison)
-        self._tally = tally
-        self._repair = repair
-        self._rows = min(_FIRST_ROWS, stage.run.config.batch_size)
+    def __init__(self, run: Run[VerifyReport]) -> None:
+        self._run = run
+        self._comparison = Comparison(run, generated=bool(run.report.generated))
+        self._rows = min(_FIRST_ROWS, run.config.batch_size)
         """Of the next range, at most."""
 
-    def verify(self, first_id: int, max_id: int) -> None:
-        """Compare the ids from `first_id` to `max_id`."""
-        first, past_last = first_id, max_id + 1
-        next_end: int | None = None
-        while first < past_last:
-            rows = self._rows
-            end = next_end or self._comparison.end(first, past_last, rows)
-            compared = self._compare((first, end))
-            next_end = compared.next_end if self._rows == rows else None
-            self._settle_all(compared)
-            first = end
+    def verify(self, first_id: int, last_id: int) -> None:
+        """Compare the ids from `first_id` to `last_id`."""
+        while first_id <= last_id:
+            end = self._comparison.end(first_id, last_id + 1, self._rows)
+            self._settle_all(self._compare((first_id, end)))
+            first_id = end
 
-    def _compare(self, key_range: tuple[int, int]) -> Compared:
+    def _compare(self, key_range: KeyRange) -> Compared:
         """Compare a range as a whole, and see by the time it takes how large the next one may be.
 
         Copying splits a batch by its bytes, for which every row has to be read.
         """
-        config, clock = self._stage.run.config, self._stage.run.clock
+        config, clock = self._run.config, self._run.clock
         began = clock.now()
         compared = self._comparison.compare(key_range)
         seconds = max(clock.now() - began, 0.001)
@@ -214,55 +185,111 @@ class _Ranges:
         return compared
 
     def _settle_all(self, compared: Compared) -> None:
-        before = self._tally.missing, self._tally.surplus, self._tally.differing
+        run, before = self._run, self._run.report
         if not compared.equal:
             waiting: deque[Suspects] = deque()
-            for suspects in self._bisection.suspects(compared):
+            for suspects in self._comparison.suspects(compared):
                 waiting.append(suspects)
                 while waiting and (len(waiting) > _MOST_SUSPECTS or self._due(waiting[0]) <= 0):
                     self._settle(waiting.popleft())
             for suspects in waiting:
                 self._settle(suspects)
-        rows = compared.source.rows
-        self._tally.compared(rows=rows, next_id=compared.key_range[1])
-        self._stage.run.notify(
+        rows, report = compared.source.rows, run.report
+        run.update(rows=report.rows + rows, ranges=report.ranges + 1, next_id=compared.key_range[1])
+        run.notify(
             RangeVerified(
                 key_range=compared.key_range,
                 rows=rows,
-                missing=self._tally.missing - before[0],
-                surplus=self._tally.surplus - before[1],
-                differing=self._tally.differing - before[2],
+                missing=report.missing - before.missing,
+                surplus=report.surplus - before.surplus,
+                differing=report.differing - before.differing,
             )
         )
 
     def _due(self, suspects: Suspects) -> float:
         """Return the seconds until they may be read again."""
-        return suspects.seen_at + _MOMENT - self._stage.run.clock.now()
+        return suspects.seen_at + _MOMENT - self._run.clock.now()
 
     def _settle(self, suspects: Suspects) -> None:
-        """Read them again, count what still differs, and put it right where that is asked."""
-        self._stage.calls.pause(self._due(suspects))
+        """Read them again, count what still differs, and repair it if that is asked for."""
+        run = self._run
+        run.pause(self._due(suspects))
         listed = self._comparison.listed(suspects.found.key_range)
         found = listed.differences.among(suspects.found.ids)
         if not found:
             return
-        self._tell(found)
-        self._tally.found(missing=found.missing, surplus=found.surplus, differing=found.differing)
-        generated = self._comparison.only_generated(found)
-        if self._repair is not None:
-            found = found.without(generated)  # copying them again would change nothing
-            left, deleted = self._repair.put_right(found, listed)
-            self._tally.put_right(repaired=len(found) - len(left) - deleted, deleted=deleted)
-            generated |= self._comparison.only_generated(left)
-        self._tally.left_by_generators(len(generated))
-
-    def _tell(self, found: Differences) -> None:
-        """Tell of those that the report will list: of any more, the counts tell."""
-        tally = self._tally
-        told = DifferencesFound(
-            missing=found.missing[: LISTED_IDS - len(tally.missing_ids)],
-            surplus=found.surplus[: LISTED_IDS - len(tally.surplus_ids)],
-            differing=found.differing[: LISTED_IDS - len(tally.differing_ids)],
+        _tell(run, found)
+        run.report = run.report.found(
+            missing=found.missing, surplus=found.surplus, differing=found.differing
         )
-        if told.missing or told.surplus or told.differing:
-            self._stage.run.notify(told)
+        generated = self._comparison.only_generated(found)
+        if run.report.repair:
+            found = found.without(generated)  # copying them again would change nothing
+            left, deleted = _repair(run, self._comparison, found, listed)
+            run.update(
+                repaired=run.report.repaired + len(found) - len(left) - deleted,
+                deleted=run.report.deleted + deleted,
+            )
+            generated |= self._comparison.only_generated(left)
+        run.update(differing_generated=run.report.differing_generated + len(generated))
+
+
+def _tell(run: Run[VerifyReport], found: Differences) -> None:
+    """Tell of those that the report will list: of any more, the counts tell."""
+    report = run.report
+    told = DifferencesFound(
+        missing=found.missing[: LISTED_IDS - len(report.missing_ids)],
+        surplus=found.surplus[: LISTED_IDS - len(report.surplus_ids)],
+        differing=found.differing[: LISTED_IDS - len(report.differing_ids)],
+    )
+    if told.missing or told.surplus or told.differing:
+        run.notify(told)
+
+
+def _repair(
+    run: Run[VerifyReport], comparison: Comparison, found: Differences, listed: Listed
+) -> tuple[Differences, int]:
+    """Copy missing and differing rows again, remove surplus ones if that is asked for.
+
+    Returns what differs when it is looked at again, and how many ids were removed. `listed` has the
+    rows among which they were found. Surplus rows go first: one may have the unique value of a row
+    that is missing. One that is found later, in another list, can't: the save then fails, with the
+    server's own error.
+    """
+
+    def again() -> Differences:
+        return comparison.listed(found.key_range).differences.among(found.ids)
+
+    stale = frozenset((*found.missing, *found.differing))
+    surplus = found.surplus if run.report.delete_surplus else ()
+    if not stale and not surplus:
+        return found, 0
+    if surplus:
+        # the source is looked at once more: what has come to it meanwhile is no surplus
+        surplus = again().among(found.surplus).surplus
+    if surplus:
+        key_range = (min(surplus), max(surplus) + 1)
+        run.call(run.target, "delete_rows", tuple(surplus), key_range=key_range)
+    for first, end in _runs(stale, sorted(listed.source)):
+        _copy_again(run, first, end)
+    left = again()
+    return left, len(set(surplus) - left.ids)
+
+
+def _copy_again(run: Run[VerifyReport], first: int, past_last: int) -> None:
+    """Copy the range again; saving a row that is there as it should be changes nothing."""
+    while first < past_last:
+        batch = run.load(first, past_last)
+        if batch.rows:
+            run.wait(run.save(batch))
+        first = batch.end
+
+
+def _runs(stale: Collection[int], ids: Sequence[int]) -> Iterator[KeyRange]:
+    """Yield ranges that hold the stale ones of these ids, in order, and few others."""
+    at = [position for position, key in enumerate(ids) if key in stale]
+    begin = 0
+    for here in range(1, len(at) + 1):
+        if here == len(at) or at[here] - at[here - 1] > _NEAR:
+            yield ids[at[begin]], ids[at[here - 1]] + 1
+            begin = here

@@ -25,8 +25,8 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.redact import redact
-from pipecopy.supervisor.run import Run
-from pipecopy.supervisor.seat import Seat
+from pipecopy.supervisor.endpoints import Endpoint
+from pipecopy.supervisor.state import State
 from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
 
 _START_TIMEOUT = 5.0
@@ -36,7 +36,7 @@ _START_TIMEOUT = 5.0
 KeyRange = tuple[int, int]
 
 
-class _State(Enum):
+class _Phase(Enum):
     WAITING = auto()  # for the delay before a retry to pass
     STARTING = auto()  # for the worker to be ready
     RUNNING = auto()
@@ -52,10 +52,10 @@ class Call:
 
     def __init__(
         self,
-        seat: Seat,
+        endpoint: Endpoint,
         task: Task,
+        state: State[Any],
         *,
-        run: Run,
         key_range: KeyRange | None = None,
         limit: float | None = None,
         retry: bool = True,
@@ -66,27 +66,27 @@ class Call:
         `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is
         left of the whole copy; `on_return` is called as soon as the call has returned.
         """
-        self.seat = seat
+        self.endpoint = endpoint
         self.task = task
         self.key_range = key_range
-        self._run = run
-        self._limit = run.config.call_timeout if limit is None else limit
+        self._state = state
+        self._limit = state.config.call_timeout if limit is None else limit
         self._bounded_by_copy = limit is None
-        self._retries = run.config.max_retries if retry else 0
+        self._retries = state.config.max_retries if retry else 0
         self._on_return = on_return
         self._was_shortened = False
-        self._state = _State.STARTING
+        self._phase = _Phase.STARTING
         self._attempt = 1
-        self._began = run.clock.now()
+        self._began = state.clock.now()
         self._lasts = self._until(self._start_limit)
-        """Seconds that the present state may last."""
+        """Seconds that the present phase may last."""
         self.value: Any = None
-        seat.ensure_worker()
+        endpoint.ensure_worker()
 
     @property
     def done(self) -> bool:
         """The call has returned, and `value` is what."""
-        return self._state is _State.DONE
+        return self._phase is _Phase.DONE
 
     @property
     def due(self) -> float:
@@ -96,19 +96,19 @@ class Call:
     @property
     def pidfds(self) -> Iterator[int]:
         """The processes whose end would be news."""
-        worker = self.seat.worker
-        if self._state is not _State.WAITING and worker is not None and worker.pidfd is not None:
+        worker = self.endpoint.worker
+        if self._phase is not _Phase.WAITING and worker is not None and worker.pidfd is not None:
             yield worker.pidfd
 
     @property
     def _start_limit(self) -> float:
-        return max(self._run.config.call_timeout, _START_TIMEOUT)
+        return max(self._state.config.call_timeout, _START_TIMEOUT)
 
     @property
     def _where(self) -> Where:
         return Where(
-            side=self.seat.side,
-            dbname=self.seat.dbname,
+            side=self.endpoint.side,
+            dbname=self.endpoint.dbname,
             call=self.task.call,
             key_range=self.key_range,
             attempt=self._attempt,
@@ -118,31 +118,35 @@ class Call:
         """Return the limit, or the seconds that are left of the whole copy."""
         if not self._bounded_by_copy:
             return limit
-        return min(limit, self._run.left)
+        return min(limit, self._state.left)
 
-    def _enter(self, state: _State, lasts: float) -> None:
-        self._state = state
-        self._began = self._run.clock.now()
+    def _enter(self, phase: _Phase, lasts: float) -> None:
+        self._phase = phase
+        self._began = self._state.clock.now()
         self._lasts = lasts
+
+    def _count(self, name: str) -> None:
+        report = self._state.report
+        self._state.update(**{name: getattr(report, name) + 1})
 
     def advance(self) -> None:
         """Go on as far as is possible now."""
-        if self._state is _State.WAITING and self._run.clock.now() >= self.due:
+        if self._phase is _Phase.WAITING and self._state.clock.now() >= self.due:
             self._attempt += 1
-            self._enter(_State.STARTING, self._until(self._start_limit))
-        if self._state is _State.STARTING:
+            self._enter(_Phase.STARTING, self._until(self._start_limit))
+        if self._phase is _Phase.STARTING:
             self._await_start()
-        if self._state is _State.RUNNING:
+        if self._phase is _Phase.RUNNING:
             self._await_outcome()
 
     def _await_start(self) -> None:
-        worker = self.seat.ensure_worker()
+        worker = self.endpoint.ensure_worker()
         started = worker.started()
         if isinstance(started, Crashed):
             self._crashed(started, "while its worker started")
         elif started:
             self._begin(worker)
-        elif self._run.clock.now() >= self.due:
+        elif self._state.clock.now() >= self.due:
             self._at_limit(
                 "its worker, which imports the script that starts the copy, had not started",
                 self._start_limit,
@@ -151,15 +155,15 @@ class Call:
     def _begin(self, worker: Worker) -> None:
         limit = self._until(self._limit)
         self._was_shortened = limit < self._limit
-        self._run.tally.calls += 1
-        self._enter(_State.RUNNING, limit)
+        self._count("calls")
+        self._enter(_Phase.RUNNING, limit)
         worker.begin(self.task, limit)
-        self._run.notify(CallStarted(where=self._where, limit=limit))
+        self._state.notify(CallStarted(where=self._where, limit=limit))
 
     def _await_outcome(self) -> None:
-        worker = self.seat.ensure_worker()
+        worker = self.endpoint.ensure_worker()
         # the time first: an outcome that is there when the limit is reached counts
-        late = self._run.clock.now() >= self.due
+        late = self._state.clock.now() >= self.due
         outcome = worker.outcome()
         if outcome is not None:
             self._pass_on_output(worker)
@@ -170,20 +174,21 @@ class Call:
     def _pass_on_output(self, worker: Worker) -> None:
         output = worker.new_output()
         if output:
-            self._run.notify(
-                DriverOutput(side=self.seat.side, dbname=self.seat.dbname, text=redact(output))
+            self._state.notify(
+                DriverOutput(
+                    side=self.endpoint.side, dbname=self.endpoint.dbname, text=redact(output)
+                )
             )
 
     def _settle(self, outcome: Outcome) -> None:
         if isinstance(outcome, Returned):
-            self.seat.connected = True
-            self.seat.remember(self.task.call, outcome.value, outcome.position)
+            self.endpoint.returned(self.task.call, outcome.value, outcome.position)
             self.value = outcome.value
             self._ended("returned")
             if self._on_return is not None:
                 self._on_return()
         elif isinstance(outcome, Raised):
-            self.seat.connected = outcome.connected
+            self.endpoint.connected = outcome.connected
             self._raised(outcome)
         else:
             self._crashed(outcome, "in the call")
@@ -210,7 +215,7 @@ class Call:
         )
 
     def _crashed(self, crashed: Crashed, when: str) -> None:
-        self.seat.kill()
+        self.endpoint.kill()
         if crashed.unguarded:
             raise ConfigError(
                 'the script that starts this copy has no `if __name__ == "__main__":` guard: '
@@ -230,7 +235,7 @@ class Call:
     def _at_limit(self, verdict: str, full_limit: float) -> None:
         """Kill the worker, whose limit is reached."""
         cut_short = self._lasts < full_limit
-        hang = self.seat.ensure_worker().find_hang()
+        hang = self.endpoint.ensure_worker().find_hang()
         self._kill(hang, at_limit=True)
         seen = f" while {hang}" if hang is not None else ""
         verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
@@ -240,17 +245,17 @@ class Call:
         self._timed_out(verdict)
 
     def _kill(self, hang: Hang | None = None, *, at_limit: bool = False) -> None:
-        worker = self.seat.ensure_worker()
-        seconds = self._run.clock.now() - self._began
+        worker = self.endpoint.ensure_worker()
+        seconds = self._state.clock.now() - self._began
         self._pass_on_output(worker)
-        died = self.seat.kill_at_limit() if at_limit else self.seat.kill()
-        self._run.tally.kills += 1
+        died = self.endpoint.kill_at_limit() if at_limit else self.endpoint.kill()
+        self._count("kills")
         if not died:
-            self._run.warn(
-                f"a worker of {self.seat} (pid {worker.pid}) did not die at once of SIGKILL, it is "
-                f"{worker.state()}: it was left behind, and ends when the kernel lets it"
+            self._state.warn(
+                f"a worker of {self.endpoint} (pid {worker.pid}) did not die at once of SIGKILL, it"
+                f" is {worker.state()}: it was left behind, and ends when the kernel lets it"
             )
-        self._run.notify(
+        self._state.notify(
             WorkerKilled(
                 where=self._where,
                 pid=worker.pid,
@@ -262,13 +267,13 @@ class Call:
 
     def cut_short(self) -> None:
         """Kill the worker if the call is under way: the copy ends for another reason."""
-        if self._state is _State.RUNNING:
-            outcome = self.seat.ensure_worker().outcome()
+        if self._phase is _Phase.RUNNING:
+            outcome = self.endpoint.ensure_worker().outcome()
             if isinstance(outcome, Returned):  # it came in time, and counts
                 self._settle(outcome)
             elif isinstance(outcome, Raised):
                 self._note_saved_rows(outcome)
-        if self._state in (_State.STARTING, _State.RUNNING):
+        if self._phase in (_Phase.STARTING, _Phase.RUNNING):
             self._kill()
             self._ended("cut short", "the copy ended")
 
@@ -277,11 +282,11 @@ class Call:
 
         What a source that failed over has lost is in the target all the same.
         """
-        if self.seat.side == "target" or raised.reason == "table changed":
-            self.seat.saved_rows_stand &= raised.saved_rows_stand
+        if self.endpoint.side == "target" or raised.reason == "table changed":
+            self.endpoint.saved_rows_stand &= raised.saved_rows_stand
 
     def _timed_out(self, how: str) -> None:
-        self._run.tally.timeouts += 1
+        self._count("timeouts")
         self._ended("timed out", how)
         if self._attempt > self._retries and self._was_shortened:
             raise self._full_copy_timeout(how)
@@ -290,18 +295,18 @@ class Call:
             raise CallTimeoutError(
                 f"{self._what} timed out on {attempts}: {how}", **self._attributes
             )
-        delay = self._run.config.retries_delay
-        self._enter(_State.WAITING, delay)
-        if self.due >= self._run.deadline:
+        delay = self._state.config.retries_delay
+        self._enter(_Phase.WAITING, delay)
+        if self.due >= self._state.deadline:
             raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
-        self.seat.ensure_worker()  # now: it starts while the delay passes
-        self._run.tally.retries += 1
-        self._run.notify(RetryScheduled(where=self._where, delay=delay))
+        self.endpoint.ensure_worker()  # now: it starts while the delay passes
+        self._count("retries")
+        self._state.notify(RetryScheduled(where=self._where, delay=delay))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
-        limit = self._run.config.full_copy_timeout
+        limit = self._state.config.full_copy_timeout
         return FullCopyTimeoutError(
-            f"the whole {self._run.what} reached its limit of {limit:g} s "
+            f"the whole {self._state.what} reached its limit of {limit:g} s "
             f"in attempt {self._attempt} of {self._what}: {how}",
             **self._attributes,
         )
@@ -311,12 +316,12 @@ class Call:
         outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"],
         detail: str = "",
     ) -> None:
-        self._state = _State.DONE
-        self._run.notify(
+        self._phase = _Phase.DONE
+        self._state.notify(
             CallEnded(
                 where=self._where,
                 outcome=outcome,
-                seconds=self._run.clock.now() - self._began,
+                seconds=self._state.clock.now() - self._began,
                 detail=detail,
             )
         )
@@ -326,13 +331,13 @@ class Call:
         ids = (
             "" if self.key_range is None else f" of ids [{self.key_range[0]}, {self.key_range[1]})"
         )
-        return f"{self.seat}: {self.task.call}{ids}"
+        return f"{self.endpoint}: {self.task.call}{ids}"
 
     @property
     def _attributes(self) -> dict[str, Any]:
         return {
-            "side": self.seat.side,
-            "dbname": self.seat.dbname,
+            "side": self.endpoint.side,
+            "dbname": self.endpoint.dbname,
             "call": self.task.call,
             "key_range": self.key_range,
             "attempts": self._attempt,

@@ -1,110 +1,153 @@
-"""What one copy's workers have in common: the fork server, the slots, the two seats."""
+"""The endpoints of a run, source and target: each has a worker, which is started and replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
-from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Session, Side
+from pipecopy.contracts import ConnectionPool, Session
 from pipecopy.redact import redact, secrets_in
-from pipecopy.supervisor.seat import Seat
 from pipecopy.workers import Buffer, ForkServer, Setup, Worker, modules_to_preload, pickle_pool
 
 
-class Crew:
-    """Starts the workers of one copy, owns the slots they share, and leaves nothing of them."""
+class Endpoint:
+    """One side of a run: has a worker started whenever there is none."""
+
+    def __init__(self, session: Session, dbname: str, endpoints: Endpoints) -> None:
+        self.side = session.side
+        self.dbname = redact(dbname, secrets_in(dbname))
+        """As it may be shown."""
+        self._name = dbname
+        self._endpoints = endpoints
+        self.session = session
+        """What the next worker has to know: it grows with each call that returned."""
+        self.worker: Worker | None = None
+        self.offers: frozenset[str] = frozenset()
+        """Which of the methods beyond the contract its `Database` has."""
+        self.connected = False
+        """Its worker's `connect` returned, as far as is known."""
+        self.saved_rows_stand = True
+        """What was saved is still there, and what this table has, as far as is known."""
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.dbname!r}"
+
+    def know(self, **fields: Any) -> None:
+        """Keep what the next worker has to know, as fields of its `Session`."""
+        self.session = replace(self.session, **fields)
+
+    def returned(self, call: str, value: Any, position: object) -> None:
+        """Keep what the next worker has to know of a call that returned."""
+        self.connected = True
+        if call == "describe":
+            self.know(described=value)
+        elif call == "get_max_id" and self.side == "source":
+            self.know(greatest_id=value)
+        if position is not None:
+            self.know(position=position)
+
+    def ensure_worker(self) -> Worker:
+        """Return the worker; one that is missing is being started."""
+        if self.worker is None:
+            self.worker = self._endpoints.start_worker(self._name, self.session)
+        return self.worker
+
+    def kill_at_limit(self) -> bool:
+        """Kill the worker; if it was not even forked in time, what forks it is replaced."""
+        forked = self.worker is None or self.worker.pid is not None
+        died = self.kill()
+        if not forked:
+            self._endpoints.replace_fork_server()
+        return died
+
+    def kill(self) -> bool:
+        """Kill the worker, if there is one; False if it had to be abandoned."""
+        worker, self.worker = self.worker, None
+        self.connected = False
+        if worker is None:
+            return True
+        died = worker.kill()
+        worker.release()
+        if not died and self.side == "source":  # a writer only reads its buffer
+            self._endpoints.retire_buffer()
+        return died
+
+
+class Endpoints:
+    """Both sides, and what their workers share: the fork server and the buffers."""
 
     def __init__(
         self,
-        config: Config,
         pool: ConnectionPool,
-        story: Any,
+        session: Session,
+        names: tuple[str, str],
+        *,
+        buffers: int,
         wake: Callable[[], None],
     ) -> None:
-        self._config = config
         self._pool = pool
         self._pickled = b""
         self._preload = modules_to_preload()
-        self._story = story
         self._wake = wake
         self._servers: list[ForkServer] = []
         """The last one forks; those before it got stuck."""
-        self._seats: list[Seat] = []
-        self._slots: list[Buffer] = []
+        self._count = buffers
+        self._buffers: list[Buffer] = []
         self.loading = 0
-        """The slot that the reader writes, or will write next."""
+        """The buffer that the reader writes, or will write next."""
+        self.source = Endpoint(replace(session, side="source"), names[0], self)
+        self.target = Endpoint(replace(session, side="target"), names[1], self)
 
-    def seat(self, side: Side, dbname: str) -> Seat:
-        """Return the place for the worker of one side."""
-        seat = Seat(
-            side,
-            redact(dbname, secrets_in(dbname)),
-            start_worker=lambda: self._start_worker(seat, dbname),
-            # a writer only reads its slot
-            on_abandoned=self._retire_slot if side == "source" else lambda: None,
-            on_stuck_start=self._replace_server,
-        )
-        self._seats.append(seat)
-        return seat
+    @property
+    def both(self) -> tuple[Endpoint, Endpoint]:
+        """Source and target."""
+        return self.source, self.target
 
     def start(self) -> None:
-        """Start the fork server and all workers, at the same time; the thread has to live on.
+        """Start the fork server and both workers, at the same time; the thread has to live on.
 
-        Raises ConfigError where the pool can't be pickled.
+        Raises ConfigError if the pool can't be pickled.
         """
         self._pickled = pickle_pool(self._pool)
-        self._slots += [Buffer() for _ in range(self._config.read_ahead + 1)]
+        self._buffers += [Buffer() for _ in range(self._count)]
         self._servers.append(ForkServer(self._preload))
-        for seat in self._seats:
-            seat.ensure_worker()
+        for endpoint in self.both:
+            endpoint.ensure_worker()
 
-    def _start_worker(self, seat: Seat, dbname: str) -> Worker:
-        if not self._servers:
-            raise RuntimeError("the fork server is started first")
-        session = Session(
-            run_id=self._story.tally.run_id,
-            side=seat.side,
-            mode=self._story.mode,
-            writes=self._story.writes,
-            deletes=self._story.deletes,
-            other=seat.other,
-            described=seat.described,
-            greatest_id=seat.greatest_id if seat.side == "source" else None,
-            position=seat.position,
-            call_timeout=self._config.call_timeout,
-            max_batch_bytes=self._config.max_batch_bytes,
-        )
-        setup = Setup.of(self._pickled, dbname, session, tuple(self._slots))
+    def start_worker(self, dbname: str, session: Session) -> Worker:
+        """Start a worker for one side; `start` comes first."""
+        setup = Setup.of(self._pickled, dbname, session, tuple(self._buffers))
         return Worker(self._servers[-1], setup, self._wake)
 
-    def _replace_server(self) -> None:
+    def replace_fork_server(self) -> None:
         """Have another fork server start the workers: this one is stuck, perhaps in an import."""
         self._servers.append(ForkServer(self._preload))
-        for seat in self._seats:
-            if seat.worker is not None and seat.worker.pid is None:
-                seat.kill()
+        for endpoint in self.both:
+            if endpoint.worker is not None and endpoint.worker.pid is None:
+                endpoint.kill()
 
-    def next_slot(self) -> None:
-        """Have the reader write the next slot, since this one holds a batch."""
-        self.loading = (self.loading + 1) % len(self._slots)
+    def next_buffer(self) -> None:
+        """Have the reader write the next buffer, since this one holds a batch."""
+        self.loading = (self.loading + 1) % len(self._buffers)
 
-    def has_slot(self, seat: Seat, slot: int) -> bool:
-        """Tell whether the worker there, if any, was given the slot as it is now."""
-        return seat.worker is None or seat.worker.buffers[slot].is_same(self._slots[slot])
+    def has_buffer(self, endpoint: Endpoint, buffer: int) -> bool:
+        """Tell whether the worker there, if any, was given the buffer as it is now."""
+        worker = endpoint.worker
+        return worker is None or worker.buffers[buffer].is_same(self._buffers[buffer])
 
-    def _retire_slot(self) -> None:
-        """Never use a slot again that a worker which may still be alive could write to."""
-        self._slots[self.loading].close()
-        self._slots[self.loading] = Buffer()
+    def retire_buffer(self) -> None:
+        """Never use a buffer again that a worker which may still be alive could write to."""
+        self._buffers[self.loading].close()
+        self._buffers[self.loading] = Buffer()
 
     def dismiss(self) -> None:
         """Kill the workers that are left, and give back all that they shared."""
         with ExitStack() as steps:  # each is taken, whatever the others come to; the last one first
-            for slot in self._slots:
-                steps.callback(slot.close)
+            for buffer in self._buffers:
+                steps.callback(buffer.close)
             for server in self._servers:
                 steps.callback(server.stop)
-            for seat in self._seats:
-                steps.callback(seat.kill)
+            for endpoint in self.both:
+                steps.callback(endpoint.kill)

@@ -1,37 +1,211 @@
-"""What all parts of one run share."""
+"""Run: what an operation is given: two endpoints, calls on them, batches, and the report."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.events import Warned
-from pipecopy.redact import redact
-from pipecopy.supervisor.clock import Clock
-from pipecopy.supervisor.notifier import Notifier
-from pipecopy.supervisor.tally import Tally
+from pipecopy.contracts import Mode
+from pipecopy.errors import PipecopyError
+from pipecopy.events import Observer
+from pipecopy.supervisor.call import Call, KeyRange
+from pipecopy.supervisor.clock import Wakeup
+from pipecopy.supervisor.endpoints import Endpoint, Endpoints
+from pipecopy.supervisor.state import ReportT, State
+from pipecopy.workers import Batch, Connected, Task
+
+_OVERHEAD = 4096
+"""Bytes of a buffer besides the rows' own."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run: its limits, its clock, its counts, and who is told."""
+class StoppedError(Exception):
+    """An exception was raised in the thread that called `supervise`."""
 
-    what: str
-    """What it is, such as `copy`."""
-    config: Config
-    clock: Clock
-    deadline: float
-    """When all of it has to end, by the clock."""
-    tally: Tally
-    notify: Notifier
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A batch that waits in its buffer."""
+
+    first: int
+    end: int
+    """The batch holds the rows with ids in `[first, end)`."""
+    rows: int
+    bytes: int
+    buffer: int
 
     @property
-    def left(self) -> float:
-        """Seconds that are left of the whole run; below 0 when its limit has struck."""
-        return self.deadline - self.clock.now()
+    def key_range(self) -> KeyRange:
+        """The ids that it covers."""
+        return self.first, self.end
 
-    def warn(self, message: str) -> None:
-        """Say it now, and in the report."""
-        message = redact(message)
-        self.tally.warnings.append(message)
-        self.notify(Warned(message=message))
+
+class Run(State[ReportT]):
+    """One run: at most one call is under way on each side. Only `stop` is for other threads."""
+
+    def __init__(
+        self,
+        config: Config,
+        mode: Mode,
+        report: ReportT,
+        observer: Observer | None,
+        *,
+        endpoints: Endpoints,
+        wakeup: Wakeup,
+    ) -> None:
+        super().__init__(config, mode, report, observer)
+        self.endpoints = endpoints
+        self._wakeup = wakeup
+        self._under_way: list[Call] = []
+        self._stop = False
+        # a batch's bytes are counted with what tells them apart
+        self._most_bytes = config.max_batch_bytes + _OVERHEAD
+
+    @property
+    def source(self) -> Endpoint:
+        """The side that is read."""
+        return self.endpoints.source
+
+    @property
+    def target(self) -> Endpoint:
+        """The side that is written, or compared with the source."""
+        return self.endpoints.target
+
+    # -- calls
+
+    def begin(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Call:
+        """Begin a call; `how` is what `Call` takes beyond. Raises what `wait` raises."""
+        begun = Call(endpoint, Task(call, args), self, **how)
+        self._under_way.append(begun)
+        begun.advance()
+        return begun
+
+    def wait(self, call: Call | None) -> Any:
+        """Return what the call returned; the others that are under way go on meanwhile.
+
+        Raises what `Call.advance` raises, for any of them, and StoppedError.
+        """
+        while call is not None:
+            self._raise_if_stopped()
+            for each in self._under_way:
+                each.advance()
+            self._under_way = [each for each in self._under_way if not each.done]
+            if call.done:
+                return call.value
+            self._wakeup.wait(
+                min(each.due for each in self._under_way) - self.clock.now(),
+                (pidfd for each in self._under_way for pidfd in each.pidfds),
+            )
+        return None
+
+    def call(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Any:
+        """Make a call and return what it returned; raises what `wait` raises."""
+        return self.wait(self.begin(endpoint, call, *args, **how))
+
+    def call_both(self, call: str, *args: Any, **how: Any) -> tuple[Call, Call]:
+        """Make the same call on both sides at the same time; return the two when both are done."""
+        source, target = (self.begin(side, call, *args, **how) for side in self.endpoints.both)
+        self.wait(source)
+        self.wait(target)
+        return source, target
+
+    def connect(self) -> None:
+        """Open both sides, one after the other."""
+        for endpoint in self.endpoints.both:
+            connected: Connected = self.call(endpoint, "connect")
+            endpoint.offers = connected.offers
+
+    def pause(self, seconds: float) -> None:
+        """Let so many seconds pass, at most those that are left; raises StoppedError."""
+        at_most = min(seconds, self.left)  # first, or it would end just before the limit
+        until = self.clock.now() + at_most
+        while not self._stop and (left := until - self.clock.now()) > 0:
+            self._wakeup.wait(left, ())
+        self._raise_if_stopped()
+
+    def stop(self) -> None:
+        """Have the wait that is under way, or the next one, raise StoppedError, once."""
+        self._stop = True
+        self._wakeup.wake()
+
+    def _raise_if_stopped(self) -> None:
+        if self._stop:
+            self._stop = False
+            raise StoppedError
+
+    def cut_short(self) -> None:
+        """Kill the workers of the calls that are under way."""
+        for call in self._under_way:
+            call.cut_short()
+        self._under_way.clear()
+
+    def close(self, endpoints: tuple[Endpoint, ...], limit: float) -> None:
+        """Close the sides that are connected, all at once; `limit` is in seconds.
+
+        Warns of each that did not close. Raises StoppedError.
+        """
+        closing: list[Call] = []
+        for endpoint in endpoints:
+            if endpoint.connected:
+                try:
+                    closing.append(self.begin(endpoint, "close", limit=limit, retry=False))
+                except PipecopyError as error:
+                    self.warn(str(error))
+        for call in closing:
+            while not call.done:  # the error of another one may come first
+                try:
+                    self.wait(call)
+                except PipecopyError as error:
+                    self.warn(str(error))
+
+    # -- batches
+
+    def load(self, first: int, past_last: int, *, rows: int | None = None) -> Loaded:
+        """Load a batch that begins at `first`: where it ends, the batch tells.
+
+        It has at most `rows` rows if the source finds batches by rows, else at most so many ids;
+        without `rows`, those with ids in `[first, past_last)`, or the first of them that fit.
+        """
+        source, buffer = self.source, self.endpoints.loading
+        args: tuple[int, ...] = (buffer, first, past_last)
+        if rows is not None and "load_batch" in source.offers:
+            args = (*args, rows)
+        elif rows is not None:
+            past_last = self._end_of_batch(first, past_last, rows)
+            args = (buffer, first, past_last)
+        batch: Batch = self.call(source, "load_rows", *args, key_range=(first, past_last))
+        if batch.rows:
+            self.endpoints.next_buffer()
+        loaded = Loaded(
+            first=first, end=batch.end, rows=batch.rows, bytes=batch.bytes, buffer=buffer
+        )
+        if not source.offers & {"load_batch", "end_of_batch"}:
+            self._warn_of_size(loaded)
+        return loaded
+
+    def save(self, batch: Loaded, on_return: Callable[[], None] | None = None) -> Call:
+        """Begin to save a batch that has rows; `on_return` is called when it is saved."""
+        if not self.endpoints.has_buffer(self.target, batch.buffer):
+            self.target.kill()  # it has the buffer of an abandoned reader; the next worker has this
+        return self.begin(
+            self.target, "save_rows", batch.buffer, key_range=batch.key_range, on_return=on_return
+        )
+
+    def _end_of_batch(self, first: int, past_last: int, rows: int) -> int:
+        if "end_of_batch" not in self.source.offers:
+            return min(first + rows, past_last)
+        args = (first, past_last, rows)
+        end: int = self.call(self.source, "end_of_batch", *args, key_range=(first, past_last))
+        return end
+
+    def _warn_of_size(self, batch: Loaded) -> None:
+        """Warn, once, of a batch that is too big, from a database that can't split it."""
+        if batch.rows > 1 and batch.bytes > self._most_bytes:
+            self._most_bytes = sys.maxsize  # one warning is enough
+            self.warn(
+                f"the batch of ids [{batch.first}, {batch.end}) has {batch.bytes} bytes, "
+                f"max_batch_bytes is {self.config.max_batch_bytes}, and its database can't "
+                "split it: a smaller batch_size takes less memory"
+            )

@@ -1,9 +1,9 @@
 """supervise: one run of any kind, from its first worker to the last thing that it leaves behind.
 
-A run tells a story: which calls are made on the two sides, and what comes of them. It is told in a
-thread of its own, which never waits without a limit; the calling thread only waits for that one, so
-that an exception raised in it at any moment, such as KeyboardInterrupt, leaves nothing half done,
-and nothing that is stuck can keep it past the whole run's limit.
+An operation says which calls are made on the two sides, and what comes of them. It runs in a thread
+of its own, which never waits without a limit; the calling thread only waits for that one, so that
+an exception raised in it at any moment, such as KeyboardInterrupt, leaves nothing half done, and
+nothing that is stuck can keep it past the whole run's limit.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Generic
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool
+from pipecopy.contracts import ConnectionPool, Mode, Session
 from pipecopy.errors import CallTimeoutError, ConfigError, FullCopyTimeoutError, PipecopyError
 from pipecopy.events import Observer, RunEnded, RunStarted
 from pipecopy.report import Outcome
-from pipecopy.supervisor.calls import Calls, StoppedError
-from pipecopy.supervisor.clock import TICK, Clock, Flag, Wakeup
-from pipecopy.supervisor.endpoints import Crew
-from pipecopy.supervisor.notifier import Notifier
-from pipecopy.supervisor.run import Run
-from pipecopy.supervisor.story import ReportT, Stage, Story
+from pipecopy.supervisor.clock import TICK, Flag, Wakeup
+from pipecopy.supervisor.endpoints import Endpoints
+from pipecopy.supervisor.run import Run, StoppedError
+from pipecopy.supervisor.state import ReportT
 from pipecopy.workers import in_importing_worker, leave_unguarded_script
 
 _GRACE = 0.2
@@ -42,23 +41,59 @@ _OBSERVER_LEAST = 0.03
 
 
 def supervise(
+    operation: Callable[[Run[ReportT]], None],
+    report: ReportT,
     config: Config,
     pool: ConnectionPool,
-    from_name: str,
-    to_name: str,
-    story: Story[ReportT],
+    names: tuple[str, str],
     *,
+    mode: Mode,
+    writes: bool = False,
+    deletes: bool = False,
     observer: Observer | None = None,
 ) -> ReportT:
-    """Tell a story within the limits, and return its report.
+    """Run an operation within the limits, and return its report.
 
-    Raises ConfigError for a wrong argument, and what ended the story: see `copy_table`. No signal
-    handlers are installed.
+    Args:
+        operation: makes all calls between the start of the workers and the `close` of both sides.
+        report: what is reported of a run that has just begun.
+        config: the limits.
+        pool: opens databases by name, in worker processes.
+        names: of the source and of the target, for the pool.
+        mode: what the run is, for its sessions, events and messages.
+        writes: the run writes to the target.
+        deletes: the run removes surplus rows from the target.
+        observer: is called with each event, in a thread of its own.
+
+    Raises ConfigError for a wrong argument, and what ended the operation: see `copy_table`. No
+    signal handlers are installed.
+
     """
     if in_importing_worker():
         leave_unguarded_script()
-    _look_at_arguments(config, pool, from_name, to_name)
-    supervised = _Supervised(config, pool, from_name, to_name, story, observer=observer)
+    _check_arguments(config, pool, names)
+    session = Session(
+        run_id=report.run_id,
+        side="source",  # each endpoint has its own
+        call_timeout=config.call_timeout,
+        max_batch_bytes=config.max_batch_bytes,
+        mode=mode,
+        writes=writes,
+        deletes=deletes,
+    )
+    wakeup = Wakeup()
+    endpoints = Endpoints(pool, session, names, buffers=config.read_ahead + 1, wake=wakeup.wake)
+    run = Run(config, mode, report, observer, endpoints=endpoints, wakeup=wakeup)
+    started = RunStarted(
+        run_id=report.run_id,
+        source=report.source,
+        target=report.target,
+        config=config,
+        mode=mode,
+        writes=writes,
+        deletes=deletes,
+    )
+    supervised = _Supervised(run, operation, started, wakeup)
     try:
         supervised.start()
         supervised.wait()
@@ -66,21 +101,21 @@ def supervise(
     except PipecopyError:
         raise
     except BaseException as stop:
-        report = supervised.stopped_by_caller()
+        stopped = supervised.stopped_by_caller()
         with suppress(AttributeError):
-            setattr(stop, "report", report)  # noqa: B010 - no class of exceptions declares it
+            setattr(stop, "report", stopped)  # noqa: B010 - no class of exceptions declares it
         raise
     finally:
         supervised.release()
 
 
-def _look_at_arguments(config: object, pool: object, from_name: object, to_name: object) -> None:
+def _check_arguments(config: object, pool: object, names: tuple[object, object]) -> None:
     bad = []
     if not isinstance(config, Config):
         bad.append(f"config must be a Config, not {type(config).__name__}")
     if not callable(getattr(pool, "connect", None)):
         bad.append(f"pool must have a connect method, and {type(pool).__name__} has none")
-    for argument, name in (("from_name", from_name), ("to_name", to_name)):
+    for argument, name in zip(("from_name", "to_name"), names, strict=True):
         if name == "":
             bad.append(f"{argument} is empty")
         elif not isinstance(name, str):
@@ -94,34 +129,19 @@ class _Supervised(Generic[ReportT]):
 
     def __init__(
         self,
-        config: Config,
-        pool: ConnectionPool,
-        from_name: str,
-        to_name: str,
-        story: Story[ReportT],
-        *,
-        observer: Observer | None,
+        run: Run[ReportT],
+        operation: Callable[[Run[ReportT]], None],
+        started: RunStarted,
+        wakeup: Wakeup,
     ) -> None:
-        clock = Clock()
-        self._story = story
-        self._began = clock.now()
-        self._run = Run(
-            what=story.what,
-            config=config,
-            clock=clock,
-            deadline=self._began + config.full_copy_timeout,
-            tally=story.tally,
-            notify=Notifier(observer),
-        )
-        self._wakeup = Wakeup()
-        calls = Calls(self._run, self._wakeup)
-        crew = Crew(config, pool, story, self._wakeup.wake)
-        self._stage = Stage(
-            self._run, calls, crew, crew.seat("source", from_name), crew.seat("target", to_name)
-        )
-        self._thread = threading.Thread(target=self._tell, name="pipecopy", daemon=True)
+        self._run = run
+        self._operation = operation
+        self._started = started
+        self._wakeup = wakeup
+        self._thread = threading.Thread(target=self._supervised, name="pipecopy", daemon=True)
         self._outcome: Outcome | None = None
         self._report: ReportT | None = None
+        """Of the whole run, its clean-up included."""
         self._error: PipecopyError | None = None
         self._finished = Flag()
 
@@ -155,7 +175,7 @@ class _Supervised(Generic[ReportT]):
         error = self._error
         report = self._report
         if report is None:  # its clean-up is stuck, and left to itself
-            report = self._story.report(self._outcome or "timed out", self._seconds)
+            report = self._as_it_is(self._outcome or "timed out")
             report = replace(report, warnings=(*report.warnings, "the clean-up took too long"))
         if error is None and report.outcome == "complete":
             return report
@@ -171,27 +191,27 @@ class _Supervised(Generic[ReportT]):
         """End the run because of an exception in the calling thread; a second one hurries it."""
         if self._thread.ident is not None:
             try:
-                self._stage.calls.stop()
+                self._run.stop()
                 self.wait(_STOP_CLOSE + _GRACE)
             except BaseException:  # noqa: BLE001 - the first one is raised again
-                self._stage.calls.stop()
+                self._run.stop()
                 self.wait(_GRACE)
-        return self._report or self._story.report("stopped", self._seconds)
+        return self._report or self._as_it_is("stopped")
 
     def release(self) -> None:
-        """Let go of what only the calling thread needs."""
+        """Close what only the calling thread needs."""
         if self._report is not None or self._thread.ident is None:
             self._finished.close()
 
-    @property
-    def _seconds(self) -> float:
-        return time.monotonic() - self._began
+    def _as_it_is(self, outcome: Outcome) -> ReportT:
+        seconds = round(time.monotonic() - self._run.began, 3)
+        return replace(self._run.report, outcome=outcome, seconds=seconds)
 
     # -- the run's own thread
 
-    def _tell(self) -> None:
+    def _supervised(self) -> None:
         try:
-            self._outcome = self._told()
+            self._outcome = self._operated()
             self._close(self._outcome)
         except StoppedError:
             pass  # hurried
@@ -203,24 +223,12 @@ class _Supervised(Generic[ReportT]):
             finally:
                 self._finished.set()
 
-    def _started(self) -> RunStarted:
-        story, tally = self._story, self._story.tally
-        return RunStarted(
-            run_id=tally.run_id,
-            source=tally.source,
-            target=tally.target,
-            config=self._run.config,
-            mode=story.mode,
-            writes=story.writes,
-            deletes=story.deletes,
-        )
-
-    def _told(self) -> Outcome:
-        """Tell the story, and return what it came to."""
+    def _operated(self) -> Outcome:
+        """Run the operation, and return what it came to."""
         try:
-            self._run.notify(self._started())
-            self._stage.crew.start()
-            self._story.tell(self._stage)
+            self._run.notify(self._started)
+            self._run.endpoints.start()
+            self._operation(self._run)
         except StoppedError:
             return "stopped"
         except (CallTimeoutError, FullCopyTimeoutError) as error:
@@ -235,35 +243,29 @@ class _Supervised(Generic[ReportT]):
         return "complete"
 
     def _close(self, outcome: Outcome) -> None:
-        """Close both sides where they are connected and not stuck."""
-        self._stage.calls.cut_short()
-        both = (self._stage.source, self._stage.target)
-        left = self._run.left
+        """Close both sides if they are connected and not stuck."""
+        run = self._run
+        run.cut_short()
+        left = run.left
         if left <= 0 or outcome == "stopped":
-            limit = _STOP_CLOSE if left > _STOP_CLOSE else _LAST_CLOSE
-            for warning in self._stage.calls.close(both, limit):
-                self._run.warn(warning)
+            run.close(run.endpoints.both, _STOP_CLOSE if left > _STOP_CLOSE else _LAST_CLOSE)
             return
-        for seat in both:
-            left = max(self._run.left, _LAST_CLOSE)
-            for warning in self._stage.calls.close(
-                (seat,), min(self._run.config.call_timeout, left)
-            ):
-                self._run.warn(warning)
+        for endpoint in run.endpoints.both:
+            run.close((endpoint,), min(run.config.call_timeout, max(run.left, _LAST_CLOSE)))
 
     def _end(self, outcome: Outcome) -> None:
         """Leave nothing behind, and say how it went."""
+        run = self._run
         try:
-            self._stage.crew.dismiss()
+            run.endpoints.dismiss()
         except Exception as error:  # noqa: BLE001 - the rest has to be done all the same
-            self._run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
-        seconds = self._run.clock.now() - self._began
-        notify = self._run.notify
-        notify(RunEnded(report=self._story.report(outcome, seconds)))
-        notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, self._run.left)))
-        for warning in notify.warnings:
-            self._run.warn(warning)
-        self._report = self._story.report(outcome, seconds)
+            run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
+        run.update(outcome=outcome, seconds=round(run.clock.now() - run.began, 3))
+        run.notify(RunEnded(report=run.report))
+        run.notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, run.left)))
+        for warning in run.notify.warnings:
+            run.warn(warning)
+        self._report = run.report
         if self._error is not None:
             self._error.report = self._report
         self._wakeup.close()
