@@ -12,30 +12,20 @@ TYPE_CHECKING = False  # type checkers take it for true; typing would have to be
 if TYPE_CHECKING:
     from typing import Any
 
-    from pipecopy.config import Config
-    from pipecopy.contracts import ConnectionPool, Database, Row
-    from pipecopy.events import Observer
-    from pipecopy.operations.check import check_copy
-    from pipecopy.operations.copy import copy_table
-    from pipecopy.operations.verify import verify_tables
-    from pipecopy.report import CheckReport, CopyReport, VerifyReport
-
-__all__ = [
-    "CheckReport",
-    "Config",
-    "ConnectionPool",
-    "CopyReport",
-    "Database",
-    "Observer",
-    "Row",
-    "VerifyReport",
-    "check_copy",
-    "copy_table",
-    "verify_tables",
-]
+    from pipecopy.config import Config as Config
+    from pipecopy.contracts import ConnectionPool as ConnectionPool
+    from pipecopy.contracts import Database as Database
+    from pipecopy.contracts import Row as Row
+    from pipecopy.events import Observer as Observer
+    from pipecopy.operations.check import check_copy as check_copy
+    from pipecopy.operations.copy import copy_table as copy_table
+    from pipecopy.operations.verify import verify_tables as verify_tables
+    from pipecopy.report import CheckReport as CheckReport
+    from pipecopy.report import CopyReport as CopyReport
+    from pipecopy.report import VerifyReport as VerifyReport
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
-_HOMES = {
+_MODULES = {
     "CheckReport": "report",
     "Config": "config",
     "ConnectionPool": "contracts",
@@ -48,13 +38,14 @@ _HOMES = {
     "copy_table": "operations.copy",
     "verify_tables": "operations.verify",
 }
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES})

@@ -28,11 +28,11 @@ class Config:
     read_ahead: int = 0
     """0: lockstep; 1: the next batch is loaded while this one is saved."""
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
-    """Bytes of one batch, at least 1: one that would be more is split where the `Database` can
+    """Bytes of one batch, at least 1: one that would be more is split if the `Database` can
     tell (PostgreSQL's can), and a single row that is more goes alone; elsewhere it is a warning."""
     settle: float = 0
     """Seconds to wait before the first load, at least 0, for the end of the transactions that are
-    open on the source when its greatest id is read, where the `Database` can tell (PostgreSQL's
+    open on the source when its greatest id is read, if the `Database` can tell (PostgreSQL's
     can): a row that one of them commits after its batch was loaded is missed. Of those that are
     still open then, a warning tells."""
 

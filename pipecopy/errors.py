@@ -6,7 +6,7 @@
     ├── ConfigError (also a ValueError)        every bad field named at once
     ├── CallTimeoutError (also a TimeoutError) one call timed out on all its attempts
     ├── FullCopyTimeoutError (also a TimeoutError)
-    ├── DatabaseError                          a call raised; .sqlstate where there is one
+    ├── DatabaseError                          a call raised; .sqlstate if there is one
     │   └── WorkerCrashedError                 the worker died during a call
     └── TableMismatchError                     the two tables do not fit together, or one changed
 """
@@ -21,7 +21,7 @@ from pipecopy.redact import redact
 class PipecopyError(Exception):
     """The root of all errors that pipecopy raises; it survives pickling whole.
 
-    `str(error)` is one readable message. The attributes are None where they do not apply:
+    `str(error)` is one readable message. The attributes are None if they do not apply:
 
     - `side` (str): `"source"` or `"target"`;
     - `dbname` (str): the database's name as it was given, without a password;
@@ -65,7 +65,7 @@ def _rebuild(
 
 
 class ConfigError(PipecopyError, ValueError):
-    """What was asked for makes no sense; nothing was copied. The message names every bad field."""
+    """An argument is not valid; nothing was copied. The message names every bad field."""
 
 
 class CallTimeoutError(PipecopyError, TimeoutError):

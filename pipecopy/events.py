@@ -41,7 +41,7 @@ class RangeKnown:
 
 @dataclass(frozen=True, kw_only=True)
 class TransactionsAwaited:
-    """The first load waits (`Config.settle`): told as it begins, and whenever some have ended."""
+    """The first load waits (`Config.settle`): sent as it begins, and whenever some have ended."""
 
     open: tuple[str, ...]
     """Whose transactions are still open; empty once all have ended."""
@@ -79,7 +79,7 @@ class CallEnded:
     outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"]
     seconds: float
     detail: str = ""
-    """What the driver said, where it did not return."""
+    """What the driver said, if it did not return."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +89,9 @@ class Hang:
     state: str
     """The process's state, such as `sleeping` or `in uninterruptible sleep`."""
     wait_channel: str
-    """The kernel function in which it waited; empty where the kernel does not tell."""
+    """The kernel function in which it waited; empty if the kernel does not tell."""
     stack: str
-    """The driver's Python frames, innermost first, as `faulthandler` writes them; empty where it
+    """The driver's Python frames, innermost first, as `faulthandler` writes them; empty if it
     could not, as in a process that is stopped."""
 
     @property
@@ -120,12 +120,12 @@ class WorkerKilled:
     abandoned: bool
     """It did not die: it is in uninterruptible sleep, and was given up."""
     hang: Hang | None = None
-    """Where it was stuck; None where it was killed because the copy ended for another reason."""
+    """Where it was stuck; None if it was killed because the copy ended for another reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryScheduled:
-    """The call is tried again."""
+    """The call will be retried."""
 
     where: Where
     delay: float
@@ -171,7 +171,7 @@ class DifferencesFound:
 
 @dataclass(frozen=True, kw_only=True)
 class RangeVerified:
-    """A range of ids was compared; what differed was read again, and repaired where asked for."""
+    """A range of ids was compared; what differed was read again, and repaired if asked for."""
 
     key_range: tuple[int, int]
     rows: int

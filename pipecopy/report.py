@@ -175,7 +175,7 @@ class CheckItem:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckColumn:
-    """One column on both sides; a type is None where the side has no such column."""
+    """One column on both sides; a type is None if the side has no such column."""
 
     name: str
     source: str | None
@@ -189,7 +189,7 @@ class CheckPlan:
 
     first_id: int
     max_id: int
-    """The last id of the copy; below `first_id` where there is nothing to copy."""
+    """The last id of the copy; below `first_id` if there is nothing to copy."""
     rows: int | None
     """Estimated, as are the bytes and the batches."""
     bytes: int | None
@@ -202,7 +202,7 @@ class CheckPlan:
     """How a batch is saved, such as `direct` or `upsert`."""
     method_reason: str | None
     resume_id: int | None
-    """The target's greatest id, where it resumes there; None where it begins at the first id."""
+    """The target's greatest id, if it resumes there; None if it begins at the first id."""
     ends_before: str
     """The latest time at which the copy ends if it begins now: local, as ISO 8601 has it."""
 

@@ -17,10 +17,10 @@ _FEW = 1_000
 """Rows of a range that is listed rather than cut in two. Listing a row takes about as long as two
 checksums of it, so that cutting a range further would take longer."""
 _MANY = 5_000
-"""The same where it differs in many places, or one side has nothing there."""
+"""The same if it differs in many places, or one side has nothing there."""
 _LOPSIDED = 3 / 4
 """A half with more of the rows than this is cut in the middle of its ids next. Each cut or the next
-one so leaves fewer rows or half of the ids: where a side can't count rows, a cut by rows may do
+one so leaves fewer rows or half of the ids: if a side can't count rows, a cut by rows may do
 neither, and would be made more often than Python's stack is deep."""
 
 RowChecksums = Mapping[int, tuple[int, int]]
@@ -189,7 +189,7 @@ class Comparison:
         return _MANY if scattered or one_side else _FEW
 
     def _halves(self, compared: Compared) -> tuple[KeyRange, KeyRange]:
-        """Cut a range where half of its rows are, else in the middle of its ids."""
+        """Cut a range in the middle of its rows, else in the middle of its ids."""
         first, past_last = compared.key_range
         middle = self.end(first, past_last, compared.rows // 2)
         if not first < middle < past_last:  # the rows have gone, or most of them have one id

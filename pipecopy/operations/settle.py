@@ -31,7 +31,7 @@ class Settling:
         self._run = run
         self._seen_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._began = run.clock.now()
-        self._told: Sequence[str] = ()
+        self._named_last: Sequence[str] = ()
         self._open: Sequence[OpenTransaction] = ()
         if OPEN_TRANSACTIONS in run.source.offers:
             self._open = self._ask()
@@ -51,7 +51,7 @@ class Settling:
             self._pause(min(pause, left))
             self._look()
             pause = min(2 * pause, _LONGEST_PAUSE)
-        if self._told:
+        if self._named_last:
             self._tell()
         if self._open:
             waited = f", after a wait of {settle:g} s" if settle else ""
@@ -87,9 +87,9 @@ class Settling:
         """Say whom it waits for, if that is news."""
         run = self._run
         names = [each["who"] for each in self._open]
-        if names != self._told:
-            seconds = run.clock.now() - self._began if self._told else 0.0
-            self._told = names
+        if names != self._named_last:
+            seconds = run.clock.now() - self._began if self._named_last else 0.0
+            self._named_last = names
             run.notify(
                 TransactionsAwaited(open=tuple(names), seconds=seconds, limit=run.config.settle)
             )

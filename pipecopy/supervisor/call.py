@@ -30,7 +30,7 @@ from pipecopy.supervisor.state import State
 from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
 
 _START_TIMEOUT = 5.0
-"""Seconds that a worker gets to start, where a call gets less: 0.03 for one of the package's own
+"""Seconds that a worker gets to start, if a call gets less: 0.03 for one of the package's own
 (measured), but a script that it has to import may take seconds."""
 
 KeyRange = tuple[int, int]
