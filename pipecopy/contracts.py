@@ -223,12 +223,10 @@ class Creates(Protocol):
 class Checksums(Protocol):
     """A `Database` whose rows can be compared without moving them."""
 
-    def checksum(self, min_id: int, max_id: int) -> tuple[int, int] | tuple[int, int, int | None]:
+    def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
         """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
 
-        It does not depend on their order, and is the same on both sides for equal rows. A third
-        value is what `end_of_batch` would return for the ids from `max_id` on, where that is known
-        already: the question is spared.
+        It does not depend on their order, and is the same on both sides for equal rows.
         """
         ...
 
@@ -309,17 +307,26 @@ class Surveys(Protocol):
         ...
 
 
+class LoadsBatches(Protocol):
+    """A source whose batches have so many rows, across any gaps in the ids."""
+
+    def load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
+        """Return the first `rows` rows with ids in `[min_id, max_id)`.
+
+        And all others with the id of the last one; or fewer, if that many would have more than
+        `max_batch_bytes`. The result has an attribute `key_range`, the `[min_id, end)` that it
+        covers: each row with an id in it is there. What `load_rows` returns may have one as well.
+
+        It stands for `load_rows` in a copy, and is called so in events, errors and reports.
+        """
+        ...
+
+
 class FindsBatches(Protocol):
     """A `Database` that knows where the next rows are."""
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
-        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`.
-
-        What `load_rows` then returns may reach less far, where the rows would be more than
-        `max_batch_bytes`: it then has an attribute `key_range`, the `[min_id, end)` it covers.
-        An attribute `next_end` is what this would return for the ids after those, where that is
-        known already: the question is spared.
-        """
+        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
         ...
 
 

@@ -58,6 +58,8 @@ class Where:
     dbname: str
     call: str
     key_range: tuple[int, int] | None
+    rows: int | None = None
+    """It is about no more rows of these ids; None for all of them."""
     attempt: int
     """1 for the first."""
 

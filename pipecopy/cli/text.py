@@ -47,8 +47,9 @@ def one_line(text: str) -> str:
 
 def where_text(where: Where) -> str:
     """Return the side, the database, the call and its ids: what an operator looks for."""
+    rows = "" if where.rows is None else f" of up to {where.rows} rows of"
     ids = "" if where.key_range is None else f" [{where.key_range[0]}, {where.key_range[1]})"
-    return f'{where.side} "{redact(where.dbname)}", {where.call}{ids}'
+    return f'{where.side} "{redact(where.dbname)}", {where.call}{rows}{ids}'
 
 
 def event_line(event: Event) -> str | None:

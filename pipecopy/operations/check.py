@@ -115,7 +115,7 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
             resumed=resumed,
             source=surveys.get(run.source, {}),
             target=surveys.get(run.target, {}),
-            by_rows="end_of_batch" in run.source.offers,
+            by_rows=bool(run.source.offers & {"load_batch", "end_of_batch"}),
         )
         run.update(plan=plan)
 

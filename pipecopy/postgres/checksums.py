@@ -71,13 +71,14 @@ class Checksums:
         self._side = side
         self._known_hashes: dict[bool, str] = {}
 
-    def of_range(self, first: int, past_last: int) -> tuple[int, int, int | None]:
-        """Return the rows, their checksum, and where the next batch ends, if that is known."""
+    def of_range(self, first: int, past_last: int) -> tuple[int, int]:
+        """Return the number of the rows, and their checksum."""
         total = f"coalesce(pg_catalog.sum({self._hash()}), 0)::pg_catalog.text"
-        rows, checksum, end = self._reader.aggregated(
-            first, past_last, f"pg_catalog.count(*), {total}"
+        ((rows, checksum),) = self._guard.query(
+            sql.aggregated(self._table, first, past_last - 1, f"pg_catalog.count(*), {total}")
         )
-        return rows, int(checksum), end
+        self._reader.in_gap = not rows
+        return rows, int(checksum)
 
     def of_rows(
         self, first: int, past_last: int, *, copied: bool = False

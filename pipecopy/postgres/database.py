@@ -160,6 +160,15 @@ class PostgresDatabase:
         with forms.refusals():
             return self._run(lambda opened: opened.reader.load(min_id, max_id))
 
+    def load_batch(self, min_id: int, max_id: int, rows: int) -> CopyRows:
+        """Return the next `rows` rows with ids in `[min_id, max_id)`, and how far they reach.
+
+        No id is cut in two: rows with the last one's are there too. In a session with
+        `max_batch_bytes`, a batch of more ends earlier.
+        """
+        with forms.refusals():
+            return self._run(lambda opened: opened.reader.load_batch(min_id, max_id, rows))
+
     def save_rows(self, rows: Sequence[Row]) -> None:
         """Save the rows, all or none, durably; rows that are there already are not written."""
         if len(rows) == 0:
@@ -224,11 +233,8 @@ class PostgresDatabase:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
         return self._run(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
 
-    def checksum(self, min_id: int, max_id: int) -> tuple[int, int, int | None]:
-        """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
-
-        The third value is what `end_of_batch` would say of the ids from `max_id` on, if known.
-        """
+    def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
+        """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them."""
         return self._run(lambda opened: opened.checksums.of_range(min_id, max_id))
 
     def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:

@@ -83,19 +83,18 @@ class Guard:
         return results[last_own]
 
     def copy_out(self, first: int, last: int, statements: str, most: int | None = None) -> CopyRead:
-        """Run a COPY TO STDOUT of these keys, and statements after it, in one round trip.
+        """Run a COPY TO STDOUT of these keys, and other statements with it, in one round trip.
 
         Of more than `most` bytes the first are returned, and the rest is cancelled; the look then
         costs a round trip of its own.
         """
         lock = sql.lock(self._table, first, last)
-        own = slice(-self._results_of_look)
         read = self._line.copy_out(f"{lock}; {statements}; {self._look_sql}", most)
         if read.beyond is not None:
             self.look()
-            return read
-        self._seen_in(read.results[-1])
-        return CopyRead(read.raw, read.rows, results=read.results[own])
+        else:
+            self._seen_in(read.results[-1])
+        return read
 
     def copy_in(self, statements: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
         """Run a COPY FROM STDIN, and the statements after it in the same transaction.

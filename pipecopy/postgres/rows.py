@@ -46,16 +46,7 @@ class CopyRows(Sequence[Row]):
     text format it is its text. Pickled by protocol 5, the bytes are one out-of-band buffer.
     """
 
-    __slots__ = (
-        "_count",
-        "_offsets",
-        "columns",
-        "format",
-        "key_range",
-        "next_end",
-        "raw",
-        "unique",
-    )
+    __slots__ = ("_count", "_offsets", "columns", "format", "key_range", "raw", "unique")
 
     def __init__(
         self,
@@ -75,8 +66,6 @@ class CopyRows(Sequence[Row]):
         """The ids `[first, past_last)` that are covered: those asked for, or the first of them."""
         self.unique = unique
         """No key can be there twice."""
-        self.next_end: int | None = None
-        """Where the batch after this one ends, if that is known already."""
         self._offsets: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:

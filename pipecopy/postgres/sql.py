@@ -46,17 +46,27 @@ def greatest_key(table: Table) -> str:
     return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql}"
 
 
-def load(table: Table, first: int, last: int) -> str:
+def load(table: Table, first: int, last: int, rows: int | None = None) -> str:
     """COPY the rows with keys from `first` to `last`, both inclusive.
 
-    An exclusive bound could be 2**63, which is compared as numeric, and loses the index.
+    An exclusive bound could be 2**63, which is compared as numeric, and loses the index. `rows`:
+    the first so many of them, and all others with the key of the last one.
     """
-    path_again = "; SET LOCAL search_path TO DEFAULT" if table.has_names else ""
-    return (
-        f"COPY ({_read(table, first, last, _sent(table))}"
-        f" ORDER BY {table.key_sql}) TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
-        f"{path_again}"
+    order = f" ORDER BY {table.key_sql}"
+    most = "" if rows is None else f"{order} FETCH FIRST {min(rows, _BIGGEST)} ROWS WITH TIES"
+    if most and not table.has_names:
+        order = ""
+    copy = (
+        f"COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
+        f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
     )
+    if table.has_names:
+        return f"{copy}; SET LOCAL search_path TO DEFAULT"
+    if rows is not None and table.where is None:
+        # Measured: of a table without statistics the planner would sort all that is left, 1.3 s a
+        # batch of 300,000 rows instead of 4 ms. With a condition another index may be the best.
+        return f"SET LOCAL enable_sort TO off; {copy}; SET LOCAL enable_sort TO DEFAULT"
+    return copy
 
 
 def _sent(table: Table) -> str:
@@ -65,15 +75,18 @@ def _sent(table: Table) -> str:
     )
 
 
-def _read(table: Table, first: int, last: int, what: str, *, generated: bool = False) -> str:
+def _read(
+    table: Table, first: int, last: int, what: str, *, most: str = "", generated: bool = False
+) -> str:
     """Select something of the rows with keys from `first` to `last`; names in it are qualified.
 
     The other side reads a name by its own search path: qualified, it means the same there. The
     path is set when the query runs, not before it is parsed, and only once the rows are found: the
     user's condition, or a view, may need the path, for its own names and for what it calls.
-    `generated`: what is selected may be of generated columns too.
+    `most`: ends the query that finds the rows. `generated`: what is selected may be of generated
+    columns too.
     """
-    rows = f"FROM {table.sql} WHERE {condition(table, first, last)}"
+    rows = f"FROM {table.sql} WHERE {condition(table, first, last)}{most}"
     if not table.has_names:
         return f"SELECT {what} {rows}"
     columns = ", ".join(

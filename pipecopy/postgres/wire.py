@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from psycopg import OperationalError, errors
+from psycopg.abc import Buffer
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
@@ -68,17 +69,12 @@ class CopyRead:
     raw: bytearray
     rows: int
     """The number of rows; unknown, and 0, where it was cut short."""
+    last: Buffer = b""
+    """The last row, as its message held it; empty if there is none."""
     beyond: bytes | None = None
-    """The first row that did not fit; None where all did."""
+    """The first row that did not fit; None if all did."""
     results: tuple[PGresult, ...] = ()
     """The results of the COPY and of the statements after it, unless it was cut short."""
-
-    @property
-    def value(self) -> int | None:
-        """The first value of the last statement after the COPY, if there is one."""
-        last = self.results[-1] if self.results else None
-        value = last.get_value(0, 0) if last is not None and last.ntuples else None
-        return None if value is None else int(value)
 
 
 def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) -> CopyRead:
@@ -88,6 +84,8 @@ def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) 
     one; the COPY is then still under way.
     """
     received = bytearray()
+    before: Buffer = b""
+    last: Buffer = b""
     limit = sys.maxsize if most is None else most
     next_row = pgconn.get_copy_data
     wait = _waiter(pgconn)
@@ -98,6 +96,7 @@ def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) 
             if len(received) + size > limit and received and size > len(TRAILER):
                 return CopyRead(received, 0, beyond=bytes(row))
             received += row
+            before, last = last, row
         elif size == 0:
             if _LONG < len(received) < _NEARLY * expected and not wait(0):
                 time.sleep(_LULL)
@@ -106,7 +105,8 @@ def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) 
         else:
             break
     results = tuple(_results(pgconn))
-    return CopyRead(received, results[0].command_tuples or 0, results=results)
+    rows = results[0].command_tuples or 0
+    return CopyRead(received, rows, last=before if last == TRAILER else last, results=results)
 
 
 def drain_copy(pgconn: PGconn) -> None:

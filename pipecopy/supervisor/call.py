@@ -57,18 +57,21 @@ class Call:
         state: State[Any],
         *,
         key_range: KeyRange | None = None,
+        rows: int | None = None,
         limit: float | None = None,
         retry: bool = True,
         on_return: Callable[[], None] | None = None,
     ) -> None:
         """Begin with the first attempt.
 
-        `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is
-        left of the whole copy; `on_return` is called as soon as the call has returned.
+        `rows`: it is about no more rows of these ids. `limit`, in seconds, stands in for the call's
+        own limit, and is then not cut to what is left of the whole copy; `on_return` is called as
+        soon as the call has returned.
         """
         self.endpoint = endpoint
         self.task = task
         self.key_range = key_range
+        self._rows = rows
         self._state = state
         self._limit = state.config.call_timeout if limit is None else limit
         self._bounded_by_copy = limit is None
@@ -111,6 +114,7 @@ class Call:
             dbname=self.endpoint.dbname,
             call=self.task.call,
             key_range=self.key_range,
+            rows=self._rows,
             attempt=self._attempt,
         )
 
@@ -328,10 +332,11 @@ class Call:
 
     @property
     def _what(self) -> str:
+        rows = "" if self._rows is None else f" of up to {self._rows} rows"
         ids = (
             "" if self.key_range is None else f" of ids [{self.key_range[0]}, {self.key_range[1]})"
         )
-        return f"{self.endpoint}: {self.task.call}{ids}"
+        return f"{self.endpoint}: {self.task.call}{rows}{ids}"
 
     @property
     def _attributes(self) -> dict[str, Any]:

@@ -169,13 +169,10 @@ class Run(State[ReportT]):
         without `rows`, those with ids in `[first, past_last)`, or the first of them that fit.
         """
         source, buffer = self.source, self.endpoints.loading
-        args: tuple[int, ...] = (buffer, first, past_last)
-        if rows is not None and "load_batch" in source.offers:
-            args = (*args, rows)
-        elif rows is not None:
-            past_last = self._end_of_batch(first, past_last, rows)
-            args = (buffer, first, past_last)
-        batch: Batch = self.call(source, "load_rows", *args, key_range=(first, past_last))
+        if rows is not None and "load_batch" not in source.offers:
+            past_last, rows = self._end_of_batch(first, past_last, rows), None
+        ids = (first, past_last)
+        batch: Batch = self.call(source, "load_rows", buffer, *ids, rows, key_range=ids, rows=rows)
         if batch.rows:
             self.endpoints.next_buffer()
         loaded = Loaded(

@@ -145,8 +145,8 @@ def _pickled_by_dill(rows: Sequence[Row]) -> bytes:
     return pickled
 
 
-def plain_rows(rows: Any) -> Sequence[Row]:
-    """Return what `load_rows` returned as rows that can be handed over.
+def plain_rows(rows: Any, call: str = "load_rows") -> Sequence[Row]:
+    """Return what the call returned as rows that can be handed over.
 
     Lists and tuples are made lists of tuples, since many drivers' row classes can't be pickled;
     any other sequence is taken to know how to pickle itself.
@@ -156,12 +156,12 @@ def plain_rows(rows: Any) -> Sequence[Row]:
 
     """
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes | bytearray | memoryview):
-        raise TypeError(f"load_rows returned {type(rows).__name__}, not a sequence of rows")
+        raise TypeError(f"{call} returned {type(rows).__name__}, not a sequence of rows")
     if not isinstance(rows, list | tuple):
         return rows
     for row in rows:
         if type(row) is not tuple and (
             not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray | memoryview)
         ):
-            raise TypeError(f"load_rows returned a row that is a {type(row).__name__}, not a tuple")
+            raise TypeError(f"{call} returned a row that is a {type(row).__name__}, not a tuple")
     return [row if type(row) is tuple else tuple(row) for row in rows]

@@ -45,8 +45,6 @@ class Batch:
     bytes: int
     end: int
     """The batch holds the rows with ids below this one."""
-    next_end: int | None = None
-    """What `end_of_batch` would return for the ids from `end` on, if that is known already."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class _WorkerProcess:
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
         self._database = pool.connect(self._setup.dbname)
-        calls = ("get_max_id_in", "end_of_batch", "finish", *_PLAIN_CALLS)
+        calls = ("get_max_id_in", "load_batch", "end_of_batch", "finish", *_PLAIN_CALLS)
         return Connected(frozenset(call for call in calls if _offers(self._database, call)))
 
     @property
@@ -148,16 +148,22 @@ class _WorkerProcess:
             raise ValueError(f"end_of_batch returned {end}, not an id in ({min_id}, {max_id}]")
         return end
 
-    def _load_rows(self, buffer: int, min_id: int, max_id: int) -> Batch:
-        rows = plain_rows(self._connected.load_rows(min_id, max_id))
-        _, end = getattr(rows, "key_range", (min_id, max_id))
+    def _load_rows(self, buffer: int, min_id: int, max_id: int, most_rows: int | None) -> Batch:
+        """Load the rows of these ids; with a number of rows, the next so many of them."""
+        if most_rows is None:
+            call, found = "load_rows", self._connected.load_rows(min_id, max_id)
+            key_range = getattr(found, "key_range", (min_id, max_id))
+        else:
+            call, found = "load_batch", self._connected.load_batch(min_id, max_id, most_rows)
+            key_range = getattr(found, "key_range", None)
+        rows = plain_rows(found, call)
+        if key_range is None:
+            raise TypeError("load_batch returned rows without the attribute key_range")
+        _, end = key_range
         if not min_id < end <= max_id:
-            raise ValueError(f"load_rows returned rows up to {end}, not in ({min_id}, {max_id}]")
-        next_end = getattr(rows, "next_end", None)
-        if next_end is not None and not end < next_end:
-            raise ValueError(f"load_rows returned rows up to {end}, and a next_end of {next_end}")
+            raise ValueError(f"{call} returned rows up to {end}, not in ({min_id}, {max_id}]")
         size = self._setup.buffers[buffer].write(rows) if len(rows) else 0
-        return Batch(len(rows), size, end, next_end)
+        return Batch(len(rows), size, end)
 
     def _save_rows(self, buffer: int) -> None:
         rows: Sequence[Any] = self._setup.buffers[buffer].read()

@@ -31,6 +31,9 @@ STACK = "\n".join(
         zip("abcde", ("recv", "read", "load", "load_rows", "run"), strict=True), 1
     )
 )
+LOAD_BATCH = Where(
+    side="source", dbname="prod", call="load_rows", key_range=(5, 90), rows=10, attempt=1
+)
 LOAD = Where(
     side="source", dbname="prod", call="load_rows", key_range=(500_000, 510_000), attempt=1
 )
@@ -170,6 +173,10 @@ def test_the_bar_on_the_way() -> None:
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
             'source "prod", load_rows [500000, 510000): attempt 1 timed out, after 30.0s: killed',
+        ),
+        (
+            RetryScheduled(where=LOAD_BATCH, delay=0.25),
+            'source "prod", load_rows of up to 10 rows of [5, 90): tried again in 250ms',
         ),
         (
             RetryScheduled(where=LOAD, delay=0.25),

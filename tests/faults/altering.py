@@ -91,7 +91,7 @@ class _Altered:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._database, name)
-        if name != self._pool.alteration.call:
+        if {"load_batch": "load_rows"}.get(name, name) != self._pool.alteration.call:
             return found
         return lambda *args: self._call(found, *args)
 

@@ -8,7 +8,7 @@ from itertools import product
 
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, WorkerCrashedError
-from tests.faults.checks import Expected
+from tests.faults.checks import ROWS, Expected
 from tests.support.drivers import CallName, Strike
 
 FROZEN = "uninterruptible sleep"
@@ -49,7 +49,10 @@ SPOTS: tuple[tuple[Side, CallName], ...] = (
     ("source", "close"),
     ("target", "close"),
 )
-SECOND_BATCH = (11, 21)
+SECOND_BATCH: dict[CallName, tuple[int, int]] = {
+    "load_rows": (11, ROWS + 1),  # the first ten rows of these
+    "save_rows": (11, 21),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +81,13 @@ class Case:
 def _failed(
     error: type[BaseException], side: Side, call: CallName, *words: str, **expected: int
 ) -> Expected:
-    key_range = SECOND_BATCH if call in {"load_rows", "save_rows"} else None
     if call == "close":  # what was saved is saved: it is a warning
         return Expected(warnings=1, retries=0)
     return Expected(
         error=error,
         side=side,
         call=call,
-        key_range=key_range,
+        key_range=SECOND_BATCH.get(call),
         words=words,
         exit_code=75 if error is CallTimeoutError else {"source": 3, "target": 4}[side],
         **{"warnings": 0, **expected},

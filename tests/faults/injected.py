@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class FaultyDatabase:
         self._pool = pool
         self._database = database
 
-    def _attempt(self, call: str, *args: Any) -> Any:
+    def _attempt(self, call: str, *args: Any, work: Callable[[], Any] | None = None) -> Any:
         pool = self._pool
         shown = [len(arg) if isinstance(arg, Sequence) else arg for arg in args]
         return pool.recorder.attempt(
@@ -69,7 +70,7 @@ class FaultyDatabase:
             pool.side,
             call,
             shown,
-            work=lambda: getattr(self._database, call)(*args),
+            work=work or (lambda: getattr(self._database, call)(*args)),
             database=self,
         )
 
@@ -90,6 +91,11 @@ class FaultyDatabase:
         rows: Sequence[Row] = self._attempt("load_rows", min_id, max_id)
         return rows
 
+    def load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
+        work = functools.partial(self._database.load_batch, min_id, max_id, rows)
+        batch: Sequence[Row] = self._attempt("load_rows", min_id, max_id, work=work)
+        return batch
+
     def save_rows(self, rows: Sequence[Row]) -> None:
         self._attempt("save_rows", rows)
 
@@ -99,9 +105,6 @@ class FaultyDatabase:
 
     def describe(self) -> TableDescription:
         return self._database.describe()
-
-    def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
-        return self._database.end_of_batch(min_id, max_id, rows)
 
     def finish(self, max_id: int) -> str | None:
         return self._database.finish(max_id)

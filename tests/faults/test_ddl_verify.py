@@ -30,7 +30,7 @@ _EMPTIED = "DELETE FROM alt_new WHERE id > 40"
 _FULL = f"{FILL.format('alt_new', repr('other '))}; INSERT INTO alt_new VALUES (31, 1, 1, '')"
 """Done to the table that takes the place of the target's: it is nobody's to repair."""
 
-_READS = ("checksum", "row_checksums")
+_READS = ("end_of_batch", "checksum", "row_checksums")
 _CALLS: tuple[tuple[Side, str], ...] = (
     *(("source", call) for call in (*_READS, "load_rows", "get_max_id")),
     *(("target", call) for call in (*_READS, "save_rows", "delete_rows", "get_max_id")),

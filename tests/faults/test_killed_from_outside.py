@@ -35,7 +35,7 @@ def test_in_a_call(side: Side, call: CallName, small_tables: Tables, tmp_path: P
         exit_code=_EXIT[side],
         side=side,
         call=call,
-        key_range=SECOND_BATCH if in_batch else None,
+        key_range=SECOND_BATCH.get(call),
         words=("SIGKILL", "attempt 1"),
         retries=0,
     )

@@ -12,7 +12,7 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import CallStarted, Event, RetryScheduled
-from tests.faults.checks import Ended, Expected, Tables, check, run_copy
+from tests.faults.checks import ROWS, Ended, Expected, Tables, check, run_copy
 from tests.faults.held import copying, gate_of, side_of
 from tests.support.proxy import Proxy
 
@@ -54,7 +54,8 @@ _DATA: dict[Side, Literal["to_client", "to_server"]] = {
     "source": "to_client",
     "target": "to_server",
 }
-_THIRD = (21, 31)
+_THIRD: dict[Side, tuple[int, int]] = {"source": (21, ROWS + 1), "target": (21, 31)}
+"""What the call that moves the third batch is about."""
 _SLOW = "1 KB/s"
 _FREEZES: dict[str, Fault] = {
     "nothing to the server": lambda proxy: proxy.freeze("to_server"),
@@ -73,7 +74,7 @@ def _timed_out(side: Side, since: Since, *, until_retry: bool) -> Expected:
         exit_code=75,
         side=side,
         call=_BATCH[side] if in_batch else "connect",
-        key_range=_THIRD if in_batch else None,
+        key_range=_THIRD[side] if in_batch else None,
         words=("all 2 attempts",),
         next_id=21 if in_batch else 0,
         # the session of a save that was cut off in the middle can't be told to end
@@ -82,7 +83,7 @@ def _timed_out(side: Side, since: Since, *, until_retry: bool) -> Expected:
 
 
 def _broken(side: Side, call: str) -> Expected:
-    key_range = _THIRD if call in _BATCH.values() else None
+    key_range = _THIRD[side] if call in _BATCH.values() else None
     return Expected(
         error=DatabaseError, exit_code=_EXIT[side], side=side, call=call, key_range=key_range
     )

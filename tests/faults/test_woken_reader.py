@@ -55,12 +55,12 @@ class SleepyDatabase(FaultyDatabase):
 
     _pool: SleepyPool
 
-    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
-        rows = super().load_rows(min_id, max_id)
+    def load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
+        batch = super().load_batch(min_id, max_id, rows)
         if len(self._pool.recorder.attempts(call="load_rows")) == SLEEPS_IN:
             self._pool.sleeper.write_text(str(os.getpid()))
             os.pwrite = _SleepyWrite(self._pool.frozen / "page")
-        return rows
+        return batch
 
     def save_rows(self, rows: Sequence[Row]) -> None:
         if len(self._pool.recorder.attempts(call="save_rows")) == WAKES_IN - 1:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
 
+from pipecopy import Row
+from pipecopy.errors import CallTimeoutError, DatabaseError
+from pipecopy.events import BatchSaved, CallStarted, Event
 from tests.support.copies import copy
-from tests.support.drivers import RecordingPool, Strike
+from tests.support.drivers import RecordingDatabase, RecordingPool, Strike
 
 BIGGEST = 2**63 - 1
 
@@ -102,3 +106,72 @@ def test_rows_that_come_after_the_start_are_left_out(sqlite_pool: RecordingPool)
     assert len(sqlite_pool.rows("source")) == 4
     assert [row[0] for row in sqlite_pool.rows("target")] == [1, 2, 3]
     assert (report.max_id, report.rows) == (3, 3)
+
+
+# -- drivers that know where the next rows are
+
+
+@dataclass(frozen=True)
+class _GapsPool(RecordingPool):
+    """Opens databases that find the next rows across any gaps."""
+
+    key_range: bool = True
+
+    def connect(self, dbname: str) -> _GapsDatabase:
+        return _GapsDatabase(self, dbname)
+
+
+class _Batch(list[Row]):
+    key_range: tuple[int, int]
+
+
+class _GapsDatabase(RecordingDatabase):
+    _pool: _GapsPool
+
+    def load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
+        return self.record(
+            "load_rows", [min_id, max_id, rows], lambda: self._load_batch(min_id, max_id, rows)
+        )
+
+    def _load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
+        found = self._load(min_id, max_id)
+        if not self._pool.key_range:
+            return found
+        batch = _Batch(found[:rows])
+        batch.key_range = (min_id, batch[-1][0] + 1 if len(found) > rows else max_id)
+        return batch
+
+
+def test_the_driver_says_where_a_batch_ends(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create([3, 4, 50, 51, 10**12])
+    events: list[Event] = []
+    pool = _GapsPool(sqlite_pool.folder)
+    report = copy(pool, batch_size=2, observer=events.append)
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+    past_last = 10**12 + 1
+    loads = [a.args for a in pool.recorder.attempts(call="load_rows")]
+    assert loads == [[0, past_last, 2], [5, past_last, 2], [52, past_last, 2]]
+    saved = [event.key_range for event in events if isinstance(event, BatchSaved)]
+    assert saved == [(0, 5), (5, 52), (52, past_last)]
+    started = [event.where for event in events if isinstance(event, CallStarted)]
+    assert [(w.key_range, w.rows) for w in started if w.call == "load_rows"] == [
+        ((0, past_last), 2),
+        ((5, past_last), 2),
+        ((52, past_last), 2),
+    ]
+    assert (report.batches, report.next_id) == (3, past_last)
+
+
+def test_an_error_says_how_many_rows_of_which_ids_were_asked_for(
+    sqlite_pool: RecordingPool,
+) -> None:
+    sqlite_pool.create(range(1, 100))
+    strike = Strike(side="source", call="load_rows", fault="TimeoutError", skip=1)
+    with pytest.raises(CallTimeoutError, match=r"load_rows of up to 10 rows of ids \[11, 100\)"):
+        copy(_GapsPool(sqlite_pool.folder, (strike,)))
+
+
+def test_a_batch_that_does_not_say_where_it_ends_is_an_error(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(1, 100))
+    with pytest.raises(DatabaseError, match="without the attribute key_range"):
+        copy(_GapsPool(sqlite_pool.folder, key_range=False))

@@ -21,7 +21,7 @@ def batches(database: PostgresDatabase, rows: int = 1000) -> Iterator[CopyRows]:
     past_last = database.get_max_id() + 1
     first = 0
     while first < past_last:
-        batch = database.load_rows(first, database.end_of_batch(first, past_last, rows))
+        batch = database.load_batch(first, past_last, rows)
         assert batch.key_range[0] == first
         yield batch
         first = batch.key_range[1]
@@ -87,9 +87,9 @@ def test_the_session_goes_on_after_a_batch_was_cut(source_db: TemporaryDatabase)
         "INSERT INTO profiles SELECT i, repeat('x', 9000) FROM generate_series(1, 5000) i"
     )
     with opened(source_db, "source", max_batch_bytes=MOST) as database:
-        batch = database.load_rows(0, 5001)
+        batch = database.load_batch(0, 5001, 5000)
         (before,) = source_db.server.sessions("pipecopy/")
-        again = database.load_rows(batch.key_range[1], 5001)
+        again = database.load_rows(batch.key_range[1], 5001)  # as a repair does
         (after,) = source_db.server.sessions("pipecopy/")
     assert after["pid"] == before["pid"]
     assert [row[0] for row in (*batch, *again)] == list(range(1, again.key_range[1]))
