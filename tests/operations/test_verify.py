@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.events import Event, RangeVerified, RunEnded, RunStarted
+from pipecopy.events import CallStarted, Event, RangeVerified, RunEnded, RunStarted
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
@@ -34,6 +34,23 @@ def test_equal_tables_are_equal(
     assert max(event.rows for event in ranges) == 500
     assert isinstance(events[0], RunStarted)
     assert events[-1] == RunEnded(report=report)
+
+
+def test_dense_ids_take_one_call_a_range(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, postgres_pool: PostgresPool
+) -> None:
+    for database in (source_db, target_db):
+        create_profiles(database, 1000)
+    calls: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, CallStarted):
+            calls.append(event.where.call)
+
+    report = verify(postgres_pool, batch_size=10, observer=observe)
+    assert report.ranges == 100
+    assert calls.count("checksum") == 200
+    assert calls.count("end_of_batch") == 4  # of the first range, which lacks id 0, and the next
 
 
 def test_empty_tables_are_equal(
