@@ -6,15 +6,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 
 from bench.soak.copies import Ended
-from bench.soak.measures import LATE_COPY, Measures
+from bench.soak.measures import Measures
 from bench.soak.scene import Scene
 from pipecopy.events import CallEnded
+from tests.faults.checks import LATE_COPY
 from tests.support.databases import TemporaryDatabase
+from tests.support.leftovers import PATIENCE
 
 Versions = dict[int, int]
 """The version of each row, by id; the load counts it up."""
@@ -23,7 +26,6 @@ GONE_PROCESSES = 1.0
 """Seconds after which no process of a copy may be left, not even of one that was killed."""
 GONE_AT_RETURN = 0.1
 """The same for `copy_table`, which returns when they are gone: the time to look at all of them."""
-GONE_SESSIONS = 3.0
 _ON_THE_WAY = 0.1
 _START = 3.0
 """Seconds that a command may take besides its copy: for its interpreter, and its last lines."""
@@ -45,52 +47,52 @@ def check_time(ended: Ended, scene: Scene, measures: Measures) -> None:
     else:
         late = (ended.report["seconds"] if ended.report else 0.0) - ended.config.full_copy_timeout
         if ended.seconds > limit + LATE_COPY + _START:
-            measures.blame("hangs", f"the command took {ended.seconds:.2f} of {limit:.2f} s")
+            measures.report("hangs", f"the command took {ended.seconds:.2f} of {limit:.2f} s")
     if late > 0:
         measures.late_copies.append(late)
     if late > LATE_COPY:
-        measures.blame("hangs", f"a copy with a limit of {limit:g} s was {late:.3f} s late")
+        measures.report("hangs", f"a copy with a limit of {limit:g} s was {late:.3f} s late")
     if ended.outcome == "stopped by a signal":
         seconds = time.monotonic() - scene.stopped_at
         measures.stop_seconds.append(seconds)
         if seconds > _STOP:
-            measures.blame("hangs", f"{seconds:.2f} s from a signal to the command's end")
+            measures.report("hangs", f"{seconds:.2f} s from a signal to the command's end")
 
 
 def check_processes(ended: Ended, scene: Scene, measures: Measures) -> None:
     """See that the copy's processes are gone, right at its end."""
-    began = time.monotonic()
-    patience = GONE_AT_RETURN if ended.mode == "library" else GONE_PROCESSES
-    while left := scene.processes():
-        if time.monotonic() - began > patience:
-            for process in left:
-                measures.blame("leftovers", f"process {process} after {ended.outcome}")
-            break
-        time.sleep(0.005)
-    measures.process_seconds.append(time.monotonic() - began)
+    timeout = GONE_AT_RETURN if ended.mode == "library" else GONE_PROCESSES
+    seconds = _wait_until_gone(
+        measures,
+        lambda: [f"process {process} after {ended.outcome}" for process in scene.processes()],
+        timeout,
+    )
+    measures.process_seconds.append(seconds)
 
 
 def check_sessions(scene: Scene, measures: Measures) -> None:
     """See that the copy's sessions are gone from both servers; its faults must be lifted."""
-    began = time.monotonic()
-    while left := scene.sessions():
-        if time.monotonic() - began > GONE_SESSIONS:
-            for session in left:
-                measures.blame("leftovers", f"session {session}")
-            break
-        time.sleep(0.01)
-    measures.session_seconds.append(time.monotonic() - began)
+    seconds = _wait_until_gone(
+        measures, lambda: [f"session {session}" for session in scene.sessions()], PATIENCE
+    )
+    measures.session_seconds.append(seconds)
 
 
 def check_files(measures: Measures) -> None:
     """See that this process holds nothing of a copy's any more, and no temporary file is left."""
-    deadline = time.monotonic() + GONE_SESSIONS
-    while left := [*_held(), *_files()]:
-        if time.monotonic() > deadline:
-            for name in left:
-                measures.blame("leftovers", name)
+    _wait_until_gone(measures, lambda: [*_held(), *_files()], PATIENCE)
+
+
+def _wait_until_gone(measures: Measures, look: Callable[[], list[str]], timeout: float) -> float:
+    """Wait until a look finds nothing, or report what is left; return the seconds that it took."""
+    began = time.monotonic()
+    while left := look():
+        if time.monotonic() - began > timeout:
+            for line in left:
+                measures.report("leftovers", line)
             break
-        time.sleep(0.02)
+        time.sleep(0.005)
+    return time.monotonic() - began
 
 
 def _held() -> list[str]:
@@ -125,8 +127,8 @@ def check_next_id(ended: Ended, before: Versions, scene: Scene, measures: Measur
         if id_ < next_id and after.get(id_, -1) < version
     ]
     if wrong:
-        told = ", ".join(f"id {i}: version {v}, in the target {t}" for i, v, t in wrong[:5])
-        measures.blame("false next_id", f"{len(wrong)} rows below {next_id}: {told}")
+        shown = ", ".join(f"id {i}: version {v}, in the target {t}" for i, v, t in wrong[:5])
+        measures.report("false next_id", f"{len(wrong)} rows below {next_id}: {shown}")
 
 
 def _has_heard(ended: Ended, scene: Scene) -> bool:
@@ -145,9 +147,9 @@ def _has_heard(ended: Ended, scene: Scene) -> bool:
 
 
 def check_mismatch(ended: Ended, scene: Scene, measures: Measures) -> None:
-    """See that no copy says of a table that it changed where it did not."""
+    """See that no copy says of a table that it changed if it did not."""
     if ended.outcome == "TableMismatchError" and not scene.altered:
-        measures.blame("unexpected ends", "a copy says that a table changed, and none did")
+        measures.report("unexpected ends", "a copy says that a table changed, and none did")
 
 
 def compare(scene: Scene, name: str, measures: Measures) -> None:
@@ -166,7 +168,7 @@ def compare(scene: Scene, name: str, measures: Measures) -> None:
         ("rows differing", len(differing)),
     ):
         if count:
-            measures.blame(what, f"in the {name} target", count)
+            measures.report(what, f"in the {name} target", count)
 
 
 def empty(database: TemporaryDatabase) -> None:

@@ -24,15 +24,10 @@ from pipecopy.errors import (
 )
 from pipecopy.events import Event
 from pipecopy.postgres import PostgresPool
+from tests.faults.checks import options
 
-_EXITS = {
-    0: "complete",
-    3: "DatabaseError",
-    4: "DatabaseError",
-    5: "TableMismatchError",
-    75: "CallTimeoutError",
-    124: "FullCopyTimeoutError",
-}
+_EXPECTED = {0, 3, 4, 5, 75, 124}
+"""The exit codes that a fault may lead to."""
 _STOPPED = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}
 
 
@@ -149,12 +144,7 @@ class CommandCopy(Copy):
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "pipecopy", "copy", "--json"),
-                    *(f"--batch-size={config.batch_size}", f"--max-retries={config.max_retries}"),
-                    f"--retries-delay={config.retries_delay}",
-                    f"--call-timeout={config.call_timeout}",
-                    f"--full-copy-timeout={config.full_copy_timeout}",
-                    f"--read-ahead={config.read_ahead}",
+                    *(sys.executable, "-m", "pipecopy", "copy", *options(config)),
                     *(scene.source_site.uri(scene.source.name), target),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -178,14 +168,14 @@ class CommandCopy(Copy):
         out = self._out.read_text()
         values: dict[str, Any] = json.loads(out) if out else {}
         error = values.get("error") or {}
-        outcome = error.get("class") or _EXITS.get(code, f"exit code {code}")
+        outcome = error.get("class", f"exit code {code}" if code else "complete")
         names = {number.name for number in self._scene.stop_signals}
         unexpected = ""
         if code == -signal.SIGKILL and "SIGKILL" in names:
             outcome = "killed"
         elif _STOPPED.get(code) in names:
             outcome = "stopped by a signal"
-        elif code not in _EXITS:
+        elif code not in _EXPECTED:
             unexpected = f"exit code {code}: {self._err.read_text()[-2000:]}"
         elif "run_id" not in values:
             unexpected = f"no report: {self._err.read_text()[-2000:]}"

@@ -14,13 +14,7 @@ from rich.table import Table
 
 from bench.soak.copies import Ended
 from pipecopy.events import CallEnded, CallStarted, WorkerKilled
-
-LATE_CALL = 0.15
-"""Seconds by which a call's limit may be overshot: the 99th percentile."""
-LATE_COPY = 0.25
-"""Seconds by which the whole copy's limit may be overshot, ever."""
-_SHORTEST_START = 5.0
-"""Seconds that a worker gets to start where a call gets less, as the README says."""
+from tests.faults.checks import LATE_CALL, LATE_COPY, SHORTEST_START
 
 _SPREADS = {
     "kill overshoot": f"a killed call's limit (99 % within {LATE_CALL})",
@@ -62,7 +56,7 @@ class Measures:
     notes: list[str] = field(default_factory=list)
     """One line for each of these."""
 
-    def blame(self, what: str, note: str, count: int = 1) -> None:
+    def report(self, what: str, note: str, count: int = 1) -> None:
         """Count what must not be."""
         self.wrong[what] += count
         self.notes.append(f"{what}: {note}")
@@ -71,7 +65,7 @@ class Measures:
         """Count a copy, and measure how late its calls were."""
         self.copies[ended.outcome] += 1
         if ended.unexpected:
-            self.blame("unexpected ends", ended.unexpected)
+            self.report("unexpected ends", ended.unexpected)
         if ended.report is not None:
             for name in ("calls", "timeouts", "kills", "retries", "batches", "rows"):
                 self.counts[name] += ended.report[name]
@@ -97,7 +91,7 @@ class Measures:
                 if event.outcome == "timed out":
                     timed_out[side] = seen.at
                 start = started.pop(side, None)
-                limit = max(ended.config.call_timeout, _SHORTEST_START)
+                limit = max(ended.config.call_timeout, SHORTEST_START)
                 seconds = event.seconds
                 if start is not None:
                     limit = start[1].limit
@@ -143,11 +137,11 @@ WRONG = (
     "rows doubled",
     "rows differing",
 )
-"""What is shown even where it is 0."""
+"""What is shown even if it is 0."""
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that so many percent do not exceed; 0 where there is none."""
+    """Return the smallest value that so many percent do not exceed; 0 if there is none."""
     if not values:
         return 0.0
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]

@@ -50,7 +50,7 @@ class Runner:
         self._count = count
         self._waiting = deque(faults(seed, count))
         self._progress = progress
-        self._told = 0.0
+        self._shown_at = 0.0
         self._held: list[_Held] = []
         self._began = time.monotonic()
 
@@ -99,13 +99,13 @@ class Runner:
         last = copy.began
         while copy.running:
             self._lift()
-            self._tell()
+            self._show_progress()
             fault = next((f for f in self._waiting if f.kind.mode in {None, mode}), None)
             if fault is not None and time.monotonic() >= last + calm * fault.pause:
                 self._strike(fault)
                 last = time.monotonic()
             if time.monotonic() > deadline + self._scene.stopped_seconds:
-                self.measures.blame("hangs", "a copy did not end at all")
+                self.measures.report("hangs", "a copy did not end at all")
                 raise StuckError
             time.sleep(0.005)
 
@@ -146,13 +146,13 @@ class Runner:
         try:
             copy_table(config, pool, "source", "target")
         except PipecopyError as error:
-            self.measures.blame("unexpected ends", f"of a run without faults: {error}")
+            self.measures.report("unexpected ends", f"of a run without faults: {error}")
 
-    def _tell(self) -> None:
+    def _show_progress(self) -> None:
         now = time.monotonic()
-        if now < self._told + 5:
+        if now < self._shown_at + 5:
             return
-        self._told = now
+        self._shown_at = now
         wrong = ", ".join(f"{count} {what}" for what, count in (+self.measures.wrong).items())
         self._progress(
             f"{now - self._began:6.0f} s  {self.measures.faults.total():>5} of {self._count} faults"

@@ -128,7 +128,7 @@ class Scene:
     """When the target began to be another server, one that may lack what was saved."""
 
     def begin(self, target: TemporaryDatabase, rows: int) -> None:
-        """Forget the copy before, and remember where the next one goes."""
+        """Forget the copy before, and remember the target of the next one."""
         self.target, self.supervisor, self.stop_signals = target, None, set()
         self.rows, self.stopped_seconds = rows, 0.0
         self.failed_over = None
@@ -138,17 +138,17 @@ class Scene:
                 site.standby.start()
 
     def undo(self) -> None:
-        """Have the tables as they were; no copy runs any more."""
+        """Restore the tables; no copy runs any more."""
         for side, sql in self.altered.items():
             if sql:
                 self.database(side).execute(f"SET lock_timeout = '10s'; {sql}")
         self.altered.clear()
 
     def move(self, side: Side) -> PostgresServer:
-        """Have the standby of a side be its server from now on; return the one that was."""
+        """Make the standby of a side its server from now on; return the one that was."""
         site = self.site(side)
         before, standby = site.server, site.standby
-        assert standby is not None  # noqa: S101 - `begin` has made it
+        assert standby is not None  # noqa: S101 - `begin` has started it
         site.server, site.standby = standby, None
         site.proxy.lead_to(standby)
         moved = (self.source,) if side == "source" else tuple(self.targets.values())
@@ -209,7 +209,7 @@ def scene(seed: int) -> Iterator[Scene]:
         target_proxy.latency(_LATENCY),
     ):
         folder = Path(tempfile.mkdtemp(prefix="soak-", dir=home()))
-        _use_temporary_folder(folder / "tmp", stack)
+        _use_temporary_folder(folder / "tmp")
         prod.create_database("prod")
         source = TemporaryDatabase(prod, "prod")
         source.execute(TABLE)
@@ -220,7 +220,6 @@ def scene(seed: int) -> Iterator[Scene]:
             targets[name] = TemporaryDatabase(stats, name)
             targets[name].execute(table)
         os.environ[MARK] = f"{os.getpid()} {time.monotonic_ns()}"
-        stack.callback(os.environ.pop, MARK)
         sessions = Load(source, folder, seed)
         stack.callback(sessions.stop)
         sites = (Site(prod, source_proxy), Site(stats, target_proxy))
@@ -243,18 +242,11 @@ def _remove_followers(sites: tuple[Site, ...]) -> None:
                 server.remove()
 
 
-def _use_temporary_folder(folder: Path, stack: contextlib.ExitStack) -> None:
-    """Have all temporary files made in a folder of the soak's own, so that each is seen."""
+def _use_temporary_folder(folder: Path) -> None:
+    """Have all temporary files of the soak, which ends with this process, in a folder of its own.
+
+    So each that is left is seen.
+    """
     folder.mkdir()
-    before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     tempfile.tempdir = None
-
-    def restore() -> None:
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
-        tempfile.tempdir = None
-
-    stack.callback(restore)
