@@ -107,7 +107,7 @@ class _LateSession(threading.Thread):
             connection.execute("COMMIT")
 
     def _wait(self, seconds: float) -> bool:
-        """Wait for about so long, and tell whether it is time to stop."""
+        """Wait for about so long, and return whether it is time to stop."""
         return self._stopped.wait(min(self._random.expovariate(1 / seconds), _LONGEST))
 
 
@@ -150,7 +150,7 @@ def _write(connection: psycopg.Connection, random: Random) -> None:
 
 
 def _input_ended(seconds: float) -> bool:
-    """Wait, and tell whether standard input has ended."""
+    """Wait, and return whether standard input has ended."""
     return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 

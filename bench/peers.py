@@ -31,7 +31,7 @@ _UPSERT_BATCH = 10_000  # rows
 class Pgcopydb(Contender):
     """`copy table-data` with one job: the data alone, so that the target's table stays as it is.
 
-    (`copy-db` would create the table anew, and build the key's index after the data.) It is timed
+    (`copy-db` would create the table again, and build the key's index after the data.) It is timed
     until the VACUUM ANALYZE that it always ends with begins, since nobody else does one.
     """
 

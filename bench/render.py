@@ -1,6 +1,6 @@
 """`python -m bench.render FILE`: put the figures of a JSON file into bench/README.md.
 
-What stands between the two marks there is replaced by the tables, and the picture is drawn anew:
+What stands between the two marks there is replaced by the tables, and the picture is drawn again:
 each contender's throughput as a share of the binary pipe's.
 """
 

@@ -60,7 +60,7 @@ class Databases:
         return replace(self, source_port=source, target_port=target)
 
     def empty_target(self) -> None:
-        """Create the target's table anew, and let both servers finish what they still write."""
+        """Create the target's table again, and let both servers finish their writes."""
         self.target.execute("DROP TABLE IF EXISTS profiles")
         self.target.execute(_TABLE)
         self.checkpoint()
@@ -70,7 +70,7 @@ class Databases:
             database.execute("CHECKPOINT")
 
     def copied(self, rows: int) -> bool:
-        """Tell whether the target has exactly the source's first rows, to the letter."""
+        """Return whether the target has exactly the source's first rows, to the letter."""
         if rows not in self._checksums:
             self._checksums[rows] = _checksum(self.source, f"WHERE id <= {rows}")
         return _checksum(self.target) == self._checksums[rows]

@@ -132,7 +132,7 @@ def check_next_id(ended: Ended, before: Versions, scene: Scene, measures: Measur
 
 
 def _has_heard(ended: Ended, scene: Scene) -> bool:
-    """Tell whether some call reached the server that is the target's now."""
+    """Return whether some call reached the server that is the target's now."""
     if scene.failed_over is None:
         return True
     # the old one is frozen: what it said before may have taken so long on the way

@@ -1,4 +1,4 @@
-"""One copy: begun, watched until it ends, and told as plain values."""
+"""One copy: started, watched until it ends, and returned as plain values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Ended:
     seconds: float
     """From its call, or its process's start, to its end."""
     report: dict[str, Any] | None
-    """None if nobody could tell: it was killed."""
+    """None if it was killed."""
     unexpected: str = ""
     """What is wrong with the way it ended."""
     seen: tuple[Seen, ...] = ()

@@ -38,8 +38,8 @@ def main() -> None:
                     wrong += 1
                     ends["wrong"] += 1
                     print(f"  moment {moment}: {error}", file=sys.stderr)
-            told = ", ".join(f"{count} {end}" for end, count in ends.items())
-            print(f"{side}: {sql}\n    {told}", flush=True)
+            ended = ", ".join(f"{count} {end}" for end, count in ends.items())
+            print(f"{side}: {sql}\n    {ended}", flush=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -26,7 +26,7 @@ _SPREADS = {
 }
 
 _MOST_NOTES = 20
-"""The first ones tell most, and all of them are in the JSON."""
+"""The first ones say most; all of them are in the JSON."""
 
 
 @dataclass

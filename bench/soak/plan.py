@@ -44,7 +44,7 @@ KINDS = (
     Kind("table locked", "server", server.table_locked, (0.1, 3.0)),
     Kind("rows locked", "server", server.rows_locked, (0.1, 3.0)),
     Kind("switched over in order", "server", server.switched_over),
-    # its copies alone tell when they have heard of the new server
+    # only its copies have events, by which a call to the new server is seen
     Kind("failed over, commits lost", "server", server.failed_over, (60.0, 60.0), "library"),
     Kind("table rewritten", "table", server.altered(server.REWRITE)),
     Kind("table emptied and filled again", "table", server.altered(server.REFILL)),

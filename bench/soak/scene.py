@@ -71,7 +71,7 @@ class Load:
         self.pids = frozenset(process.pid for process in self._processes)
 
     def goes_to(self, database: TemporaryDatabase) -> None:
-        """Have it go on there once it has to connect anew."""
+        """Send it to this database as soon as it has to connect again."""
         new = self._file.with_suffix(".new")
         new.write_text(database.server.socket_conninfo(database.name))
         new.rename(self._file)

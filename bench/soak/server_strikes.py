@@ -65,7 +65,7 @@ def postmaster_stopped(scene: Scene, fault: Fault) -> Iterator[None]:
     if scene.paused:
         raise NoVictimError
     server = scene.site(fault.side).server
-    with worker_stopped(scene, fault):  # so that the one which replaces it has to connect anew
+    with worker_stopped(scene, fault):  # so that the worker that replaces it has to connect
         server.pause()
         scene.paused.add(fault.side)
         try:

@@ -148,7 +148,7 @@ def throttled(scene: Scene, fault: Fault) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf(scene: Scene, fault: Fault) -> Iterator[None]:
-    # the worker is stopped, so that the one which replaces it has to connect anew
+    # the worker is stopped, so that the worker that replaces it has to connect
     with scene.site(fault.side).proxy.deaf(), worker_stopped(scene, fault):
         yield
 
@@ -167,7 +167,7 @@ def _send(scene: Scene, number: signal.Signals, *, group: bool = False) -> None:
 
 
 def _handles_signals(scene: Scene) -> bool:
-    """Tell whether the command has its handlers: before, while Python starts, nothing is begun."""
+    """Return whether the command has its handlers: before that, Python itself is starting."""
     if scene.supervisor is None:
         return False
     try:

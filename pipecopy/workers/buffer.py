@@ -44,7 +44,7 @@ class MemoryFile:
         return other
 
     def is_same(self, other: MemoryFile) -> bool:
-        """Tell whether both are the same file."""
+        """Return whether both are the same file."""
         return os.path.sameopenfile(self.fd, other.fd)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -246,7 +246,7 @@ def _position_of(database: object) -> Any:
 
 
 def _offers(thing: object, method: str) -> bool:
-    """Tell whether it has the method; of one that hands calls on to another, the other's counts."""
+    """Return whether it has the method, also if it only hands calls on to another object."""
     return callable(getattr(thing, method, None))
 
 

@@ -23,7 +23,7 @@ UNGUARDED_EXIT = 213
 
 
 def in_importing_worker() -> bool:
-    """Tell whether this is a worker that is importing the script."""
+    """Return whether this is a worker that is importing the script."""
     return bool(getattr(process.current_process(), "_inheriting", False))
 
 

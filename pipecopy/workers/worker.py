@@ -107,7 +107,7 @@ class Worker:
             self._start_error = error
 
     def started(self) -> bool | Crashed:
-        """Tell whether the worker is ready to begin a task."""
+        """Return whether the worker is ready to begin a task."""
         if not self._ready:
             answer = self._answer()
             if isinstance(answer, Crashed):
