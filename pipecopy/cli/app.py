@@ -1,23 +1,44 @@
-"""The command line, as Cyclopts parses it."""
+"""The commands: each is a function that Cyclopts calls with its options, and that runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from rich.console import Console
 
-from pipecopy.cli.check import check
-from pipecopy.cli.command import Command, Refused, Warned
 from pipecopy.cli.config import Configuration
-from pipecopy.cli.copy import copy
-from pipecopy.cli.exits import EXIT_CODES
-from pipecopy.cli.options import Output
-from pipecopy.cli.text import one_line
-from pipecopy.cli.verify import verify
+from pipecopy.cli.display import Screen, stamped
+from pipecopy.cli.exits import EXIT_CODES, Ending, Exit, failed
+from pipecopy.cli.exits import done as complete
+from pipecopy.cli.main import StoppedBySignal, StopSignals
+from pipecopy.cli.options import (
+    NO_CONNECTIONS,
+    REPAIR,
+    TABLE,
+    Connections,
+    Err,
+    Flag,
+    IdRange,
+    Limits,
+    Output,
+    Selection,
+    Signals,
+    Source,
+    Target,
+    conflicts,
+)
+from pipecopy.cli.streams import Stream
+from pipecopy.cli.text import event_line, one_line
 from pipecopy.errors import ConfigError
+from pipecopy.events import CallEnded, Event, RunEnded
+from pipecopy.operations.check import check_copy
+from pipecopy.operations.copy import copy_table
+from pipecopy.operations.verify import verify_tables
 from pipecopy.redact import redact
+from pipecopy.report import Report
 
 _EPILOGUE = """\
 Configuration:
@@ -35,22 +56,27 @@ Configuration:
 
   [defaults] has options for all jobs. Any option may also be set in the
   environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
-  then the environment, the job, and the defaults. --resume=false takes
-  back a flag that one of them sets."""
+  then the environment, the job, and the defaults. --resume=false turns
+  off a flag that one of them sets."""
+_DEMO = """\
+See a copy between two servers of its own, which are removed at the end.
+
+PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder; the
+table profiles is filled, copied, and compared on both servers.
+It needs the extra: pip install "pipecopy[demo]"
+"""
 
 
-def build_app() -> App:
-    """Return the parser with all commands."""
+def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
+    """Return the parser with all commands, and what it reads besides the command line."""
     app = App(
         name="pipecopy",
         help="Copy a big PostgreSQL table to another server, in bounded time, whatever hangs.",
         help_epilogue=f"{EXIT_CODES}\n\n{_EPILOGUE}",
         help_format="plaintext",
         version=_version,
-        result_action="return_value",
         exit_on_error=False,
         print_error=False,
-        suppress_keyboard_interrupt=False,
     )
     for command in (copy, check, verify):
         name = command.__name__
@@ -58,8 +84,10 @@ def build_app() -> App:
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
         app.command(command, usage=usage)
-    app.command("pipecopy.demo.demo:demo", name="demo", help_epilogue=EXIT_CODES)
-    return app
+    app.command("pipecopy.demo.demo:demo", name="demo", help=_DEMO, help_epilogue=EXIT_CODES)
+    configuration = Configuration(app, environ)
+    app.config = (configuration,)
+    return app, configuration
 
 
 def _version() -> str:
@@ -68,29 +96,192 @@ def _version() -> str:
     return version("pipecopy")
 
 
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Command | None:
-    """Return the command that was asked for; None where it was for the help, which is printed."""
-    app = build_app()
-    configuration = Configuration(app, environ)
-    app.config = (configuration,)
+def run(
+    argv: Sequence[str], environ: Mapping[str, str], err: Stream, signals: StopSignals
+) -> Ending:
+    """Run the command of the command line; every error of its own, and a signal, is an ending."""
+    app, configuration = build_app(environ)
     if not argv:
         app.help_print([], console=Console(stderr=True))
-        return Refused(error=ConfigError("no command was given"), output=Output())
+        return failed(ConfigError("no command was given"), Output())
+    problem = None
     try:
-        command = cast("Command | None", app(argv))
-    except Exception as error:  # noqa: BLE001 - an ending tells of each
-        json = configuration.json or "--json" in argv  # it may have got no further
-        command = Refused(error=_told(error), output=Output(json=json))
-    if command is None or configuration.quiet or not configuration.warnings:
-        return command
-    return Warned(command=command, warnings=configuration.warnings)
+        command, bound, ignored = app.parse_args(list(argv))
+    except Exception as error:  # noqa: BLE001 - an ending names each
+        signals.settle()
+        problem = error
+    if not configuration.quiet:
+        for warning in configuration.warnings:
+            err.write(f"{stamped(redact(f'warning: {warning}'))}\n")
+    if problem is not None:
+        json = configuration.json or "--json" in argv  # it may not have come further
+        return failed(_as_config_error(problem), Output(json=json))
+    given = {"err": err, "signals": signals}
+    ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
+    return ending if isinstance(ending, Ending) else Ending(code=Exit.DONE)  # that of the help
 
 
-def _told(error: Exception) -> Exception:
-    """Return the error as one line that says what is wrong, and where."""
+def _as_config_error(error: Exception) -> Exception:
+    """Return what Cyclopts says as one line."""
     match error:
         case UnusedCliTokensError(unused_tokens=tokens):
             return ConfigError(redact(f"unexpected argument: {' '.join(tokens or [])}"))
         case CycloptsError():
-            return ConfigError(redact(one_line(str(error))))
+            return ConfigError(redact(one_line(str(error)).rstrip(".")))
     return error
+
+
+def copy(  # noqa: D417 - the groups describe their own options
+    source: Source,
+    target: Target,
+    /,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
+    create: Annotated[Flag, Parameter(group=TABLE)] = False,
+    resume: Annotated[Flag, Parameter(group=TABLE)] = False,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    output: Output = Output(),  # noqa: B008 - a frozen value
+    connections: Connections = NO_CONNECTIONS,
+    err: Err,
+    signals: Signals,
+) -> Ending:
+    """Copy a table from one PostgreSQL server to another, in batches of ids.
+
+    A duration is written 250ms, 30s, 5m or 1h30m; a bare number is seconds.
+
+    Parameters
+    ----------
+    create
+        Create the table in the target, like the one in the source, if it is missing.
+    resume
+        Begin at the greatest id in the target, after a first copy that was interrupted.
+    """
+
+    def copying() -> Callable[..., Report]:
+        _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
+        pool = selection.pool(connections, create=create)
+        return partial(
+            copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
+        )
+
+    return _run(copying, Screen(err, quiet=output.quiet), output, signals)
+
+
+def check(  # noqa: D417 - the groups describe their own options
+    source: Source,
+    target: Target,
+    /,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
+    create: Annotated[Flag, Parameter(group=TABLE)] = False,
+    resume: Annotated[Flag, Parameter(group=TABLE)] = False,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    output: Output = Output(),  # noqa: B008 - a frozen value
+    connections: Connections = NO_CONNECTIONS,
+    err: Err,
+    signals: Signals,
+) -> Ending:
+    """Say whether a copy can start, and what it would do; nothing is written.
+
+    Takes the options of `copy`. The checklist goes to standard output; the exit
+    code is the one that the copy would end with, 0 if it can start.
+
+    Parameters
+    ----------
+    create
+        The copy would create the table in the target if it is missing.
+    resume
+        The copy would begin at the greatest id in the target.
+    """
+
+    def checking() -> Callable[..., Report]:
+        _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
+        pool = selection.pool(connections, create=create)
+        return partial(
+            check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
+        )
+
+    def line(event: Event) -> str | None:
+        """Leave out the failures: the checklist has them."""
+        in_checklist = isinstance(event, CallEnded) and event.outcome == "raised"
+        return None if in_checklist else event_line(event)
+
+    screen = Screen(err, quiet=output.quiet, brief=True, line=line)
+    return _run(checking, screen, output, signals, nothing="nothing more was checked")
+
+
+def verify(  # noqa: D417 - the groups describe their own options
+    source: Source,
+    target: Target,
+    /,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
+    repair: Annotated[Flag, Parameter(group=REPAIR)] = False,
+    delete_surplus: Annotated[Flag, Parameter(group=REPAIR)] = False,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    output: Output = Output(),  # noqa: B008 - a frozen value
+    connections: Connections = NO_CONNECTIONS,
+    err: Err,
+    signals: Signals,
+) -> Ending:
+    """Compare a table on two PostgreSQL servers by checksums of ranges of ids.
+
+    A range that differs is narrowed down to the ids. Generated columns are
+    compared too. The exit code is 5 if the tables differ in the end, 0 if they
+    are equal.
+
+    Parameters
+    ----------
+    repair
+        Copy missing and differing rows again; without this nothing is written.
+    delete_surplus
+        With --repair: remove rows whose id is not in the source, or not in its part (--where).
+    """
+
+    def verifying() -> Callable[..., Report]:
+        _refuse(conflicts(**vars(ids)))
+        if delete_surplus and not repair:
+            raise ConfigError("--delete-surplus needs --repair")
+        pool = selection.pool(connections)
+        how: dict[str, Any] = {"repair": repair, "delete_surplus": delete_surplus, **vars(ids)}
+        return partial(verify_tables, limits.config(), pool, source, target, **how)
+
+    screen = Screen(err, quiet=output.quiet)
+    return _run(verifying, screen, output, signals, nothing="nothing was compared")
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _run(
+    operation: Callable[[], Callable[..., Report]],
+    screen: Screen,
+    output: Output,
+    signals: StopSignals,
+    *,
+    nothing: str = "nothing was copied",
+) -> Ending:
+    """Return the ending of the operation, which the screen shows; settle the signals at its end."""
+
+    def observe(event: Event) -> None:
+        # in another thread: no signal gets in between
+        if isinstance(event, RunEnded):
+            signals.settle()
+        screen(event)
+
+    try:
+        runs = operation()
+        with screen:
+            try:
+                report = runs(observer=observe)
+            finally:
+                signals.settle()  # if it ended before it began, or too late for observers
+    except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
+        signals.settle()
+        return failed(error, output, nothing=nothing)
+    return complete(report, output)

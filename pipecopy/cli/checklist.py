@@ -1,22 +1,24 @@
-"""The checklist, as pure functions from a check's report to the lines of it."""
+"""The report of a check as a page: what was found, item by item, and what a copy would do."""
 
 from __future__ import annotations
 
+import locale
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
-from pipecopy.cli.options import option_name
 from pipecopy.cli.text import counted, one_line
 from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Mark
 
 WIDEST = 100
-"""Characters; a line is longer only where it is SQL."""
+"""Characters; only SQL may be longer, so that it can be copied."""
 _NARROWEST = 40
 _MB = 1_000_000
 _STYLES: dict[Mark, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -31,7 +33,7 @@ class Signs:
     marks: dict[Mark, str]
     remedy: str
     cut: str
-    """In the place of what is left out."""
+    """Instead of what is left out."""
 
 
 SYMBOLS = Signs(marks={"ok": "✓", "warning": "!", "problem": "✗"}, remedy="→ ", cut="…")
@@ -40,16 +42,40 @@ WORDS = Signs(
 )
 
 
+def page(report: CheckReport) -> str:
+    """Return the checklist for standard output: drawn for a terminal, else plain text."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    on_terminal = console.is_terminal and not console.is_dumb_terminal
+    lines = checklist(
+        report,
+        width=console.width if on_terminal else WIDEST,
+        signs=SYMBOLS if on_terminal and _can_show(SYMBOLS) else WORDS,
+    )
+    if not on_terminal:
+        return "".join(f"{line.plain}\n" for line in lines)
+    with console.capture() as capture:
+        for line in lines:
+            console.print(line)
+    return capture.get()
+
+
+def _can_show(signs: Signs) -> bool:
+    try:
+        "".join([*signs.marks.values(), signs.remedy, signs.cut]).encode(locale.getencoding())
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def checklist(report: CheckReport, *, width: int, signs: Signs) -> list[Text]:
     """Return the lines of the checklist, each at most so many characters wide."""
-    page = _Page(report, max(_NARROWEST, min(width, WIDEST)), signs)
-    return [*page.lines()]
+    return [*_Page(report, max(_NARROWEST, min(width, WIDEST)), signs).lines()]
 
 
 def verdict(report: CheckReport) -> str:
     """Return the last line."""
     if report.outcome != "complete":
-        return "Whether a copy can start is not known: the check did not come to its end."
+        return "It is not known whether a copy can start: the check did not finish."
     if problems := len(report.problems):
         return f"A copy can't start: {counted(problems, 'problem')}."
     warnings = sum(item.mark == "warning" for item in report.items)
@@ -88,12 +114,8 @@ class _Page:
             yield Text("What a copy would do", _TITLE)
             yield from self._plan(report.plan)
             yield Text()
-        yield self._verdict()
-
-    def _verdict(self) -> Text:
-        report = self._report
         style = _STYLES["ok" if report.can_start else "problem"]
-        return Text(verdict(report), f"bold {style}")
+        yield Text(verdict(report), f"bold {style}")
 
     def _item(self, item: CheckItem) -> Iterator[Text]:
         head = Text("  ")
@@ -108,7 +130,7 @@ class _Page:
             )
 
     def _hanging(self, head: Text, text: str, style: str, *, wrap: bool = True) -> Iterator[Text]:
-        """Put a text after its head, and what does not fit below it."""
+        """Put a text after its head, and below it what does not fit."""
         room = max(_NARROWEST // 2, self._width - self._indent)
         parts = [text]
         if wrap:
@@ -163,7 +185,7 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
         return
     yield "ids", f"from {plan.first_id} to {plan.max_id}"
     if plan.resume_id is not None:
-        yield "resume", f"it begins at id {plan.resume_id}, the target's greatest"
+        yield "resume", f"from id {plan.resume_id}, the greatest in the target"
     yield "rows", _rows(plan)
     if plan.format is not None:
         yield "format", f"{plan.format}: {plan.format_reason}"
@@ -174,10 +196,10 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
 
 
 def _as_options(text: str) -> str:
-    """Return the text with the command's options in the place of the library's arguments."""
+    """Return the text with options of the command instead of arguments of the library."""
     return re.sub(
         r"\((call_timeout|columns|create|session_pooler|where)\b",
-        lambda match: f"({option_name(match[1])}",
+        lambda match: f"(--{match[1].replace('_', '-')}",
         text,
     )
 

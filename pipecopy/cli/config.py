@@ -1,33 +1,46 @@
-"""What the command line leaves open: from `PIPECOPY_…` variables, and from the file.
+"""The options that the command line leaves open, from PIPECOPY_… variables and pipecopy.toml.
 
-The command line comes first, then the environment, the job, the file's defaults, and the options'
-own defaults.
+The command line comes first, then the environment, the job, the defaults of the file, and the
+defaults of the options. Cyclopts converts each value by the option itself; what it can't do is
+here: sections and jobs, databases by name, all that is wrong at once, passwords in the open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
-from cyclopts import App, Argument, ArgumentCollection, Token
+from attrs import evolve
+from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
+from cyclopts import ValidationError as OutOfBounds
+from cyclopts.config import Dict
 
-from pipecopy.cli.configfile import ConfigFile, read_config_file
-from pipecopy.cli.environment import read_environment
-from pipecopy.cli.jobs import SIDES, no_such_job, problems_of_jobs
-from pipecopy.cli.kinds import Kind, kind_of
-from pipecopy.cli.settings import Settings
+from pipecopy.cli.configfile import SIDES, ConfigFile, Section, read_config_file
+from pipecopy.cli.options import conflicts
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
 
 DEFAULT_FILE = "pipecopy.toml"
+PREFIX = "PIPECOPY_"
 _FILE = "config"
 """The option that names the file: the commands with a source and a target have it."""
+_CONFLICTING = {"from_id", "to_id", "resume", "where"}
 
 Options = Mapping[str, Argument]
-"""The options and the two sides of one command by name, as `batch_size` and `source`."""
+"""The options and the two sides of a command by name, as `batch_size` and `source`."""
+
+
+class Variables(Section):
+    """The section that the environment is."""
+
+    def origin(self, key: str) -> str:
+        """Return the name of the variable."""
+        return PREFIX + key.upper()
 
 
 class Configuration:
-    """Cyclopts calls it when it has read the command line, before it converts the values.
+    """Cyclopts calls it after reading the command line, before converting the values.
 
     It fills in what was not given, and keeps what it found out on the way.
     """
@@ -35,148 +48,209 @@ class Configuration:
     def __init__(self, root: App, environ: Mapping[str, str]) -> None:
         self._root = root
         self._environ = environ
-        self.warnings: tuple[str, ...] = ()
+        self._problems: list[str] = []
+        self.warnings: list[str] = []
         self.json = False
-        """The error is told as JSON too, wherever that was asked for."""
+        """An error is written as JSON too, wherever that was asked for."""
         self.quiet = False
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Fill in the options; raises ConfigError with all that is wrong where they come from."""
+        """Fill in the options; raises ConfigError with all that is wrong with their values."""
         options = _options(arguments)
-        environment = read_environment(
-            self._environ, _kinds(options), of_others=self._kinds_of_commands
-        )
-        self.warnings += environment.warnings
-        problems = [*environment.problems]
+        for argument in options.values():
+            if argument.has_tokens:
+                self._tried(evolve(argument), argument.tokens[-1].keyword or argument.name)
+        environment = self._environment(options)
         if _FILE in options:
-            self._with_file(" ".join(commands), options, environment.settings, problems)
+            self._fill_from_file(" ".join(commands), options, environment)
         else:
-            _fill(options, environment.settings)
+            self._fill(options, environment)
         self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
-        if problems:
-            raise ConfigError("; ".join(problems))
+        if self._problems:
+            raise ConfigError(redact("; ".join(dict.fromkeys(self._problems))))
 
-    def _with_file(
-        self, command: str, options: Options, environment: Settings, problems: list[str]
-    ) -> None:
-        """Fill in the options of a command between two databases; add what is wrong."""
+    def _environment(self, options: Options) -> Section:
+        """Return the variables of the command; an empty one counts as not set, as for libpq."""
+        own = {PREFIX + option.upper(): option for option in options}
+        given = {name: text for name, text in self._environ.items() if text}
+        others = sorted(n for n in given if n.startswith(PREFIX) and n not in own)
+        known = self._variables() if others else ()
+        for name in others:
+            if name not in known:
+                hint = _hint(name.upper(), known, prefix=PREFIX)
+                self.warnings.append(f"{name} is an unknown variable{hint}")
+        values = {own[name]: given[name] for name in sorted(own.keys() & given)}
+        self._check(Variables(name="environment", values=values), options)
+        return Variables(name="environment", values=values)
+
+    def _fill_from_file(self, command: str, options: Options, environment: Section) -> None:
         self.warnings += _passwords_seen(options)
         file = None
-        job: Settings = {}
-        defaults: Settings = {}
+        sections = [environment]
         try:
-            file = self._read_file(options, environment)
-            job = _job(command, options, file, problems)
+            file = _read(options, environment)
+            sections += _job(command, options, file)
         except ConfigError as error:
-            problems.append(str(error))
+            self._problems.append(str(error))
         if file is not None:
-            problems += [*file.problems, *problems_of_jobs(file, given=environment)]
+            self._check_file(file, given=environment.values)
             self.warnings += _password_readable(file)
-            defaults = file.defaults
-        _fill(options, {**defaults, **job, **environment})
-        if not problems:
-            problems += _sides_missing(command, options)
-        if file is not None and not problems:
-            _give_connections(options, file)
+            sections.append(file.defaults)
+        for section in sections:
+            self._fill(options, section)
+        missing = [side.upper() for side in SIDES if not options[side].has_tokens]
+        if missing and not self._problems:
+            self._problems.append(f"{' and '.join(missing)} not given: {_takes(command)}")
+        if file is not None and not self._problems:
+            names = [options[side].tokens[-1].value for side in SIDES]
+            found = {name: file.databases[name] for name in names if name in file.databases}
+            options[_FILE].tokens = [Token(value=file.path, implicit_value=found)]
 
-    def _read_file(self, options: Options, environment: Settings) -> ConfigFile | None:
-        path, origin = DEFAULT_FILE, ""
-        if options[_FILE].has_tokens:
-            path, origin = options[_FILE].tokens[-1].value, "--config"
-        elif _FILE in environment:
-            path, origin = environment[_FILE].value, environment[_FILE].origin
+    def _check_file(self, file: ConfigFile, *, given: Collection[str]) -> None:
+        """Note all that is wrong with the file, whatever part of it is asked for."""
+        self._problems += file.problems
+        options: dict[str, Argument] = {}  # a job serves every command
+        for of_command in self._commands():
+            if of_command.pop(_FILE, None) is not None:
+                options |= of_command
+        for section in (file.defaults, *file.jobs.values()):
+            self._check(section, options)
+        self._problems += file.wrong_databases(given=given)
+
+    def _check(self, section: Section, options: Options) -> None:
+        """Note what is wrong with each value of the section by itself, and with all together."""
+        good = {}
+        for key in section.values:
+            option = _option(key)
+            if option in options:
+                probe = evolve(options[option], tokens=[])
+                good[option] = self._tried(probe, section.origin(key), section, key)
+            else:
+                hint = _hint(option, options)
+                self._problems.append(f"{section.origin(key)} is an unknown option{hint}")
+        if not isinstance(section, Variables):  # what these set, an option may take back
+            together = {name: good[name] for name in _CONFLICTING & good.keys()}
+            self._problems += [f"{section.name}: {bad}" for bad in conflicts(**together)]
+
+    def _tried(
+        self, argument: Argument, origin: str, section: Section | None = None, key: str = ""
+    ) -> Any:
+        """Return the value of an option as the option converts it; note what is wrong with it."""
         try:
-            return read_config_file(path, self._kinds_of_keys)
-        except FileNotFoundError:
-            if origin:
-                raise ConfigError(f"there is no file {path}, which {origin} names") from None
-            return None
+            if section is not None:
+                self._give(argument, section, key)
+            return argument.convert_and_validate()
+        except OutOfBounds as error:
+            self._problems.append(f"{origin} {error.exception_message}")
+        except CycloptsError as error:
+            self._problems.append(f"{origin}: {error.msg or 'this is not a valid value'}")
+        return None
 
-    def _kinds_of_commands(self, *, with_file: bool = False) -> dict[str, Kind]:
-        """Return the kinds of all commands' options, or of those that read the file."""
-        found: dict[str, Kind] = {}
+    def _fill(self, options: Options, section: Section) -> None:
+        """Give the options that have no value yet those of the section."""
+        for key in section.values:
+            argument = options.get(_option(key))
+            if argument is not None and not argument.has_tokens:
+                with suppress(CycloptsError):  # it was noted
+                    self._give(argument, section, key)
+
+    def _give(self, argument: Argument, section: Section, key: str) -> None:
+        value = section.values[key]
+        if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
+            argument.append(Token(keyword=section.origin(key), value=str(value)))
+        else:
+            source = Dict({key: value}, source=section.name, use_commands_as_keys=False)
+            alone = ArgumentCollection([argument])  # type: ignore[no-untyped-call] # it has no hints
+            source(self._root, (), alone)
+
+    def _commands(self) -> Iterator[dict[str, Argument]]:
+        """Yield the options of each command."""
         for name in self._root:
             if not name.startswith("-"):  # --help and --version are commands as well
-                options = _options(self._root[name].assemble_argument_collection())
-                if _FILE in options or not with_file:
-                    found |= _kinds(options)
-        return found
+                yield _options(self._root[name].assemble_argument_collection())
 
-    def _kinds_of_keys(self) -> dict[str, Kind]:
-        """Return the kinds of what may stand in the file."""
-        kinds = self._kinds_of_commands(with_file=True)
-        del kinds[_FILE]
-        return kinds
+    def _variables(self) -> set[str]:
+        return {PREFIX + option.upper() for options in self._commands() for option in options}
+
+
+def _option(key: str) -> str:
+    return key.replace("-", "_")
 
 
 def _options(arguments: ArgumentCollection) -> dict[str, Argument]:
-    return {
-        argument.name.removeprefix("--").replace("-", "_").lower(): argument
-        for argument in arguments
-        if argument.parse and not argument.children
-    }
+    leaves = [argument for argument in arguments if argument.parse and not argument.children]
+    return {_option(one.name.removeprefix("--")).lower(): one for one in leaves}
 
 
-def _kinds(options: Options) -> dict[str, Kind]:
-    return {name: kind_of(argument) for name, argument in options.items()}
+def _read(options: Options, environment: Section) -> ConfigFile | None:
+    path, origin = DEFAULT_FILE, ""
+    if options[_FILE].has_tokens:
+        path, origin = options[_FILE].tokens[-1].value, "--config"
+    elif _FILE in environment.values:
+        path, origin = environment.values[_FILE], environment.origin(_FILE)
+    options[_FILE].tokens = []
+    try:
+        return read_config_file(path)
+    except FileNotFoundError:
+        if origin:
+            raise ConfigError(f"there is no file {path}, which {origin} names") from None
+        return None
 
 
-def _job(command: str, options: Options, file: ConfigFile | None, problems: list[str]) -> Settings:
-    """Return the settings of the job that is named in the place of the two databases, if any."""
+def _job(command: str, options: Options, file: ConfigFile | None) -> list[Section]:
+    """Return the job that is named instead of the two databases, if one is."""
     source, target = (options[side] for side in SIDES)
     if not source.has_tokens or target.has_tokens:
-        return {}
+        return []
     name = source.tokens[-1].value
     source.tokens = []
-    if file is None or name not in file.jobs:
-        problems.append(no_such_job(name, file, command=command))
-        return {}
-    return file.jobs[name]
+    if file is None:
+        raise ConfigError(
+            f'there is no job "{name}": the working directory has no pipecopy.toml, and neither'
+            f" --config nor PIPECOPY_CONFIG names another file; {_takes(command)}"
+        )
+    if name in file.jobs:
+        return [file.jobs[name]]
+    if name in file.databases:
+        message = f'{file.path} has no job "{name}", but a database of that name'
+        raise ConfigError(f"{message}: {_takes(command)}")
+    jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
+    raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{_hint(name, file.jobs)}')
 
 
-def _fill(options: Options, settings: Settings) -> None:
-    for name, argument in options.items():
-        if name in settings and name != _FILE and not argument.has_tokens:
-            one = settings[name]
-            argument.append(
-                Token(keyword=one.origin, value=str(one.value), implicit_value=one.value)
-            )
+def _takes(command: str) -> str:
+    return f"{command} takes a SOURCE and a TARGET, or the name of a job"
 
 
-def _sides_missing(command: str, options: Options) -> list[str]:
-    missing = [side.upper() for side in SIDES if not options[side].has_tokens]
-    if not missing:
-        return []
-    what = f"{' and '.join(missing)} not given"
-    return [f"{what}: {command} takes a SOURCE and a TARGET, or the name of a job"]
+def _hint(name: str, known: Collection[str], *, prefix: str = "") -> str:
+    """Return what to say about an unknown name that is like a known one behind the prefix."""
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
 
-
-def _give_connections(options: Options, file: ConfigFile) -> None:
-    """Let the command have the connection strings of its two databases, where they are named."""
-    names = [_text(options[side]) for side in SIDES]
-    found = {name: file.databases[name] for name in names if name in file.databases}
-    options[_FILE].tokens = [Token(keyword="--config", value=file.path, implicit_value=found)]
-
-
-def _text(argument: Argument) -> str:
-    return argument.tokens[-1].value
+    rests = [one.removeprefix(prefix) for one in known]
+    like = get_close_matches(name.removeprefix(prefix), rests, n=1, cutoff=0.75)
+    return f" (did you mean {prefix}{like[0]}?)" if like else ""
 
 
 def _is_on(flag: Argument | None) -> bool:
-    return flag is not None and flag.has_tokens and flag.tokens[-1].implicit_value is True
+    if flag is None or not flag.has_tokens:
+        return False
+    with suppress(CycloptsError):  # it was noted
+        return flag.convert() is True
+    return False
 
 
-def _passwords_seen(options: Options) -> tuple[str, ...]:
-    return tuple(
-        f"the password in {side.upper()} can be seen by everyone who may list processes;"
-        f" ~/.pgpass, a service file, PGPASSWORD or {DEFAULT_FILE} keeps it to you"
-        for side in SIDES
-        if options[side].has_tokens and redact(_text(options[side])) != _text(options[side])
-    )
+def _passwords_seen(options: Options) -> list[str]:
+    texts = {side: options[side].tokens[-1].value for side in SIDES if options[side].has_tokens}
+    return [
+        f"the password in {side.upper()} is visible to everyone who may list processes;"
+        f" put it in ~/.pgpass, a service file, PGPASSWORD or {DEFAULT_FILE}"
+        for side, text in texts.items()
+        if redact(text) != text
+    ]
 
 
-def _password_readable(file: ConfigFile) -> tuple[str, ...]:
+def _password_readable(file: ConfigFile) -> list[str]:
     if not (file.open_to_others and file.holds_password):
-        return ()
-    what = f"other users may read {file.path}, which has a password in it"
-    return (f"{what}; chmod 600 {file.path} keeps it to you",)
+        return []
+    what = f"other users may read {file.path}, which contains a password"
+    return [f"{what}; run chmod 600 {file.path}"]

@@ -1,4 +1,4 @@
-"""The configuration file: named databases, named jobs, and defaults for all jobs."""
+"""pipecopy.toml: databases and jobs by name, and defaults for all jobs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipecopy.cli.kinds import Kind
-from pipecopy.cli.options import wrong_with
-from pipecopy.cli.settings import Setting, Settings, hint, read_setting
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
 
+SIDES = ("source", "target")
 _SECTIONS = ("databases", "defaults", "jobs")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Values of options, all from one place; keys and values are as they are written there."""
+
+    name: str
+    """For messages: `pipecopy.toml: jobs.nightly`."""
+    values: Mapping[str, Any] = field(repr=False)  # they may hold passwords
+
+    def origin(self, key: str) -> str:
+        """Return where the value of the key stands."""
+        return f"{self.name}.{key_text(key)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +38,53 @@ class ConfigFile:
 
     path: str
     """As the user names it."""
-    databases: Mapping[str, str] = field(repr=False)
-    """Connection strings by name."""
-    defaults: Settings
-    jobs: Mapping[str, Settings]
-    wrong: frozenset[str]
-    """The keys that are set to what they can't be, and so are in nothing above."""
-    problems: tuple[str, ...]
-    """A sentence for each thing that is wrong, with the file and the key."""
     open_to_others: bool
     """Other users of the machine may read it."""
+    databases: Mapping[str, str] = field(repr=False)
+    """Connection strings by name; an empty one if it is wrong."""
+    defaults: Section
+    jobs: Mapping[str, Section]
+    problems: tuple[str, ...]
+    """What is wrong with its form, each with the file and the key."""
 
     @property
     def holds_password(self) -> bool:
         """Whether a connection string has a password in it."""
         texts = [*self.databases.values()]
-        for settings in (self.defaults, *self.jobs.values()):
-            texts += [settings[side].value for side in ("source", "target") if side in settings]
+        for section in (self.defaults, *self.jobs.values()):
+            texts += [str(section.values[side]) for side in SIDES if side in section.values]
         return any(redact(text) != text for text in texts)
+
+    def wrong_databases(self, *, given: Collection[str]) -> Iterator[str]:
+        """Say which databases can't be meant, and which jobs have none.
+
+        `given` are the options that variables set: a job may do without them.
+        """
+        for name, text in self.databases.items():
+            if text and not _is_readable(text):
+                key = key_text("databases", name)
+                yield f"{self.path}: {key} is neither a URI nor a list of keyword=value"
+        yield from self._unknown(self.defaults)
+        for job in self.jobs.values():
+            yield from self._unknown(job)
+            for side in SIDES:
+                if not any(side in place for place in (given, job.values, self.defaults.values)):
+                    yield f"{job.name} has no {side}"
+
+    def _unknown(self, section: Section) -> Iterator[str]:
+        """Say which sides name no database; a bare word is not a service here: it may be a typo."""
+        for side in SIDES:
+            text = str(section.values.get(side, ""))
+            if not text.strip() or text in self.databases:
+                continue
+            if "=" not in text and "://" not in text:
+                known = ", ".join(self.databases) or "it is empty"
+                yield (
+                    f'{section.origin(side)}: "{text}" is not in [databases] ({known}), and is not'
+                    f" a URI or a connection string such as service={text}"
+                )
+            elif not _is_readable(text):
+                yield f"{section.origin(side)} is neither a URI nor a list of keyword=value"
 
 
 def key_text(*parts: str) -> str:
@@ -54,31 +94,30 @@ def key_text(*parts: str) -> str:
     )
 
 
-def read_config_file(path: str, kinds: Callable[[], Mapping[str, Kind]]) -> ConfigFile:
-    """Read all of the file, whose keys are the options that have these kinds.
+def read_config_file(path: str) -> ConfigFile:
+    """Read the file.
 
     Raises:
         FileNotFoundError: there is none.
-        ConfigError: it can't be read, or is no TOML.
+        ConfigError: it can't be read, or is not valid TOML.
 
     """
     text, mode = _text(path)
-    import tomllib  # noqa: PLC0415 - only where there is a file
+    import tomllib  # noqa: PLC0415 - only if there is a file
 
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number may have too many digits
-        raise ConfigError(f"{path} is no TOML: {_where(error, text)}") from None
-    reader = _Reader(path, kinds())
-    reader.sections(document)
+        raise ConfigError(f"{path} is not valid TOML: {_where(error, text)}") from None
+    reader = _Reader(path)
+    reader.read(document)
     return ConfigFile(
         path=path,
+        open_to_others=bool(mode & (stat.S_IRGRP | stat.S_IROTH)),
         databases=reader.databases,
         defaults=reader.defaults,
         jobs=reader.jobs,
-        wrong=frozenset(reader.wrong),
         problems=tuple(reader.problems),
-        open_to_others=bool(mode & (stat.S_IRGRP | stat.S_IROTH)),
     )
 
 
@@ -105,80 +144,69 @@ def _where(error: Exception, text: str) -> str:
 
 
 class _Reader:
-    """Takes the document apart, and notes all that is wrong with it."""
+    """Takes the document apart, and notes what is wrong with its form."""
 
-    def __init__(self, path: str, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._kinds = kinds
         self.problems: list[str] = []
         self.databases: dict[str, str] = {}
-        self.defaults: Settings = {}
-        self.jobs: dict[str, Settings] = {}
-        self.wrong: set[str] = set()
+        self.defaults = Section(name=f"{path}: defaults", values={})
+        self.jobs: dict[str, Section] = {}
 
-    def sections(self, document: Mapping[str, Any]) -> None:
+    def read(self, document: Mapping[str, Any]) -> None:
         for name, content in document.items():
-            if name not in _SECTIONS:
-                self._unknown_section(name, content)
-            elif self._is_table(name, content):
-                getattr(self, f"_{name}")(content)
-
-    def _unknown_section(self, name: str, content: Any) -> None:
-        if isinstance(content, dict):
-            known = ", ".join(f"[{one}]" for one in _SECTIONS)
-            self._note(f"[{name}] is none of the sections {known}")
-        else:
-            self._note(f"{name} is in no section: options belong in [defaults] or [jobs.NAME]")
+            if name in _SECTIONS:
+                if self._is_table(name, content):
+                    getattr(self, f"_{name}")(content)
+            elif isinstance(content, dict):
+                known = ", ".join(f"[{one}]" for one in _SECTIONS)
+                self._note(f"[{name}] is not one of the sections {known}")
+            else:
+                self._note(f"{name} is in no section: options belong in [defaults] or [jobs.NAME]")
 
     def _databases(self, content: Mapping[str, Any]) -> None:
         for name, text in content.items():
             key = key_text("databases", name)
             if not name.strip():
                 self._note("databases has an empty name")
-            elif not isinstance(text, str):  # never shown: it may be a password
-                self._wrong(key, f"{key} must be a string: a URI, a connection string, a service")
-            elif wrong := wrong_with(text):
-                self._wrong(key, f"{key} {wrong}")
-            else:
-                self.databases[name] = text
+                continue
+            self.databases[name] = text if isinstance(text, str) else ""
+            if not isinstance(text, str):  # never shown: it may be a password
+                self._note(f"{key} must be a string: a URI, a connection string, a service")
+            elif not text.strip():
+                self._note(f"{key} is empty")
 
     def _defaults(self, content: Mapping[str, Any]) -> None:
-        self.defaults = self._settings(("defaults",), content)
+        self.defaults = self._section(("defaults",), content)
 
     def _jobs(self, content: Mapping[str, Any]) -> None:
         for name, job in content.items():
             if not name.strip():
                 self._note("jobs has an empty name")
             elif self._is_table(key_text("jobs", name), job):
-                self.jobs[name] = self._settings(("jobs", name), job)
+                self.jobs[name] = self._section(("jobs", name), job)
 
-    def _settings(self, section: tuple[str, ...], content: Mapping[str, Any]) -> Settings:
-        found: dict[str, Setting] = {}
-        for key, raw in content.items():
-            option = key.replace("-", "_")
-            name = key_text(*section, key)
-            if option not in self._kinds:
-                self._note(f"{name} is no option{hint(option, {one: one for one in self._kinds})}")
-            elif option in found:
-                self._note(f"{name} is set twice, with a hyphen and with an underscore")
-            else:
-                kind = self._kinds[option]
-                origin = f"{self._path}: {name}"
-                try:
-                    found[option] = read_setting(option, raw, kind, kind.of_toml, origin)
-                except ValueError as error:
-                    self.wrong.add(name)
-                    self.problems.append(str(error))
-        return found
+    def _section(self, keys: tuple[str, ...], content: Mapping[str, Any]) -> Section:
+        for key in content:
+            if "-" in key and key.replace("-", "_") in content:
+                self._note(f"{key_text(*keys, key)} is set twice, with a hyphen and an underscore")
+        return Section(name=f"{self._path}: {key_text(*keys)}", values=content)
 
     def _is_table(self, name: str, content: Any) -> bool:
         if not isinstance(content, dict):
             self._note(f"{name} must be a table, [{name}]")
         return isinstance(content, dict)
 
-    def _wrong(self, key: str, text: str) -> None:
-        self.wrong.add(key)
-        self._note(text)
-
     def _note(self, text: str) -> None:
         self.problems.append(f"{self._path}: {text}")
+
+
+def _is_readable(text: str) -> bool:
+    from pipecopy.postgres import conninfo  # noqa: PLC0415 - loads psycopg: not for --help
+    from pipecopy.postgres.errors import PostgresError  # noqa: PLC0415 - the same
+
+    try:
+        conninfo.parameters(conninfo.find(text, {}), None)
+    except PostgresError:
+        return False
+    return True

@@ -1,36 +1,44 @@
-"""The exit codes: one place says what each error ends the process with."""
+"""How a command ends: its exit code, its last lines, and its report as JSON."""
 
 from __future__ import annotations
 
+import json
+import traceback
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
-from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.checklist import page
+from pipecopy.cli.main import StoppedBySignal
+from pipecopy.cli.options import Output
+from pipecopy.cli.text import far_line, one_line, summary_lines, verdict_line
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    PipecopyError,
     TableMismatchError,
 )
-from pipecopy.report import CheckReport, VerifyReport
+from pipecopy.redact import redact
+from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 
 _HELD = ("55006", "pipecopy.postgres.errors.PostgresError")
-"""The SQLSTATE and the class of a refusal where another copy holds the target.
+"""The SQLSTATE and the class of the error if another copy holds the target.
 
-The class tells it from what the server itself calls "object in use": only what takes the
-copy's lock raises it with that SQLSTATE: `connect`, a call that had to connect again, `create`.
+The class tells it from what the server itself calls "object in use": only what takes the lock of
+a copy raises it with that SQLSTATE (`connect`, a call that had to connect again, `create`).
 """
-
 
 _PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 """SQLSTATEs, or their beginnings, of what passes: a connection that broke or leads to another
 server, a session that the server ended, and what it says of itself while it starts or is full."""
 _PROTOCOL_VIOLATION = "08P01"
-"""Of class 08, but it does not pass: a value that the server can't read."""
+"""Of class 08, but it does not pass: the server can't read a value."""
 
 
 class Exit(IntEnum):
-    """What the process ends with; 128 + the signal's number where a signal stopped it."""
+    """What the process ends with; 128 + the number of the signal if one stopped it."""
 
     DONE = 0
     USAGE = 2
@@ -59,7 +67,7 @@ Exit codes:
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code that tells of the error."""
+    """Return the exit code for the error."""
     code: int = Exit.INTERNAL
     match error:
         case StoppedBySignal(signum=signum):
@@ -99,6 +107,89 @@ def check_code(report: CheckReport) -> int:
     return Exit.DONE
 
 
-def verify_code(report: VerifyReport) -> int:
-    """Return the exit code of a verification that came to its end."""
-    return Exit.DONE if report.equal else Exit.MISMATCH
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What is left to do before the process ends."""
+
+    code: int
+    lines: tuple[str, ...] = ()
+    """For standard error."""
+    text: str = ""
+    """For standard output."""
+
+
+def done(report: Report, output: Output) -> Ending:
+    """Return the ending of a run that is complete."""
+    code, lines, text = int(Exit.DONE), list[str](), ""
+    match report:
+        case CheckReport():
+            code, text = check_code(report), page(report)
+        case VerifyReport():
+            code = Exit.DONE if report.equal else Exit.MISMATCH
+            lines = [verdict_line(report)] if code else []
+    if not (output.quiet or isinstance(report, CheckReport)):
+        lines = [*_warnings(report), *summary_lines(report)]
+    if output.json:
+        text = f"{json.dumps(report.to_dict())}\n"
+    return Ending(code=code, lines=tuple(lines), text=text)
+
+
+def failed(error: BaseException, output: Output, *, nothing: str = "nothing was copied") -> Ending:
+    """Return the ending of a command that an error or a signal ended.
+
+    `nothing` is what is said after a signal if no report says how far the command came.
+    """
+    report: Report | None = getattr(error, "report", None)
+    stopped = isinstance(error, StoppedBySignal)
+    if stopped and report is not None and report.outcome == "complete":
+        return done(report, output)  # the signal came as the run ended, and changed nothing
+    far = None
+    lines = _tracebacks(error) if output.traceback else []
+    if isinstance(report, CopyReport | VerifyReport):
+        far = far_line(report)
+        begun = bool(report.batches if isinstance(report, CopyReport) else report.ranges)
+        if not output.quiet:
+            lines += [*_warnings(report), *(summary_lines(report) if begun else [])]
+        if not stopped and report.max_id is None:
+            far = None
+    elif report is not None and not output.quiet:
+        lines += _warnings(report)
+    if stopped:
+        lines.append(f"{error}; {far or nothing}")
+    else:
+        lines.append(_error_line(error, f"; {far}" if far else "", shown=output.traceback))
+    text = page(report) if isinstance(report, CheckReport) else ""
+    if output.json:
+        whole = {**(report.to_dict() if report else {}), "error": error_dict(error)}
+        text = f"{json.dumps(whole)}\n"
+    return Ending(code=exit_code(error), lines=tuple(map(redact, lines)), text=text)
+
+
+def error_dict(error: BaseException) -> dict[str, Any]:
+    """Return the error as values that `json.dumps` takes."""
+    where = ("side", "dbname", "call", "key_range", "attempts", "sqlstate")
+    values = {name: getattr(error, name, None) for name in where}
+    return {
+        "class": type(error).__name__,
+        "message": redact(str(error)),
+        **{name: redact(v) if isinstance(v, str) else v for name, v in values.items()},
+        "exit_code": exit_code(error),
+    }
+
+
+def _error_line(error: BaseException, far: str, *, shown: bool) -> str:
+    """Return what is wrong and how far the run came: with `--quiet`, the only line."""
+    if isinstance(error, PipecopyError):
+        return f"error: {one_line(str(error))}{far}"
+    hint = "" if shown else "; run again with --traceback to see where"
+    return f"internal error: {type(error).__name__}: {one_line(str(error))}{far}{hint}"
+
+
+def _warnings(report: Report) -> list[str]:
+    return [f"warning: {redact(one_line(warning))}" for warning in report.warnings]
+
+
+def _tracebacks(error: BaseException) -> list[str]:
+    driver = getattr(error, "driver_traceback", None)
+    own = "".join(traceback.format_exception(error)).rstrip()
+    return [driver.rstrip(), own] if driver else [own]

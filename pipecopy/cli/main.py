@@ -1,6 +1,6 @@
 """Where the process begins and ends: signals, the two streams, the exit code.
 
-Only what is needed to heed a signal and to say so is imported before the handlers are in place.
+Only what is needed to handle a signal and to say so is imported before the handlers are set.
 """
 
 from __future__ import annotations
@@ -10,26 +10,72 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-from pipecopy.cli.stop import StoppedBySignal, StopSignals
-from pipecopy.cli.streams import LONGEST, Outlet, take_over
+from pipecopy.cli.streams import LONGEST, Stream, take_over
 from pipecopy.redact import redact
 
 if TYPE_CHECKING:
-    from pipecopy.cli.endings import Ending
+    from pipecopy.cli.exits import Ending
+    from pipecopy.report import Report
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERNAL_ERROR = 70
 
 
-def main(mask: Iterable[int]) -> NoReturn:
-    """Run the command of sys.argv; end the process without waiting for what is stuck.
+class StoppedBySignal(BaseException):
+    """A signal stops the command. Not an `Exception`: nothing on the way may handle it."""
 
-    `mask` has the signals that are to be blocked from now on: until now, all those are that stop
-    the command.
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+        self.report: Report | None = None
+        """How far the run came, set by `supervise`."""
+
+
+class StopSignals:
+    """The signal handlers. The first signal raises `StoppedBySignal` in the main thread."""
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._settled = False
+
+    def install(self) -> None:
+        """Handle the signals from now on, but those that `nohup` or a shell's `&` ignores."""
+        sys.unraisablehook = self._unraisable
+        for signum in SIGNALS:
+            if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
+                signal.signal(signum, self._stop)
+
+    def settle(self) -> None:
+        """Ignore signals from now on: the outcome is known. Any thread may call it."""
+        self._settled = True
+
+    def _stop(self, signum: int, _frame: FrameType | None) -> None:
+        if not (self._stopping or self._settled):
+            self._stopping = True  # a second one must not disturb the clean-up
+            raise StoppedBySignal(signum)
+
+    def _unraisable(self, lost: sys.UnraisableHookArgs) -> None:
+        """Send a signal again that came during a `__del__`, where exceptions get lost."""
+        if isinstance(lost.exc_value, StoppedBySignal):
+            self._stopping = False
+            again = threading.Timer(0.01, os.kill, (os.getpid(), lost.exc_value.signum))
+            again.daemon = True
+            again.start()
+        else:
+            sys.__unraisablehook__(lost)
+
+
+def main(mask: Iterable[int]) -> NoReturn:
+    """Run the command of sys.argv; end the process without waiting for anything stuck.
+
+    `mask` has the signals to block from now on; until now, all that stop the command were blocked.
     """
     signals = StopSignals()
     code = INTERNAL_ERROR
@@ -40,38 +86,35 @@ def main(mask: Iterable[int]) -> NoReturn:
             tempfile.gettempdir()
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            ending = _run(sys.argv[1:], err, signals)
+            ending = _run(err, signals)
             signals.settle()
             code = ending.code
-            _tell(ending.lines, _output(ending.text, ending.json), out, err)
+            _finish(ending.lines, ending.text, out, err)
         except StoppedBySignal as stop:  # outside of the command itself
             code = 128 + stop.signum
-            _tell((f"{stop}; nothing more was done",), _output("", _stopped(stop, code)), out, err)
+            _finish((f"{stop}; nothing more was done",), _stopped(stop, code), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
-        _last_line(redact(f"internal error: {type(error).__name__}: {error}"))
+        if isinstance(sys.stderr, Stream):
+            line = redact(f"internal error: {type(error).__name__}: {error}\n")
+            sys.stderr.finish(line, time.monotonic() + LONGEST)
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
 
 
-def _run(argv: list[str], err: Outlet, signals: StopSignals) -> Ending:
-    from pipecopy.cli import app, endings  # noqa: PLC0415 - heavy: after the signal handlers
+def _run(err: Stream, signals: StopSignals) -> Ending:
+    from pipecopy.cli import app  # noqa: PLC0415 - heavy: after the signal handlers
 
-    command = app.parse(argv, os.environ)
-    return endings.Ending(code=0) if command is None else command.run(err, signals)
+    return app.run(sys.argv[1:], os.environ, err, signals)
 
 
-def _stopped(stop: StoppedBySignal, code: int) -> dict[str, Any] | None:
-    """Return what `--json` asks for; what makes it otherwise may not even be imported."""
+def _stopped(stop: StoppedBySignal, code: int) -> str:
+    """Return the object that `--json` asks for; `exits`, which writes others, may not be loaded."""
     if "--json" not in sys.argv:
-        return None
-    return {"error": {"class": type(stop).__name__, "message": str(stop), "exit_code": code}}
+        return ""
+    error = {"class": type(stop).__name__, "message": str(stop), "exit_code": code}
+    return f"{json.dumps({'error': error})}\n"
 
 
-def _output(text: str, report: dict[str, Any] | None) -> str:
-    """Return what standard output gets."""
-    return text if report is None else f"{json.dumps(report)}\n"
-
-
-def _tell(lines: Iterable[str], text: str, out: Outlet, err: Outlet) -> None:
+def _finish(lines: Iterable[str], text: str, out: Stream, err: Stream) -> None:
     """Write the last of both streams; all of it together has one limit."""
     began = time.monotonic()
     # first, and for half of the time: the two may be the same file, and out needs the other half
@@ -79,8 +122,3 @@ def _tell(lines: Iterable[str], text: str, out: Outlet, err: Outlet) -> None:
     if not out.finish(text, began + LONGEST) and text:  # `--help | head` needs only what it took
         why = out.failure.strerror or out.failure if out.failure else "nobody reads it"
         err.finish(f"standard output could not be written: {why}\n", began + LONGEST)
-
-
-def _last_line(text: str) -> None:
-    if isinstance(sys.stderr, Outlet):
-        sys.stderr.finish(f"{text}\n", time.monotonic() + LONGEST)

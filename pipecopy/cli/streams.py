@@ -22,7 +22,7 @@ LONGEST = 1.0
 """Seconds that it waits at its end in all, for readers that take the bytes slowly."""
 
 
-class Outlet(io.TextIOBase):
+class Stream(io.TextIOBase):
     """A text stream over a file descriptor. `failure` is the error that ended its output."""
 
     def __init__(self, fd: int) -> None:
@@ -32,7 +32,7 @@ class Outlet(io.TextIOBase):
         self._taken = 0
         self._stuck_at = -1
         self.failure: OSError | None = None
-        threading.Thread(target=self._write_all, name=f"outlet-{fd}", daemon=True).start()
+        threading.Thread(target=self._write_all, name=f"stream-{fd}", daemon=True).start()
 
     @property
     def encoding(self) -> str:  # type: ignore[override] # an attribute there
@@ -93,15 +93,15 @@ class Outlet(io.TextIOBase):
             piece = piece[written:]
 
 
-def take_over() -> tuple[Outlet, Outlet]:
-    """Put outlets in the place of sys.stdout and sys.stderr, and return the two."""
+def take_over() -> tuple[Stream, Stream]:
+    """Put streams that never wait in the place of sys.stdout and sys.stderr, and return the two."""
     closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
     for _ in closed:  # or else a pipe opened later would get the number, and our text
         os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-    out, err = Outlet(1), Outlet(2)
-    for outlet, fd in ((out, 1), (err, 2)):
+    out, err = Stream(1), Stream(2)
+    for stream, fd in ((out, 1), (err, 2)):
         if fd in closed:
-            outlet.failure = OSError("it is closed")
+            stream.failure = OSError("it is closed")
     sys.stdout, sys.stderr = out, err
     return out, err
 

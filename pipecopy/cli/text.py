@@ -1,11 +1,12 @@
-"""What the screen says, as pure functions from values to text."""
+"""Events and reports as text: pure functions from values to lines."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from pipecopy.cli.idranges import id_ranges
-from pipecopy.cli.progress import Progress, UnderWay
 from pipecopy.config import MAX_SECONDS
 from pipecopy.events import (
     CallEnded,
@@ -22,16 +23,36 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.redact import redact
-from pipecopy.report import CopyReport, Report
+from pipecopy.report import CopyReport, Report, VerifyReport
 from pipecopy.units import duration_text
 
-SLOW = 1.0
-"""Seconds after which a call is worth showing as under way."""
 _MB = 1_000_000
 _FRAMES = 4
-"""How many frames of a stack are shown, from the innermost on."""
+"""How many frames of a stack are shown, innermost first."""
 _TRANSACTIONS = 5
-"""How many of those that are waited for are named."""
+"""How many of the transactions that are waited for are named."""
+_RANGES = 10
+"""How many ranges of ids are written out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How far a run is; a speed or a time is None while it is not known."""
+
+    share: float | None = None
+    """How much of the range of ids is done, from 0 to 1."""
+    next_id: int = 0
+    max_id: int | None = None
+    rows: int = 0
+    rows_speed: float | None = None
+    bytes_speed: float | None = None
+    differences: int | None = None
+    """Ids that a verification found to differ; None for a copy."""
+    kills: int = 0
+    retries: int = 0
+    seconds_left: float | None = None
+    waits: tuple[str, ...] = ()
+    """A line for each thing that the run has waited for long enough to say so."""
 
 
 def counted(number: int, one: str) -> str:
@@ -53,25 +74,25 @@ def where_text(where: Where) -> str:
 
 
 def event_line(event: Event) -> str | None:
-    """Return the line that tells of the event, None for what the counters show."""
+    """Return the line for an event, None for what the counters show."""
     line = None
     match event:
         case RunStarted(mode="copy" | "verify"):
             line = _start_line(event)
         case DifferencesFound():
             line = _differences_line(event)
-        case RangeKnown(first_id=first_id, max_id=max_id):
-            line = _range_line(first_id, max_id)
+        case RangeKnown():
+            line = _range_line(event)
         case TransactionsAwaited():
             line = _awaited_line(event)
         case WorkerKilled():
             line = _kill_line(event)
         case RetryScheduled(where=where, delay=delay):
-            line = f"{where_text(where)}: tried again in {duration_text(delay)}"
+            line = f"{where_text(where)}: retrying in {duration_text(delay)}"
         case CallEnded():
             line = _end_line(event)
         case DriverOutput(side=side, dbname=dbname, text=text):
-            line = f'{side} "{redact(dbname)}", its driver says: {redact(text.rstrip())}'
+            line = f'{side} "{redact(dbname)}", driver output: {redact(text.rstrip())}'
         case Warned(message=message):
             line = f"warning: {redact(message)}"
     return line
@@ -82,42 +103,42 @@ def _start_line(event: RunStarted) -> str:
     if event.mode == "copy":
         return f'copying from "{source}" to "{target}", run {event.run_id}'
     what = "verifying and repairing" if event.writes else "verifying"
-    return f'{what} "{target}" by "{source}", run {event.run_id}'
+    return f'{what} "{target}" against "{source}", run {event.run_id}'
+
+
+def _range_line(event: RangeKnown) -> str:
+    if event.max_id < event.first_id:
+        return f"no ids: the last one, {event.max_id}, is below the first, {event.first_id}"
+    return f"ids from {event.first_id} to {event.max_id}"
 
 
 def _differences_line(event: DifferencesFound) -> str:
     kinds = (
         (event.missing, "missing in the target"),
-        (event.surplus, "in the target alone"),
+        (event.surplus, "only in the target"),
         (event.differing, "differing"),
     )
     return "; ".join(f"{what}: {id_ranges(ids, count=len(ids))}" for ids, what in kinds if ids)
 
 
-def _range_line(first_id: int, max_id: int) -> str:
-    if max_id < first_id:
-        return f"no ids from {first_id} on: the last one is {max_id}"
-    return f"ids from {first_id} to {max_id}"
-
-
 def _awaited_line(event: TransactionsAwaited) -> str | None:
-    """Return the line as the wait begins, and as it ends because nobody is left."""
+    """Return the line as the wait begins, and as it ends because all transactions have ended."""
     if not event.open:
-        return f"the transactions of the source have ended, after {event.seconds:.1f}s"
+        return f"the open transactions of the source ended after {event.seconds:.1f}s"
     if event.seconds:
         return None  # fewer than before: the status shows it
     more = len(event.open) - _TRANSACTIONS
     named = "; ".join([*event.open[:_TRANSACTIONS], *([f"and {more} more"] if more > 0 else [])])
     return (
         f"waiting up to {duration_text(event.limit)} for"
-        f" {counted(len(event.open), 'transaction')} of the source: {redact(named)}"
+        f" {counted(len(event.open), 'open transaction')} of the source: {redact(named)}"
     )
 
 
 def _kill_line(event: WorkerKilled) -> str:
     fate = "was killed"
     if event.abandoned:
-        fate = "is in uninterruptible sleep, and was given up: it will end when that does"
+        fate = "is in uninterruptible sleep and was abandoned: it will end when its sleep does"
     return f"{where_text(event.where)}: worker {event.pid} {fate}{_stuck(event.hang)}"
 
 
@@ -130,88 +151,51 @@ def _stuck(hang: Hang | None) -> str:
 
 
 def _end_line(event: CallEnded) -> str | None:
-    attempt = f"attempt {event.where.attempt} {event.outcome}"
+    attempt = f"attempt {event.where.attempt} {event.outcome} after {event.seconds:.1f}s"
     if event.outcome == "returned" and event.where.attempt == 1:
         return None  # all is well
-    said = f": {redact(one_line(event.detail))}" if event.detail else ""
-    return f"{where_text(event.where)}: {attempt}, after {event.seconds:.1f}s{said}"
+    detail = f": {redact(one_line(event.detail))}" if event.detail else ""
+    return f"{where_text(event.where)}: {attempt}{detail}"
 
 
-def speed_text(rows: float, size: float) -> str:
-    """Return the rows and the megabytes in a second."""
-    return f"{rows_speed_text(rows)}, {size / _MB:,.1f} MB/s"
+def speed_text(rows: float, size: float | None = None) -> str:
+    """Return the rows, and the megabytes where they are known, of one second."""
+    return f"{rows:,.0f} rows/s" + ("" if size is None else f", {size / _MB:,.1f} MB/s")
 
 
-def rows_speed_text(rows: float) -> str:
-    """Return the rows in a second."""
-    return f"{rows:,.0f} rows/s"
-
-
-def counters_text(progress: Progress, now: float) -> str:
+def counters_text(status: Status) -> str:
     """Return rows, speed, differences, kills and retries."""
-    parts = [counted(progress.rows, "row")]
-    if progress.marks:
-        speed = progress.speed(now)
-        verifies = progress.differences is not None
-        parts.append(
-            rows_speed_text(speed.rows) if verifies else speed_text(speed.rows, speed.bytes)
-        )
-    if progress.differences is not None:
-        parts.append(counted(progress.differences, "difference"))
-    parts += [counted(progress.kills, "kill"), counted(progress.retries, "retry")]
-    return ", ".join(parts)
+    parts = [counted(status.rows, "row")]
+    if status.rows_speed is not None:
+        parts.append(speed_text(status.rows_speed, status.bytes_speed))
+    if status.differences is not None:
+        parts.append(counted(status.differences, "difference"))
+    return ", ".join([*parts, counted(status.kills, "kill"), counted(status.retries, "retry")])
 
 
-def left_text(progress: Progress, now: float) -> str:
-    """Return the time left, as the bar shows it."""
-    left = progress.seconds_left(now)
-    if left is None or left > MAX_SECONDS:  # no copy may take longer
-        return "ETA ?"
-    return f"ETA {duration_text(max(1.0, round(left)))}"
+def share_text(status: Status) -> str:
+    return "starting" if status.share is None else f"{status.share:.0%}"
 
 
-def waiting_lines(progress: Progress, now: float) -> list[str]:
-    """Return a line for each call that has been under way for long, and for what else it waits."""
-    calls = (progress.source_call, progress.target_call)
-    lines = [_waiting(call, now) for call in calls if call and now - call.since >= SLOW]
-    if progress.awaited is not None:
-        lines.append(
-            f"waiting for {counted(len(progress.awaited.open), 'transaction')} of the source:"
-            f" {now - progress.awaited_since:.0f}s of {duration_text(progress.awaited.limit)}"
-        )
-    return lines
+def left_text(status: Status) -> str:
+    """Return the time left; unknown if it is longer than any run may take."""
+    left = status.seconds_left
+    known = left is not None and left <= MAX_SECONDS
+    return f"ETA {duration_text(max(1.0, round(left))) if left is not None and known else '?'}"
 
 
-def _waiting(call: UnderWay, now: float) -> str:
-    return (
-        f"{where_text(call.where)}: under way for {now - call.since:.0f}s"
-        f" of {duration_text(call.limit)}"
-    )
-
-
-def status_line(progress: Progress, now: float) -> str:
+def status_line(status: Status) -> str:
     """Return the plain line of every few seconds."""
-    share = progress.share
-    done = "starting" if share is None else f"{share:.0%}"
-    parts = [done, counters_text(progress, now)]
-    if share is not None:
-        parts += [f"next id {progress.next_id} of {progress.max_id}", left_text(progress, now)]
-    return ", ".join([*parts, *waiting_lines(progress, now)])
+    parts = [share_text(status), counters_text(status)]
+    if status.share is not None:
+        parts += [f"next id {status.next_id} of {status.max_id}", left_text(status)]
+    return ", ".join([*parts, *status.waits])
 
 
-def summary_lines(report: CopyReport) -> list[str]:
-    """Return the few lines that a copy ends with."""
-    rows = f"{counted(report.rows, 'row')} in {counted(report.batches, 'batch')}"
-    took = f"{report.bytes / _MB:,.1f} MB, in {duration_text(round(report.seconds, 1))}"
+def summary_lines(report: Report) -> list[str]:
+    """Return the few lines that a copy or a verification ends with."""
     seconds = max(report.seconds, 0.001)
-    return [
-        f"{rows}, {took}: {speed_text(report.rows / seconds, report.bytes / seconds)}",
-        counters_line(report),
-    ]
-
-
-def counters_line(report: Report) -> str:
-    """Return the run's name, and how often it called."""
+    took = duration_text(round(report.seconds, 1))
     counts = {
         "call": report.calls,
         "timeout": report.timeouts,
@@ -219,15 +203,108 @@ def counters_line(report: Report) -> str:
         "retry": report.retries,
     }
     counters = ", ".join(counted(number, one) for one, number in counts.items())
-    return f"run {report.run_id}: {counters}"
+    run = f"run {report.run_id}: {counters}"
+    match report:
+        case CopyReport(rows=rows, batches=batches, bytes=size):
+            done = f"{counted(rows, 'row')} in {counted(batches, 'batch')}, {size / _MB:,.1f} MB"
+            return [f"{done}, in {took}: {speed_text(rows / seconds, size / seconds)}", run]
+        case VerifyReport(rows=rows, ranges=ranges):
+            done = f"{counted(rows, 'row')} compared in {counted(ranges, 'range')}"
+            verdict = [verdict_line(report)] if report.outcome == "complete" else []
+            return [
+                f"{done}, in {took}: {speed_text(rows / seconds)}",
+                run,
+                *_found(report),
+                *verdict,
+            ]
+    return []
 
 
-def far_line(report: CopyReport) -> str:
-    """Return how far a copy came that did not end well."""
+def far_line(report: CopyReport | VerifyReport) -> str:
+    """Return how far a run came that did not end well."""
+    done = "is in the target" if isinstance(report, CopyReport) else "was compared"
     if report.max_id is None:
-        return "nothing was copied"
+        return "nothing was copied" if isinstance(report, CopyReport) else "nothing was compared"
     begin = f" from {report.first_id} on and" if report.first_id else ""
     return (
-        f"every id{begin} below {report.next_id} (of {report.max_id}) is in the target:"
+        f"every id{begin} below {report.next_id} (of {report.max_id}) {done}:"
         f" {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
     )
+
+
+def _found(report: VerifyReport) -> Iterator[str]:
+    """Yield a line for each kind of difference, and for each thing done about it."""
+    if report.generated:
+        yield f"also compared, as each side computes it: the generated {_names(report.generated)}"
+    if report.not_compared and not report.equal:
+        yield f"not compared: the generated {_names(report.not_compared)}"
+    kinds = (
+        (report.missing, report.missing_ids, "missing in the target"),
+        (report.surplus, report.surplus_ids, "only in the target"),
+        (report.differing, report.differing_ids, "differing"),
+    )
+    for count, ids, what in kinds:
+        if count:
+            listed = f": {id_ranges(ids, count=count)}" if ids else ""
+            yield f"{counted(count, 'id')} {what}{listed}"
+    if report.differing_generated:
+        yield f"{counted(report.differing_generated, 'id')} of these in generated columns only"
+    if report.repaired:
+        yield f"{counted(report.repaired, 'id')} repaired"
+    if report.deleted:
+        yield f"{counted(report.deleted, 'id')} removed from the target"
+
+
+def verdict_line(report: VerifyReport) -> str:
+    """Return the one line that matters, with what to do."""
+    if report.equal:
+        apart = f"; not compared: the generated {_names(report.not_compared)}"
+        return f"the tables are equal{apart if report.not_compared else ''}"
+    left = report.missing + report.surplus + report.differing - report.repaired - report.deleted
+    return f"the tables differ in {counted(left, 'id')}: {', and '.join(_advice(report, left))}"
+
+
+def _advice(report: VerifyReport, left: int) -> Iterator[str]:
+    """Yield what to do that this run has not done already."""
+    with_id = left - report.without_id - report.differing_generated
+    if with_id and report.surplus - report.without_id > 0 and not report.delete_surplus:
+        yield "run again with --repair --delete-surplus"
+    elif with_id and not report.repair:
+        yield "run again with --repair"
+    elif with_id:
+        yield "run again when fewer rows are written, since these changed meanwhile"
+    if report.differing_generated:
+        yield (
+            f"make the expressions of the generated {_names(report.generated)}, and the functions"
+            " that they call, the same on both sides and let the target compute them again, since"
+            " a copy can't set them; or compare only the other columns (--columns)"
+        )
+    if report.without_id:
+        yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
+
+
+def _names(names: Sequence[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    return f"{'column' if len(names) == 1 else 'columns'} {listed}"
+
+
+def id_ranges(ids: Iterable[int], *, count: int) -> str:
+    """Return the first of the ids, in order, as `5-9, 12`; with `…` if they are not all `count`."""
+    shown = list(islice(_ranges(ids), _RANGES))
+    text = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in shown)
+    held = sum(last - first + 1 for first, last in shown)
+    return text if held >= count else f"{text}, …"
+
+
+def _ranges(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    first = last = None
+    for key in ids:
+        if first is None or last is None:
+            first = last = key
+        elif key == last + 1:
+            last = key
+        else:
+            yield first, last
+            first = last = key
+    if first is not None and last is not None:
+        yield first, last

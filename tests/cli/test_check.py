@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipecopy.cli.check import check
-from pipecopy.cli.copy import copy
+from pipecopy.cli.app import check, copy
 from tests.support.both import Both
 from tests.support.command import LONGEST, full_pipe_end, run, start
 from tests.support.gates import table_gate
@@ -100,7 +99,7 @@ def test_the_whole_limit_is_124_and_what_was_found_is_shown(both: Both) -> None:
     assert result.returncode == 124
     assert result.stderr.splitlines()[-1].startswith("error: the whole check reached its limit")
     assert "  ok      connect" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("Whether a copy can start is not known")
+    assert result.stdout.splitlines()[-1].startswith("It is not known whether a copy can start")
 
 
 def test_a_signal_stops_it(both: Both) -> None:
@@ -110,7 +109,7 @@ def test_a_signal_stops_it(both: Both) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 143
-    assert err.splitlines()[-1] == "stopped by SIGTERM; nothing more was looked at"
+    assert err.splitlines()[-1] == "stopped by SIGTERM; nothing more was checked"
     assert "Connection refused" in out
 
 

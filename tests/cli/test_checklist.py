@@ -83,8 +83,7 @@ Columns
 
 What a copy would do
   ids        from 300 to 7500
-  resume     it begins at id 300, the target's
-             greatest
+  resume     from id 300, the greatest in the target
   rows       about 7,400, 2.6 MB, in 2 batches
   format     binary: no column has another binary
              form
@@ -123,7 +122,7 @@ def test_words_are_found_by_grep() -> None:
         (
             (),
             "timed out",
-            "Whether a copy can start is not known: the check did not come to its end.",
+            "It is not known whether a copy can start: the check did not finish.",
         ),
     ],
 )

@@ -143,12 +143,14 @@ def test_settle_waits_for_open_transactions_and_says_for_whom(
         with start(["copy", source_db.uri, target_db.uri, *QUICK, "--settle", "20s"]) as command:
             assert command.stderr is not None
             pid = late.info.backend_pid
-            waiting = f"waiting up to 20s for 1 transaction of the source: server session {pid} ("
+            waiting = (
+                f"waiting up to 20s for 1 open transaction of the source: server session {pid} ("
+            )
             assert any(waiting in line for line in command.stderr)
             late.execute("COMMIT")
             rest = command.stderr.read()
     assert command.returncode == 0
-    assert "the transactions of the source have ended, after " in rest
+    assert "the open transactions of the source ended after " in rest
     assert "warning" not in rest
     assert_equal_tables(source_db, target_db)
 
@@ -159,7 +161,7 @@ def test_a_password_on_the_command_line_is_warned_of_and_not_shown(
     source = pg16.uri(user=PASSWORD_USER, password="wr0ng-one")  # noqa: S106 - it is wrong
     result = run("copy", source, target_db.uri, *QUICK, "--json", "--traceback")
     assert result.returncode == 3
-    assert "the password in SOURCE can be seen" in result.stderr
+    assert "the password in SOURCE is visible" in result.stderr
     assert "wr0ng-one" not in result.stderr + result.stdout
 
 

@@ -118,7 +118,7 @@ def copy_table(*_, observer, **__):
 def leave(*_):
     {STRIKE}
 
-copy.Screen.__exit__ = leave
+app.Screen.__exit__ = leave
 """,
     "stopped when all was copied": f"""
 def copy_table(*_, observer, **__):
@@ -141,7 +141,7 @@ def copy_table(*_, observer, **__):
 def leave(*_):
     {STRIKE}
 
-copy.Screen.__exit__ = leave
+app.Screen.__exit__ = leave
 """,
 }
 
@@ -191,7 +191,7 @@ def test_the_workers_of_a_stopped_copy_are_gone(
 def test_a_signal_during_a_destructor_is_not_lost() -> None:
     program = """
 import signal, time
-from pipecopy.cli.stop import StoppedBySignal, StopSignals
+from pipecopy.cli.main import StoppedBySignal, StopSignals
 
 class Slow:
     def __del__(self):

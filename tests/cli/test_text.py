@@ -1,23 +1,27 @@
-"""The expected screen is the test."""
+"""The expected line is the test."""
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
-from pipecopy.cli.displays import bar
-from pipecopy.cli.progress import Progress
-from pipecopy.cli.text import counted, event_line, far_line, status_line, summary_lines
+from pipecopy.cli.text import (
+    Status,
+    counted,
+    event_line,
+    far_line,
+    id_ranges,
+    status_line,
+    summary_lines,
+)
+from pipecopy.config import Config
 from pipecopy.events import (
-    BatchSaved,
     CallEnded,
     CallStarted,
+    DifferencesFound,
     Event,
     Hang,
-    RangeKnown,
     RetryScheduled,
+    RunStarted,
     TransactionsAwaited,
     Warned,
     Where,
@@ -37,13 +41,6 @@ LOAD_BATCH = Where(
 LOAD = Where(
     side="source", dbname="prod", call="load_rows", key_range=(500_000, 510_000), attempt=1
 )
-HALF: list[tuple[Event, float]] = [
-    (RangeKnown(first_id=0, max_id=999_999), 100.0),
-    (BatchSaved(key_range=(0, 500_000), rows=499_999, bytes=196_000_000), 104.0),
-    (WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False), 104.5),
-    (RetryScheduled(where=LOAD, delay=1.0), 104.5),
-    (CallStarted(where=LOAD, limit=30.0), 105.0),
-]
 REPORT = CopyReport(
     run_id="0123456789ab",
     source="prod",
@@ -62,96 +59,17 @@ REPORT = CopyReport(
 )
 
 
-def progress(events: list[tuple[Event, float]]) -> Progress:
-    result = Progress()
-    for event, now in events:
-        result = result.after(event, now)
-    return result
-
-
-def test_the_status_line_before_the_first_row() -> None:
-    assert status_line(Progress(), 0.0) == "starting, 0 rows, 0 kills, 0 retries"
-
-
-def test_the_status_line_on_the_way() -> None:
-    assert status_line(progress(HALF), 108.0) == (
-        "50%, 499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry,"
-        " next id 500000 of 999999, ETA 8s,"
-        ' source "prod", load_rows [500000, 510000): under way for 3s of 30s'
-    )
-
-
-def test_the_status_line_while_the_first_load_waits() -> None:
-    awaited: list[tuple[Event, float]] = [
-        (TransactionsAwaited(open=("a", "b"), seconds=0.0, limit=30.0), 100.0),
-        (TransactionsAwaited(open=("b",), seconds=4.0, limit=30.0), 104.0),
-    ]
-    waiting = "starting, 0 rows, 0 kills, 0 retries, waiting for 1 transaction of the source:"
-    assert status_line(progress(awaited), 108.0) == f"{waiting} 8s of 30s"
-    begun = progress([*awaited, (RangeKnown(first_id=0, max_id=9), 130.0)])
-    assert "waiting" not in status_line(begun, 130.0)
-
-
-def saves(first: int, last: int, begin: float) -> list[tuple[Event, float]]:
-    """Return ten saves of 100 rows each second."""
-    return [
-        (BatchSaved(key_range=(n * 100, n * 100 + 100), rows=100, bytes=10_000), begin + n * 0.1)
-        for n in range(first, last)
-    ]
-
-
-def test_a_hang_is_soon_out_of_the_speed() -> None:
-    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=99_999), 100.0)]
-    running = [*begin, *saves(0, 300, 100.1)]
-    assert "1,000 rows/s, 0.1 MB/s" in status_line(progress(running), 130.0)
-    again = progress([*running, *saves(300, 405, 400.0)])  # after 300 seconds
-    line = status_line(again, 440.4)
-    assert "40,500 rows, " in line
-    assert " 1,000 rows/s, 0.1 MB/s, " in line
-    assert line.endswith(" ETA 59s")  # 59,500 ids
-    assert len(again.marks) < 40
-
-
-def test_during_a_hang_the_speed_falls_and_the_time_left_grows() -> None:
-    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=99_999), 100.0)]
-    hung = progress([*begin, *saves(0, 300, 100.1)])
-    speeds = [hung.speed(130.0 + seconds).rows for seconds in (0, 5, 20, 100)]
-    assert speeds == sorted(speeds, reverse=True)
-    assert 0 < speeds[-1] < 10
-
-
-def test_saves_that_are_further_apart_than_the_window_still_have_a_speed() -> None:
-    slow: list[tuple[Event, float]] = [
-        (RangeKnown(first_id=0, max_id=99_999), 0.0),
-        (BatchSaved(key_range=(0, 100), rows=100, bytes=1), 20.0),
-        (BatchSaved(key_range=(100, 200), rows=100, bytes=1), 40.0),
-    ]
-    assert progress(slow).speed(40.0).rows == 5
-    assert progress(slow).speed(55.0).rows == pytest.approx(100 / 35)
-
-
-def test_the_bar_on_the_way() -> None:
-    console = Console(file=io.StringIO(), width=60, legacy_windows=False)
-    with console.capture() as screen:
-        console.print(bar(progress(HALF), 108.0))
-    assert [line.rstrip() for line in screen.get().splitlines()] == [
-        "━━━━━━━━━━━━━━━━━━━━━━━╸                         50%  ETA 8s",
-        "499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry",
-        'source "prod", load_rows [500000, 510000): under way for 3s…',
-    ]
-
-
 @pytest.mark.parametrize(
     ("event", "line"),
     [
         (
             TransactionsAwaited(open=tuple("abcdefg"), seconds=0.0, limit=30.0),
-            "waiting up to 30s for 7 transactions of the source: a; b; c; d; e; and 2 more",
+            "waiting up to 30s for 7 open transactions of the source: a; b; c; d; e; and 2 more",
         ),
         (TransactionsAwaited(open=("g",), seconds=2.0, limit=30.0), None),
         (
             TransactionsAwaited(open=(), seconds=3.24, limit=30.0),
-            "the transactions of the source have ended, after 3.2s",
+            "the open transactions of the source ended after 3.2s",
         ),
         (
             WorkerKilled(
@@ -172,15 +90,15 @@ def test_the_bar_on_the_way() -> None:
         ),
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
-            'source "prod", load_rows [500000, 510000): attempt 1 timed out, after 30.0s: killed',
+            'source "prod", load_rows [500000, 510000): attempt 1 timed out after 30.0s: killed',
         ),
         (
             RetryScheduled(where=LOAD_BATCH, delay=0.25),
-            'source "prod", load_rows of up to 10 rows of [5, 90): tried again in 250ms',
+            'source "prod", load_rows of up to 10 rows of [5, 90): retrying in 250ms',
         ),
         (
             RetryScheduled(where=LOAD, delay=0.25),
-            'source "prod", load_rows [500000, 510000): tried again in 250ms',
+            'source "prod", load_rows [500000, 510000): retrying in 250ms',
         ),
         (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
         (CallStarted(where=LOAD, limit=30), None),
@@ -222,6 +140,68 @@ def test_words_are_counted() -> None:
     ]
 
 
-def test_a_time_left_that_no_copy_may_take_is_unknown() -> None:
-    begin: list[tuple[Event, float]] = [(RangeKnown(first_id=0, max_id=2**63 - 1), 100.0)]
-    assert status_line(progress([*begin, *saves(0, 20, 100.1)]), 102.5).endswith(", ETA ?")
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (Status(), "starting, 0 rows, 0 kills, 0 retries"),
+        (
+            Status(
+                share=0.5,
+                next_id=500_000,
+                max_id=999_999,
+                rows=499_999,
+                rows_speed=62_500.0,
+                bytes_speed=24_500_000.0,
+                kills=1,
+                retries=1,
+                seconds_left=8.2,
+                waits=("a call: running for 3s of 30s",),
+            ),
+            (
+                "50%, 499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry, next id 500000 of"
+                " 999999, ETA 8s, a call: running for 3s of 30s"
+            ),
+        ),
+        (
+            Status(share=0.5, next_id=500, max_id=999, rows=499, rows_speed=499.0, differences=6),
+            (
+                "50%, 499 rows, 499 rows/s, 6 differences, 0 kills, 0 retries, next id 500 of 999,"
+                " ETA ?"
+            ),
+        ),
+        (  # longer than any run may take
+            Status(share=0.0, next_id=1, max_id=2**63 - 1, seconds_left=1e8),
+            "0%, 0 rows, 0 kills, 0 retries, next id 1 of 9223372036854775807, ETA ?",
+        ),
+    ],
+    ids=["before the first row", "on the way", "a verification", "far away"],
+)
+def test_the_status_line(status: Status, line: str) -> None:
+    assert status_line(status) == line
+
+
+@pytest.mark.parametrize(
+    ("ids", "count", "text"),
+    [
+        ([12], 1, "12"),
+        ([5, 6, 7, 8, 9, 12], 6, "5-9, 12"),
+        (list(range(100)), 100, "0-99"),
+        (list(range(1000)), 1001, "0-999, …"),
+        (list(range(0, 22, 2)), 11, "0, 2, 4, 6, 8, 10, 12, 14, 16, 18, …"),
+        (list(range(0, 20, 2)), 10, "0, 2, 4, 6, 8, 10, 12, 14, 16, 18"),
+    ],
+)
+def test_ids_are_written_as_ranges(ids: list[int], count: int, text: str) -> None:
+    assert id_ranges(ids, count=count) == text
+
+
+def test_the_lines_of_a_verification() -> None:
+    config = Config(
+        batch_size=10, max_retries=0, retries_delay=0, call_timeout=1, full_copy_timeout=10
+    )
+    started = RunStarted(
+        run_id="0123456789ab", source="prod", target="stats", config=config, mode="verify"
+    )
+    assert event_line(started) == 'verifying "stats" against "prod", run 0123456789ab'
+    found = DifferencesFound(missing=(1, 2, 3), surplus=(), differing=(9,))
+    assert event_line(found) == "missing in the target: 1-3; differing: 9"

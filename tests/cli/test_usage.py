@@ -28,9 +28,9 @@ Exit codes:
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
 """
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
-COMMANDS = [name for name in build_app() if not name.startswith("-")]
+COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
 NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m or 1h30m"
-NO_COLUMNS = 'is no list of columns such as id,data or id,"a, b"'
+NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["copy", "--help"], ["demo", "-h"]])
@@ -78,37 +78,34 @@ def test_the_version() -> None:
         (
             "copy nightly",
             (
-                'there is no job "nightly": the working directory has no pipecopy.toml, and no'
-                f" other file was named by --config or PIPECOPY_CONFIG; {TAKES}"
+                'there is no job "nightly": the working directory has no pipecopy.toml, and neither'
+                f" --config nor PIPECOPY_CONFIG names another file; {TAKES}"
             ),
         ),
         ("copy nightly --config no.toml", "there is no file no.toml, which --config names"),
         ("copy a b c", "unexpected argument: c"),
-        ("copy a b --nope", "Unknown option: --nope."),
+        ("copy a b --nope", "Unknown option: --nope"),
         ("copy a b --batch-size 0", "--batch-size must be at least 1, not 0"),
-        (
-            "copy a b --batch-size x",
-            'Invalid value for --batch-size: "x" is no whole number',
-        ),
+        ("copy a b --batch-size x", '--batch-size: "x" is not a whole number'),
         ("copy a b --read-ahead 2", "--read-ahead must be 0 to 1, not 2"),
         (
             "copy a b --call-timeout nan",
-            f'Invalid value for --call-timeout: "nan" {NO_DURATION}',
+            f'--call-timeout: "nan" {NO_DURATION}',
         ),
         (
             "copy a b --call-timeout 0 --max-retries=-1",
             "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0.0",
         ),
-        ("copy a b --from-id 1.5", 'Invalid value for --from-id: "1.5" is no whole number'),
-        ("copy a b --to-id=-1", "--to-id must be an int of at least 0, not -1"),
-        ("copy a b --from-id 9 --to-id 8", "--from-id, 9, is above --to-id, 8"),
-        ("copy a b --columns id,", f"Invalid value for --columns: 'id,' {NO_COLUMNS}"),
+        ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number'),
+        ("copy a b --to-id=-1", "--to-id must be at least 0, not -1"),
+        ("copy a b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
+        ("copy a b --columns id,", f"--columns: 'id,' {NO_COLUMNS}"),
         ("copy a b --table= --columns id --where=", "--table is empty; --where is empty"),
         (
             "copy a b --resume --where -x>3",
-            "--resume does not go with --where: the rows that it left out would stay so",
+            "--resume does not go with --where: rows it left out before would stay missing",
         ),
-        ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}.'),
+        ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}'),
         ("demo --rows 0", "--rows must be 1 to 10000000, not 0"),
     ],
 )

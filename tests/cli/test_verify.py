@@ -47,16 +47,16 @@ def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
     assert (result.returncode, result.stdout) == (5, "")
     assert result.stderr.splitlines()[-4:] == [
         "6 ids missing in the target: 5-9, 12",
-        "1 id in the target alone: 1001",
+        "1 id only in the target: 1001",
         "1 id differing: 700",
-        "the tables differ, in 8 ids: run it again with --repair --delete-surplus",
+        "the tables differ in 8 ids: run again with --repair --delete-surplus",
     ]
     assert "missing in the target: 5-9, 12\n" in result.stderr  # as it was found
     repaired = run(*arguments, "--repair")
     assert repaired.returncode == 5
     assert repaired.stderr.splitlines()[-2:] == [
         "7 ids repaired",
-        "the tables differ, in 1 id: run it again with --repair --delete-surplus",
+        "the tables differ in 1 id: run again with --repair --delete-surplus",
     ]
     removed = run(*arguments, "--repair", "--delete-surplus")
     assert removed.returncode == 0
@@ -77,7 +77,7 @@ def test_what_was_done_already_is_not_advised_again(
     result = run("verify", source_db.uri, target_db.uri, *QUICK, *options)
     assert result.returncode == 5
     assert result.stderr.splitlines()[-1] == (
-        "the tables differ, in 2 ids: remove 2 rows with a NULL or negative id yourself"
+        "the tables differ in 2 ids: remove 2 rows with a NULL or negative id yourself"
     )
 
 
@@ -92,7 +92,7 @@ def test_quiet_says_but_one_line_of_tables_that_differ(
     target_db.execute("UPDATE profiles SET data = NULL WHERE id = 3")
     differ = run(*arguments)
     assert (differ.returncode, differ.stdout) == (5, "")
-    assert differ.stderr == "the tables differ, in 1 id: run it again with --repair\n"
+    assert differ.stderr == "the tables differ in 1 id: run again with --repair\n"
 
 
 def test_with_json_the_report_is_all_of_standard_output(
@@ -172,8 +172,8 @@ def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:
                 " a job"
             ),
         ),
-        ("verify a b --delete-surplus", "--delete-surplus does not go without --repair"),
-        ("verify a b --from-id 9 --to-id 8", "--from-id, 9, is above --to-id, 8"),
+        ("verify a b --delete-surplus", "--delete-surplus needs --repair"),
+        ("verify a b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: str, line: str) -> None:

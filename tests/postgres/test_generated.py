@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.cli.verdict import verdict, verdict_lines
+from pipecopy.cli.text import summary_lines, verdict_line
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.copies import copy
@@ -40,12 +40,12 @@ def test_another_body_of_a_function_differs_and_no_repair_helps(
     assert found(report) == ((), (), OTHERS)
     assert (report.generated, report.differing_generated) == (("g",), len(OTHERS))
     assert (report.equal, report.repaired) == (False, 0)
-    assert verdict(report) == (
-        'the tables differ, in 10 ids: make the expressions of the generated column "g", and what'
-        " they call, alike on both sides, and have the target compute them again, since no copy"
-        " can set them; or name the other columns (--columns)"
+    assert verdict_line(report) == (
+        'the tables differ in 10 ids: make the expressions of the generated column "g", and the'
+        " functions that they call, the same on both sides and let the target compute them again,"
+        " since a copy can't set them; or compare only the other columns (--columns)"
     )
-    assert "10 ids of these in generated columns alone" in verdict_lines(report)
+    assert "10 ids of these in generated columns only" in summary_lines(report)
     target_db.execute(
         "CREATE OR REPLACE FUNCTION f(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n';"
         "UPDATE profiles SET n = n"
@@ -53,7 +53,7 @@ def test_another_body_of_a_function_differs_and_no_repair_helps(
     assert verify(pool).equal
 
 
-def test_what_a_copy_can_put_right_is_told_apart(
+def test_what_a_copy_can_repair_is_told_apart(
     pool: PostgresPool, target_db: TemporaryDatabase
 ) -> None:
     copy(pool)
@@ -63,10 +63,10 @@ def test_what_a_copy_can_put_right_is_told_apart(
     report = verify(pool)
     assert found(report) == ((3,), (), (1, 2, *OTHERS[1:]))
     assert report.differing_generated == len(OTHERS) - 1
-    assert "run it again with --repair, and make the" in verdict(report)
+    assert "run again with --repair, and make the" in verdict_line(report)
     report = verify(pool, repair=True)
     assert (report.repaired, report.differing_generated) == (2, len(OTHERS))
-    assert verdict(report).startswith("the tables differ, in 10 ids: make the expressions of")
+    assert verdict_line(report).startswith("the tables differ in 10 ids: make the expressions of")
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,14 @@ def test_the_verdict_says_what_was_not_compared(
         database.execute(f"CREATE TABLE profiles ({columns}); INSERT INTO profiles VALUES (1)")
     report = verify(PostgresPool({"source": source_db.uri, "target": target_db.uri}))
     assert (report.equal, report.not_compared) == (True, ("g",))
-    assert verdict(report) == (
-        'the tables are equal, but for what was not compared: the generated column "g"'
-    )
+    assert verdict_line(report) == ('the tables are equal; not compared: the generated column "g"')
 
 
 def test_chosen_columns_are_compared_alone(pool: PostgresPool) -> None:
     copy(pool)
     report = verify(PostgresPool(pool.connections, columns=["n"]))
     assert (report.equal, report.generated, report.not_compared) == (True, (), ())
-    assert verdict(report) == "the tables are equal"
+    assert verdict_line(report) == "the tables are equal"
 
 
 def test_a_virtual_column_is_compared_with_a_stored_one(

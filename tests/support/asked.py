@@ -1,31 +1,34 @@
-"""What a command line was parsed into, without running it."""
+"""What a command line asks for, without running it."""
 
 from __future__ import annotations
 
-from pipecopy.cli.app import parse
-from pipecopy.cli.command import Refused, Warned
-from pipecopy.cli.copy import CopyCommand
+from types import SimpleNamespace
+
+import pytest
+from cyclopts import CycloptsError
+
+from pipecopy.cli.app import build_app
+from pipecopy.errors import ConfigError
 
 
-def asked(*arguments: str, **environ: str) -> CopyCommand:
-    """Return the copy that was asked for."""
-    command = parse(arguments, environ)
-    if isinstance(command, Warned):
-        command = command.command
-    assert isinstance(command, CopyCommand), command
-    return command
+def asked(*arguments: str, **environ: str) -> SimpleNamespace:
+    """Return the arguments with which the command would be called."""
+    app, _ = build_app(environ)
+    _, bound, _ = app.parse_args(list(arguments))
+    bound.apply_defaults()
+    return SimpleNamespace(**bound.arguments)
 
 
 def refused(*arguments: str, **environ: str) -> str:
-    """Return why it can't be done."""
-    command = parse(arguments, environ)
-    if isinstance(command, Warned):
-        command = command.command
-    assert isinstance(command, Refused), command
-    return str(command.error)
+    """Return why it is refused."""
+    app, _ = build_app(environ)
+    with pytest.raises((ConfigError, CycloptsError)) as caught:
+        app.parse_args(list(arguments))
+    return str(caught.value)
 
 
-def warned(*arguments: str, **environ: str) -> tuple[str, ...]:
-    """Return what is said before it begins."""
-    command = parse(arguments, environ)
-    return command.warnings if isinstance(command, Warned) else ()
+def warned(*arguments: str, **environ: str) -> list[str]:
+    """Return the warnings that come before it begins."""
+    app, configuration = build_app(environ)
+    app.parse_args(list(arguments))
+    return [] if configuration.quiet else configuration.warnings

@@ -11,7 +11,7 @@ from typing import Any
 
 _STUBBED = """
 import os, signal, sys, time
-from pipecopy.cli import copy
+from pipecopy.cli import app
 from pipecopy.errors import *
 from pipecopy.events import RunEnded
 from pipecopy.report import CopyReport
@@ -24,7 +24,7 @@ def report(outcome):
 
 {stub}
 
-copy.copy_table = copy_table
+app.copy_table = copy_table
 from pipecopy.__main__ import main
 main()
 """

@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from pipecopy.demo.wheel import as_server_user, give_to_server_user, programs, usable_package
+from pipecopy.demo.servers import as_server_user, give_to_server_user, programs, usable_package
 from tests.support.home import home
 
 __all__ = ["as_server_user", "binaries", "give_to_server_user", "why_missing"]
