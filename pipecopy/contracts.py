@@ -6,11 +6,11 @@ travels to the worker processes pickled with dill; a `Database` is made and used
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
-from pipecopy.report import Cause, Mark
+from pipecopy.report import Finding
 
 Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
@@ -77,9 +77,6 @@ class TableChangedError(Exception):
 
 # What either may offer besides. The supervisor uses it where it is there.
 
-HELP = " What to do: "
-"""Stands between a problem or a warning and what to do about it: a sentence, or SQL."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -123,21 +120,45 @@ class SessionPool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column that is copied."""
+    """One column, which is copied unless the database computes it."""
 
     name: str
     type: str
-    """The type as the server writes it, such as `character varying(20)`; a generated column's ends
-    with `GENERATED ALWAYS AS (…)`, and is computed on each side rather than copied."""
+    """The type as the server writes it, such as `character varying(20)`."""
+    generated: str | None = None
+    """What each side computes it by; None for a column that is copied."""
+
+    def __str__(self) -> str:
+        """Return its type, and what it is computed by."""
+        if self.generated is None:
+            return self.type
+        return f"{self.type} GENERATED ALWAYS AS ({self.generated})"
+
+    def agrees(self, other: Column) -> bool:
+        """Tell whether the other side's takes its values as they are, or both compute their own."""
+        both_computed = self.generated is not None and other.generated is not None
+        return both_computed or str(self) == str(other)
+
+
+def generated_alike(
+    source: Iterable[Column], target: Iterable[Column]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the generated columns that can be compared, of one type on both sides, and the others.
+
+    Whatever the expressions: what they call may differ if they do not, and the other way round.
+    """
+    here, there = (
+        {column.name: column.type for column in columns if column.generated is not None}
+        for columns in (source, target)
+    )
+    names = sorted(here.keys() | there.keys())
+    alike = tuple(name for name in names if here.get(name) == there.get(name))
+    return alike, tuple(name for name in names if name not in alike)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableDescription:
-    """A table as a value that can be compared with the other side's.
-
-    `problems` are reasons not to copy at all (a missing right, hidden rows, …), `warnings` are
-    for the report; both are whole sentences. What follows `HELP` in one says what to do about it.
-    """
+    """A table as a value that can be compared with the other side's."""
 
     table: str
     """The table's name as the database writes it."""
@@ -147,8 +168,9 @@ class TableDescription:
     identity: str | None = None
     """What tells this very table from all others; equal on both sides, a copy is refused. One that
     ends with `/` stands for all that begin with it."""
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """Problems are reasons not to copy at all (a missing right, hidden rows, …), warnings are for
+    the report."""
     checksums: tuple[str, ...] = ()
     """The ways in which it can make checksums, the best one first: both sides take the first that
     the other one has too."""
@@ -159,6 +181,11 @@ class TableDescription:
     state: Any = None
     """What must stay as it is while a run is under way, as plain values; for the sessions that
     replace this one."""
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The reasons not to copy."""
+        return tuple(finding for finding in self.findings if finding.mark == "problem")
 
 
 class TellsPosition(Protocol):
@@ -186,22 +213,10 @@ class Describes(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """How two tables fit together; whole sentences, each naming the side it is about.
-
-    What follows `HELP` in one says what to do about it.
-    """
-
-    problems: tuple[str, ...] = ()
-    """Reasons not to copy."""
-    warnings: tuple[str, ...] = ()
-
-
 class Meets(Protocol):
     """A `Database` that is told of the other side's table: types that differ may still fit."""
 
-    def meet(self, other: Any) -> Fit:
+    def meet(self, other: Any) -> Sequence[Finding]:
         """Take note of what `describe` said of the other side's table, and say how they fit.
 
         The target is told first. What replaces a killed worker finds it in its `Session`.
@@ -238,7 +253,7 @@ class Checksums(Protocol):
 class ComparesGenerated(Protocol):
     """A `Database` whose checksums are also of the columns that it computes itself.
 
-    Of those that both sides compute, of one type: see `pipecopy.tables.generated_alike`.
+    Of those that both sides compute, of one type: see `generated_alike`.
     """
 
     def copied_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
@@ -260,19 +275,6 @@ class DeletesRows(Protocol):
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
         ...
-
-
-class Finding(TypedDict):
-    """One thing that a check looked at."""
-
-    what: str
-    """A word or two, such as `rights`."""
-    mark: Mark
-    message: str
-    remedy: NotRequired[str | None]
-    """What to do about it: a sentence, or SQL that ends with a semicolon."""
-    cause: NotRequired[Cause]
-    """Of a problem; without it, `unfit`."""
 
 
 class Survey(TypedDict, total=False):

@@ -18,6 +18,42 @@ target, tables that do not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at: that it is well, or what speaks against a copy."""
+
+    side: Literal["source", "target"] | None = None
+    """None for what is about both, and for what a driver says of its own side."""
+    what: str
+    """A word or two, such as `rights`."""
+    mark: Mark
+    message: str
+    remedy: str | None = None
+    """What to do about it: a sentence, or SQL that ends with a semicolon."""
+    cause: Cause | None = None
+    """Of a problem; None for `unfit`."""
+
+    def __str__(self) -> str:
+        """Return it as one line, with its side."""
+        line = with_remedy(self.message, self.remedy)
+        return line if self.side is None else f"{self.side}: {line}"
+
+
+def problem(message: str, remedy: str | None = None, *, what: str = "table") -> Finding:
+    """Return a reason not to copy."""
+    return Finding(what=what, mark="problem", message=message, remedy=remedy)
+
+
+def warning(message: str, remedy: str | None = None, *, what: str = "table") -> Finding:
+    """Return what one should know before a copy."""
+    return Finding(what=what, mark="warning", message=message, remedy=remedy)
+
+
+def with_remedy(message: str, remedy: str | None) -> str:
+    """Return a message, and what to do about it, as one line."""
+    return message if remedy is None else f"{message} What to do: {remedy}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What every run tells: a copy, a verification, a check."""
 
@@ -158,22 +194,6 @@ class VerifyReport(Report):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckItem:
-    """One thing that a check looked at."""
-
-    side: Literal["source", "target"] | None
-    """None for what is about both."""
-    what: str
-    """A word or two, such as `rights`."""
-    mark: Mark
-    message: str
-    remedy: str | None = None
-    """What to do about it: a sentence, or SQL that ends with a semicolon."""
-    cause: Cause | None = None
-    """Of a problem."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class CheckColumn:
     """One column on both sides; a type is None if the side has no such column."""
 
@@ -211,14 +231,14 @@ class CheckPlan:
 class CheckReport(Report):
     """What `check_copy` returns."""
 
-    items: tuple[CheckItem, ...] = ()
+    items: tuple[Finding, ...] = ()
     columns: tuple[CheckColumn, ...] = ()
     """Empty if one of the tables is not known."""
     plan: CheckPlan | None = None
     """None if the range of ids is not known."""
 
     @property
-    def problems(self) -> tuple[CheckItem, ...]:
+    def problems(self) -> tuple[Finding, ...]:
         """The items that keep a copy from starting, the one that would end it first."""
         found = [item for item in self.items if item.mark == "problem"]
         return tuple(sorted(found, key=_turn))
@@ -237,7 +257,7 @@ _BUSY, _UNFIT = 1, 3
 _TURNS = {"connect": 0, "describe": 2, "meet": 3, "get_max_id": 4, "get_max_id_in": 4, "survey": 5}
 
 
-def _turn(problem: CheckItem) -> int:
+def _turn(problem: Finding) -> int:
     """Return when a copy would meet the problem: it connects to both sides before all else."""
     if problem.cause == "unfit":
         return _UNFIT

@@ -19,7 +19,7 @@ LAYERS = [
     {"operations"},
     {"supervisor"},
     {"workers", "postgres"},
-    {"events", "units", "tables"},
+    {"events", "units"},
     {"config", "contracts"},
     {"errors", "report"},
     {"redact"},

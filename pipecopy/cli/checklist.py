@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipecopy.cli.text import counted, one_line
-from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Mark
+from pipecopy.report import CheckColumn, CheckPlan, CheckReport, Finding, Mark
 
 WIDEST = 100
 """Characters; only SQL may be longer, so that it can be copied."""
@@ -117,7 +117,7 @@ class _Page:
         style = _STYLES["ok" if report.can_start else "problem"]
         yield Text(verdict(report), f"bold {style}")
 
-    def _item(self, item: CheckItem) -> Iterator[Text]:
+    def _item(self, item: Finding) -> Iterator[Text]:
         head = Text("  ")
         head.append(self._signs.marks[item.mark], _STYLES[item.mark])
         head.append(f" {item.what:{self._word}}  ")

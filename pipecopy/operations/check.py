@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pipecopy.config import Config, bad_ids, bad_resume
-from pipecopy.contracts import ConnectionPool, Fit, OpenTransaction, TableDescription
+from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
 from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.copy import Extent
 from pipecopy.operations.findings import (
     columns_of,
     failed_call,
-    fit_of,
     merged,
-    own_items,
+    open_now,
     plan_of,
-    sentences,
+    shown,
     side_of,
-    surveyed_items,
-    transactions_item,
 )
+from pipecopy.operations.fit import between, findings_in, own
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
-from pipecopy.report import CheckItem, CheckReport
+from pipecopy.report import CheckReport, Finding, warning
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
@@ -91,7 +90,7 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
         extent.refuse_target_without_ranges(run.target)
     described = _ask(run, {end: () for end in connected if "describe" in end.offers}, "describe")
     for endpoint, table in described.items():
-        _add(run, *own_items(endpoint.side, table))
+        _add(run, *map(shown, own(endpoint.side, table)))
     _look_at_fit(run, described)
     last_id = _last_id(run, extent, connected)
     transactions = _open_transactions(run) if last_id else []
@@ -104,7 +103,7 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
     if transactions:  # those that end so soon are none to tell of
         transactions = _open_transactions(run, [each["id"] for each in transactions])
     if transactions:
-        _add(run, transactions_item(transactions, run.config.settle))
+        _add(run, open_now(transactions, run.config.settle))
     run.update(items=tuple(sorted(run.report.items, key=lambda item: _SIDES.index(item.side))))
     if last_id is not None:
         plan = plan_of(
@@ -120,7 +119,7 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
         run.update(plan=plan)
 
 
-def _add(run: Run[CheckReport], *items: CheckItem) -> None:
+def _add(run: Run[CheckReport], *items: Finding) -> None:
     run.update(items=(*run.report.items, *items))
 
 
@@ -162,7 +161,7 @@ def _connect(run: Run[CheckReport]) -> list[Endpoint]:
 
     def reached(endpoint: Endpoint) -> None:
         message = "It can be reached."
-        _add(run, CheckItem(side=endpoint.side, what="connect", mark="ok", message=message))
+        _add(run, Finding(side=endpoint.side, what="connect", mark="ok", message=message))
 
     connected = _ask(run, dict.fromkeys(run.endpoints.both, ()), "connect", reached)
     for endpoint, answer in connected.items():
@@ -174,30 +173,24 @@ def _look_at_fit(run: Run[CheckReport], described: Mapping[Endpoint, Any]) -> No
     source, target = (described.get(endpoint) for endpoint in run.endpoints.both)
     if source is None or target is None:
         return
-    fit = fit_of(source, target, types="meet" not in run.target.offers)
-    problems, warnings = [*fit.problems], [*fit.warnings]
+    found = [*between(source, target, types="meet" not in run.target.offers)]
     if _has_columns(source) and _has_columns(target):
         for endpoint, other in ((run.target, source), (run.source, target)):
-            met = _met(run, endpoint, other)
-            problems += met.problems
-            warnings += met.warnings
-    _add(run, *sentences(problems, "problem", None, "columns"))
-    _add(run, *sentences(warnings, "warning", None, "columns"))
-    all_of_it = Fit(problems=tuple(problems), warnings=tuple(warnings))
-    run.update(columns=columns_of(source, target, all_of_it))
+            found += _met(run, endpoint, other)
+    _add(run, *map(shown, found))
+    run.update(columns=columns_of(source, target, found))
 
 
-def _met(run: Run[CheckReport], endpoint: Endpoint, other: Any) -> Fit:
+def _met(run: Run[CheckReport], endpoint: Endpoint, other: Any) -> list[Finding]:
     """Tell one side of the other's table."""
     if "meet" not in endpoint.offers:
-        return Fit()
+        return []
     before = run.report.items
     endpoint.know(other=other)
     met = _ask(run, {endpoint: (other,)}, "meet")
     if endpoint not in met and endpoint.side in _bad_sides(before):
         run.update(items=before)  # it failed of what is known to be wrong there
-    fit = met.get(endpoint)
-    return fit if isinstance(fit, Fit) else Fit()
+    return findings_in(met.get(endpoint))
 
 
 def _last_id(run: Run[CheckReport], extent: Extent, connected: list[Endpoint]) -> int | None:
@@ -227,7 +220,7 @@ def _ask_sound(
     return answer
 
 
-def _bad_sides(items: tuple[CheckItem, ...]) -> set[str | None]:
+def _bad_sides(items: tuple[Finding, ...]) -> set[str | None]:
     return {item.side for item in items if item.mark == "problem"}
 
 
@@ -251,10 +244,11 @@ def _survey(
         if isinstance(survey, dict)
     }
     for endpoint, survey in surveys.items():
-        items = run.report.items
+        items, side = run.report.items, endpoint.side
         if survey.get("creates"):
-            items = tuple(i for i in items if (i.side, i.what) != (endpoint.side, "table"))
-        run.update(items=tuple(merged(items, surveyed_items(endpoint.side, survey))))
+            items = tuple(i for i in items if (i.side, i.what) != (side, "table"))
+        found = [replace(shown(each), side=side) for each in findings_in(survey.get("findings"))]
+        run.update(items=tuple(merged(items, found)))
     return surveys
 
 
@@ -264,7 +258,8 @@ def _open_transactions(run: Run[CheckReport], *among: list[str]) -> list[OpenTra
         return []
     found = _ask(run, {run.source: among}, OPEN_TRANSACTIONS).get(run.source)
     if isinstance(found, str):
-        _add(run, *sentences([found], "warning", "source", "transactions"))
+        unknown = warning(found, what="transactions")
+        _add(run, replace(shown(unknown), side="source"))
     return found if isinstance(found, list) else []
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.contracts import HELP, Fit, OpenTransaction, Side, TableDescription
+from pipecopy.contracts import Column, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
 from pipecopy.operations.remedies import remedy_for
 from pipecopy.operations.settle import open_ones
 from pipecopy.redact import redact
-from pipecopy.report import CheckColumn, CheckItem, CheckPlan, Mark
-from pipecopy.tables import differences, is_generated, warnings_of
+from pipecopy.report import CheckColumn, CheckPlan, Finding, Mark
 
 
-def failed_call(error: PipecopyError) -> CheckItem:
+def failed_call(error: PipecopyError) -> Finding:
     """Return the problem that a failed call is."""
     message = str(error).removeprefix(f"{error.side} {error.dbname!r}: ")
-    return CheckItem(
+    return Finding(
         side=side_of(error),
         what=error.call or "call",
         mark="problem",
@@ -36,24 +35,16 @@ def side_of(error: PipecopyError) -> Side | None:
     return "source" if error.side == "source" else "target" if error.side == "target" else None
 
 
-def sentences(
-    texts: Iterable[str], mark: Mark, side: Side | None, what: str = "table"
-) -> list[CheckItem]:
-    """Return an item for each sentence, what helps apart from it."""
-    found = []
-    for text in texts:
-        message, _, remedy = (capital(part) for part in text.partition(HELP))
-        found.append(
-            CheckItem(
-                side=side,
-                what=what,
-                mark=mark,
-                message=redact(message),
-                remedy=redact(remedy) or None,
-                cause="unfit" if mark == "problem" else None,
-            )
-        )
-    return found
+def shown(found: Finding) -> Finding:
+    """Return a finding as the report has it: sentences, unless it is that something is well."""
+    if found.mark == "ok":
+        return replace(found, message=redact(found.message))
+    return replace(
+        found,
+        message=redact(capital(found.message)),
+        remedy=None if found.remedy is None else redact(capital(found.remedy)),
+        cause=(found.cause or "unfit") if found.mark == "problem" else None,
+    )
 
 
 def capital(text: str) -> str:
@@ -61,33 +52,12 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def own_items(side: Side, description: Any) -> list[CheckItem]:
-    """Return what one side's description says of that side alone."""
-    if not isinstance(description, TableDescription):
-        return []
-    return [
-        *sentences(description.problems, "problem", side),
-        *sentences(description.warnings, "warning", side),
-    ]
-
-
-def fit_of(source: Any, target: Any, *, types: bool) -> Fit:
-    """Return how the two descriptions fit, without what each says of its own side."""
-    source, target = (
-        replace(table, problems=(), warnings=()) if isinstance(table, TableDescription) else table
-        for table in (source, target)
-    )
-    return Fit(
-        problems=differences(source, target, types=types), warnings=warnings_of(source, target)
-    )
-
-
-def transactions_item(transactions: Sequence[OpenTransaction], settle: float) -> CheckItem:
+def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
     """Return the warning of those whose rows a copy that began now could miss."""
-    open_now = open_ones(transactions)
-    said = f"{capital(open_now)} may still commit rows with ids below the greatest one: "
+    who = capital(open_ones(transactions))
+    said = f"{who} may still commit rows with ids below the greatest one: "
     waits = f"a copy would wait for that, {settle:g} s at most (settle)."
-    return CheckItem(
+    return Finding(
         side="source",
         what="transactions",
         mark="warning",
@@ -96,53 +66,36 @@ def transactions_item(transactions: Sequence[OpenTransaction], settle: float) ->
     )
 
 
-def columns_of(source: Any, target: Any, fit: Fit) -> tuple[CheckColumn, ...]:
+def columns_of(source: Any, target: Any, findings: Sequence[Finding]) -> tuple[CheckColumn, ...]:
     """Return the columns of both sides next to each other, the source's first."""
     if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):
         return ()
     if not source.columns or not target.columns:
         return ()
-    here, there = ({c.name: c.type for c in table.columns} for table in (source, target))
+    here, there = ({c.name: c for c in table.columns} for table in (source, target))
     return tuple(
         CheckColumn(
             name=name,
-            source=here.get(name),
-            target=there.get(name),
-            mark=_mark(name, here.get(name), there.get(name), fit),
+            source=str(here[name]) if name in here else None,
+            target=str(there[name]) if name in there else None,
+            mark=_mark(here.get(name), there.get(name), findings),
         )
         for name in dict.fromkeys([*here, *there])
     )
 
 
-def _mark(name: str, here: str | None, there: str | None, fit: Fit) -> Mark:
-    if here == there:
+def _mark(here: Column | None, there: Column | None, findings: Sequence[Finding]) -> Mark:
+    column = here or there
+    if column is None or here == there:
         return "ok"
-    marks: tuple[tuple[Mark, Sequence[str]], ...] = (
-        ("problem", fit.problems),
-        ("warning", fit.warnings),
-    )
-    for mark, texts in marks:
-        if any(f'column "{name}"' in text for text in texts):
+    marks = {found.mark for found in findings if f'column "{column.name}"' in found.message}
+    for mark in ("problem", "warning"):
+        if mark in marks:
             return mark
-    return "ok" if is_generated(here or there or "") or (here and there) else "problem"
+    return "ok" if column.generated is not None or (here and there) else "problem"
 
 
-def surveyed_items(side: Side, survey: Mapping[str, Any]) -> list[CheckItem]:
-    """Return what a survey found."""
-    return [
-        CheckItem(
-            side=side,
-            what=finding["what"],
-            mark=finding["mark"],
-            message=redact(finding["message"]),
-            remedy=redact(finding.get("remedy") or "") or None,
-            cause=finding.get("cause", "unfit") if finding["mark"] == "problem" else None,
-        )
-        for finding in survey.get("findings", ())
-    ]
-
-
-def merged(before: Sequence[CheckItem], new: Sequence[CheckItem]) -> list[CheckItem]:
+def merged(before: Sequence[Finding], new: Sequence[Finding]) -> list[Finding]:
     """Return the new items, and those before that they do not stand for.
 
     They stand for what says the same, and for all that is well with what they are about.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from pipecopy.contracts import Fit
+from pipecopy.contracts import Column, Side, TableDescription
 from pipecopy.errors import TableMismatchError
+from pipecopy.report import Finding, problem, warning
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
-from pipecopy.tables import differences, warnings_of
 
 
 def fit(run: Run[Any]) -> tuple[Any, Any]:
     """See that the two tables fit together; a side that offers `meet` says so for its types.
 
-    Returns what the two sides say of their tables, None where one says nothing.
+    Returns what the two sides say of their tables, None if one says nothing.
 
     Raises TableMismatchError with all that does not fit, and what `Run.call` raises.
     """
@@ -25,34 +27,135 @@ def fit(run: Run[Any]) -> tuple[Any, Any]:
         if created:
             run.warn(f"target: {created}")
     of_target = run.call(target, "describe") if "describe" in target.offers else None
-    meets = "meet" in target.offers
-    found = [*differences(of_source, of_target, types=not meets)]
-    warnings = [*warnings_of(of_source, of_target)]
-    if not found and of_source is not None and of_target is not None:
+    findings = [
+        *own("source", of_source),
+        *own("target", of_target),
+        *between(of_source, of_target, types="meet" not in target.offers),
+    ]
+    if not _problems(findings) and of_source is not None and of_target is not None:
         for endpoint, other in ((target, of_source), (source, of_target)):
-            met = _met(run, endpoint, other)
-            found += met.problems
-            warnings += met.warnings
-    if found:
+            findings += _met(run, endpoint, other)
+    if problems := _problems(findings):
         raise TableMismatchError(
-            f"the tables of {source} and {target} do not fit together: {_as_text(found)}",
-            differences=tuple(found),
+            f"the tables of {source} and {target} do not fit together: {_as_text(problems)}",
+            differences=tuple(problems),
         )
-    for warning in warnings:
-        run.warn(warning)
+    for found in findings:
+        if found.mark == "warning":
+            run.warn(str(found))
     return of_source, of_target
 
 
-def _as_text(sentences: list[str]) -> str:
+def own(side: Side, table: Any) -> list[Finding]:
+    """Return what one side says of its table; None is a side that tells nothing."""
+    if not isinstance(table, TableDescription):
+        return []
+    return [replace(found, side=side) for found in table.findings]
+
+
+def between(source: Any, target: Any, *, types: bool = True) -> Iterator[Finding]:
+    """Yield what is found between the two sides' descriptions.
+
+    Without `types`, columns of one name fit whatever their types: the target judges those itself.
+    """
+    if isinstance(source, TableDescription) and isinstance(target, TableDescription):
+        if source.columns and target.columns:  # a side without columns has said why
+            yield from _columns(source, target, types=types)
+        if _are_one(source.identity, target.identity):
+            yield problem(
+                f"source and target are the same table, {source.table}",
+                "name another one",
+                what="columns",
+            )
+        yield from _generated(source, target)
+    elif source is not None and target is not None and source != target:
+        yield problem(
+            f"the source's table is {source!r}, the target's is {target!r}", what="columns"
+        )
+
+
+def _columns(
+    source: TableDescription, target: TableDescription, *, types: bool
+) -> Iterator[Finding]:
+    of_source, of_target = _by_name(source), _by_name(target)
+    for name, column in of_source.items():
+        if name not in of_target and column.generated is None:
+            yield problem(
+                f'the target {target.table} has no column "{name}" ({column} in the source)',
+                "add it there, or leave it out (columns)",
+                what="columns",
+            )
+    for name, column in of_target.items():
+        if name not in of_source and column.generated is None:
+            yield problem(
+                f'the source {source.table} has no column "{name}" ({column} in the target)',
+                "drop it there, or leave it out (columns)",
+                what="columns",
+            )
+    for name, column in of_source.items():
+        there = of_target.get(name, column)
+        if types and not column.agrees(there):
+            yield problem(
+                f'column "{name}" is {column} in the source and {there} in the target',
+                "change one of the two types, or leave it out (columns)",
+                what="columns",
+            )
+
+
+def _generated(source: TableDescription, target: TableDescription) -> Iterator[Finding]:
+    """Warn of the generated columns that may differ."""
+    of_target = _by_name(target)
+    for name, column in _by_name(source).items():
+        there = of_target.get(name)
+        if column.generated is None:
+            continue
+        if there is None:
+            yield warning(
+                f'the column "{name}" of the source is not copied: it is {column}, and the target'
+                f" {target.table} has none of that name",
+                what="columns",
+            )
+        elif there != column and there.generated is not None:
+            yield warning(
+                f'the column "{name}" is not copied, each side computes its own: it is {column} in'
+                f" the source and {there} in the target",
+                what="columns",
+            )
+
+
+def _by_name(table: TableDescription) -> dict[str, Column]:
+    return {column.name: column for column in table.columns}
+
+
+def _are_one(source: str | None, target: str | None) -> bool:
+    """Tell whether the tables are the same one; an identity that ends with / begins others."""
+    if not source or not target:
+        return False
+    return source == target or any(
+        one.endswith("/") and other.startswith(one)
+        for one, other in ((source, target), (target, source))
+    )
+
+
+def _problems(findings: list[Finding]) -> list[str]:
+    return [str(found) for found in findings if found.mark == "problem"]
+
+
+def _as_text(lines: list[str]) -> str:
     """Return them one after the other; some end with the SQL of what to do."""
-    *others, last = sentences
+    *others, last = lines
     return " ".join([*(f"{one}." if one[-1] not in ".;" else one for one in others), last])
 
 
-def _met(run: Run[Any], endpoint: Endpoint, other: object) -> Fit:
+def _met(run: Run[Any], endpoint: Endpoint, other: object) -> list[Finding]:
     """Tell one side of the other's table, in this worker and in all that replace it."""
     if "meet" not in endpoint.offers:
-        return Fit()
+        return []
     endpoint.know(other=other)
-    met: Fit = run.call(endpoint, "meet", other)
-    return met
+    return findings_in(run.call(endpoint, "meet", other))
+
+
+def findings_in(answer: Any) -> list[Finding]:
+    """Return the findings that a driver returned, in whatever sequence."""
+    found = answer if isinstance(answer, list) else []
+    return [each for each in found if isinstance(each, Finding)]

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipecopy.contracts import HELP, OpenTransaction
+from pipecopy.contracts import OpenTransaction
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import TransactionsAwaited
+from pipecopy.report import warning
 from pipecopy.supervisor.run import Run
 
 OPEN_TRANSACTIONS = "open_transactions"
@@ -55,10 +56,12 @@ class Settling:
             self._tell()
         if self._open:
             waited = f", after a wait of {settle:g} s" if settle else ""
-            self._run.warn(
-                f"source: {consequence}, since {open_ones(self._open)}, open when the greatest id"
-                f" was read ({self._seen_at}), had not ended when {until}{waited}.{HELP}{remedy}"
+            still_open = warning(
+                f"{consequence}, since {open_ones(self._open)}, open when the greatest id was read"
+                f" ({self._seen_at}), had not ended when {until}{waited}.",
+                remedy,
             )
+            self._run.warn(f"source: {still_open}")
 
     def _look(self) -> None:
         """See which are still open."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pipecopy.config import Config, bad_ids
-from pipecopy.contracts import ConnectionPool, TableDescription
+from pipecopy.contracts import ConnectionPool, TableDescription, generated_alike
 from pipecopy.errors import ConfigError
 from pipecopy.events import DifferencesFound, Observer, RangeKnown, RangeVerified
 from pipecopy.operations.compare import Compared, Comparison, Differences, Listed, Suspects
@@ -19,7 +19,6 @@ from pipecopy.report import LISTED_IDS, VerifyReport
 from pipecopy.supervisor.call import KeyRange
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
-from pipecopy.tables import generated_alike
 
 _MOMENT = 0.1
 """Seconds after which a row that differed is read again."""

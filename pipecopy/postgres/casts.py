@@ -8,13 +8,14 @@ value without one has a loss, which says how.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipecopy.contracts import Fit, TableDescription
+from pipecopy.contracts import Column, TableDescription
 from pipecopy.postgres.schema import INTEGERS, TypeShape, source_types
 from pipecopy.postgres.table import Table
-from pipecopy.tables import CHANGE_A_TYPE, is_generated
+from pipecopy.report import Finding, problem, warning
 
 FLOATS = ("real", "double precision")
 _NUMBERS = (*INTEGERS, *FLOATS, "numeric")
@@ -25,6 +26,8 @@ _HEADER = 4
 """What the modifier of a length or a numeric has added to it."""
 _MOST_DIGITS_OF_SECONDS = 6
 
+_CHANGE_A_TYPE = "change one of the two types, or leave it out (columns)"
+"""What to do about types that do not fit."""
 _UTC = "UTC is assumed"
 _WORDS = "and words such as now become the time of the copy"
 _AS_WRITTEN = f"the target's DateStyle says which number is the day, {_WORDS}"
@@ -284,53 +287,29 @@ def _scale(modifier: int) -> int:
     return (((modifier - _HEADER) & 0x7FF) ^ 0x400) - 0x400
 
 
-def differing(table: Table, other: Any) -> tuple[str, ...]:
-    """Return the copied columns whose type is another one in the other side's table."""
-    if not isinstance(other, TableDescription):
-        return ()
-    there = {column.name: column.type for column in other.columns}
+def differing(table: Table, other: Any) -> tuple[tuple[Column, Column], ...]:
+    """Return the columns whose type is another one in the other side's table, and those there."""
+    described = isinstance(other, TableDescription)
+    there = {column.name: column for column in other.columns} if described else {}
     return tuple(
-        column.name
+        (column, there[column.name])
         for column in table.described()
-        if there.get(column.name, column.type) != column.type
-        and not (is_generated(column.type) and is_generated(there[column.name]))
+        if column.name in there and not column.agrees(there[column.name])
     )
 
 
-def fit(table: Table, source: Any) -> Fit:
+def judge(table: Table, source: Any) -> Iterator[Finding]:
     """Judge, on the target, each column whose type differs from the source's."""
-    names = differing(table, source)
-    if not names:
-        return Fit()
     of_source = source_types(source)
-    here = {column.name: column.shape for column in (*table.columns, *table.generated)}
-    types_there = {column.name: column.type for column in source.columns}
-    types_here = {column.name: column.type for column in table.described()}
-    problems: list[str] = []
-    warnings: list[str] = []
-    for name in names:
-        sentence = (
-            f'column "{name}" is {types_there[name]} in the source'
-            f" and {types_here[name]} in the target"
-        )
-        if is_generated(types_there[name]) or is_generated(types_here[name]):
-            problems.append(sentence)
-        elif name not in of_source:
-            problems.append(sentence)  # another driver's, which has told no more
-        else:
-            _judge(sentence, of_source[name], here[name], problems, warnings)
-    return Fit(problems=tuple(problems), warnings=tuple(warnings))
-
-
-def _judge(
-    sentence: str,
-    source: TypeShape,
-    target: TypeShape,
-    problems: list[str],
-    warnings: list[str],
-) -> None:
-    found = conversion(source, target)
-    if not found.works:
-        problems.append(f"{sentence}, as which it can't be read{CHANGE_A_TYPE}")
-    elif found.losses:
-        warnings.append(f"{sentence}: {', and '.join(found.losses)}")
+    here = {column.name: column.shape for column in table.columns}
+    for column, there in differing(table, source):
+        message = f'column "{column.name}" is {there} in the source and {column} in the target'
+        computed = column.generated is not None or there.generated is not None
+        if computed or column.name not in of_source:
+            yield problem(message, what="columns")  # another driver's, which has told no more
+            continue
+        found = conversion(of_source[column.name], here[column.name])
+        if not found.works:
+            yield problem(f"{message}, as which it can't be read", _CHANGE_A_TYPE, what="columns")
+        elif found.losses:
+            yield warning(f"{message}: {', and '.join(found.losses)}", what="columns")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pipecopy.contracts import Side, TableDescription
+from pipecopy.contracts import Side, TableDescription, generated_alike
 from pipecopy.postgres import sql
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.forms import hashed, version_of
@@ -21,7 +21,6 @@ from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.table import Table, TableColumn
-from pipecopy.tables import generated_alike
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
 _SHA256 = "sha256"

@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 
-from pipecopy.contracts import HELP
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted, readings
@@ -151,9 +150,9 @@ def _place(line: Line, selection: Selection, definition: TableDefinition) -> tup
     schema = given[0]
     if not ask_catalogs(line, f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
         raise PostgresError(
-            f"there is no schema {schema} in which the table {name} could be made."
-            f"{HELP}CREATE SCHEMA {quoted(schema)};",
+            f"there is no schema {schema} in which the table {name} could be made.",
             UNDEFINED_SCHEMA,
+            f"CREATE SCHEMA {quoted(schema)};",
         )
     return schema, name
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import (
-    Fit,
     OpenTransaction,
     Row,
     Survey,
@@ -40,8 +39,8 @@ from pipecopy.postgres.state import (
     with_new_partitions,
 )
 from pipecopy.postgres.table import Selection, Table, find_table
-from pipecopy.postgres.where import check_where
 from pipecopy.postgres.writer import Saver
+from pipecopy.report import Finding
 
 Result = TypeVar("Result")
 
@@ -212,7 +211,7 @@ class PostgresDatabase:
         )
         return self._link.run(lambda line: survey.look(line, min_id, max_id))
 
-    def meet(self, other: Any) -> Fit:
+    def meet(self, other: Any) -> list[Finding]:
         """Take note of the other side's table; on the target, judge the types that differ.
 
         Where some do, the source's rows come in the text format.
@@ -221,8 +220,8 @@ class PostgresDatabase:
         self._opened = None
         session = self._link.session
         if session is None or session.side == "source":
-            return Fit()
-        return self._run(lambda opened: casts.fit(opened.table, other))
+            return []
+        return self._run(lambda opened: [*casts.judge(opened.table, other)])
 
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""
@@ -326,7 +325,7 @@ class PostgresDatabase:
         side = None if session is None else session.side
         table = forms.for_other(line, table, self._other, side=side)
         if session is None or session.side == "source" or session.mode == "verify":
-            check_where(line, table)
+            describe.check_where(line, table)
         most = None if session is None else session.max_batch_bytes
         # a source is live: its last rows may have been deleted
         wants_key = session is not None and (session.may_write or session.deletes)

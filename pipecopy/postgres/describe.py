@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from pipecopy.contracts import HELP, Session, Side, TableDescription
+import psycopg
+
+from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.create import define
@@ -14,158 +16,142 @@ from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.sql import also
+from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_PARAMETER
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
-from pipecopy.postgres.where import check_where, columns_not_copied
-from pipecopy.postgres.writing import problems_of_writing, warnings_of_writing
+from pipecopy.postgres.writable import against_writing
+from pipecopy.report import Finding, problem, warning
 
 _OIDS = (26, 1028)
 """The types oid and oid[], by their own OIDs; `lo`, an extension's, is a domain over oid."""
 _INTEGERS = "an integer (smallint, integer or bigint)"
+_ABOUT_THE_TEXT = ("0A", "22", "42", "54")
+"""Classes of SQLSTATE of what a server says of a statement that it can't parse."""
 
 
 def describe(
-    line: Line,
-    selection: Selection,
-    table: Table | None,
-    session: Session | None,
+    line: Line, selection: Selection, table: Table | None, session: Session | None
 ) -> TableDescription:
     """Return the table as a value; all problems at once. Without a session: what any needs."""
-    name, key = selection.table, selection.key
+    key = selection.key
     side = None if session is None else session.side
-    verified = session is not None and session.mode == "verify"
     if table is None:
         return TableDescription(
-            table=name, key=key, problems=(_no_table(name, side),), server=server_of(line)
+            table=selection.table,
+            key=key,
+            findings=(_no_table(selection.table, side),),
+            server=server_of(line),
         )
     if table.kind in NOT_READ:
-        what = f"{table.sql} is {NOT_READ[table.kind]}, not a table."
-        return TableDescription(table=table.sql, key=key, problems=(what,))
-    written = session is not None and side == "target" and (session.writes or not verified)
-    problems = [*_ambiguous(line, name), *_shape(table, key), *table.misnamed]
-    deletes = session is not None and session.deletes
-    if side == "source" and deletes and line.server.is_standby:
-        problems.append(
-            f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
-        )
-    warnings = [*_no_encoding(line)]
-    compared = table.generated if verified else ()
-    problems += missing_rights(
-        line, table, written=written, deletes=written and deletes, compared=compared
-    )
-    problems += _hidden_rows(line, table)
-    problems += _temporary(table)
-    if side is not None and not written:
-        warnings += _no_ordered_index(table, side)
-    if side is not None and (side == "source" or verified):
-        problems += _where(line, table, verified=verified)
-    if side == "source":
-        warnings += _large_objects(line, table)
-    if side == "source" and not problems:  # on a verified target those rows count as surplus
-        problems += _bad_keys(line, table)
-        warnings += ids_out_of_order(line, table)
-    if written:
-        problems += problems_of_writing(line, table, deletes=deletes)
-        warnings += warnings_of_writing(line, table, deletes=deletes)
+        what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
+        return TableDescription(table=table.sql, key=key, findings=(what,))
+    findings = [*_of_any(line, selection, table), *_of_session(line, table, session)]
+    if side == "source" and not any(found.mark == "problem" for found in findings):
+        # on a verified target those rows count as surplus
+        findings += [*_bad_keys(line, table), *ids_out_of_order(line, table)]
+    is_whole = table.key is not None and not table.misnamed
     return TableDescription(
         table=table.sql,
         key=key if table.key is None else table.key.name,
         columns=table.described(),
         identity=_identity(line, table),
-        problems=tuple(problems),
-        warnings=tuple(warnings),
+        findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
         checksums=ways(line),
-        definition=None if side == "target" or not _is_whole(table) else define(line, table),
+        definition=define(line, table) if side != "target" and is_whole else None,
         server=server_of(line),
     )
 
 
-def _ambiguous(line: Line, name: str) -> list[str]:
-    """Refuse a name by which each side could mean another table."""
-    if len(readings(name)) == 1:
-        return []
-    tables = [str(table) for (table,) in line.query(all_tables(name))]
-    if len(tables) == 1:
-        return []
-    return [f"The name {name} may mean {' or '.join(tables)}.{HELP}put the one meant in quotes."]
-
-
-def _no_encoding(line: Line) -> list[str]:
-    if line.info.parameter_status("server_encoding") != "SQL_ASCII":
-        return []
-    return [
-        (
+def _of_any(line: Line, selection: Selection, table: Table) -> Iterator[Finding]:
+    yield from _ambiguous(line, selection.table)
+    if table.key is None:
+        yield problem(f"The table {table.sql} has no column {selection.key} that could be the key.")
+    elif not table.key.is_integer:
+        yield problem(
+            f"The key {table.key_sql} of the table {table.sql} is of the type {table.key.type}, not"
+            f" {_INTEGERS}."
+        )
+    yield from map(problem, table.misnamed)
+    if line.info.parameter_status("server_encoding") == "SQL_ASCII":
+        yield warning(
             "The database has the encoding SQL_ASCII, so nobody knows what its texts mean: they are"
             " taken for UTF-8."
         )
-    ]
-
-
-def _is_whole(table: Table) -> bool:
-    return table.key is not None and not table.misnamed
-
-
-def _no_table(name: str, side: Side | None) -> str:
-    help_ = "put right its name, with its schema"
-    if side == "target":
-        help_ += ", or have it made like the source's (create)"
-    return f"There is no table {name}, or not for this role.{HELP}{help_}."
-
-
-def _where(line: Line, table: Table, *, verified: bool) -> list[str]:
-    try:
-        check_where(line, table)
-    except PostgresError as error:
-        return [str(error)]
-    return columns_not_copied(line, table) if verified and table.others else []
-
-
-def _no_ordered_index(table: Table, side: Side) -> list[str]:
-    if table.kind not in "rpm" or table.key is None or table.ordered_index:
-        return []
-    return [
-        (
-            f"The {side} table {table.sql} has no index that begins with"
-            f" {table.key_sql}: every batch reads the whole table."
-            f"{HELP}CREATE INDEX ON {table.sql} ({table.key_sql});"
+    ((hidden,),) = ask_catalogs(line, f"SELECT row_security_active({table.oid})")
+    if hidden:
+        yield problem(
+            f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
+            "connect as a role with BYPASSRLS, or as the table's owner.",
         )
-    ]
+    if table.is_temporary:
+        yield problem(
+            f"The table {table.sql} is temporary: it belongs to one session, and ends with it."
+        )
 
 
-def _shape(table: Table, key: str) -> list[str]:
-    if table.key is None:
-        return [f"The table {table.sql} has no column {key} that could be the key."]
-    if not table.key.is_integer:
-        return [
-            (
-                f"The key {table.key_sql} of the table {table.sql} is of the type"
-                f" {table.key.type}, not {_INTEGERS}."
+def _of_session(line: Line, table: Table, session: Session | None) -> Iterator[Finding]:
+    """Say what speaks against what the session does with the table."""
+    if session is None:
+        yield from missing_rights(line, table, written=False)
+        return
+    side, deletes, verified = session.side, session.deletes, session.mode == "verify"
+    written = side == "target" and (session.writes or not verified)
+    if side == "source" and deletes and line.server.is_standby:
+        yield problem(
+            f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
+        )
+    compared = table.generated if verified else ()
+    yield from missing_rights(
+        line, table, written=written, deletes=written and deletes, compared=compared
+    )
+    if written:
+        yield from against_writing(line, table, deletes=deletes)
+    else:
+        yield from _no_ordered_index(table, side)
+    if side == "source" or verified:
+        yield from _where(line, table, verified=verified)
+    if side == "source":
+        yield from _large_objects(line, table)
+
+
+def _no_table(name: str, side: Side | None) -> Finding:
+    remedy = "fix its name, with its schema"
+    if side == "target":
+        remedy += ", or have the copy create it like the source's (create)"
+    return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
+
+
+def _ambiguous(line: Line, name: str) -> Iterator[Finding]:
+    """Refuse a name by which each side could mean another table."""
+    if len(readings(name)) > 1:
+        tables = [str(table) for (table,) in line.query(all_tables(name))]
+        if len(tables) > 1:
+            yield problem(
+                f"The name {name} may mean {' or '.join(tables)}.", "put the one meant in quotes."
             )
-        ]
-    return []
 
 
-def _large_objects(line: Line, table: Table) -> list[str]:
+def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
+    if table.kind in "rpm" and table.key is not None and not table.ordered_index:
+        yield warning(
+            f"The {side} table {table.sql} has no index that begins with {table.key_sql}: every"
+            " batch reads the whole table.",
+            f"CREATE INDEX ON {table.sql} ({table.key_sql});",
+        )
+
+
+def _large_objects(line: Line, table: Table) -> Iterator[Finding]:
     """Tell of the columns whose oids may stand for large objects, in a database that has some."""
     columns = [quoted(column.name) for column in table.columns if column.type_oid in _OIDS]
     if not columns:
-        return []
+        return
     ((some,),) = line.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)")
-    if not some:
-        return []
-    return [
-        (
-            f"Only the oids in {', '.join(columns)} are copied and compared, not the large"
-            f" objects that they may stand for.{HELP}copy those with pg_dump -b, or keep their"
-            " bytes in a column of the type bytea."
+    if some:
+        yield warning(
+            f"Only the oids in {', '.join(columns)} are copied and compared, not the large objects"
+            " that they may stand for.",
+            "copy those with pg_dump -b, or keep their bytes in a column of the type bytea.",
         )
-    ]
-
-
-def _temporary(table: Table) -> list[str]:
-    if table.is_temporary:
-        return [f"The table {table.sql} is temporary: it belongs to one session, and ends with it."]
-    return []
 
 
 def missing_rights(
@@ -175,7 +161,7 @@ def missing_rights(
     written: bool,
     deletes: bool = False,
     compared: Iterable[TableColumn] = (),
-) -> list[str]:
+) -> Iterator[Finding]:
     """Rights to the columns that are copied; a right to the table holds for each column.
 
     `deletes`: surplus rows are removed too. `compared`: columns that are only read.
@@ -202,58 +188,39 @@ def missing_rights(
         " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
         f" current_database()::text, {', '.join(checks)}",
     )
-    problems = []
     if not usage:
-        problems.append(
-            f"The role {role} has no USAGE right on the schema {table.schema}."
-            f"{HELP}GRANT USAGE ON SCHEMA {quoted(table.schema)} TO {quoted(role)};"
-        )
+        yield no_right(role, "USAGE", f"schema {table.schema}", f"SCHEMA {quoted(table.schema)}")
     missing = [right for right, has in zip(needed, granted, strict=True) if has is False]
     if missing:
-        rights = ", ".join(missing)
-        problems.append(
-            f"The role {role} has no {rights} right on {table.sql}."
-            f"{HELP}GRANT {rights} ON {table.sql} TO {quoted(role)};"
-        )
+        yield no_right(role, ", ".join(missing), table.sql, table.sql)
     if written and not temporary:
-        problems.append(no_temp(role, database))
-    return problems
+        yield no_right(role, "TEMP", f"database {database}", f"DATABASE {quoted(database)}")
 
 
-def no_temp(role: str, database: str) -> str:
-    """Return the sentence that says so."""
-    return (
-        f"The role {role} has no TEMP right on the database {database}."
-        f"{HELP}GRANT TEMP ON DATABASE {quoted(database)} TO {quoted(role)};"
+def no_right(role: str, right: str, on: str, on_sql: str) -> Finding:
+    """Return the problem that a role lacks a right."""
+    the = "" if on == on_sql else "the "
+    return problem(
+        f"The role {role} has no {right} right on {the}{on}.",
+        f"GRANT {right} ON {on_sql} TO {quoted(role)};",
+        what="rights",
     )
 
 
-def _hidden_rows(line: Line, table: Table) -> list[str]:
-    ((hidden,),) = ask_catalogs(line, f"SELECT row_security_active({table.oid})")
-    if hidden:
-        return [
-            (
-                f"Row-level security of {table.sql} hides rows from this role, or refuses them."
-                f"{HELP}connect as a role with BYPASSRLS, or as the table's owner."
-            )
-        ]
-    return []
-
-
-def _bad_keys(line: Line, table: Table) -> list[str]:
+def _bad_keys(line: Line, table: Table) -> Iterator[Finding]:
     key = table.key_sql
     never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
     ((null, negative),) = line.query(
         f"SELECT {'false' if never_null else _exists(table, f'{key} IS NULL')},"
         f" {_exists(table, f'{key} OPERATOR(pg_catalog.<) 0')}"
     )
-    found = [("NULL", null), ("negative", negative)]
-    return [
-        f"The source table {table.sql} has rows whose key {key} is {what}; those can't be copied."
-        f"{HELP}leave them out (where {key} >= 0)."
-        for what, there in found
-        if there
-    ]
+    for what, is_there in (("NULL", null), ("negative", negative)):
+        if is_there:
+            yield problem(
+                f"The source table {table.sql} has rows whose key {key} is {what}; those can't be"
+                " copied.",
+                f"leave them out (where {key} >= 0).",
+            )
 
 
 def _exists(table: Table, condition: str) -> str:
@@ -272,3 +239,63 @@ def _identity(line: Line, table: Table) -> str:
         )
     system = "" if line.server.system is None else line.server.system
     return f"{system}/{table.database_oid}/{table.oid}/{started}"
+
+
+def check_where(line: Line, table: Table) -> None:
+    """Raise PostgresError if the user's condition is not one boolean expression over the table.
+
+    The server only parses it, by the extended protocol, which takes a single statement. Without
+    parentheses around it, one that closes more than it opens is an error; with them, all but an
+    expression is. So no text that passes both can reach out of the parentheses it is used in.
+    """
+    if table.where is None:
+        return
+    begin = f"SELECT FROM {table.sql} WHERE"
+    refused = f"where is not a condition on the rows of {table.sql}"
+    try:
+        line.parse(f"{begin}\n{table.where}\n")
+        parameters = line.parse(f"{begin} (\n{table.where}\n)")
+    except psycopg.Error as error:
+        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+            raise
+        message = error.diag.message_primary or type(error).__name__
+        raise PostgresError(f"{refused}: {message}.", error.sqlstate) from error
+    if parameters:
+        raise PostgresError(f"{refused}: it has a parameter.", UNDEFINED_PARAMETER)
+
+
+def _where(line: Line, table: Table, *, verified: bool) -> Iterator[Finding]:
+    try:
+        check_where(line, table)
+    except PostgresError as error:
+        yield problem(error.message, error.remedy)
+        return
+    if verified and table.others and table.where is not None:
+        yield from _columns_not_copied(line, table, table.where)
+
+
+def _columns_not_copied(line: Line, table: Table, where: str) -> Iterator[Finding]:
+    """Refuse a condition that needs columns that are not copied.
+
+    The two sides may have other values there, and so would never agree on which rows are compared.
+    A condition that names the table with its schema can't be seen through. It is one expression.
+    """
+    others = ", ".join(literal(column.name) for column in table.others)
+    ((names,),) = ask_catalogs(
+        line,
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
+        f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
+        f" AND attname NOT IN ({others})",
+    )
+    rest = f"(SELECT {names} FROM {table.sql}) AS {quoted(table.name)}"
+    try:
+        line.parse(f"SELECT FROM {rest} WHERE (\n{where}\n)")
+    except psycopg.Error as error:
+        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+            raise
+        if error.sqlstate == UNDEFINED_COLUMN:
+            yield problem(
+                f"where needs a column of {table.sql} that is not copied, and may have other values"
+                f" on the other side ({error.diag.message_primary}).",
+                "name that column too (columns).",
+            )

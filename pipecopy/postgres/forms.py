@@ -30,7 +30,7 @@ from typing import Any
 
 from psycopg import errors
 
-from pipecopy.contracts import HELP, Side, TableDescription
+from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
@@ -174,8 +174,9 @@ def refusals() -> Iterator[None]:
         if said is None:
             raise
         raise PostgresError(
-            f"{said[1]}.{HELP}change the value there, or leave the column out (columns)",
+            f"{said[1]}.",
             INVALID_PARAMETER_VALUE,
+            "change the value there, or leave the column out (columns)",
         ) from error
 
 

@@ -1,21 +1,37 @@
-"""Surveyor: what a check tells of one side, beyond what `describe` finds wrong with it."""
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What a check tells of one side, beyond what `describe` finds wrong with it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from pipecopy.contracts import Finding, Side, Survey
-from pipecopy.postgres import estimate, facts, target_facts
+from pipecopy.contracts import Side, Survey, TableDescription
+from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.connection import Line
+from pipecopy.postgres.describe import check_where, missing_rights, no_right
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.forms import for_other
-from pipecopy.postgres.names import quoted
+from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
-from pipecopy.postgres.table import Selection, Table, find_table
-from pipecopy.postgres.where import check_where
+from pipecopy.postgres.sequence import Behind, find_behind
+from pipecopy.postgres.session import held, holder
+from pipecopy.postgres.table import (
+    NO_TABLES,
+    Selection,
+    Table,
+    ask_catalogs,
+    find_table,
+    fires,
+    with_partitions,
+)
+from pipecopy.report import Finding, problem, warning
 
 _LAST = 2**63 - 1
+_BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
+"""The greatest value of the integer types that may be too narrow, by their OIDs."""
 
 
 class Surveyor:
@@ -29,28 +45,29 @@ class Surveyor:
 
     def look(self, line: Line, min_id: int, max_id: int | None) -> Survey:
         """Return what is to be said, for a copy of ids in `[min_id, max_id)`."""
-        findings = [*facts.server(line, self._side)]
+        findings = [*_server(line, self._side)]
         table = find_table(line, self._selection)
         last = None if max_id is None else max_id - 1
         found: Survey = {}
         if table is None:
             found = self._missing(line, findings)
         elif table.key is not None and table.key.is_integer:
-            findings += facts.rights(line, table, self._side)
-            findings.append(facts.kind(line, table))
-            findings += facts.key(table, self._side)
-            findings += facts.others_locks(line, table, self._side)
+            findings += _rights(line, table, self._side)
+            findings.append(_kind(line, table))
+            findings += _key(table, self._side)
+            findings += _locks_of_others(line, table, self._side)
             if self._side == "target":
-                found = self._target(line, table, findings, min_id, last)
+                findings += _target(line, table, last)
+                until = _LAST if last is None else last
+                found["has_rows"] = estimate.has_rows(line, table, min_id, until)
+                found["methods"] = _methods(table)
             else:
                 found = self._source(line, table, min_id, last)
         found["findings"] = findings
         return found
 
     def _missing(self, line: Line, findings: list[Finding]) -> Survey:
-        made = None
-        if self._creates:
-            made = target_facts.creation(line, self._selection, self._other)
+        made = _creation(line, self._selection, self._other) if self._creates else None
         if made is None:
             return {}
         findings += made
@@ -58,7 +75,7 @@ class Surveyor:
         return {"creates": True, "has_rows": False, "methods": {"new": direct, "known": direct}}
 
     def _source(self, line: Line, table: Table, first: int, last: int | None) -> Survey:
-        names = differing(table, self._other)
+        names = [column.name for column, _ in differing(table, self._other)]
         table = for_other(line, table, self._other, side="source")
         form, reason = _format(table, names)
         found: Survey = {"format": form, "format_reason": reason}
@@ -69,21 +86,106 @@ class Surveyor:
             found["rows"] = estimate.rows_of(line, table, first, until, row_bytes)
         return found
 
-    def _target(
-        self, line: Line, table: Table, findings: list[Finding], first: int, last: int | None
-    ) -> Survey:
-        findings += target_facts.narrow_key(table, last)
-        findings += target_facts.lock(line, table)
-        findings += target_facts.surroundings(line, table)
-        findings += target_facts.sequences(line, table, last)
-        until = _LAST if last is None else last
-        return {
-            "has_rows": estimate.has_rows(line, table, first, until),
-            "methods": target_facts.methods(table),
-        }
+
+def _ok(what: str, message: str) -> Finding:
+    return Finding(what=what, mark="ok", message=message)
 
 
-def _format(table: Table, differing_names: tuple[str, ...]) -> tuple[CopyFormat, str]:
+def _server(line: Line, side: Side) -> Iterator[Finding]:
+    """Say where the session is, and whether it may write there."""
+    ((version, standby, read_only, role, pid),) = ask_catalogs(
+        line,
+        "SELECT split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),"
+        # what a session has that does not set it, as this one does
+        " (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'),"
+        " current_user::text, pg_backend_pid()",
+    )
+    info = line.info
+    pooler = ""
+    if pid != info.backend_pid:
+        pooler = ", through a connection pooler that is said to be in session mode"
+    yield _ok("connect", f"{info.dbname} at {info.host}:{info.port} as {role}{pooler}")
+    yield _ok("server", f"PostgreSQL {version}{', a standby' if standby else ''}")
+    if side == "target" and standby:
+        yield problem(
+            "The target is a standby, which takes no writes.",
+            "Name the primary; of several hosts, target_session_attrs=read-write finds it.",
+            what="standby",
+        )
+    elif side == "target" and read_only:
+        yield problem(
+            f"All transactions of the role {role} are read-only (default_transaction_read_only).",
+            f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(info.dbname)}"
+            " SET default_transaction_read_only = off;",
+            what="read-only",
+        )
+
+
+def _rights(line: Line, table: Table, side: Side) -> list[Finding]:
+    """Say that the role has the rights it needs, or which it lacks."""
+    if missing := [*missing_rights(line, table, written=side == "target")]:
+        return missing
+    if side == "source":
+        return [_ok("rights", "SELECT")]
+    also = ", DELETE" if table.unique_index is None else ""
+    return [_ok("rights", f"SELECT, INSERT, UPDATE{also}; TEMP on the database")]
+
+
+def _kind(line: Line, table: Table) -> Finding:
+    """Say what the table is, and how big."""
+    ((partitions,),) = ask_catalogs(
+        line,
+        f"SELECT count(*) FROM pg_partition_tree({table.oid}) WHERE isleaf AND level > 0",
+    )
+    parts = [table.sql]
+    if table.kind == "p":
+        parts.append(f"{partitions} partition{'' if partitions == 1 else 's'}")
+    elif table.kind in NO_TABLES:
+        parts.append(NO_TABLES[table.kind])
+    size = estimate.size_of(line, table) if table.kind in "rpm" else None
+    if size is not None:
+        parts.append(f"{size / 1_000_000:,.1f} MB" if size else "empty")
+    return _ok("table", ", ".join(parts))
+
+
+def _key(table: Table, side: Side) -> Iterator[Finding]:
+    """Say what the key is; what is wrong with it, `describe` has said."""
+    name = f"{table.key_sql} {table.keyed.type}"
+    if table.unique_index is not None:
+        yield _ok("key", f"{name}, unique index {quoted(table.unique_index)}")
+    elif side == "source" and table.ordered_index:
+        yield _ok("key", f"{name}, with an index")
+    elif side == "source" and table.kind in "vf":
+        yield _ok("key", name)
+
+
+def _locks_of_others(line: Line, table: Table, side: Side) -> Iterator[Finding]:
+    """Name the sessions that would keep a copy waiting if it began now."""
+    modes = ["AccessExclusiveLock"]
+    if side == "target":
+        modes += ["ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"]
+    for pid, name, mode in ask_catalogs(
+        line,
+        "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
+        " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
+        f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        f" AND l.mode IN ({', '.join(literal(mode) for mode in modes)})"
+        " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1",
+    ):
+        yield warning(
+            f"The server session {pid}{f' ({name})' if name else ''} has locked {table.sql}"
+            f" ({mode}): a copy would wait for it.",
+            _end_of(pid),
+            what="locks",
+        )
+
+
+def _end_of(pid: int) -> str:
+    return f"Wait for its end, or: SELECT pg_terminate_backend({pid});"
+
+
+def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
     """Return how the rows go, and why; and at which values the copy would end."""
     form: CopyFormat = "binary" if table.portable else "text"
     if table.portable:
@@ -111,3 +213,119 @@ def _may_read(line: Line, table: Table) -> bool:
     except PostgresError:
         return False
     return not table.misnamed
+
+
+def _methods(table: Table) -> dict[str, tuple[str, str]]:
+    """Return how the target saves a batch, and why: see `Survey.methods`."""
+    if table.unique_index is not None:
+        known = ("upsert", "rows with some of these ids are there; only those that differ go")
+    else:
+        known = ("replace", "rows are there, without a unique index on the key to find them by")
+    if not table.takes_direct:
+        why = "values hold names (reg* types), which are read before a trigger fires"
+        if table.before_triggers:
+            why = "a BEFORE trigger may drop rows, which no other way would notice"
+        return {"new": (known[0], why), "known": (known[0], why)}
+    return {"new": ("direct", "no row with any of these ids is there"), "known": known}
+
+
+def _target(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
+    """Say what may stand in the way of rows that are saved, up to this id."""
+    biggest = _BIGGEST.get(table.keyed.type_oid)
+    if last is not None and biggest is not None and last > biggest:
+        yield problem(
+            f"The target's key {table.key_sql} is of the type {table.keyed.type}, which ends at"
+            f" {biggest}, below the last id {last}.",
+            f"ALTER TABLE {table.sql} ALTER COLUMN {table.key_sql} TYPE bigint;",
+            what="key",
+        )
+    holders = line.query(holder(table.oid))
+    if not holders:
+        yield _ok("lock", "no other copy holds the table")
+    for row in holders:
+        found = problem(f"{_capital(held(table.sql, row))}.", _end_of(row[1]), what="lock")
+        yield replace(found, cause="busy")
+    yield from _surroundings(line, table)
+    behind_key = find_behind(line, table)
+    if not behind_key:
+        yield _ok("sequence", "none is behind the key")
+    for behind in behind_key:
+        yield behind.why_left(last) or _sequence(line, behind)
+
+
+def _surroundings(line: Line, table: Table) -> Iterator[Finding]:
+    """Tell of the other unique indexes, the triggers and the foreign keys."""
+    ((unique, are_there, references),) = ask_catalogs(
+        line,
+        "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
+        " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
+        f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
+        f" AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = {table.keyed.number}"
+        " AND i.indpred IS NULL)),"
+        f" EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND {fires('tgenabled')}"
+        f" AND tgrelid IN ({with_partitions(table)})),"
+        " (SELECT coalesce(json_agg(json_build_array(conname, confrelid::regclass::text)"
+        " ORDER BY conname), '[]') FROM pg_constraint"
+        f" WHERE contype = 'f' AND conrelid = {table.oid})",
+    )
+    names = ", ".join(quoted(name) for name in unique)
+    other = f"a row must also fit {names}" if names else "none but the key's could refuse a row"
+    yield _ok("indexes", other)
+    if not are_there:
+        yield _ok("triggers", "none fires for the copied rows")
+    if not references:
+        yield _ok("foreign keys", "none asks for rows of other tables")
+    for name, referenced in references:
+        yield warning(
+            f"The foreign key {quoted(name)} asks for a row of {referenced} for each copied row.",
+            f"Copy {referenced} first.",
+            what="foreign keys",
+        )
+
+
+def _sequence(line: Line, behind: Behind) -> Finding:
+    """Say where the sequence is, or that the role may not set it."""
+    ((role, may_set, at),) = ask_catalogs(
+        line,
+        "SELECT current_user::text,"
+        " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
+        " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
+        f" FROM pg_class WHERE oid = {behind.oid}",
+    )
+    if not may_set:
+        return warning(
+            f"The role {role} may not set the sequence {behind.sql} past the copied ids.",
+            f"GRANT SELECT, UPDATE ON SEQUENCE {behind.sql} TO {quoted(role)};",
+            what="sequence",
+        )
+    return _ok("sequence", f"{behind.sql}, {'not used yet' if at is None else f'at {at}'}")
+
+
+def _creation(line: Line, selection: Selection, source: Any) -> list[Finding] | None:
+    """Say what `create` would make of the source's table; None if it could make nothing."""
+    if source is None or (isinstance(source, TableDescription) and source.problems):
+        return [_ok("create", "would be made like the source's, once that is in order")]
+    try:
+        foretold = create.foretell(line, selection, source)
+    except PostgresError as error:
+        return [problem(_capital(error.message), error.remedy, what="create")]
+    if foretold is None:
+        return None
+    schema, statements, warnings = foretold
+    ((role, database, may_create, may_temp),) = ask_catalogs(
+        line,
+        "SELECT current_user::text, current_database()::text,"
+        f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
+        " has_database_privilege(current_database(), 'TEMP')",
+    )
+    found = [_ok("create", f"would be made: {statements}")]
+    found += [warning(each, what="create") for each in warnings]
+    if not may_create:
+        found.append(no_right(role, "CREATE", f"schema {schema}", f"SCHEMA {quoted(schema)}"))
+    if not may_temp:
+        found.append(no_right(role, "TEMP", f"database {database}", f"DATABASE {quoted(database)}"))
+    return found
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

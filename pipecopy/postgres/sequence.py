@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pipecopy.contracts import HELP
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.table import Table, ask_catalogs
+from pipecopy.report import Finding, warning
 
 NEXT_VALUE = """
     'nextval(''' || replace({sequence}::regclass::text, '''', '''''') || '''::regclass)'
@@ -36,24 +36,28 @@ class Behind:
         """The sequence's name as SQL reads it."""
         return quoted(self.schema or "", self.name or "")
 
-    def why_left(self, max_id: int | None) -> str | None:
-        """Return a sentence where it is left as it is, None where it can be set past `max_id`."""
+    def why_left(self, max_id: int | None) -> Finding | None:
+        """Return a warning if it is left as it is, None if it can be set past `max_id`."""
         subject = f"the sequence {self.sql}" if self.name else "what it draws from"
         if self.default is not None:
-            return (
+            return warning(
                 f"The key's default is {self.default}, not the bare nextval of a sequence:"
-                f" {subject} is left as it is."
-                f"{HELP}see that the next ids from this default are above the copied ones."
+                f" {subject} is left as it is.",
+                "see that the next ids from this default are above the copied ones.",
+                what="sequence",
             )
         if self.increment is not None and self.increment < 0:
-            return (
-                f"The sequence {self.sql} behind the key counts down, and is left as it is."
-                f"{HELP}see that its next values are none of the copied ids."
+            return warning(
+                f"The sequence {self.sql} behind the key counts down, and is left as it is.",
+                "see that its next values are none of the copied ids.",
+                what="sequence",
             )
         if max_id is not None and self.largest is not None and max_id > self.largest:
-            return (
+            return warning(
                 f"The sequence {self.sql} ends at {self.largest}, below the last id {max_id}, and"
-                f" is left as it is.{HELP}ALTER SEQUENCE {self.sql} AS bigint NO MAXVALUE;"
+                " is left as it is.",
+                f"ALTER SEQUENCE {self.sql} AS bigint NO MAXVALUE;",
+                what="sequence",
             )
         return None
 
@@ -64,14 +68,14 @@ def advance(line: Line, table: Table, max_id: int) -> str | None:
     A sequence that is past it already stays as it is. Time-outs and broken connections are raised.
     """
     warnings = [
-        warning
+        str(left)
         for behind in find_behind(line, table)
-        if (warning := behind.why_left(max_id) or _advance_one(line, behind, max_id)) is not None
+        if (left := behind.why_left(max_id) or _advance_one(line, behind, max_id)) is not None
     ]
     return " ".join(warnings) or None
 
 
-def _advance_one(line: Line, behind: Behind, max_id: int) -> str | None:
+def _advance_one(line: Line, behind: Behind, max_id: int) -> Finding | None:
     sequence, step = behind.sql, behind.increment
     # in whole steps: what another server gives between them stays its own
     past = f"last_value + ({max_id} - last_value + {step} - 1) / {step} * {step}"
@@ -84,10 +88,10 @@ def _advance_one(line: Line, behind: Behind, max_id: int) -> str | None:
     except psycopg.Error as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57", "55", "08", "25P")):
             raise  # a time-out, or the end of the session
-        return (
+        return warning(
             f"The sequence {sequence} could not be set past the copied ids"
-            f" ({error.diag.message_primary})."
-            f"{HELP}SELECT setval({literal(sequence)}, {max_id});"
+            f" ({error.diag.message_primary}).",
+            f"SELECT setval({literal(sequence)}, {max_id});",
         )
     return None
 

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipecopy.contracts import HELP, ServerChangedError, TableChangedError
+from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
 from pipecopy.postgres.schema import types_token
 from pipecopy.postgres.table import NO_TABLES, Table, fires
+from pipecopy.report import with_remedy
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""
@@ -254,7 +255,7 @@ def compare_states(before: TableState, now: TableState, *, refused: bool = False
     if changed or new:
         what = "; ".join([*changed, *new])
         raise TableChangedError(
-            f"the table changed while the run was under way: {what}.{HELP}run it again.",
+            with_remedy(f"the table changed while the run was under way: {what}.", "run it again."),
             [*changed, *new],
             saved_rows_stand=not changed,
         )

@@ -168,7 +168,10 @@ class Table:
 
     def described(self) -> tuple[Column, ...]:
         """Return the columns for the comparison with the other side's, the generated ones last."""
-        return tuple(map(_described, (*self.columns, *self.generated)))
+        return tuple(
+            Column(name=column.name, type=column.shape.spelled(), generated=column.expression)
+            for column in (*self.columns, *self.generated)
+        )
 
 
 def with_partitions(table: Table) -> str:
@@ -237,13 +240,6 @@ def _column(told: Mapping[str, Any], types: Mapping[str, Any]) -> TableColumn:
         always_identity=told["always_identity"],
         expression=told["expression"],
     )
-
-
-def _described(column: TableColumn) -> Column:
-    type_ = column.shape.spelled()
-    if column.expression is not None:
-        type_ += f" GENERATED ALWAYS AS ({column.expression})"
-    return Column(name=column.name, type=type_)
 
 
 def _column_named(name: str, columns: Collection[str]) -> str | None:

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from pipecopy.contracts import HELP, OpenTransaction
+from pipecopy.contracts import OpenTransaction
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.table import Table, ask_catalogs
+from pipecopy.report import Finding, warning
 
 _BELOW = "below "
 """Begins what a standby's transactions are known by: all that its primary had begun to number."""
@@ -105,8 +106,8 @@ def _of_primary(oldest: int, below: int) -> list[OpenTransaction]:
     return [{"id": f"{_BELOW}{below}", "who": who, "since": None}]
 
 
-def ids_out_of_order(line: Line, table: Table) -> Iterator[str]:
-    """Say which sequences behind the key give ids below the greatest one to later transactions."""
+def ids_out_of_order(line: Line, table: Table) -> Iterator[Finding]:
+    """Warn of sequences behind the key that give lower ids than before to later transactions."""
     if table.kind not in "rp" or table.key is None:
         return
     for schema, name, cache, increment, cycles in ask_catalogs(
@@ -126,10 +127,11 @@ def ids_out_of_order(line: Line, table: Table) -> Iterator[str]:
             why = f"counts down (INCREMENT BY {increment})"
         else:
             why = "begins anew at its end (CYCLE)" if cycles else ""
-        yield (
+        yield warning(
             f"The sequence {sequence} behind the key {table.key_sql} {why}: transactions that begin"
             " during a copy may commit rows with ids that it has passed, and those are missed"
-            f" without a further warning.{HELP}{remedy}"
+            " without a further warning.",
+            remedy,
         )
 
 

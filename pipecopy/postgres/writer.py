@@ -10,7 +10,6 @@ import psycopg
 from psycopg import errors
 from psycopg.pq.abc import PGresult
 
-from pipecopy.contracts import HELP
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.rows import CopyRows
@@ -18,7 +17,7 @@ from pipecopy.postgres.sql import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveS
 from pipecopy.postgres.sqlstates import TRIGGERED_DATA_CHANGE_VIOLATION, UNDEFINED_COLUMN
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import chunks_of
-from pipecopy.postgres.writing import without_identity
+from pipecopy.postgres.writable import without_identity
 
 _REFUSALS = (
     errors.ObjectNotInPrerequisiteState,  # the table is published without a replica identity
@@ -114,8 +113,9 @@ class Saver:
             return error
         return PostgresError(
             f"{what}, and the server refuses that: {found.names} is published and has no replica"
-            f" identity.{HELP}{found.remedy}",
+            " identity.",
             error.sqlstate,
+            found.remedy,
         )
 
     def _by_batch_table(self, rows: CopyRows, sql: SaveSql, then: str) -> list[PGresult]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
-from pipecopy.contracts import Column, Fit, ServerChangedError, TableChangedError, TableDescription
+from pipecopy.contracts import Column, ServerChangedError, TableChangedError, TableDescription
 from pipecopy.redact import redact
+from pipecopy.report import Finding
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
 _MOST_CAUSES = 5
+_OWN: tuple[type[Any], ...] = (TableDescription, Column, Finding)
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -98,21 +100,9 @@ def plain(value: Any) -> Any:
 
     They are of Python's own types and of this package's; any other value becomes its repr.
     """
-    if isinstance(value, TableDescription):
-        return TableDescription(
-            table=value.table,
-            key=value.key,
-            columns=tuple(Column(name=c.name, type=c.type) for c in value.columns),
-            identity=value.identity,
-            problems=tuple(value.problems),
-            warnings=tuple(value.warnings),
-            checksums=tuple(value.checksums),
-            definition=plain(value.definition),
-            state=plain(value.state),
-            server=None if value.server is None else (str(value.server[0]), int(value.server[1])),
-        )
-    if isinstance(value, Fit):
-        return Fit(problems=tuple(value.problems), warnings=tuple(value.warnings))
+    for kind in _OWN:
+        if isinstance(value, kind):
+            return kind(**{each.name: _field(getattr(value, each.name)) for each in fields(kind)})
     if type(value) in _PLAIN:
         return value
     if isinstance(value, list | tuple):
@@ -120,6 +110,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     return cut(repr(value))
+
+
+def _field(value: Any) -> Any:
+    """Return the same of a field of such a value, whose sequences are tuples."""
+    made = plain(value)
+    return tuple(made) if isinstance(made, list) else made
 
 
 def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -> Raised:

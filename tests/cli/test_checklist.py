@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipecopy.cli.checklist import SYMBOLS, WORDS, Signs, checklist, verdict
-from pipecopy.report import CheckColumn, CheckItem, CheckPlan, CheckReport, Outcome
+from pipecopy.report import CheckColumn, CheckPlan, CheckReport, Finding, Outcome
 
 REPORT = CheckReport(
     run_id="0123456789ab",
@@ -20,8 +20,8 @@ REPORT = CheckReport(
     retries=0,
     seconds=0.4,
     items=(
-        CheckItem(side="source", what="server", mark="ok", message="PostgreSQL 16.4"),
-        CheckItem(
+        Finding(side="source", what="server", mark="ok", message="PostgreSQL 16.4"),
+        Finding(
             side="target",
             what="rights",
             mark="problem",
@@ -29,13 +29,13 @@ REPORT = CheckReport(
             remedy='GRANT TEMP ON DATABASE "dwh" TO "app";',
             cause="unfit",
         ),
-        CheckItem(
+        Finding(
             side="target",
             what="table",
             mark="warning",
             message="Triggers of the target fire for the copied rows: one_with_a_name, another.",
         ),
-        CheckItem(
+        Finding(
             side=None,
             what="columns",
             mark="problem",
@@ -126,7 +126,7 @@ def test_words_are_found_by_grep() -> None:
         ),
     ],
 )
-def test_the_last_line(items: tuple[CheckItem, ...], outcome: Outcome, line: str) -> None:
+def test_the_last_line(items: tuple[Finding, ...], outcome: Outcome, line: str) -> None:
     assert verdict(replace(REPORT, items=items, outcome=outcome)) == line
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipecopy.contracts import Column, TableDescription
-from pipecopy.tables import differences, warnings_of
+from pipecopy.operations.fit import between
+from tests.support.checks import lines
 
 KEY = Column(name="id", type="bigint")
 
@@ -14,12 +15,12 @@ def table(*columns: Column, identity: str | None = None) -> TableDescription:
     return TableDescription(table="t", key="id", columns=(KEY, *columns), identity=identity)
 
 
-def column(type_: str) -> Column:
-    return Column(name="c", type=type_)
+def column(type_: str, generated: str | None = None) -> Column:
+    return Column(name="c", type=type_, generated=generated)
 
 
-DOUBLE = column("integer GENERATED ALWAYS AS ((a * 2))")
-TRIPLE = column("integer GENERATED ALWAYS AS ((a * 3))")
+DOUBLE = column("integer", "(a * 2)")
+TRIPLE = column("integer", "(a * 3)")
 
 
 @pytest.mark.parametrize(
@@ -47,5 +48,6 @@ TRIPLE = column("integer GENERATED ALWAYS AS ((a * 3))")
     ],
 )
 def test_fits(source: object, target: object, refused: bool, warned: bool) -> None:  # noqa: FBT001 - a table's cells
-    assert bool(differences(source, target)) == refused
-    assert bool(warnings_of(source, target)) == warned
+    found = [*between(source, target)]
+    assert bool(lines(found, "problem")) == refused
+    assert bool(lines(found, "warning")) == warned

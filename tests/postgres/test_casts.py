@@ -9,6 +9,7 @@ import pytest
 from pipecopy.contracts import Column, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresPool
+from tests.support.checks import lines
 from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
@@ -155,7 +156,7 @@ def test_a_worker_that_replaces_another_knows_the_other_side(
         there = connected.describe()
     with opened(source_db, "source") as connected:
         assert connected.load_rows(0, 9).format == "binary"
-        assert connected.meet(there).problems == ()
+        assert connected.meet(there) == []
         assert connected.load_rows(0, 9).format == "text"
         here = connected.describe()
     with opened(source_db, "source", other=there) as connected:
@@ -175,4 +176,4 @@ def test_of_another_driver_s_table_only_equal_types_fit(target_db: TemporaryData
     )
     with opened(target_db, "target") as database:
         fit = database.meet(other)
-    assert fit.problems == ('column "v" is VARCHAR in the source and text in the target',)
+    assert lines(fit, "problem") == ['column "v" is VARCHAR in the source and text in the target']

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipecopy.contracts import Column, Side
-from pipecopy.tables import differences
+from pipecopy.operations.fit import between
+from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 
@@ -77,9 +78,9 @@ def test_types_of_the_same_name_that_differ_are_named(
     source_db.execute(f"{one};{TABLE.format(as_)}")
     target_db.execute(f"{other};{TABLE.format(as_)}")
     with opened(source_db, "source") as source, opened(target_db, "target") as target:
-        (problem,) = differences(source.describe(), target.describe())
+        (problem,) = lines(between(source.describe(), target.describe()), "problem")
         target_db.execute(f"DROP TABLE profiles; DROP TYPE t CASCADE; {one};{TABLE.format(as_)}")
-        assert differences(source.describe(), target.describe()) == ()
+        assert not lines(between(source.describe(), target.describe()), "problem")
     assert problem.startswith('column "v" is public.t')
 
 

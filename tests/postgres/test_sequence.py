@@ -87,9 +87,9 @@ def test_anything_but_a_bare_nextval_is_left_alone(
     target_db.execute(NEXT)  # it still has a value to give
     assert warning is not None
     assert named in warning
-    foretold = [f for f in survey["findings"] if (f["what"], f["mark"]) == ("sequence", "warning")]
+    foretold = [f for f in survey["findings"] if (f.what, f.mark) == ("sequence", "warning")]
     assert foretold
-    assert all(finding["message"] in warning for finding in foretold)
+    assert all(finding.message in warning for finding in foretold)
 
 
 def test_a_nextval_of_the_users_own_is_not_the_servers(target_db: TemporaryDatabase) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pipecopy.contracts import Mode, Session, SessionPool
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
+from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import RUN_ID, handed_over, opened
 from tests.support.profiles import TABLE, create_profiles
@@ -120,7 +121,7 @@ def test_the_target_is_read_only_but_for_a_copy(target_db: TemporaryDatabase, mo
         opened(target_db, "target", run_id="b" * 12),  # which holds the lock
         opened(target_db, "target", mode=mode) as database,
     ):
-        assert database.describe().problems == ()
+        assert lines(database.describe(), "problem") == []
         assert database.get_max_id() == 5
         with refused:
             database.save_rows([(6, None)])

@@ -8,6 +8,7 @@ import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresPool
+from tests.support.checks import lines
 from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
@@ -67,7 +68,7 @@ def test_what_is_no_condition_is_a_problem(source_db: TemporaryDatabase) -> None
     create_profiles(source_db, 3)
     for where, said in NO_CONDITIONS.items():
         with opened(source_db, "source", where=where) as database:
-            (problem,) = database.describe().problems
+            (problem,) = lines(database.describe(), "problem")
         beginning = 'where is not a condition on the rows of "public"."profiles": '
         assert problem.startswith(beginning), where
         assert said in problem
@@ -130,14 +131,14 @@ def test_it_goes_for_both_sides_where_rows_are_compared(
 ) -> None:
     create_profiles(target_db, 10)
     with opened(target_db, "target", where="id < 5") as database:
-        assert database.describe().problems == ()
+        assert lines(database.describe(), "problem") == []
     how: dict[str, Any] = {"mode": "verify", "where": "id < 5 -- and no more"}
     with opened(target_db, "target", **how) as database:
         assert database.get_max_id() == 4
         assert [row[0] for row in database.load_rows(0, 100)] == [1, 2, 3, 4]
     target_db.execute("ALTER TABLE profiles RENAME id TO number")
     with opened(target_db, "target", key="number", **how) as database:
-        (problem,) = database.describe().problems
+        (problem,) = lines(database.describe(), "problem")
     assert 'where is not a condition on the rows of "public"."profiles": column "id"' in problem
 
 

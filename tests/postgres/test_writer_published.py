@@ -12,6 +12,7 @@ import pytest
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.postgres.test_writer import versions
 from tests.support import copies
+from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import copy, opened
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
@@ -34,7 +35,7 @@ def create(database: TemporaryDatabase, index: str = "UNIQUE", published: str = 
 
 def warnings(database: TemporaryDatabase, **how: Any) -> list[str]:
     with opened(database, "target", **how) as target:
-        return [warning for warning in target.describe().warnings if "replica" in warning]
+        return [warning for warning in lines(target.describe(), "warning") if "replica" in warning]
 
 
 @pytest.mark.parametrize("index", INDEXES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from pipecopy import CheckReport, ConnectionPool, Observer, check_copy
-from pipecopy.report import CheckItem
+from pipecopy.contracts import TableDescription
+from pipecopy.report import Finding, Mark
 from tests.support.copies import CONFIG
 from tests.support.databases import TemporaryDatabase
 
@@ -33,15 +35,21 @@ def check(
     )
 
 
-def only_problem(report: CheckReport) -> CheckItem:
+def only_problem(report: CheckReport) -> Finding:
     """Return the problem of a report that has one."""
     (problem,) = report.problems
     assert not report.can_start
     return problem
 
 
-def warnings(report: CheckReport) -> list[CheckItem]:
+def warnings(report: CheckReport) -> list[Finding]:
     return [item for item in report.items if item.mark == "warning"]
+
+
+def lines(found: TableDescription | Iterable[Finding], mark: Mark) -> list[str]:
+    """Return what was found of one kind, as a user reads it."""
+    findings = found.findings if isinstance(found, TableDescription) else found
+    return [str(finding) for finding in findings if finding.mark == mark]
 
 
 def next_transaction(database: TemporaryDatabase) -> int:

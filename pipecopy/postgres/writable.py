@@ -1,0 +1,227 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What speaks against writing to a table, beyond the rights to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipecopy.postgres.connection import Line
+from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.session import Query
+from pipecopy.postgres.table import NO_TABLES, Table, ask_catalogs, fires, with_partitions
+from pipecopy.report import Finding, problem, warning
+
+
+def against_writing(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+    """Yield the reasons not to write there, and what one should know; `deletes`: to remove rows."""
+    yield from _not_filled(table)
+    yield from _rules(line, table, deletes=deletes)
+    yield from _children(line, table)
+    yield from _other_identities(table)
+    yield from _cascades(line, table, deletes=deletes)
+    yield from _no_unique_index(table)
+    if kind := NO_TABLES.get(table.kind):
+        yield problem(f"The target {table.sql} is {kind}, not a table.")
+    yield from _unlogged(line, table)
+    yield from _triggers(line, table)
+    yield from _no_replica_identity(line, table, deletes=deletes)
+
+
+@dataclass(frozen=True)
+class WithoutIdentity:
+    """The tables whose rows the server refuses to update or remove."""
+
+    names: str
+    remedy: str
+
+
+def without_identity(query: Query, table: Table, *, deletes: bool) -> WithoutIdentity | None:
+    """Return those of the table and its partitions that are published without replica identity.
+
+    They count where updates are published, or with `deletes` removals.
+    """
+    rows = query(
+        CATALOG_PATH
+        + _WITHOUT_IDENTITY.format(
+            tables=with_partitions(table), action="pubdelete" if deletes else "pubupdate"
+        )
+    )
+    if not rows:
+        return None
+    shown = rows[:_MOST_NAMED]
+    more = f" (and {len(rows) - len(shown)} more)" if len(rows) > len(shown) else ""
+    return WithoutIdentity(
+        ", ".join(name for name, _ in shown) + more,
+        " ".join(f"ALTER TABLE {name} REPLICA IDENTITY {identity};" for name, identity in shown),
+    )
+
+
+_MOST_NAMED = 5
+_WITHOUT_IDENTITY = """
+    WITH published AS (
+        SELECT c.oid
+        FROM pg_publication p
+        JOIN pg_publication_tables t ON t.pubname = p.pubname
+        JOIN pg_namespace n ON n.nspname = t.schemaname
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+        WHERE p.{action}
+    ), unique_indexes AS (
+        SELECT * FROM pg_index
+        WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+    )
+    SELECT c.oid::regclass::text, coalesce((
+        SELECT 'USING INDEX ' || quote_ident(ic.relname)
+        FROM unique_indexes i JOIN pg_class ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = c.oid AND NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = c.oid AND attnum = ANY (i.indkey) AND NOT attnotnull)
+        ORDER BY i.indnkeyatts, ic.relname LIMIT 1), 'FULL')
+    FROM pg_class c
+    WHERE c.oid IN ({tables}) AND c.relkind = 'r' AND c.relreplident <> 'f'
+      AND (c.oid IN (SELECT oid FROM published)  -- a partition by its parents too
+           OR EXISTS (SELECT FROM pg_partition_ancestors(c.oid) JOIN published ON oid = relid))
+      AND NOT EXISTS (
+          SELECT FROM unique_indexes i WHERE i.indrelid = c.oid AND (
+              c.relreplident = 'd' AND i.indisprimary
+              OR c.relreplident = 'i' AND i.indisreplident))
+    ORDER BY 1
+"""
+
+
+def _no_replica_identity(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+    replaced = table.unique_index is None
+    found = without_identity(line.query, table, deletes=replaced or deletes)
+    if found is None and deletes:
+        found = without_identity(line.query, table, deletes=False)
+    if found is not None:
+        yield warning(
+            "Published without a replica identity, so the server refuses to change or remove rows"
+            f" of {found.names}: new rows are saved, and one that differs is an error.",
+            found.remedy,
+        )
+
+
+def _not_filled(table: Table) -> Iterator[Finding]:
+    for column in table.others:
+        if column.needs_value:
+            yield problem(
+                f"The target's column {quoted(column.name)} is not copied, may not be NULL and has"
+                " no default: no row could be inserted."
+            )
+
+
+def _no_unique_index(table: Table) -> Iterator[Finding]:
+    """Refuse what can't keep the values of the columns that are not copied."""
+    if table.unique_index is not None or table.key is None:
+        return
+    found = f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+    remedy = f"CREATE UNIQUE INDEX ON {table.sql} ({table.key_sql});"
+    if table.others:
+        names = ", ".join(quoted(column.name) for column in table.others)
+        yield problem(
+            f"{found} that changed would be removed and inserted again, and would lose their values"
+            f" of the columns that are not copied ({names}).",
+            remedy,
+        )
+    if not table.has_children:
+        yield warning(
+            f"{found} that changed are removed and inserted again, and each batch may read the"
+            " whole table.",
+            remedy,
+        )
+
+
+def _children(line: Line, table: Table) -> Iterator[Finding]:
+    """Refuse those: their rows would be compared and removed too, and no unique index is theirs."""
+    if not table.has_children:
+        return
+    ((names,),) = ask_catalogs(
+        line,
+        "SELECT string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid) FROM pg_inherits"
+        f" WHERE inhparent = {table.oid}",
+    )
+    yield problem(f"The target {table.sql} has tables that inherit from it ({names}).")
+
+
+def _unlogged(line: Line, table: Table) -> Iterator[Finding]:
+    """Of a partitioned table, the partitions hold the rows."""
+    ((names,),) = ask_catalogs(
+        line,
+        "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
+        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({with_partitions(table)})",
+    )
+    if names is not None:
+        yield warning(
+            f"UNLOGGED, so emptied when the server crashes or a standby takes over: {names}."
+        )
+
+
+def _rules(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+    events = {"2": "UPDATE", "3": "INSERT"}
+    if table.unique_index is None or deletes:
+        events["4"] = "DELETE"
+    for name, event in ask_catalogs(
+        line,
+        f"SELECT rulename::text, ev_type::text FROM pg_rewrite WHERE ev_class = {table.oid}"
+        f" AND {fires('ev_enabled')} ORDER BY 1",
+    ):
+        if event in events:
+            yield problem(
+                f"The target {table.sql} has the {events[event]} rule {name}, which would rewrite"
+                " the copy."
+            )
+
+
+def _other_identities(table: Table) -> Iterator[Finding]:
+    for column in table.columns:
+        if column.always_identity and column != table.key:
+            yield problem(
+                f"The target's column {quoted(column.name)} is GENERATED ALWAYS AS IDENTITY and not"
+                " the key: a row that is there already could not be updated."
+            )
+
+
+def _triggers(line: Line, table: Table) -> Iterator[Finding]:
+    names = [
+        str(name)
+        for (name,) in ask_catalogs(
+            line,
+            # those of the partitions fire too; a partition's copy of the table's own is the same
+            "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
+            f" AND {fires('tgenabled')} AND tgrelid IN ({with_partitions(table)}))"
+            " SELECT quote_ident(tgname) ||"
+            f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
+            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1",
+        )
+    ]
+    if names:
+        yield warning(
+            f"Triggers of the target {table.sql} fire for the copied rows: {', '.join(names)}.",
+            f"ALTER TABLE {table.sql} DISABLE TRIGGER USER;",
+        )
+
+
+def _cascades(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+    """See what else would be removed or changed with rows that are removed, or inserted again."""
+    if table.key is None or (table.unique_index is not None and not deletes):
+        return
+    why = f"Surplus rows of the target {table.sql} would be removed"
+    if table.unique_index is None:
+        why = (
+            f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+            " that changed would be removed and inserted again"
+        )
+    for name, referencing, action in ask_catalogs(
+        line,
+        # the copies that partitions have of a foreign key are the same
+        "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
+        f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({with_partitions(table)}))"
+        " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
+        " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
+        " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2",
+    ):
+        yield problem(
+            f"{why}, and the foreign key {name} of {referencing} ON DELETE {action} would change"
+            " the rows there."
+        )
