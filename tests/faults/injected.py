@@ -12,7 +12,7 @@ from pipecopy import Row
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.drivers import FAULTS, Recorder, Strike
+from tests.support.drivers import Recorder, Strike
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,6 @@ class FaultyPool:
             [],
             work=lambda: FaultyDatabase(self, self.pool.connect(dbname)),
         )
-
-
-@dataclass(frozen=True)
-class HangingPool(FaultyPool):
-    """Hangs when it is unpickled: in every worker, or in the first one alone."""
-
-    once: bool = True
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        marker: Path = state["folder"] / "hung"
-        if not (state["once"] and marker.exists()):
-            marker.touch()
-            FAULTS["deadlock"](None)
-        self.__dict__.update(state)
 
 
 class FaultyDatabase:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytest
@@ -12,8 +13,20 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import CallStarted, Event, RetryScheduled
-from tests.faults.checks import ROWS, Ended, Expected, Tables, check, run_copy
+from tests.faults.checks import (
+    LIMITS,
+    ROWS,
+    Ended,
+    Expected,
+    Tables,
+    check,
+    command_ended,
+    options,
+    run_copy,
+)
 from tests.faults.held import copying, gate_of, side_of
+from tests.support.command import start
+from tests.support.gates import save_gate
 from tests.support.proxy import Proxy
 
 _LATENCY = 0.02
@@ -178,9 +191,9 @@ class _Switch:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_fault(case: Case, small_tables: Tables) -> None:
-    ended = _copy_through_proxy(case, small_tables)
-    check(ended, small_tables, case.expected)
+def test_fault(case: Case, tables: Tables) -> None:
+    ended = _copy_through_proxy(case, tables)
+    check(ended, tables, case.expected)
 
 
 def _copy_through_proxy(case: Case, tables: Tables) -> Ended:
@@ -198,16 +211,16 @@ def _copy_through_proxy(case: Case, tables: Tables) -> Ended:
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("action", ["reset", "cut"])
 def test_a_connection_that_breaks_between_two_calls_is_opened_again(
-    side: Side, action: str, small_tables: Tables
+    side: Side, action: str, tables: Tables
 ) -> None:
-    database = side_of(small_tables, side)
+    database = side_of(tables, side)
     with (
         Proxy(database.server) as proxy,
         # while the other side's call is under way this side's connection is idle
-        gate_of(small_tables, "target" if side == "source" else "source") as gate,
+        gate_of(tables, "target" if side == "source" else "source") as gate,
         copying(
-            small_tables,
-            pool=small_tables.pool(**{side: proxy.uri(database.name)}),
+            tables,
+            pool=tables.pool(**{side: proxy.uri(database.name)}),
             read_ahead=0,
         ) as ending,
     ):
@@ -216,4 +229,41 @@ def test_a_connection_that_breaks_between_two_calls_is_opened_again(
             assert fault.struck.wait(5)
         gate.lift()
         ended = ending.result()
-    check(ended, small_tables, Expected(retries=0))
+    check(ended, tables, Expected(retries=0))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("side", "call", "frame"),
+    [
+        ("source", "load_rows", r"copy_out \(\w+\.py:\d+\)"),
+        ("target", "save_rows", r"copy_in \(\w+\.py:\d+\)"),
+    ],
+    ids=["source", "target"],
+)
+def test_the_log_of_the_command_names_the_wait_for_a_dead_network(
+    side: Side, call: str, frame: str, tables: Tables
+) -> None:
+    database = side_of(tables, side)
+    uris = {"source": tables.source.uri, "target": tables.target.uri}
+    limits = replace(LIMITS, call_timeout=1.0, read_ahead=0)
+    with Proxy(database.server) as proxy, save_gate(tables.target, 5) as gate:
+        uris[side] = proxy.uri(database.name)
+        process = start(["copy", uris["source"], uris["target"], *options(limits)])
+        try:
+            gate.arrival()  # the source's session is idle then, the target's in the first save
+            with proxy.freeze():
+                gate.lift()
+                ended = command_ended(process, limits)
+        finally:
+            process.kill()
+    lines = [line for line in ended.log.splitlines() if f"{call} [" in line]
+
+    killed = next(line for line in lines if "was killed" in line)
+    assert re.search(f"; it was stuck in .*{frame}", killed), killed
+    timed_out = next(line for line in lines if "attempt 1 timed out" in line)
+    assert re.search(r"killed after 1 s while sleeping in .*, kernel: \w+", timed_out), timed_out
+    expected = Expected(
+        error=CallTimeoutError, exit_code=75, side=side, call=call, words=("killed after 1 s",)
+    )
+    check(ended, tables, expected)

@@ -7,15 +7,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from pipecopy.contracts import Side
+from pipecopy.errors import WorkerCrashedError
 from pipecopy.events import CallStarted, DriverOutput, Event, Where
 from tests.faults.checks import Ended, Expected, Tables, check, check_nothing_left, run_copy
-from tests.faults.held import copying
+from tests.faults.held import copying, gate_of
 from tests.faults.injected import FaultyPool
 from tests.faults.scripts import script_running
 from tests.support.databases import TemporaryDatabase
@@ -47,16 +49,16 @@ def test_a_save_that_waits_on_a_lock(
     lock: Callable[[TemporaryDatabase], AbstractContextManager[Gate]],
     batch: int,
     waits_on: str,
-    small_tables: Tables,
+    tables: Tables,
     tmp_path: Path,
 ) -> None:
     # Without the server's own limit, which would end the statement before the worker is killed.
     strike = Strike(side="target", call="save_rows", fault="no server limit", skip=batch, times=1)
-    pool = FaultyPool(small_tables.pool(), tmp_path, (strike,))
-    target = small_tables.target
+    pool = FaultyPool(tables.pool(), tmp_path, (strike,))
+    target = tables.target
     with (
         lock(target) as gate,
-        copying(small_tables, pool=pool, call_timeout=1) as ending,
+        copying(tables, pool=pool, call_timeout=1) as ending,
     ):
         orphan = gate.arrival()
         # The lock is still held: only the retry's session can have ended the orphan.
@@ -64,7 +66,7 @@ def test_a_save_that_waits_on_a_lock(
         gate.lift()
         ended = ending.result()
     _check_told(ended, orphan, waits_on)
-    check(ended, small_tables, Expected(retries=1))
+    check(ended, tables, Expected(retries=1))
 
 
 def _wait_until_ended(database: TemporaryDatabase, pid: int) -> None:
@@ -84,8 +86,8 @@ def _check_told(ended: Ended, orphan: int | None, waits_on: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_save_that_waits_for_data(small_tables: Tables) -> None:
-    target = small_tables.target
+def test_a_save_that_waits_for_data(tables: Tables) -> None:
+    target = tables.target
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(target.server))
         stack.enter_context(proxy.latency(0.02))  # the fault so strikes in the call that begins
@@ -96,10 +98,68 @@ def test_a_save_that_waits_for_data(small_tables: Tables) -> None:
                     half = proxy.freeze("to_server", after=2000, connections=1)
                     stack.enter_context(half)
 
-        pool = small_tables.pool(target=proxy.uri(target.name))
+        pool = tables.pool(target=proxy.uri(target.name))
         ended = run_copy(pool, observer=strike, read_ahead=0, call_timeout=1)
     _check_told(ended, None, "Client/ClientRead")
-    check(ended, small_tables, Expected(retries=1))
+    check(ended, tables, Expected(retries=1))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of test_worker.py's matrix in which the server matters: a session is left there."""
+
+    side: Side
+    call: CallName
+    fault: str = "deadlock"
+    after: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.call}: {self.fault}{', when it is done' * self.after}"
+
+
+CELLS = (
+    Cell("source", "connect"),
+    Cell("target", "connect"),
+    Cell("source", "get_max_id"),
+    Cell("source", "load_rows"),
+    Cell("target", "save_rows"),
+    Cell("target", "save_rows", after=True),
+    Cell("source", "load_rows", "uninterruptible sleep"),
+    Cell("target", "save_rows", "uninterruptible sleep"),
+    Cell("source", "close"),
+    Cell("target", "close"),
+    Cell("source", "load_rows", "SIGKILL"),
+    Cell("target", "save_rows", "SIGKILL", after=True),
+)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_session_that_is_left(
+    cell: Cell, tables: Tables, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    abandoned = cell.fault == "uninterruptible sleep"
+    frozen = request.getfixturevalue("frozen") if abandoned else None
+    skip = 1 if cell.call in {"load_rows", "save_rows"} else 0
+    strike = Strike(
+        side=cell.side, call=cell.call, fault=cell.fault, skip=skip, times=1, after=cell.after
+    )
+    ended = run_copy(FaultyPool(tables.pool(), tmp_path, (strike,)), call_timeout=1)
+    if frozen is not None:
+        frozen.thaw()
+    expected = Expected(retries=1, warnings=int(abandoned))
+    if cell.call == "close":
+        expected = Expected(retries=0, warnings=1)
+    elif cell.fault == "SIGKILL":
+        expected = Expected(
+            error=WorkerCrashedError,
+            side=cell.side,
+            call=cell.call,
+            key_range=(11, 51 if cell.side == "source" else 21),
+            words=("SIGKILL", "attempt 1"),
+            retries=0,
+        )
+    check(ended, tables, expected)
 
 
 STUCK: list[tuple[Side, CallName, str]] = [
@@ -112,12 +172,11 @@ STUCK: list[tuple[Side, CallName, str]] = [
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("side", "call", "fault"), STUCK)
 def test_a_killed_supervisor_leaves_nothing(
-    side: Side, call: CallName, fault: str, small_tables: Tables, tmp_path: Path
+    side: Side, call: CallName, fault: str, tables: Tables, tmp_path: Path
 ) -> None:
     strike = Strike(side=side, call=call, fault=fault, skip=1)
-    pool = FaultyPool(small_tables.pool(), tmp_path, (strike,))
-    long = 'run_copy = __import__("functools").partial(run_copy, call_timeout=30)'
-    with script_running(tmp_path, pool, long) as supervisor:
+    pool = FaultyPool(tables.pool(), tmp_path, (strike,))
+    with script_running(tmp_path, pool, call_timeout=30) as supervisor:
         deadline = time.monotonic() + 20
         while len(pool.recorder.attempts(side=side, call=call)) < 2:
             assert supervisor.poll() is None
@@ -131,3 +190,27 @@ def test_a_killed_supervisor_leaves_nothing(
         assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
         supervisor.wait(5)
     check_nothing_left(since=killed)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_an_idle_worker_that_is_killed_is_an_error_and_no_retry(
+    side: Side, tables: Tables, tmp_path: Path
+) -> None:
+    pool = FaultyPool(tables.pool(), tmp_path)
+    with (
+        gate_of(tables, "target" if side == "source" else "source") as gate,
+        copying(tables, pool=pool, read_ahead=0) as ending,
+    ):
+        gate.arrival()
+        os.kill(pool.recorder.attempts(side=side)[-1].pid, signal.SIGKILL)
+        gate.lift()
+        ended = ending.result()
+    expected = Expected(
+        error=WorkerCrashedError,
+        exit_code={"source": 3, "target": 4}[side],
+        side=side,
+        words=("SIGKILL", "attempt 1"),
+        retries=0,
+    )
+    check(ended, tables, expected)

@@ -11,7 +11,7 @@ from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
 from tests.faults.checks import ROWS, Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
-from tests.support.databases import TemporaryDatabase, temporary_database
+from tests.support.databases import TemporaryDatabase, empty_database
 from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer
 
@@ -19,7 +19,7 @@ from tests.support.servers import PostgresServer
 @pytest.fixture
 def own_tables(own_source: PostgresServer, own_target: PostgresServer) -> Iterator[Tables]:
     """Give two tables on servers that may be stopped."""
-    with temporary_database(own_source) as source, temporary_database(own_target) as target:
+    with empty_database(own_source) as source, empty_database(own_target) as target:
         create_profiles(source, ROWS)
         create_profiles(target)
         yield Tables(source=source, target=target)

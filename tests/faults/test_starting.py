@@ -1,25 +1,33 @@
-"""A worker that hangs before its first call: it has a limit too, and another one is started."""
+"""A worker that hangs before its first call: it has a limit too, and another one is started.
+
+For what it imports it has 5 s, as the README says: so these cases are run at once.
+"""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipecopy.errors import CallTimeoutError
-from tests.faults.checks import Expected, Tables, check, run_copy
-from tests.faults.injected import FaultyPool, HangingPool
+from tests.faults.checks import Ended, Expected, check, run_copy
 from tests.faults.scripts import run_script
+from tests.support.drivers import FAULTS, RecordingPool
 
-_NEVER_CONNECTED = Expected(
-    error=CallTimeoutError,
-    exit_code=75,
-    side="source",
-    call="connect",
-    words=("all 2 attempts",),
-    next_id=0,
-)
-_EXPECTED = {"once": Expected(retries=1), "always": _NEVER_CONNECTED}
+_EXPECTED = {
+    "once": Expected(retries=1),
+    "always": Expected(
+        error=CallTimeoutError,
+        exit_code=75,
+        side="source",
+        call="connect",
+        words=("timed out",),
+        next_id=0,
+        retries=0,
+    ),
+}
 _HANG = """
 import time
 if __name__ == "{imported_as}" and (not folder.joinpath("hung").exists() or {always}):
@@ -29,42 +37,62 @@ if __name__ == "{imported_as}" and (not folder.joinpath("hung").exists() or {alw
 _DRIVER = """
 import sys
 from pathlib import Path
-from tests.faults.injected import FaultyPool
+from tests.support.drivers import RecordingPool
 folder = Path(__file__).parent
-class Pool(FaultyPool): pass
+class Pool(RecordingPool): pass
 if getattr(sys.modules["__main__"], "__file__", "").endswith("script.py"):
     __name__ = "imported by the script itself, not by a worker"
 """
 
 
-@pytest.mark.parametrize("often", _EXPECTED)
-def test_a_hang_while_the_pool_is_unpickled(
-    often: str, small_tables: Tables, tmp_path: Path
-) -> None:
-    pool = HangingPool(small_tables.pool(), tmp_path, once=often == "once")
-    check(run_copy(pool), small_tables, _EXPECTED[often])
+class HangingPool(RecordingPool):
+    """Hangs when it is unpickled, in the first worker or in every one."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        marker: Path = state["folder"] / "hung"
+        if not marker.exists() or (state["folder"] / "always").exists():
+            marker.touch()
+            FAULTS["deadlock"](None)
+        self.__dict__.update(state)
 
 
-@pytest.mark.parametrize("often", _EXPECTED)
-def test_a_hang_while_the_script_is_imported(
-    often: str, small_tables: Tables, tmp_path: Path
-) -> None:
+def _while_the_script_is_imported(folder: Path, often: str, **limits: int) -> Ended:
     hang = _HANG.format(imported_as="__mp_main__", always=often == "always")
-    ended = run_script(tmp_path, FaultyPool(small_tables.pool(), tmp_path), hang)
-    check(ended, small_tables, _EXPECTED[often])
+    return run_script(folder, RecordingPool(folder), hang, **limits)
 
 
-@pytest.mark.parametrize("often", _EXPECTED)
-def test_a_hang_while_the_pools_module_is_imported(
-    often: str, small_tables: Tables, tmp_path: Path
-) -> None:
+def _while_the_pools_module_is_imported(folder: Path, often: str, **limits: int) -> Ended:
     # each worker imports it anew, with the script
     hang = _HANG.format(imported_as="driver", always=often == "always")
-    (tmp_path / "driver.py").write_text(_DRIVER + hang)
-    ended = run_script(
-        tmp_path,
-        FaultyPool(small_tables.pool(), tmp_path),
-        "import driver",
-        opened_as="driver.Pool(pool.pool, pool.folder)",
-    )
-    check(ended, small_tables, _EXPECTED[often])
+    (folder / "driver.py").write_text(_DRIVER + hang)
+    opened_as = "driver.Pool(pool.folder)"
+    return run_script(folder, RecordingPool(folder), "import driver", opened_as=opened_as, **limits)
+
+
+_WHILE_IMPORTED = (_while_the_script_is_imported, _while_the_pools_module_is_imported)
+
+
+@pytest.mark.parametrize("often", _EXPECTED)
+def test_a_hang_while_the_pool_is_unpickled(often: str, sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(1, 51))
+    (sqlite_pool.folder / often).touch()
+    ended = run_copy(HangingPool(sqlite_pool.folder), max_retries=int(often == "once"))
+    check(ended, sqlite_pool, _EXPECTED[often])
+
+
+@pytest.mark.parametrize("often", _EXPECTED)
+def test_a_hang_while_something_is_imported(often: str, tmp_path: Path) -> None:
+    pools = [RecordingPool(tmp_path / hang.__name__) for hang in _WHILE_IMPORTED]
+    for pool in pools:
+        pool.folder.mkdir()
+        pool.create(range(1, 51))
+    with ThreadPoolExecutor(len(pools)) as threads:
+        ends = [
+            threads.submit(
+                hang, pool.folder, often, max_retries=int(often == "once"), call_timeout=2
+            )
+            for hang, pool in zip(_WHILE_IMPORTED, pools, strict=True)
+        ]
+    for pool, end in zip(pools, ends, strict=True):
+        print(pool.folder.name)  # noqa: T201 - pytest shows it where this fails
+        check(end.result(), pool, _EXPECTED[often])

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipecopy import Row
@@ -108,39 +107,6 @@ def test_no_signal_handler_is_installed(sqlite_pool: RecordingPool) -> None:
     copy(sqlite_pool, observer=lambda _: None)
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
-
-
-def test_workers_die_with_a_killed_supervisor(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
-    sqlite_pool.create(range(25))
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from tests.support.copies import copy\n"
-        "from tests.support.drivers import RecordingDatabase, RecordingPool, Strike\n"
-        "if __name__ == '__main__':\n"
-        "    hang = Strike(side='target', call='save_rows', fault='deadlock, signals masked')\n"
-        f"    copy(RecordingPool(Path({str(tmp_path)!r}), (hang,)))\n"
-    )
-    env = {**os.environ, "PYTHONPATH": ROOT}
-    with subprocess.Popen([sys.executable, script], env=env) as supervisor:
-        while not sqlite_pool.recorder.attempts(call="save_rows"):
-            assert supervisor.poll() is None
-            time.sleep(0.01)  # the record is a file
-        family = psutil.Process(supervisor.pid).children(recursive=True)
-        assert len(family) >= 2
-        supervisor.kill()
-        killed = time.monotonic()
-        while any(_alive(process) for process in family):
-            assert time.monotonic() - killed <= 1, family
-            time.sleep(0.01)
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        # A dead one that nobody waits for is a zombie: in a container that may be so for ever.
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_an_observer_sees_everything_in_order(sqlite_pool: RecordingPool) -> None:

@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -289,6 +289,18 @@ class RecordingPool:
                 db.executemany("INSERT INTO profiles VALUES (?, ?)", rows)
                 db.execute("COMMIT")
             db.close()
+
+    def faulty(self, *strikes: Strike) -> RecordingPool:
+        """Return the same with these faults."""
+        return replace(self, strikes=strikes)
+
+    def pool(self) -> RecordingPool:
+        """Return the same without faults."""
+        return self.faulty()
+
+    def assert_equal(self) -> None:
+        """See that both tables hold the same rows."""
+        assert self.rows("target") == self.rows("source")
 
     def rows(self, side: str) -> list[Row]:
         """Return a side's rows by id."""
