@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from pipecopy.contracts import ServerChangedError, Session
 from pipecopy.postgres import conninfo, wire
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import UNDEFINED_OBJECT, PostgresError
 from pipecopy.postgres.failover import (
     PRIMARY_ONLY,
     ServerState,
@@ -23,7 +23,6 @@ from pipecopy.postgres.failover import (
     state_from_plain,
 )
 from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
-from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT
 from pipecopy.postgres.timeouts import is_timeout
 
 Result = TypeVar("Result")

@@ -10,8 +10,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipecopy.contracts import Session
-from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.sqlstates import INVALID_PARAMETER_VALUE
+from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, PostgresError
 from pipecopy.redact import redact
 
 _SCHEMES = ("postgresql://", "postgres://")

@@ -10,7 +10,12 @@ from typing import Any
 import psycopg
 
 from pipecopy.postgres.connection import Line
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import (
+    UNDEFINED_OBJECT,
+    UNDEFINED_SCHEMA,
+    UNIQUE_VIOLATION,
+    PostgresError,
+)
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.schema import (
     SERVER,
@@ -21,7 +26,6 @@ from pipecopy.postgres.schema import (
 )
 from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.session import take_lock, try_lock
-from pipecopy.postgres.sqlstates import UNDEFINED_OBJECT, UNDEFINED_SCHEMA, UNIQUE_VIOLATION
 from pipecopy.postgres.table import (
     NEVER_NULL,
     Selection,

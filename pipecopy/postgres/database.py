@@ -20,15 +20,13 @@ from pipecopy.postgres import casts, create, describe, forms, sequence, sql, tra
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Line, Link
 from pipecopy.postgres.conninfo import application_name
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import Surveyor
-from pipecopy.postgres.jsontext import JsonForm
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
-from pipecopy.postgres.rowtext import RowText
-from pipecopy.postgres.sqlstates import UNDEFINED_COLUMN, UNDEFINED_TABLE
+from pipecopy.postgres.rowtext import JsonForm, RowText
 from pipecopy.postgres.state import (
     Relations,
     TableState,

@@ -1,8 +1,19 @@
-"""PostgresError: what this driver itself refuses to do."""
+"""PostgresError: what this driver itself refuses to do; and the SQLSTATEs of that."""
 
 from __future__ import annotations
 
 from pipecopy.report import with_remedy
+
+FEATURE_NOT_SUPPORTED = "0A000"
+INVALID_PARAMETER_VALUE = "22023"
+TRIGGERED_DATA_CHANGE_VIOLATION = "27000"
+UNIQUE_VIOLATION = "23505"
+UNDEFINED_PARAMETER = "42P02"
+UNDEFINED_COLUMN = "42703"
+UNDEFINED_SCHEMA = "3F000"
+UNDEFINED_OBJECT = "42704"
+UNDEFINED_TABLE = "42P01"
+OBJECT_IN_USE = "55006"
 
 
 class PostgresError(Exception):

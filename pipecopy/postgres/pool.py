@@ -12,7 +12,7 @@ from pipecopy.errors import ConfigError
 from pipecopy.postgres import conninfo
 from pipecopy.postgres.connection import Link
 from pipecopy.postgres.database import PostgresDatabase
-from pipecopy.postgres.jsontext import JsonForm
+from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.table import Selection
 
 

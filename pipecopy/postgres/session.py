@@ -18,10 +18,9 @@ import psycopg
 from pipecopy.contracts import Session
 from pipecopy.postgres import failover
 from pipecopy.postgres.conninfo import application_name
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, PostgresError
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
-from pipecopy.postgres.sqlstates import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE
 
 LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""

@@ -10,11 +10,14 @@ import psycopg
 from psycopg import errors
 from psycopg.pq.abc import PGresult
 
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import (
+    TRIGGERED_DATA_CHANGE_VIOLATION,
+    UNDEFINED_COLUMN,
+    PostgresError,
+)
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.sql import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveSql, delete
-from pipecopy.postgres.sqlstates import TRIGGERED_DATA_CHANGE_VIOLATION, UNDEFINED_COLUMN
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import chunks_of
 from pipecopy.postgres.writable import without_identity

@@ -17,8 +17,7 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
-from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.sqlstates import OBJECT_IN_USE
+from pipecopy.postgres.errors import OBJECT_IN_USE, PostgresError
 from pipecopy.report import CopyReport
 from tests.support.command import run_stubbed
 
