@@ -14,12 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipecopy.contracts import Side, TableDescription, generated_alike
-from pipecopy.postgres import sql
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
-from pipecopy.postgres.reader import Reader
+from pipecopy.postgres.reader import Reader, aggregated
 from pipecopy.postgres.table import Table, TableColumn
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
@@ -74,7 +73,7 @@ class Checksums:
         """Return the number of the rows, and their checksum."""
         total = f"coalesce(pg_catalog.sum({self._hash()}), 0)::pg_catalog.text"
         ((rows, checksum),) = self._guard.query(
-            sql.aggregated(self._table, first, past_last - 1, f"pg_catalog.count(*), {total}")
+            aggregated(self._table, first, past_last - 1, f"pg_catalog.count(*), {total}")
         )
         self._reader.in_gap = not rows
         return rows, int(checksum)
@@ -85,7 +84,7 @@ class Checksums:
         """Return the id, its rows and their checksum, for each id; `copied`: of what is copied."""
         key = self._table.key_sql
         found = self._guard.query(
-            sql.aggregated(
+            aggregated(
                 self._table,
                 first,
                 past_last - 1,

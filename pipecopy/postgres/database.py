@@ -16,7 +16,7 @@ from pipecopy.contracts import (
     TableChangedError,
     TableDescription,
 )
-from pipecopy.postgres import casts, create, describe, forms, sequence, sql, transactions
+from pipecopy.postgres import casts, create, describe, forms, sequence, transactions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Line, Link
 from pipecopy.postgres.conninfo import application_name
@@ -132,22 +132,12 @@ class PostgresDatabase:
 
     def get_max_id(self) -> int:
         """Return the greatest id in the table, 0 for an empty one."""
-
-        def work(opened: _Opened) -> int:
-            ((greatest,),) = opened.guard.query(sql.max_id(opened.table))
-            return int(greatest)
-
-        self._greatest_id = self._run(work)
+        self._greatest_id = self._run(lambda opened: opened.reader.max_id())
         return self._greatest_id
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
-
-        def work(opened: _Opened) -> int:
-            ((greatest,),) = opened.guard.query(sql.max_id_in(opened.table, min_id, max_id - 1))
-            return int(greatest or 0)
-
-        return self._run(work)
+        return self._run(lambda opened: opened.reader.max_id_in(min_id, max_id))
 
     def load_rows(self, min_id: int, max_id: int) -> CopyRows:
         """Return the rows with ids in `[min_id, max_id)`, ordered by id: one round trip.
@@ -244,12 +234,7 @@ class PostgresDatabase:
 
     def rows_without_id(self) -> int:
         """Return the number of rows whose key is NULL or negative."""
-
-        def work(opened: _Opened) -> int:
-            ((rows,),) = opened.guard.query(sql.rows_without_key(opened.table))
-            return int(rows)
-
-        return self._run(work)
+        return self._run(lambda opened: opened.reader.rows_without_key())
 
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""

@@ -15,7 +15,7 @@ from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, Post
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
-from pipecopy.postgres.sql import also
+from pipecopy.postgres.reader import also
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.writable import against_writing

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from psycopg import errors
 
-from pipecopy.postgres import sql
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.reader import condition
 from pipecopy.postgres.rows import CopyFormat, row_bounds
 from pipecopy.postgres.table import Table
 
@@ -66,7 +66,7 @@ def row_bytes_of(line: Line, table: Table, form: CopyFormat, first: int, last: i
 def _rows(line: Line, table: Table, first: int, last: int, row_bytes: float | None) -> int:
     if table.kind in "rpm":
         if _size(line, table, "pg_relation_size") <= _COUNTED:
-            where = sql.condition(table, first, last)
+            where = condition(table, first, last)
             return _value(line, f"SELECT pg_catalog.count(*) FROM {table.sql} WHERE {where}") or 0
         if row_bytes and not table.where and _never_analyzed(line, table):
             return int(_size(line, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
@@ -89,7 +89,7 @@ def _never_analyzed(line: Line, table: Table) -> bool:
 def _has_rows(line: Line, table: Table, first: int, last: int) -> int | None:
     if not table.ordered_index and _size(line, table, "pg_relation_size") > _COUNTED:
         return None  # to look would be to read all of it
-    where = sql.condition(replace(table, where=None), first, last)
+    where = condition(replace(table, where=None), first, last)
     return _value(line, f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {where})::int")
 
 
@@ -106,7 +106,7 @@ def _plan(line: Line, table: Table, first: int, last: int) -> tuple[int, int]:
     """Return how many rows the planner expects, and of how many bytes."""
     ((plans,),) = line.query(
         f"{_PATIENCE}EXPLAIN (FORMAT JSON) SELECT {_columns(table)} FROM {table.sql}"
-        f" WHERE {sql.condition(table, first, last)}"
+        f" WHERE {condition(table, first, last)}"
     )
     plan = plans[0]["Plan"]
     return int(plan["Plan Rows"]), int(plan["Plan Width"])
@@ -124,7 +124,7 @@ def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) 
     for begin, direction in places:
         read = line.copy_out(
             f"{_PATIENCE}COPY (SELECT {_columns(table)} FROM {table.sql}"
-            f" WHERE {sql.condition(whole, begin, last)} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
+            f" WHERE {condition(whole, begin, last)} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
             f" TO STDOUT (FORMAT {form})",
             _SAMPLE_BYTES,
         )

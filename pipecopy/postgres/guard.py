@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """Guard: each statement on the table goes with a look at whether it is still the same table.
 
 The look comes after the statement, in the same query string and so in the same transaction and
@@ -17,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.pq.abc import PGresult
 
-from pipecopy.postgres import failover, sql
+from pipecopy.postgres import failover
 from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal
@@ -53,10 +54,10 @@ class Guard:
         lsn = "NULL" if line.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
         greatest = "NULL::bigint"
         if table.ordered_index and (wants_greatest_key or line.server.lsn is None):
-            greatest = f"({sql.greatest_key(table)})::bigint"
+            greatest = f"({greatest_key(table)})::bigint"
         self._statement = (
             f"SELECT CASE WHEN {' AND '.join(same)} THEN {lsn}"
-            f" ELSE {sql.fail(literal(_CHANGED))}::pg_catalog.text END, {greatest}"
+            f" ELSE {fail(literal(_CHANGED))}::pg_catalog.text END, {greatest}"
         )
         self._name = ""
         self._is_prepared = False
@@ -82,14 +83,13 @@ class Guard:
         self._seen(*results[-1][0])
         return results[last_own]
 
-    def copy_out(self, first: int, last: int, statements: str, most: int | None = None) -> CopyRead:
-        """Run a COPY TO STDOUT of these keys, and other statements with it, in one round trip.
+    def copy_out(self, statements: str, most: int | None = None) -> CopyRead:
+        """Run a COPY TO STDOUT, and other statements with it, in one round trip.
 
         Of more than `most` bytes the first are returned, and the rest is cancelled; the look then
         costs a round trip of its own.
         """
-        lock = sql.lock(self._table, first, last)
-        read = self._line.copy_out(f"{lock}; {statements}; {self._look_sql}", most)
+        read = self._line.copy_out(f"{statements}; {self._look_sql}", most)
         if read.beyond is not None:
             self.look()
         else:
@@ -136,3 +136,15 @@ def is_refused_by_constraint(error: psycopg.Error | PostgresError) -> bool:
 def is_guards(error: psycopg.Error | PostgresError) -> bool:
     """Tell whether it is the guard's own error."""
     return isinstance(error, psycopg.errors.InvalidTextRepresentation) and _CHANGED in str(error)
+
+
+def fail(text: str) -> str:
+    """Return SQL that fails, and quotes the text, which is SQL too; so it rolls all back.
+
+    SQL has no `raise` outside of a function: a cast does it, of what is not known to the planner.
+    """
+    return f"pg_catalog.concat({text})::int"
+
+
+def greatest_key(table: Table) -> str:
+    return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql}"

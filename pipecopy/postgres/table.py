@@ -103,7 +103,7 @@ class Table:
     misnamed: tuple[str, ...]
     """One sentence for each chosen column that can't be one."""
     where: str | None
-    """The condition that the rows meet which are read; see `sql.condition`."""
+    """The condition that the rows meet which are read; see `reader.condition`."""
     generated: tuple[TableColumn, ...]
     """Those that the server computes; none if columns were chosen."""
     key: TableColumn | None

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """Saver: puts batches into one table, each whole or not at all, and none twice."""
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pipecopy.postgres.errors import (
     PostgresError,
 )
 from pipecopy.postgres.guard import Guard
+from pipecopy.postgres.reader import also
 from pipecopy.postgres.rows import CopyRows
-from pipecopy.postgres.sql import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveSql, delete
 from pipecopy.postgres.table import Table
+from pipecopy.postgres.upsert import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveSql
 from pipecopy.postgres.wire import chunks_of
 from pipecopy.postgres.writable import without_identity
 
@@ -95,7 +97,11 @@ class Saver:
     def delete(self, keys: Sequence[int]) -> int:
         """Remove the rows with these keys; return how many there were."""
         try:
-            ((rows,),) = self._guard.query(delete(self._table, keys))
+            ((rows,),) = self._guard.query(
+                f"WITH gone AS (DELETE FROM {self._table.sql} WHERE {self._table.key_sql}"
+                f" OPERATOR(pg_catalog.=) ANY('{{{','.join(map(str, keys))}}}'::bigint[])"
+                f"{also(self._table)} RETURNING 1) SELECT pg_catalog.count(*) FROM gone"
+            )
         except _REFUSALS as error:
             raise self._refused(error, "rows are to be removed", deletes=True) from None
         return int(rows)

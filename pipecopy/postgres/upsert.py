@@ -1,17 +1,13 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""The SQL of a batch.
-
-Its statements run by the role's own search path, which the user's condition, views and triggers may
-need, and in which anything may stand before the server's own: every function, operator and type is
-named with its schema. BETWEEN, IN and IS DISTINCT FROM look their operators up by name.
-"""
+"""The SQL that saves a batch, by any search path: see reader.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipecopy.postgres.guard import fail, greatest_key
 from pipecopy.postgres.names import quoted
+from pipecopy.postgres.reader import BIGGEST, keys
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.table import Table
 
@@ -23,150 +19,6 @@ SHORT_OF_ROWS = "pipecopy: short of rows"
 """Begins what a statement says that saved fewer rows than it should have."""
 ROWS_DIFFER = "pipecopy: rows differ"
 """Begins what a statement says that met rows which it was not to change."""
-_BIGGEST = 2**63 - 1
-
-
-def lock(table: Table, first: int, last: int) -> str:
-    """Take the locks that a read of these keys takes.
-
-    They are those of the partitions too, and of the tables in the user's condition. No row is read.
-    """
-    return f"SELECT FROM {table.sql} WHERE {condition(table, first, last)} LIMIT 0"
-
-
-def fail(text: str) -> str:
-    """Return SQL that fails, and quotes the text, which is SQL too; so it rolls all back.
-
-    SQL has no `raise` outside of a function: a cast does it, of what is not known to the planner.
-    """
-    return f"pg_catalog.concat({text})::int"
-
-
-def greatest_key(table: Table) -> str:
-    return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql}"
-
-
-def load(table: Table, first: int, last: int, rows: int | None = None) -> str:
-    """COPY the rows with keys from `first` to `last`, both inclusive.
-
-    An exclusive bound could be 2**63, which is compared as numeric, and loses the index. `rows`:
-    the first so many of them, and all others with the key of the last one.
-    """
-    order = f" ORDER BY {table.key_sql}"
-    most = "" if rows is None else f"{order} FETCH FIRST {min(rows, _BIGGEST)} ROWS WITH TIES"
-    if most and not table.has_names:
-        order = ""
-    copy = (
-        f"COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
-        f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
-    )
-    if table.has_names:
-        return f"{copy}; SET LOCAL search_path TO DEFAULT"
-    if rows is not None and table.where is None:
-        # Measured: of a table without statistics the planner would sort all that is left, 1.3 s a
-        # batch of 300,000 rows instead of 4 ms. With a condition another index may be the best.
-        return f"SET LOCAL enable_sort TO off; {copy}; SET LOCAL enable_sort TO DEFAULT"
-    return copy
-
-
-def _sent(table: Table) -> str:
-    return ", ".join(
-        quoted(column.name) if column.odd is None else column.odd.sql for column in table.columns
-    )
-
-
-def _read(
-    table: Table, first: int, last: int, what: str, *, most: str = "", generated: bool = False
-) -> str:
-    """Select something of the rows with keys from `first` to `last`; names in it are qualified.
-
-    The other side reads a name by its own search path: qualified, it means the same there. The
-    path is set when the query runs, not before it is parsed, and only once the rows are found: the
-    user's condition, or a view, may need the path, for its own names and for what it calls.
-    `most`: ends the query that finds the rows. `generated`: what is selected may be of generated
-    columns too.
-    """
-    rows = f"FROM {table.sql} WHERE {condition(table, first, last)}{most}"
-    if not table.has_names:
-        return f"SELECT {what} {rows}"
-    columns = ", ".join(
-        quoted(column.name) for column in (*table.columns, *(table.generated if generated else ()))
-    )
-    return (
-        f"WITH found AS MATERIALIZED (SELECT {columns} {rows}) SELECT {what} FROM found"
-        # CASE alone says what is done first
-        " WHERE (SELECT CASE WHEN (SELECT pg_catalog.count(*) FROM found) OPERATOR(pg_catalog.>=) 0"
-        " THEN pg_catalog.set_config('search_path', '', true) END) IS NOT NULL"
-    )
-
-
-def condition(table: Table, first: int, last: int) -> str:
-    """Tell the rows that are read from all others: keys from `first` to `last`, and the user's.
-
-    Its columns are the table's, which no alias may stand for: the user's may be qualified.
-    """
-    return f"{_keys(table.key_sql, first, last)}{also(table)}"
-
-
-def also(table: Table) -> str:
-    """Return what the user's own condition adds to one; the lines of its own end a comment."""
-    return "" if table.where is None else f" AND (\n{table.where}\n)"
-
-
-def max_id(table: Table) -> str:
-    return (
-        f"SELECT greatest(coalesce(pg_catalog.max({table.key_sql}), 0), 0) FROM {table.sql}"
-        f" WHERE true{also(table)}"
-    )
-
-
-def max_id_in(table: Table, first: int, last: int) -> str:
-    """Find the greatest key of those from `first` to `last`, both inclusive; NULL for none."""
-    where = condition(table, first, last)
-    return f"SELECT pg_catalog.max({table.key_sql}) FROM {table.sql} WHERE {where}"
-
-
-def end_of_batch(table: Table, first: int, last: int, rows: int) -> str:
-    """Find the key of the row that is the `rows`th of those from `first` to `last`."""
-    key = table.key_sql
-    return (
-        f"SELECT {key} FROM {table.sql} WHERE {condition(table, first, last)}"
-        f" ORDER BY {key} OFFSET {min(rows - 1, _BIGGEST)} LIMIT 1"
-    )
-
-
-def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
-    """Aggregate the rows with keys from `first` to `last`.
-
-    Compiling what there is to compute for each column takes longer than it saves.
-    """
-    return f"SET LOCAL jit TO off; {_read(table, first, last, aggregates, generated=True)}"
-
-
-def rows_without_key(table: Table) -> str:
-    key = table.key_sql
-    return (
-        f"SELECT pg_catalog.count(*) FROM {table.sql}"
-        f" WHERE ({key} IS NULL OR {key} OPERATOR(pg_catalog.<) 0){also(table)}"
-    )
-
-
-def delete(table: Table, keys: Sequence[int]) -> str:
-    """Remove the rows with these keys, and count them."""
-    listed = ",".join(map(str, keys))
-    among = _eq(table.key_sql, f"ANY('{{{listed}}}'::bigint[])")
-    return (
-        f"WITH gone AS (DELETE FROM {table.sql} WHERE {among}{also(table)} RETURNING 1)"
-        " SELECT pg_catalog.count(*) FROM gone"
-    )
-
-
-def _keys(key: str, first: int, last: int) -> str:
-    """Tell keys from `first` to `last`."""
-    return (
-        f"{key} OPERATOR(pg_catalog.>=) {first}"
-        f" AND {key} OPERATOR(pg_catalog.<=) {min(last, _BIGGEST)}"
-    )
 
 
 def _eq(one: str, other: str) -> str:
@@ -263,7 +115,7 @@ class SaveSql:
     @property
     def next_taken(self) -> str:
         """Find the first key in the table after this batch: below it, a COPY meets no row."""
-        key, last = self._key(), min(self.last, _BIGGEST)
+        key, last = self._key(), min(self.last, BIGGEST)
         return (
             f"SELECT pg_catalog.min({key}) FROM {self.table.sql}"
             f" WHERE {key} OPERATOR(pg_catalog.>) {last}"
@@ -368,7 +220,7 @@ class SaveSql:
         return self.table.key_sql
 
     def _between(self, alias: str) -> str:
-        return _keys(f"{alias}.{self._key()}", self.first, self.last)
+        return keys(f"{alias}.{self._key()}", self.first, self.last)
 
 
 def _refuse_any(rows: str) -> str:
