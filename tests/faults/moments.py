@@ -117,7 +117,7 @@ class _Deaf:
 
 
 class _Retry:
-    """A call that has timed out, and waits to be tried again."""
+    """A call that timed out and waits for its retry."""
 
     def __init__(self, gate: Barrier, log: Path) -> None:
         self._gate = gate
@@ -125,7 +125,7 @@ class _Retry:
 
     def arrival(self) -> None:
         deadline = time.monotonic() + 20
-        while "tried again in" not in self._log.read_text():
+        while "retrying in" not in self._log.read_text():
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)  # a file sends no events
 
