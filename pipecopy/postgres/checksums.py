@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipecopy.contracts import Side, TableDescription, generated_alike
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reader import Reader, aggregated
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import Table, TableColumn
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"

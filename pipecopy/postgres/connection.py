@@ -1,20 +1,18 @@
-"""Link: a connection that is opened again when it is found dead."""
+"""Connection: the way to one database, and to its session, opened again when it is found dead."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGresult
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipecopy.contracts import ServerChangedError, Session
-from pipecopy.postgres import conninfo, wire
-from pipecopy.postgres.errors import UNDEFINED_OBJECT, PostgresError
+from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, UNDEFINED_OBJECT, PostgresError
 from pipecopy.postgres.failover import (
     PRIMARY_ONLY,
     ServerState,
@@ -22,8 +20,9 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
-from pipecopy.postgres.session import SessionFacts, prepare, statement_limit
-from pipecopy.postgres.timeouts import is_timeout
+from pipecopy.postgres.session import Line, Stopwatch, raised_timeouts
+from pipecopy.postgres.settings import application_name, prepare, statement_limit
+from pipecopy.redact import redact
 
 Result = TypeVar("Result")
 
@@ -38,127 +37,32 @@ _NO_SLOT = (  # libpq hands on no SQLSTATE (53300) for a refused connection, onl
 _REPLAY_PAUSE = 0.1
 """Seconds between two looks at how far a standby has come."""
 _NO_SERVICE = "definition of service"
+_SCHEMES = ("postgresql://", "postgres://")
+_SHORTEST_CONNECT = 2
+"""Seconds: libpq and psycopg round a shorter connect_timeout up."""
+_LONGEST_KEEPALIVE = 32767
+"""Seconds: Linux refuses a longer one, and libpq then the connection."""
 
 
-class Line:
-    """One server session, in autocommit: each query is a transaction of its own."""
-
-    def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
-        self._connection = connection
-        self.facts = facts
-        self.server = facts.server
-        """Which server it is, and how far that has come, as last heard."""
-        self._expected = sys.maxsize
-        """Bytes of the next COPY out."""
-        self.answered = False
-        """Whether the server has answered anything to the call under way."""
-        self.watch = _Stopwatch()
-        """Of the statement under way."""
-
-    @property
-    def info(self) -> psycopg.ConnectionInfo:
-        """What the client knows of the connection."""
-        return self._connection.info
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run statements in one round trip and transaction; return the last one's rows."""
-        return self.query_all(sql)[-1]
-
-    def query_all(self, sql: str) -> list[list[tuple[Any, ...]]]:
-        """Run statements in one round trip and transaction; return the rows of each."""
-        self.watch.restart()
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql.encode())
-            self.answered = True
-            rows = [cursor.fetchall() if cursor.description else []]
-            while cursor.nextset():
-                rows.append(cursor.fetchall() if cursor.description else [])
-            return rows
-
-    def reached(self, lsn: str | None, greatest_key: int | None) -> None:
-        """Take note of how far the server has come."""
-        self.server = self.server.at(lsn, greatest_key)
-
-    def parse(self, sql: str) -> int:
-        """Have the server parse a single statement; return how many parameters it has."""
-        self.watch.restart()
-        parameters = wire.parse(self._connection.pgconn, sql)
-        self.answered = True
-        return parameters
-
-    def copy_out(self, sql: str, most: int | None = None) -> wire.CopyRead:
-        """Run a COPY TO STDOUT, and a statement after it, in one round trip.
-
-        Of more than `most` bytes the first are returned, and the rest is cancelled.
-        """
-        self.watch.restart()
-        pgconn = self._connection.pgconn
-        wire.start(pgconn, sql, ExecStatus.COPY_OUT)
-        self.answered = True
-        read = wire.read_copy(pgconn, most, expected=self._expected)
-        self._expected = len(read.raw)  # batches are mostly alike
-        if read.beyond is not None:
-            self._connection.cancel_safe()
-            wire.drain_copy(pgconn)
-        return read
-
-    def copy_in(self, sql: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
-        """Run a COPY FROM STDIN, and the statements after it in the same transaction.
-
-        Returns the results of the COPY and of what follows it.
-        """
-        self.watch.restart()
-        wire.start(self._connection.pgconn, sql, ExecStatus.COPY_IN)
-        self.answered = True
-        try:
-            return wire.write_copy(self._connection.pgconn, chunks)
-        except Exception:
-            # a row that can't be written: the session must stay usable
-            if self._connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                with contextlib.suppress(psycopg.Error):
-                    wire.abandon_copy(self._connection.pgconn, "the rows could not be written")
-            raise
-
-    def is_dead(self) -> bool:
-        """Tell whether the connection ended since the last call; costs no round trip when alive."""
-        pgconn = self._connection.pgconn
-        if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
-            return True
-        if wire.has_input(pgconn):
-            # a server that says something to an idle session mostly says good-bye
-            try:
-                self._connection.execute(b"")
-            except psycopg.Error:
-                return True
-        return False
-
-    def is_lost(self) -> bool:
-        """Tell whether the connection broke."""
-        return self._connection.pgconn.status != ConnStatus.OK
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class Link:
+class Connection:
     """The way to one database: opens its session, again where it is found dead."""
 
     def __init__(
         self,
-        server: conninfo.Server,
+        server: Server,
         *,
-        session: Session | None,
+        run: Session | None,
         table: str,
         session_pooler: bool,
     ) -> None:
         self.server = server
-        self.session = session
+        self.run = run
         self._table = table
         self._session_pooler = session_pooler
-        self._parameters = conninfo.parameters(server, session)
-        self._statement_timeout = 0.0 if session is None else statement_limit(session) / 1000
+        self._parameters = parameters(server, run)
+        self._statement_timeout = 0.0 if run is None else statement_limit(run) / 1000
         self._line: Line | None = None
-        self._server = None if session is None else state_from_plain(session.position)
+        self._server = None if run is None else state_from_plain(run.position)
 
     @property
     def last_position(self) -> ServerState | None:
@@ -171,7 +75,7 @@ class Link:
         return self._server if self._line is None else self._line.server
 
     def __repr__(self) -> str:
-        return f"Link({self.server.shown!r})"
+        return f"Connection({self.server.shown!r})"
 
     def open(self) -> Line:
         """Open the session anew; raises TimeoutError, psycopg's errors or PostgresError."""
@@ -179,10 +83,10 @@ class Link:
         until = time.monotonic() + self._statement_timeout
         connection = self._connect()
         try:
-            with _timeouts(_Stopwatch(), self._statement_timeout):
+            with raised_timeouts(Stopwatch(), self._statement_timeout):
                 facts = prepare(
                     connection,
-                    session=self.session,
+                    run=self.run,
                     table=self._table,
                     session_pooler=self._session_pooler,
                 )
@@ -200,13 +104,13 @@ class Link:
 
         Raises ServerChangedError if it never will be, and TimeoutError if it is not yet.
         """
-        session = self.session
-        if line.server.is_standby and session is not None:
-            if session.side == "source" and session.deletes:
+        run = self.run
+        if line.server.is_standby and run is not None:
+            if run.side == "source" and run.deletes:
                 raise ServerChangedError(
                     f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
                 )
-            if session.may_write:
+            if run.may_write:
                 raise TimeoutError(  # which may be promoted by the next attempt
                     "a new connection leads to a standby, which takes no writes (with several"
                     " hosts, target_session_attrs=read-write waits for none)"
@@ -218,10 +122,10 @@ class Link:
                     " write-ahead log behind what was read or saved before"
                 )
             time.sleep(_REPLAY_PAUSE)  # a standby has no event for this before PostgreSQL 19
-            with _timeouts(line.watch, line.facts.statement_timeout):
+            with raised_timeouts(line.watch, line.facts.statement_timeout):
                 line.server = server_state(line.query(line.facts.asked)[0])
 
-    def run(self, work: Callable[[Line], Result]) -> Result:
+    def call(self, work: Callable[[Line], Result]) -> Result:
         """Do one call's work in the session.
 
         A connection that is found dead before the server answered anything is opened again, and
@@ -248,11 +152,11 @@ class Link:
             line.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        limit = 0.0 if self.session is None else min(_SLOTS_WAIT, 0.8 * self.session.call_timeout)
+        limit = 0.0 if self.run is None else min(_SLOTS_WAIT, 0.8 * self.run.call_timeout)
         until = time.monotonic() + limit
         while True:
             try:
-                with _timeouts(_Stopwatch(), self._statement_timeout):
+                with raised_timeouts(Stopwatch(), self._statement_timeout):
                     # no prepared statements: a pooler's sessions do not share them
                     return psycopg.connect(
                         **self._parameters,  # type: ignore[arg-type] # all are libpq's own
@@ -272,35 +176,88 @@ class Link:
             time.sleep(_SLOTS_PAUSE)
 
 
-class _Stopwatch:
-    """Measures how long a statement takes.
-
-    By the wall clock as well: the server goes by its own, and where that is stepped forward it
-    ends a statement early, for having taken too long.
-    """
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self._began = (time.monotonic(), time.time())
-
-    def seconds(self) -> float:
-        began, began_by_wall = self._began
-        return max(time.monotonic() - began, time.time() - began_by_wall)
-
-
 def _attempt(line: Line, work: Callable[[Line], Result]) -> Result:
-    with _timeouts(line.watch, line.facts.statement_timeout):
+    with raised_timeouts(line.watch, line.facts.statement_timeout):
         return work(line)
 
 
-@contextlib.contextmanager
-def _timeouts(watch: _Stopwatch, statement_timeout: float) -> Iterator[None]:
-    """Raise a time-out as TimeoutError, and everything else as it is."""
+@dataclass(frozen=True)
+class Server:
+    """Where to connect, without what is added for a session. Its `repr` shows no password."""
+
+    shown: str
+    """The name for messages, without a password."""
+    conninfo: str
+    is_service: bool = False
+    """Nothing else is known by this name."""
+
+    def __repr__(self) -> str:
+        return f"Server({self.shown!r})"
+
+
+def find(name: str, connections: Mapping[str, str]) -> Server:
+    """Return the server of that name: in `connections`, a URI or conninfo, or a service."""
+    text = connections.get(name, name)
+    shown = redact(name)
+    if not text.strip():
+        raise PostgresError("the name of a database is empty", INVALID_PARAMETER_VALUE)
+    if text.startswith(_SCHEMES) or "=" in text:
+        return Server(shown, text)
+    return Server(shown, f"service={_conninfo_value(text)}", is_service=True)
+
+
+def parameters(server: Server, run: Session | None) -> dict[str, str]:
+    """Return the connection parameters, with limits that the user did not set.
+
+    Raises PostgresError, without a password in it, for a conninfo that can't be read.
+    """
     try:
-        yield
-    except psycopg.Error as error:
-        if is_timeout(error, elapsed=watch.seconds(), statement_timeout=statement_timeout):
-            raise TimeoutError(str(error).strip()) from error
-        raise
+        given = {key: str(value) for key, value in conninfo_to_dict(server.conninfo).items()}
+    except psycopg.ProgrammingError:
+        # libpq's message may quote the text, password and all
+        raise PostgresError(
+            f"the connection string of {server.shown!r} can't be read:"
+            " it is neither a URI nor a list of keyword=value",
+            INVALID_PARAMETER_VALUE,
+        ) from None
+    added = {"client_encoding": "UTF8"}
+    if run is not None:
+        added["application_name"] = application_name(run)
+        known = given | _from_elsewhere(given)
+        hosts = 1 + known.get("host", known.get("hostaddr", "")).count(",")
+        limits = _network_limits(run.call_timeout, hosts)
+        # named here, since psycopg reads no service file for the connect_timeout that it applies
+        given |= {name: known.get(name, limit) for name, limit in limits.items()}
+    return given | added
+
+
+def _from_elsewhere(given: dict[str, str]) -> dict[str, str]:
+    """Return all parameters as libpq finds them in the service file, environment and defaults.
+
+    It tells them of a connection only: one that it gives up before the network, by a wrong value.
+    """
+    never = make_conninfo(**given | {"sslmode": "never"})
+    attempt = pq.PGconn.connect_start(never.encode())
+    try:
+        return {
+            option.keyword.decode(): option.val.decode() for option in attempt.info if option.val
+        }
+    finally:
+        attempt.finish()
+
+
+def _network_limits(call_timeout: float, hosts: int) -> dict[str, str]:
+    """Limits that end a little before the call's own, so that the error says what was wrong."""
+    return {
+        "connect_timeout": str(max(_SHORTEST_CONNECT, int(0.9 * call_timeout / hosts))),
+        "keepalives": "1",
+        "keepalives_idle": str(max(1, min(int(call_timeout / 3), _LONGEST_KEEPALIVE))),
+        "keepalives_interval": str(max(1, min(int(call_timeout / 6), _LONGEST_KEEPALIVE))),
+        "keepalives_count": "3",
+        "tcp_user_timeout": str(int(min(900 * call_timeout, 2**31 - 1))),
+    }
+
+
+def _conninfo_value(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import (
     UNDEFINED_OBJECT,
     UNDEFINED_SCHEMA,
@@ -25,7 +24,8 @@ from pipecopy.postgres.schema import (
     definition_of,
 )
 from pipecopy.postgres.sequence import NEXT_VALUE
-from pipecopy.postgres.session import take_lock, try_lock
+from pipecopy.postgres.session import Line
+from pipecopy.postgres.settings import take_lock, try_lock
 from pipecopy.postgres.table import (
     NEVER_NULL,
     Selection,

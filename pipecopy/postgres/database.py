@@ -18,8 +18,7 @@ from pipecopy.contracts import (
 )
 from pipecopy.postgres import casts, create, describe, forms, sequence, transactions
 from pipecopy.postgres.checksums import Checksums
-from pipecopy.postgres.connection import Line, Link
-from pipecopy.postgres.conninfo import application_name
+from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
@@ -27,6 +26,8 @@ from pipecopy.postgres.inspect import Surveyor
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
+from pipecopy.postgres.session import Line
+from pipecopy.postgres.settings import application_name
 from pipecopy.postgres.state import (
     Relations,
     TableState,
@@ -88,27 +89,27 @@ class PostgresDatabase:
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         selection: Selection,
         *,
         other: Any = None,
         creates: bool = False,
         json: JsonForm | None = None,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._selection = selection
         self._other = other
         """What the other side's table is, once that is known."""
         self._json = json
         if creates:
             self.create = self._create
-        session = link.session
-        described = None if session is None else session.described
+        run = connection.run
+        described = None if run is None else run.described
         self._known = (
             state_from_plain(described.state) if isinstance(described, TableDescription) else None
         )
         """The table as the run looks at it; None before the first look."""
-        self._greatest_id = None if session is None else session.greatest_id
+        self._greatest_id = None if run is None else run.greatest_id
         self._compared: Line | None = None
         """The session whose server was seen to have what the one before had saved."""
         self._removing: frozenset[int] = frozenset()
@@ -117,27 +118,27 @@ class PostgresDatabase:
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
-        return f"<PostgresDatabase: {self._selection.table!r} in {self._link.server.shown}>"
+        return f"<PostgresDatabase: {self._selection.table!r} in {self._connection.server.shown}>"
 
     @property
     def position(self) -> Any:
         """Which server it is and how far that has come, as last heard; costs nothing."""
-        state = self._link.position
+        state = self._connection.position
         return None if state is None else state.plain()
 
     def close(self) -> None:
         """End the server session."""
         self._forget_table()
-        self._link.close()
+        self._connection.close()
 
     def get_max_id(self) -> int:
         """Return the greatest id in the table, 0 for an empty one."""
-        self._greatest_id = self._run(lambda opened: opened.reader.max_id())
+        self._greatest_id = self._call(lambda opened: opened.reader.max_id())
         return self._greatest_id
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
-        return self._run(lambda opened: opened.reader.max_id_in(min_id, max_id))
+        return self._call(lambda opened: opened.reader.max_id_in(min_id, max_id))
 
     def load_rows(self, min_id: int, max_id: int) -> CopyRows:
         """Return the rows with ids in `[min_id, max_id)`, ordered by id: one round trip.
@@ -145,7 +146,7 @@ class PostgresDatabase:
         In a session with `max_batch_bytes`, a batch of more ends earlier: see its `key_range`.
         """
         with forms.refusals():
-            return self._run(lambda opened: opened.reader.load(min_id, max_id))
+            return self._call(lambda opened: opened.reader.load(min_id, max_id))
 
     def load_batch(self, min_id: int, max_id: int, rows: int) -> CopyRows:
         """Return the next `rows` rows with ids in `[min_id, max_id)`, and how far they reach.
@@ -154,7 +155,7 @@ class PostgresDatabase:
         `max_batch_bytes`, a batch of more ends earlier.
         """
         with forms.refusals():
-            return self._run(lambda opened: opened.reader.load_batch(min_id, max_id, rows))
+            return self._call(lambda opened: opened.reader.load_batch(min_id, max_id, rows))
 
     def save_rows(self, rows: Sequence[Row]) -> None:
         """Save the rows, all or none, durably; rows that are there already are not written."""
@@ -165,11 +166,11 @@ class PostgresDatabase:
             batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
             opened.saver.save(batch)
 
-        self._run(work)
+        self._call(work)
 
     def describe(self) -> TableDescription:
         """Look at the table: what it is, and what speaks against a copy."""
-        session = self._link.session
+        run = self._connection.run
 
         def work(line: Line) -> TableDescription:
             self._forget_table()
@@ -179,25 +180,25 @@ class PostgresDatabase:
                 line,
                 self._selection,
                 looked.table,
-                session,
+                run,
             )
             if looked.table is None:
                 return described
             state = self._state(looked.table, looked.relations)
             return replace(described, state=state.plain())
 
-        return self._link.run(work)
+        return self._connection.call(work)
 
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
-        session = self._link.session
+        run = self._connection.run
         survey = Surveyor(
             self._selection,
             other,
-            side="source" if session is None else session.side,
+            side="source" if run is None else run.side,
             creates=hasattr(self, "create"),
         )
-        return self._link.run(lambda line: survey.look(line, min_id, max_id))
+        return self._connection.call(lambda line: survey.look(line, min_id, max_id))
 
     def meet(self, other: Any) -> list[Finding]:
         """Take note of the other side's table; on the target, judge the types that differ.
@@ -206,55 +207,55 @@ class PostgresDatabase:
         """
         self._other = other
         self._opened = None
-        session = self._link.session
-        if session is None or session.side == "source":
+        run = self._connection.run
+        if run is None or run.side == "source":
             return []
-        return self._run(lambda opened: [*casts.judge(opened.table, other)])
+        return self._call(lambda opened: [*casts.judge(opened.table, other)])
 
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""
         self._forget_table()
-        return self._link.run(lambda line: create.create(line, self._selection, source))
+        return self._connection.call(lambda line: create.create(line, self._selection, source))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
-        return self._run(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
+        return self._call(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
 
     def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
         """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them."""
-        return self._run(lambda opened: opened.checksums.of_range(min_id, max_id))
+        return self._call(lambda opened: opened.checksums.of_range(min_id, max_id))
 
     def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
         """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
-        return self._run(lambda opened: opened.checksums.of_rows(min_id, max_id))
+        return self._call(lambda opened: opened.checksums.of_rows(min_id, max_id))
 
     def copied_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
         """Return the same of the copied columns alone, without the generated ones."""
-        return self._run(lambda opened: opened.checksums.of_rows(min_id, max_id, copied=True))
+        return self._call(lambda opened: opened.checksums.of_rows(min_id, max_id, copied=True))
 
     def rows_without_id(self) -> int:
         """Return the number of rows whose key is NULL or negative."""
-        return self._run(lambda opened: opened.reader.rows_without_key())
+        return self._call(lambda opened: opened.reader.rows_without_key())
 
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
         self._removing = frozenset(ids)
         try:
-            return self._run(lambda opened: opened.saver.delete(ids))
+            return self._call(lambda opened: opened.saver.delete(ids))
         finally:
             self._removing = frozenset()
 
     def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
         """Return the transactions that may still commit rows with ids that were handed out."""
-        session = self._link.session
-        own = None if session is None else application_name(session).removesuffix(session.side)
-        return self._run(
+        run = self._connection.run
+        own = None if run is None else application_name(run).removesuffix(run.side)
+        return self._call(
             lambda opened: transactions.open_transactions(opened.line, opened.table, among, own)
         )
 
     def confirm(self) -> None:
         """See that the server and the table are those that rows were saved to."""
-        self._run(lambda opened: opened.guard.look())
+        self._call(lambda opened: opened.guard.look())
 
     def finish(self, max_id: int) -> str | None:
         """Set the sequence behind the key past `max_id`, never lower; return a warning or None.
@@ -266,10 +267,10 @@ class PostgresDatabase:
             opened.guard.look()
             return sequence.advance(opened.line, opened.table, max_id)
 
-        return self._run(work)
+        return self._call(work)
 
-    def _run(self, work: Callable[[_Opened], Result]) -> Result:
-        return self._link.run(lambda line: self._on_known_table(line, work))
+    def _call(self, work: Callable[[_Opened], Result]) -> Result:
+        return self._connection.call(lambda line: self._on_known_table(line, work))
 
     def _on_known_table(self, line: Line, work: Callable[[_Opened], Result]) -> Result:
         """Do the work on the table that the run looks at.
@@ -304,14 +305,14 @@ class PostgresDatabase:
             raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
         if table.misnamed:
             raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
-        session = self._link.session
-        side = None if session is None else session.side
+        run = self._connection.run
+        side = None if run is None else run.side
         table = forms.for_other(line, table, self._other, side=side)
-        if session is None or session.side == "source" or session.mode == "verify":
+        if run is None or run.side == "source" or run.mode == "verify":
             describe.check_where(line, table)
-        most = None if session is None else session.max_batch_bytes
+        most = None if run is None else run.max_batch_bytes
         # a source is live: its last rows may have been deleted
-        wants_key = session is not None and (session.may_write or session.deletes)
+        wants_key = run is not None and (run.may_write or run.deletes)
         guard = Guard(line, table, looked.relations, wants_greatest_key=wants_key)
         self._see_greatest_key(line, guard)
         reader = Reader(guard, table, most, side=side)
@@ -351,17 +352,17 @@ class PostgresDatabase:
     @property
     def _is_written(self) -> bool:
         """Whether rows may be saved here."""
-        return self._link.session is None or self._link.session.may_write
+        return self._connection.run is None or self._connection.run.may_write
 
     def _state(self, table: Table | None, relations: Relations) -> TableState:
-        session, written = self._link.session, self._is_written
-        deletes = session is not None and session.deletes
-        compared = session is not None and session.mode == "verify"
+        run, written = self._connection.run, self._is_written
+        deletes = run is not None and run.deletes
+        compared = run is not None and run.mode == "verify"
         return state_of(table, relations, written=written, compared=compared, deletes=deletes)
 
     def _see_greatest_key(self, line: Line, guard: Guard) -> None:
         """See, once a session, that the table has not lost its last rows since the one before."""
-        before = self._link.last_position
+        before = self._connection.last_position
         if before is None or before.greatest_key is None or self._compared is line:
             return
         guard.look()

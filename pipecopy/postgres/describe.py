@@ -9,13 +9,13 @@ import psycopg
 
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.create import define
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.writable import against_writing

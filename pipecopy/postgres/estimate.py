@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from psycopg import errors
 
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.reader import condition
 from pipecopy.postgres.rows import CopyFormat, row_bounds
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import Table
 
 Result = TypeVar("Result")

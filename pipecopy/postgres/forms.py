@@ -32,10 +32,10 @@ from psycopg import errors
 
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres.casts import differing
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.schema import SERVER, TypeShape
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import OddValues, Table, TableColumn
 
 _INTERVAL = "interval"

@@ -19,9 +19,9 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import failover
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.state import Relations, token_now, types_token_now
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import CopyRead

@@ -10,14 +10,14 @@ from typing import Any
 from pipecopy.contracts import Side, Survey, TableDescription
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.describe import check_where, missing_rights, no_right
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.sequence import Behind, find_behind
-from pipecopy.postgres.session import held, holder
+from pipecopy.postgres.session import Line
+from pipecopy.postgres.settings import held, holder
 from pipecopy.postgres.table import (
     NO_TABLES,
     Selection,

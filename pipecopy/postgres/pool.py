@@ -9,8 +9,7 @@ from typing import get_args
 
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
-from pipecopy.postgres import conninfo
-from pipecopy.postgres.connection import Link
+from pipecopy.postgres.connection import Connection, find
 from pipecopy.postgres.database import PostgresDatabase
 from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.table import Selection
@@ -95,16 +94,16 @@ class PostgresPool:
         the target.
         """
         selection = self._selection()
-        link = Link(
-            conninfo.find(dbname, self._connections),
-            session=self._session,
+        connection = Connection(
+            find(dbname, self._connections),
+            run=self._session,
             table=selection.table,
             session_pooler=self._session_pooler,
         )
-        link.open()
+        connection.open()
         session = self._session
         return PostgresDatabase(
-            link,
+            connection,
             selection,
             other=None if session is None else session.other,
             # a check tells what would be made, and never calls `create`; a repair makes no table

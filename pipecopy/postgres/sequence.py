@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import Table, ask_catalogs
 from pipecopy.report import Finding, warning
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import ServerChangedError, TableChangedError
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
 from pipecopy.postgres.schema import types_token
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import NO_TABLES, Table, fires
 from pipecopy.report import with_remedy
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import Column
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
 from pipecopy.postgres.names import CATALOG_PATH, about_table, quoted, readings
 from pipecopy.postgres.schema import (
@@ -20,6 +19,7 @@ from pipecopy.postgres.schema import (
     shape_of,
     types_token,
 )
+from pipecopy.postgres.session import Line
 
 NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 """What a relation is that is none, by pg_class.relkind."""

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 import psycopg
 
 from pipecopy.contracts import OpenTransaction
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import Table, ask_catalogs
 from pipecopy.report import Finding, warning
 

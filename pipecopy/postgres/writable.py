@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipecopy.postgres.connection import Line
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.session import Query
+from pipecopy.postgres.session import Line
+from pipecopy.postgres.settings import Query
 from pipecopy.postgres.table import NO_TABLES, Table, ask_catalogs, fires, with_partitions
 from pipecopy.report import Finding, problem, warning
 

@@ -1,0 +1,307 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
+"""What a server session is told first: settings, the end of orphans, the target's lock.
+
+All of it goes in one round trip, since a session that replaces a killed one is opened within the
+same limit as the call that it is for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from pipecopy.contracts import Session
+from pipecopy.postgres import failover
+from pipecopy.postgres.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, PostgresError
+from pipecopy.postgres.failover import ServerState
+from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
+
+LOCK_CLASS = 0x70697065
+"""The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
+
+_LOCK_WAIT = 3.0
+"""Seconds for which a copy that has just been killed may still hold the lock."""
+_LOCK_PAUSE = 0.1
+_MILLISECONDS_MAX = 2**31 - 1
+
+# both sides must write and read every value alike, whatever the role or the database has set
+_SAMENESS = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "array_nulls": "on",  # else a NULL in an array's text is read as the word
+    "standard_conforming_strings": "on",  # else a backslash in an expression is an escape
+    "xmloption": "content",  # else a text that is no document is no xml
+    "quote_all_identifiers": "off",  # else the same type has another name on one side
+    "row_security": "off",  # hidden rows are an error then, instead of missing
+    # else a statement that waited for a lock reads what was there before the wait
+    "default_transaction_isolation": "read committed",
+}
+
+_MAY_NOT_ASK = ("42501", "42883", "0A000", "55000")
+"""SQLSTATEs of a server that does not tell its position, at all or to this role."""
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+"""Runs one statement, and returns its rows."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionFacts:
+    """What the server said about the session."""
+
+    version: int
+    """Such as 160004."""
+    statement_timeout: float
+    """Seconds one statement may take, 0 for no limit."""
+    server: ServerState
+    asked: str
+    """The statement that told it."""
+
+
+def prepare(
+    connection: psycopg.Connection[Any],
+    *,
+    run: Session | None,
+    table: str,
+    session_pooler: bool,
+) -> SessionFacts:
+    """Make the session ready; returns what the server said about it.
+
+    Raises PostgresError where a pooler is in between, or another copy holds the target; and
+    TimeoutError where an orphan of this copy does not end.
+    """
+    *states, least = failover.STATES
+    for state in states:
+        try:
+            return _prepare(connection, run, table, state, session_pooler=session_pooler)
+        except psycopg.Error as error:
+            if error.sqlstate not in _MAY_NOT_ASK:
+                raise
+    return _prepare(connection, run, table, least, session_pooler=session_pooler)
+
+
+def _prepare(
+    connection: psycopg.Connection[Any],
+    run: Session | None,
+    table: str,
+    server: str,
+    *,
+    session_pooler: bool,
+) -> SessionFacts:
+    info = connection.info
+    direct = "true"
+    if not session_pooler:
+        direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {info.backend_pid}"
+    statements = [_settings(info.server_version, run, direct), server]
+    if run is not None:
+        # first, for the statements after it: the role's own limit may be too short for them
+        statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(run)}")
+        statements.append(_end_orphans(run, direct))
+        if run.may_write:
+            statements.append(_lock(table, direct))
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(statements).encode())
+        if run is not None:
+            cursor.nextset()
+        cursor.nextset()
+        is_direct, statement_timeout = cursor.fetchall()[0]
+        if not is_direct:
+            raise PostgresError(
+                "there is a connection pooler (such as PgBouncer) before the server, and a copy"
+                " needs a session of its own there: connect to the server itself, or to a pool in"
+                " session mode and say so (session_pooler)",
+                FEATURE_NOT_SUPPORTED,
+            )
+        cursor.nextset()
+        facts = SessionFacts(
+            version=info.server_version,
+            statement_timeout=float(statement_timeout) / 1000,
+            server=failover.server_state(cursor.fetchall()[0]),
+            asked=server,
+        )
+        if run is not None:
+            _next_rows(cursor)
+            _report_orphans(cursor.fetchall())
+        if run is not None and run.may_write:
+            _next_rows(cursor)
+
+            def query(sql: str) -> list[tuple[Any, ...]]:
+                cursor.execute(sql.encode())
+                _last_rows(cursor)
+                return cursor.fetchall()
+
+            until = began + min(_LOCK_WAIT, run.call_timeout / 2)
+            _wait_for_lock(query, table, cursor.fetchall(), until)
+    return facts
+
+
+def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
+    """Take the copy's lock on the target table; returns False where there is no such table.
+
+    A session that has it already takes it once more, and gives up both as it ends. `query` is
+    what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
+    Raises PostgresError where another copy holds the table, and what `query` does.
+    """
+    wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
+    until = time.monotonic() + wait
+    return _wait_for_lock(query, table, query(_lock(table, "true")), until)
+
+
+def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
+    """Go on to the result of the next statement that returns rows."""
+    while cursor.nextset() and cursor.description is None:
+        pass
+
+
+def _last_rows(cursor: psycopg.Cursor[Any]) -> None:
+    """Go on to the result of the last statement."""
+    while cursor.nextset():
+        pass
+
+
+def _settings(version: int, run: Session | None, direct: str) -> str:
+    values = dict(_SAMENESS)
+    if run is not None:
+        values |= _limits(run)
+        if not run.may_write:
+            values["default_transaction_read_only"] = "on"
+    calls = [
+        # local to this transaction where a pool would hand the connection to others afterwards
+        f"pg_catalog.set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
+        for name, value in values.items()
+    ]
+    # weaker commits that the role or the database has set would lose what was reported as saved
+    calls.append(
+        "pg_catalog.set_config('synchronous_commit',"
+        " CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
+        " THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END,"
+        f" NOT ({direct}))"
+    )
+    if run is not None:
+        # not every system's server can watch its client
+        calls.append(
+            "CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.!~*)"
+            " 'windows|mingw|msvc|visual c' THEN"
+            " pg_catalog.set_config('client_connection_check_interval', '500ms',"
+            f" NOT ({direct})) END"
+        )
+    if version >= 170000 and run is not None:  # noqa: PLR2004 - PostgreSQL 17 brought it
+        calls.append(f"pg_catalog.set_config('transaction_timeout', '0', NOT ({direct}))")
+    return (
+        f"SELECT {', '.join(calls)};"
+        f" SELECT {direct}, setting FROM pg_catalog.pg_settings"
+        " WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
+    )
+
+
+def application_name(run: Session) -> str:
+    """Return the name under which the server lists the session."""
+    return f"pipecopy/{run.run_id}/{run.side}"
+
+
+def statement_limit(run: Session) -> int:
+    """Return the milliseconds for one statement: the server cancels it before the worker dies."""
+    limit = min(int(1000 * run.call_timeout), _MILLISECONDS_MAX)
+    return max(1, limit - min(limit // 10, 500))
+
+
+def _limits(run: Session) -> dict[str, str]:
+    """Return the server's own limits.
+
+    A backend that waits for data in COPY FROM STDIN heeds no statement_timeout; there the
+    keepalives, and the orphan's end by the next session, do it.
+    """
+    limit = min(int(1000 * run.call_timeout), _MILLISECONDS_MAX)
+    seconds = max(1, int(min(run.call_timeout, 30)))
+    return {
+        "statement_timeout": str(statement_limit(run)),
+        "idle_in_transaction_session_timeout": str(limit),
+        "idle_session_timeout": "0",  # one side may wait long for the other
+        "tcp_keepalives_idle": str(seconds),
+        "tcp_keepalives_interval": str(max(1, seconds // 3)),
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": str(limit),
+    }
+
+
+def _end_orphans(run: Session, direct: str) -> str:
+    """End the sessions that a killed worker of this copy's side left, and wait for their end.
+
+    As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
+    """
+    patience = min(int(500 * run.call_timeout), _MILLISECONDS_MAX)
+    return (
+        "SET LOCAL ROLE none;"
+        " SELECT pid, state, wait_event_type, wait_event, extract(epoch FROM"
+        " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) query_start)::double precision,"
+        f" pg_catalog.pg_terminate_backend(pid, {max(1, patience)})"
+        " FROM pg_catalog.pg_stat_activity"
+        f" WHERE application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
+        " AND usename OPERATOR(pg_catalog.=) session_user"
+        f" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND {direct};"
+        " SET LOCAL role TO DEFAULT"
+    )
+
+
+def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
+    for pid, state, wait_type, wait_event, age, ended in orphans:
+        waiting = f", waiting on {wait_type}/{wait_event}" if wait_event else ""
+        since = "" if age is None else f", its query {age:.1f} s old"
+        what = f"server session {pid} that a killed worker left ({state}{waiting}{since})"
+        if not ended:
+            raise TimeoutError(f"the {what} does not end")
+        _log.warning("ended the %s", what)
+
+
+def try_lock(oid: str) -> str:
+    """Return SQL that takes the copy's lock on the table with that oid; false where it is taken."""
+    return f"pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+
+
+def _lock(table: str, direct: str) -> str:
+    """Take the copy's lock on the target table; NULL where there is no such table."""
+    return (
+        # a pool's server connection would keep the lock; AND may evaluate both of its sides
+        f"SELECT oid, CASE WHEN {direct} THEN {try_lock('oid')} END"
+        f" FROM ({table_oid(table)} AS oid) AS target WHERE oid IS NOT NULL"
+    )
+
+
+def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until: float) -> bool:
+    """Try until the lock is taken, given what the first try returned; False for no such table."""
+    while rows and not rows[0][1]:
+        if time.monotonic() >= until:
+            found = query(holder(rows[0][0]))
+            raise PostgresError(held(table, found[0] if found else None), OBJECT_IN_USE)
+        time.sleep(_LOCK_PAUSE)
+        rows = query(_lock(table, "true"))
+    return bool(rows)
+
+
+def holder(oid: int) -> str:
+    """Return SQL for the application and the process of the session that has a table's lock."""
+    return (
+        f"{CATALOG_PATH}SELECT a.application_name, a.pid"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
+        f" AND l.classid = {LOCK_CLASS} AND l.objid = {oid}"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+
+
+def held(table: str, row: tuple[Any, ...] | None) -> str:
+    """Return the sentence that names what `holder` found."""
+    name = f" ({row[0]}, server session {row[1]})" if row and row[0] else ""
+    return f"another copy{name} holds the target table {table}"
