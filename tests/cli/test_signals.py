@@ -1,72 +1,150 @@
-"""Signals, whenever they come: the right exit code, one line, and no traceback."""
+"""Signals, whenever they come: the right exit code, one line, no traceback, nothing left."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
-from tests.support.blocked import blocked_copy
+from pipecopy.cli.main import StoppedBySignal
+from tests.cli.moments import Moment, command_at
+from tests.faults.checks import (
+    Expected,
+    Tables,
+    check,
+    check_next_id,
+    check_nothing_left,
+    check_second_run,
+    command_ended,
+)
 from tests.support.command import LONGEST, full_pipe_end, run_stubbed, start
-from tests.support.databases import TemporaryDatabase
 
+To = Literal["it", "its group"]
+
+STOP_TIME = 1.5
+"""Seconds in which the command stops: 1 for closing, and a little."""
+WORKERS_GONE = 1.0
+SESSIONS_GONE = 3.0
 _STARTING = {signal.SIGINT: {1}, signal.SIGTERM: set[int]()}
-"""What Python exits with where the signal comes while it imports `site`."""
-SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
+"""What Python exits with if the signal comes while it imports `site`."""
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_during_a_call_stops_the_copy(
-    signum: signal.Signals, source_db: TemporaryDatabase, target_db: TemporaryDatabase
+@pytest.mark.parametrize(
+    ("signum", "moment", "to"),
+    [
+        (signal.SIGTERM, "connect", "it"),
+        (signal.SIGTERM, "load", "its group"),
+        (signal.SIGTERM, "save", "it"),
+        (signal.SIGTERM, "retry", "its group"),
+        (signal.SIGTERM, "finish", "it"),
+        (signal.SIGINT, "load", "it"),
+        (signal.SIGINT, "save", "its group"),
+        (signal.SIGHUP, "connect", "its group"),
+        (signal.SIGHUP, "save", "it"),
+        (signal.SIGHUP, "finish", "its group"),
+    ],
+)
+def test_a_stop(
+    signum: signal.Signals, moment: Moment, to: To, tables: Tables, tmp_path: Path
 ) -> None:
-    with blocked_copy(source_db, target_db, "--json") as process:
-        process.send_signal(signum)
+    log = tmp_path / "log"
+    with command_at(moment, tables, log) as running:
+        running.send(signum, to)
         sent = time.monotonic()
-        out, err = process.communicate(timeout=LONGEST)
-        assert time.monotonic() - sent < 3
-    assert process.returncode == 128 + signum
-    assert err.splitlines()[-1].startswith(f"stopped by {signum.name}; ")
-    assert "Traceback" not in err
-    report = json.loads(out)
-    assert report["error"]["exit_code"] == 128 + signum
-    assert (report["outcome"], report["next_id"]) == ("stopped", 0)
+        ended = command_ended(running.process, running.limits)
+        assert time.monotonic() - sent <= STOP_TIME
+        assert not running.alive()
+    said = log.read_text()
+    assert said.splitlines()[-1].startswith(f"stopped by {signum.name}; ")
+    assert said.count("stopped by") == 1
+    assert "Traceback" not in said
+    check(ended, tables, Expected(error=StoppedBySignal, exit_code=128 + signum))
+    assert ended.report is not None
+    assert ended.report.outcome == "stopped"
 
 
-def test_a_signal_to_the_whole_group_and_many_more_change_nothing(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
-) -> None:
-    with blocked_copy(source_db, target_db, start_new_session=True) as process:
+def test_many_signals_are_as_good_as_one(tables: Tables, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with command_at("load", tables, log) as running:
         for _ in range(20):
-            os.killpg(process.pid, signal.SIGTERM)
-            os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=LONGEST)
-    # the kernel delivers the lower number first where both wait
-    assert process.returncode in {143, 130}
-    assert err.splitlines()[-1].startswith("stopped by SIG")
-    assert "Traceback" not in err
+            running.send(signal.SIGTERM, "its group")
+            running.send(signal.SIGINT, "its group")
+        ended = command_ended(running.process, running.limits)
+    # the kernel delivers the lower number first if both wait
+    assert ended.exit_code in {143, 130}
+    said = log.read_text()
+    assert (said.count("stopped by"), "Traceback" in said) == (1, False)
 
 
-def test_a_hangup_that_nohup_ignores_stays_ignored(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+def test_a_hangup_that_nohup_ignores_stays_ignored(tables: Tables, tmp_path: Path) -> None:
+    with command_at("save", tables, tmp_path / "log", by=["nohup"]) as running:
+        running.send(signal.SIGHUP, "it")
+        running.barrier.lift()
+        assert command_ended(running.process, running.limits).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("moment", "to"),
+    [
+        ("connect", "it"),
+        ("load", "it"),
+        ("save", "it"),
+        ("save", "its group"),
+        ("retry", "it"),
+        ("finish", "it"),
+    ],
+)
+def test_a_kill(moment: Moment, to: To, tables: Tables, tmp_path: Path) -> None:
+    with command_at(moment, tables, tmp_path / "log") as running:
+        running.send(signal.SIGKILL, to)
+        killed = time.monotonic()
+        while running.alive():
+            assert time.monotonic() - killed <= WORKERS_GONE, running.alive()
+            time.sleep(0.01)  # /proc sends no events
+        assert running.process.wait() == -signal.SIGKILL
+        # also those of calls that still wait for a lock
+        check_nothing_left(since=killed, patience=SESSIONS_GONE)
+    check_next_id(None, tables)
+    check_second_run(tables)
+
+
+@pytest.mark.parametrize(
+    ("moment", "to", "limits"),
+    [  # too little, if the three seconds of the standstill counted
+        ("load", "it", {"call_timeout": 1.5, "full_copy_timeout": 3.2}),
+        ("save", "its group", {"call_timeout": 1.5, "full_copy_timeout": 3.2}),
+        (
+            "retry",
+            "its group",
+            {"call_timeout": 0.5, "retries_delay": 1, "full_copy_timeout": 4.5},
+        ),
+    ],
+)
+def test_a_standstill_does_not_count(
+    moment: Moment, to: To, limits: dict[str, Any], tables: Tables, tmp_path: Path
 ) -> None:
-    limit = ("--full-copy-timeout", "2s")
-    with blocked_copy(source_db, target_db, *limit, by=["nohup"]) as process:
-        process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=LONGEST)
-    assert process.returncode == 124
+    with command_at(moment, tables, tmp_path / "log", **limits) as running:
+        running.send(signal.SIGSTOP, to)
+        running.barrier.lift()  # a result arrives meanwhile
+        time.sleep(3)  # the case itself
+        running.send(signal.SIGCONT, to)
+        ended = command_ended(running.process, running.limits)
+    retries = 1 if moment == "retry" else 0
+    check(ended, tables, Expected(retries=retries))
+    assert ended.report is not None
+    assert (ended.report.timeouts, ended.report.kills) == (retries, 0)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("milliseconds", range(20, 420, 40))
-def test_a_signal_at_any_moment_of_the_start_ends_the_command_quietly(
-    milliseconds: int, signum: signal.Signals
-) -> None:
+def test_a_signal_at_any_moment_of_the_start_ends_the_command_quietly(milliseconds: int) -> None:
+    signum = signal.SIGINT if milliseconds % 80 == 20 else signal.SIGTERM
     process = start(["copy", "host=127.0.0.1 port=1", "host=127.0.0.1 port=1", "--json"])
     time.sleep(milliseconds / 1000)  # the moment itself is the case
     process.send_signal(signum)
@@ -171,21 +249,6 @@ def test_a_signal_while_the_end_is_told_keeps_the_outcome() -> None:
             process.kill()
             process.communicate()
     assert process.returncode in {2, 143, -signal.SIGTERM}
-
-
-def test_the_workers_of_a_stopped_copy_are_gone(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
-) -> None:
-    with blocked_copy(source_db, target_db, start_new_session=True) as process:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=LONGEST)
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "-g", str(process.pid)],  # noqa: S607 - from PATH, as anyone has it
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert listed.stdout == ""
 
 
 def test_a_signal_during_a_destructor_is_not_lost() -> None:

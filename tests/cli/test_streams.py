@@ -1,29 +1,36 @@
-"""Standard output and error that are closed, full or read by nobody: the command still ends."""
+"""Standard output and error that are closed, full or read by nobody: limits and codes stay."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.blocked import blocked_copy
-from tests.support.command import (
-    COMMAND,
-    LONGEST,
-    environment,
-    full_pipe_end,
-    run,
-    start_stubbed,
+from tests.faults.checks import (
+    LIMITS,
+    Tables,
+    check_next_id,
+    check_nothing_left,
+    check_second_run,
+    options,
 )
-from tests.support.databases import TemporaryDatabase
-from tests.support.profiles import create_profiles
+from tests.faults.held import gate_of
+from tests.support.command import LONGEST, full_pipe_end, run, start, start_stubbed
+from tests.support.drivers import RecordingPool
+from tests.support.scripts import SQLITE, run_script
 
-QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s")
+Streams = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
+TOLD = 0.5
+"""Seconds that the command gives each of two streams that takes nothing, and a little."""
 
 
 @pytest.fixture
@@ -33,80 +40,95 @@ def full_pipe() -> Iterator[int]:
         yield write
 
 
-@pytest.fixture
-def databases(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
-) -> tuple[TemporaryDatabase, TemporaryDatabase]:
-    create_profiles(source_db, 100)
-    create_profiles(target_db)
-    return source_db, target_db
+@contextlib.contextmanager
+def full_pipes() -> Iterator[dict[str, Any]]:
+    with full_pipe_end() as stuck:
+        yield {"stdout": stuck, "stderr": stuck}
 
 
-def test_the_full_copy_timeout_holds_with_full_pipes(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase, full_pipe: int
-) -> None:
-    limits = ("--call-timeout", "30s", "--full-copy-timeout", "2s", "--json")
-    began = time.monotonic()
-    with blocked_copy(source_db, target_db, *limits, stdout=full_pipe, stderr=full_pipe) as process:
-        assert process.wait(LONGEST) == 124
-        assert time.monotonic() - began < 2 + 3  # start-up, and what it waits for the pipes
+@contextlib.contextmanager
+def full_disk() -> Iterator[dict[str, Any]]:
+    with Path("/dev/full").open("wb") as full:
+        yield {"stdout": full, "stderr": full}
 
 
-@pytest.mark.parametrize("which", ["stdout", "stderr"])
-def test_a_full_pipe_changes_no_exit_code(
-    which: str, full_pipe: int, databases: tuple[TemporaryDatabase, TemporaryDatabase]
-) -> None:
-    source, target = databases
-    result = run("copy", source.uri, target.uri, *QUICK, "--json", **{which: full_pipe})
-    assert result.returncode == 0
-    if which == "stdout":
-        assert result.stderr.splitlines()[-1] == (
-            "standard output could not be written: nobody reads it"
-        )
-
-
-def test_a_full_disk_is_said(databases: tuple[TemporaryDatabase, TemporaryDatabase]) -> None:
-    source, target = databases
-    with Path("/dev/full").open("w") as full:
-        result = run("copy", source.uri, target.uri, *QUICK, "--json", stdout=full)
-    assert result.returncode == 0
-    assert result.stderr.splitlines()[-1] == (
-        "standard output could not be written: No space left on device"
-    )
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>&1"])
-def test_closed_streams_change_no_exit_code(
-    closed: str, databases: tuple[TemporaryDatabase, TemporaryDatabase]
-) -> None:
-    source, target = databases
-    arguments = [*COMMAND, "copy", source.uri, target.uri, *QUICK, "--json"]
-    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *arguments]
-    done = subprocess.run(
-        shell, env=environment(), capture_output=True, text=True, timeout=LONGEST, check=False
-    )
-    assert done.returncode == 0
-    assert "Traceback" not in done.stderr
-    assert target.value("SELECT count(*) FROM profiles") == 100
-
-
-@pytest.mark.parametrize("which", ["stdout", "stderr"])
-def test_a_reader_that_went_away_changes_no_exit_code(
-    which: str, databases: tuple[TemporaryDatabase, TemporaryDatabase]
-) -> None:
-    source, target = databases
+@contextlib.contextmanager
+def pipes_without_reader() -> Iterator[dict[str, Any]]:
     read, write = os.pipe()
     os.close(read)
-    result = run("copy", source.uri, target.uri, *QUICK, "--json", **{which: write})
-    os.close(write)
+    try:
+        yield {"stdout": write, "stderr": write}
+    finally:
+        os.close(write)
+
+
+@contextlib.contextmanager
+def closed(how: str = "<&- >&- 2>&-") -> Iterator[dict[str, Any]]:
+    yield {"by": ["sh", "-c", f'exec "$@" {how}', "sh"]}
+
+
+@pytest.mark.parametrize(
+    ("streams", "limits", "code"),
+    [
+        (full_pipes, {"call_timeout": 10}, 128 + signal.SIGTERM),
+        (closed, {"call_timeout": 10}, 128 + signal.SIGTERM),
+        (full_pipes, {"call_timeout": 10, "full_copy_timeout": 3}, 124),
+        (pipes_without_reader, {"call_timeout": 10, "full_copy_timeout": 3}, 124),
+        (full_pipes, {"call_timeout": 0.5}, 75),
+        (full_disk, {"call_timeout": 0.5}, 75),
+    ],
+)
+def test_a_copy_whose_save_is_stuck_ends_as_ever(
+    streams: Streams, limits: dict[str, Any], code: int, tables: Tables
+) -> None:
+    config = replace(LIMITS, **limits)
+    arguments = ["copy", tables.source.uri, tables.target.uri, *options(config)]
+    at_most = {124: config.full_copy_timeout, 75: 2 * 0.5 + config.retries_delay}.get(code, 1.5)
+    with gate_of(tables, "target") as gate, streams() as how, start(arguments, **how) as process:
+        gate.arrival()
+        began = time.monotonic()
+        if code > 128:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == code
+        ended = time.monotonic()
+        assert ended - began <= at_most + 0.25 + TOLD
+    check_next_id(None, tables)
+    check_nothing_left(since=ended)
+    check_second_run(tables)
+
+
+@pytest.mark.parametrize("streams", [pipes_without_reader, closed, lambda: closed("2>&-")])
+def test_a_copy_that_is_complete_is_0(streams: Streams, tables: Tables) -> None:
+    with streams() as how:
+        process = start(["copy", tables.source.uri, tables.target.uri, *options()], **how)
+        _, err = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    assert "Traceback" not in (err or "")
+    assert tables.target.value("SELECT count(*) FROM profiles") == 50
+
+
+@pytest.mark.parametrize(
+    ("streams", "why"),
+    [(full_pipes, "nobody reads it"), (full_disk, "No space left on device")],
+)
+def test_output_that_could_not_be_written_is_said(
+    streams: Streams, why: str, tables: Tables
+) -> None:
+    with streams() as how:
+        arguments = ("copy", tables.source.uri, tables.target.uri, *options())
+        result = run(*arguments, stdout=how["stdout"])
     assert result.returncode == 0
+    assert result.stderr.splitlines()[-1] == f"standard output could not be written: {why}"
+
+
+def test_errors_that_nobody_reads_change_no_exit_code(full_pipe: int) -> None:
+    result = run("copy", "a", "b", "--batch-size", "0", "--json", stderr=full_pipe)
+    assert (result.returncode, json.loads(result.stdout)["error"]["exit_code"]) == (2, 2)
 
 
 def test_help_into_a_closed_pipe_is_no_error() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    result = run("--help", stdout=write)
-    os.close(write)
+    with pipes_without_reader() as how:
+        result = run("--help", stdout=how["stdout"])
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -179,3 +201,76 @@ def test_the_error_is_told_however_much_waits(moment: Path) -> None:
     lines = text.decode().splitlines()
     assert "1999" not in lines  # what nobody read in time was dropped
     assert lines[-1].startswith("error: too late")
+
+
+# -- a script of a user
+
+# The result goes to a file: both streams are full.
+COPY = """
+import ctypes, json, os, sys, time, traceback
+from dataclasses import replace
+
+class Hanging(Database):
+    def load_rows(self, a, b):
+        print("the driver hangs now", file=sys.stderr, flush=True)
+        library = ctypes.PyDLL(None)
+        mutex = ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(mutex)
+        library.pthread_mutex_lock(mutex)
+
+class Chatting(Database):
+    def load_rows(self, a, b):
+        print("a driver's chatter " * 10_000, file=sys.stderr, flush=True)
+        os.write(2, b"and more" * 10_000)
+        return super().load_rows(a, b)
+
+class OwnPool:
+    def __init__(self, kind):
+        self.kind = kind
+    def connect(self, path):
+        return self.kind(path)
+
+def observe(event):
+    os.write(2, repr(event).encode())
+
+def run(kind):
+    start = time.monotonic()
+    try:
+        report = copy_table(
+            replace(config, full_copy_timeout=1.5), OwnPool(kind),
+            "source.sqlite", "target.sqlite", observer=observe,
+        )
+        result = report.outcome
+    except Exception as error:
+        result = type(error).__name__
+    with open("result.json", "w") as file:
+        json.dump([result, time.monotonic() - start], file)
+"""
+
+
+def run_with_full_pipe(folder: Path, full_pipe: int, kind: str) -> tuple[str, float]:
+    """Copy in a script; return its outcome and the seconds it took."""
+    guarded = f'if __name__ == "__main__":\n    run({kind})'
+    streams = {"capture_output": False, "stdout": full_pipe, "stderr": full_pipe}
+    run_script(folder, SQLITE, COPY, guarded, **streams)
+    outcome, seconds = json.loads((folder / "result.json").read_text())
+    return outcome, seconds
+
+
+def test_a_hang_ends_at_the_whole_copys_limit(
+    sqlite_pool: RecordingPool, tmp_path: Path, full_pipe: int
+) -> None:
+    sqlite_pool.create(range(1, 26))
+    outcome, seconds = run_with_full_pipe(tmp_path, full_pipe, "Hanging")
+    assert outcome == "FullCopyTimeoutError"
+    assert 1.5 <= seconds <= 1.5 + 0.25
+
+
+def test_a_chatty_driver_and_a_blocked_observer_do_not_stop_a_copy(
+    sqlite_pool: RecordingPool, tmp_path: Path, full_pipe: int
+) -> None:
+    sqlite_pool.create(range(1, 26))
+    outcome, seconds = run_with_full_pipe(tmp_path, full_pipe, "Chatting")
+    assert outcome == "complete"
+    assert seconds <= 1.5 + 0.25
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from tests.support.blocked import wait_for_lock_waiter
 from tests.support.command import LONGEST, run, start
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import load_gate
@@ -135,10 +134,10 @@ def test_a_signal_in_a_call_stops_it_and_says_how_far_it_came(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     _damaged(source_db, target_db)
-    with load_gate(source_db, 800):
+    with load_gate(source_db, 800) as gate:
         process = start(["verify", source_db.uri, target_db.uri, *QUICK, "--json"])
         try:
-            wait_for_lock_waiter(source_db, process)
+            gate.arrival()
             process.send_signal(signal.SIGTERM)
             sent = time.monotonic()
             out, err = process.communicate(timeout=LONGEST)

@@ -13,9 +13,9 @@ from typing import Literal
 import psutil
 import pytest
 
+from tests.cli.moments import is_alive
 from tests.faults.checks import Tables, check_next_id, check_nothing_left, check_second_run
 from tests.faults.held import gate_of
-from tests.faults.moments import is_alive
 from tests.support.drivers import RecordingPool
 from tests.support.leftovers import left_of_copies
 

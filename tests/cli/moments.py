@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -22,7 +22,6 @@ from tests.support.command import start
 from tests.support.gates import finish_gate
 
 Moment = Literal["connect", "load", "save", "retry", "finish"]
-MOMENTS: tuple[Moment, ...] = ("connect", "load", "save", "retry", "finish")
 
 
 class Barrier(Protocol):
@@ -58,15 +57,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def command_at(moment: Moment, tables: Tables, log: Path, **limits: Any) -> Iterator[Running]:
-    """Run the command until that moment; its standard error goes to `log`."""
+def command_at(
+    moment: Moment, tables: Tables, log: Path, *, by: Sequence[str] = (), **limits: Any
+) -> Iterator[Running]:
+    """Run the command until that moment, started `by` another; standard error goes to `log`."""
     config = replace(LIMITS, **{"call_timeout": 10, **limits})
     if moment == "retry":
         config = replace(config, **{"call_timeout": 0.5, "retries_delay": 20, **limits})
     with _barrier(moment, tables, log) as barrier, log.open("w") as stderr:
         source = barrier.uri if isinstance(barrier, _Deaf) else tables.source.uri
         arguments = ["copy", source, tables.target.uri, *options(config)]
-        with start(arguments, start_new_session=True, stderr=stderr) as process:
+        with start(arguments, by=by, start_new_session=True, stderr=stderr) as process:
             try:
                 barrier.arrival()
                 family = psutil.Process(process.pid).children(recursive=True)
