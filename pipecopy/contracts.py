@@ -2,11 +2,77 @@
 
 Both are structural: any class with these methods will do, over any driver. The pool object
 travels to the worker processes pickled with dill; a `Database` is made and used there alone.
+
+What either may offer besides is used if it is there. Of a pool:
+
+for_session(session: Session) -> ConnectionPool
+    The pool to connect with in this session.
+
+Of any `Database`:
+
+describe() -> TableDescription | Any
+    Looks at the table before the first row. Of other plain values, unequal ones do not fit.
+meet(other: Any) -> Sequence[Finding]
+    Takes note of what `describe` said of the other side's table, and says how the two fit: types
+    that differ may. The target is told first. What replaces a killed worker finds it in its
+    `Session`.
+survey(min_id: int, max_id: int | None, other: Any) -> Survey
+    What a check shows besides, of a copy of ids in `[min_id, max_id)`, without changing anything;
+    None for an unknown end. `other` is what `describe` said of the other side's table, None if that
+    is not known. Asked last, and also if `describe` or `meet` failed.
+position: Any
+    Which server it is and how far that has come, as last heard in a call: a plain value, which
+    costs nothing. The session that replaces this one is given it, and raises `ServerChangedError`
+    if its server is another one or is not as far. Without it, a worker that replaces a killed one
+    asks for the greatest id again, on the source: it must not have become less. What a driver does
+    when it connects again by itself is not seen.
+end_of_batch(min_id: int, max_id: int, rows: int) -> int
+    The `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`.
+checksum(min_id: int, max_id: int) -> tuple[int, int]
+    The number of rows with ids in `[min_id, max_id)`, and a checksum of them, without moving them.
+    It does not depend on their order, and is the same on both sides for equal rows.
+row_checksums(min_id: int, max_id: int) -> list[tuple[int, int, int]]
+    `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order.
+copied_checksums(min_id: int, max_id: int) -> list[tuple[int, int, int]]
+    The same of the copied columns alone, if the checksums are also of those that each side computes
+    itself: see `Column.is_computed_like`.
+
+Of a source:
+
+load_batch(min_id: int, max_id: int, rows: int) -> Sequence[Row]
+    The first `rows` rows with ids in `[min_id, max_id)`, across any gaps, and all others with the
+    id of the last one; or fewer, if that many would have more than `max_batch_bytes`. The result
+    has an attribute `key_range`, the `[min_id, end)` that it covers: each row with an id in it is
+    there. What `load_rows` returns may have one as well. It stands for `load_rows` in a copy, and
+    is called so in events, errors and reports.
+open_transactions(among: Sequence[str] | None = None) -> Sequence[OpenTransaction] | str
+    The transactions that are open, and may still commit rows with ids handed out before; with
+    `among`, those of these ids that still are. First asked right after `get_max_id`, so that a row
+    with an id up to that one is there already, or one of these transactions commits it. A string,
+    which says why that can't be known, becomes a warning.
+
+Of a target:
+
+create(source: Any) -> str | None
+    Makes the table like the source's, as its `describe` tells, unless it is there. A string becomes
+    a warning.
+get_max_id_in(min_id: int, max_id: int) -> int
+    The greatest id in `[min_id, max_id)`, 0 if there is none: a copy of a range can be resumed.
+rows_without_id() -> int
+    The number of rows whose id is NULL or negative, and so in no range.
+delete_rows(ids: Sequence[int]) -> int
+    Removes the rows with these ids, all or none, durably; returns how many there were.
+confirm() -> None
+    Sees that server and table are still those that rows were saved to, if `finish` failed or an
+    error of the source ends the copy. Raises `ServerChangedError` or `TableChangedError`.
+finish(max_id: int) -> str | None
+    Does what comes after the last batch; ids up to `max_id` were copied. A string becomes a
+    warning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
@@ -75,9 +141,6 @@ class TableChangedError(Exception):
         self.saved_rows_stand = saved_rows_stand
 
 
-# What either may offer besides. The supervisor uses it where it is there.
-
-
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """What a worker can tell its pool before it connects: which copy this is, and its limits."""
@@ -95,27 +158,19 @@ class Session:
     deletes: bool = False
     """The run removes surplus rows from the target."""
     other: Any = None
-    """What `describe` said of the other side's table, once that is known (see `Meets`)."""
+    """What `describe` said of the other side's table, once that is known (see `meet`)."""
     described: Any = None
     """What `describe` said of this side's table, once that is known: a call on another table
     raises `TableChangedError`."""
     greatest_id: int | None = None
     """What `get_max_id` said on this side, once that is known."""
     position: Any = None
-    """The `position` of the session that this one replaces (see `TellsPosition`)."""
+    """The `position` of the session that this one replaces."""
 
     @property
     def may_write(self) -> bool:
         """Whether this session writes: on the target alone."""
         return self.writes and self.side == "target"
-
-
-class SessionPool(Protocol):
-    """A pool that wants to know the session that it connects for."""
-
-    def for_session(self, session: Session) -> ConnectionPool:
-        """Return the pool to connect with in this session."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,21 +194,12 @@ class Column:
         both_computed = self.generated is not None and other.generated is not None
         return both_computed or str(self) == str(other)
 
+    def is_computed_like(self, other: Column) -> bool:
+        """Tell whether both sides compute it, of one type: it can be compared, not copied.
 
-def generated_alike(
-    source: Iterable[Column], target: Iterable[Column]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the generated columns that can be compared, of one type on both sides, and the others.
-
-    Whatever the expressions: what they call may differ if they do not, and the other way round.
-    """
-    here, there = (
-        {column.name: column.type for column in columns if column.generated is not None}
-        for columns in (source, target)
-    )
-    names = sorted(here.keys() | there.keys())
-    alike = tuple(name for name in names if here.get(name) == there.get(name))
-    return alike, tuple(name for name in names if name not in alike)
+        Whatever the expressions: what they call may differ if they do not, and the other way round.
+        """
+        return None not in (self.generated, other.generated) and self.type == other.type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,95 +234,6 @@ class TableDescription:
         return tuple(finding for finding in self.findings if finding.mark == "problem")
 
 
-class TellsPosition(Protocol):
-    """A `Database` that can tell whether a new session continues where the last one was.
-
-    Without it, a worker that replaces a killed one asks for the greatest id again, on the source:
-    it must not have become less. What a driver does when it connects again by itself is not seen.
-    """
-
-    @property
-    def position(self) -> Any:
-        """Return which server it is and how far that has come, as last heard in a call.
-
-        A plain value; asking costs nothing. The session that replaces this one is given it, and
-        raises `ServerChangedError` if its server is another one or is not as far.
-        """
-        ...
-
-
-class Describes(Protocol):
-    """A `Database` that can look at its table before the first row is copied."""
-
-    def describe(self) -> Any:
-        """Return a `TableDescription`, or any plain value: unequal values do not fit."""
-        ...
-
-
-class Meets(Protocol):
-    """A `Database` that is told of the other side's table: types that differ may still fit."""
-
-    def meet(self, other: Any) -> Sequence[Finding]:
-        """Take note of what `describe` said of the other side's table, and say how they fit.
-
-        The target is told first. What replaces a killed worker finds it in its `Session`.
-        """
-        ...
-
-
-class Creates(Protocol):
-    """A target that can make its table where it is missing."""
-
-    def create(self, source: Any) -> Any:
-        """Make the table like the source's, as its `describe` tells, unless it is there.
-
-        A returned string becomes a warning.
-        """
-        ...
-
-
-class Checksums(Protocol):
-    """A `Database` whose rows can be compared without moving them."""
-
-    def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
-        """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them.
-
-        It does not depend on their order, and is the same on both sides for equal rows.
-        """
-        ...
-
-    def row_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
-        """Return `(id, rows, checksum)` for each id in `[min_id, max_id)`, in their order."""
-        ...
-
-
-class ComparesGenerated(Protocol):
-    """A `Database` whose checksums are also of the columns that it computes itself.
-
-    Of those that both sides compute, of one type: see `generated_alike`.
-    """
-
-    def copied_checksums(self, min_id: int, max_id: int) -> list[tuple[int, int, int]]:
-        """Return what `row_checksums` would of the copied columns alone."""
-        ...
-
-
-class CountsRowsWithoutId(Protocol):
-    """A target that may have rows which are in no range of ids."""
-
-    def rows_without_id(self) -> int:
-        """Return the number of rows whose id is NULL or negative."""
-        ...
-
-
-class DeletesRows(Protocol):
-    """A target from which rows can be removed."""
-
-    def delete_rows(self, ids: Sequence[int]) -> int:
-        """Remove the rows with these ids, all or none, durably; return how many there were."""
-        ...
-
-
 class Survey(TypedDict, total=False):
     """What a side tells for a check; each may be left out."""
 
@@ -297,49 +254,6 @@ class Survey(TypedDict, total=False):
     """For the target: its table is missing, which `describe` says, and would be made."""
 
 
-class Surveys(Protocol):
-    """A `Database` that tells what a check before a copy looks at, without changing anything."""
-
-    def survey(self, min_id: int, max_id: int | None, other: Any) -> Any:
-        """Return a `Survey` for a copy of ids in `[min_id, max_id)`; None for an unknown end.
-
-        `other` is what `describe` said of the other side's table, None where that is not known.
-        It is asked last, and also where `describe` or `meet` failed.
-        """
-        ...
-
-
-class LoadsBatches(Protocol):
-    """A source whose batches have so many rows, across any gaps in the ids."""
-
-    def load_batch(self, min_id: int, max_id: int, rows: int) -> Sequence[Row]:
-        """Return the first `rows` rows with ids in `[min_id, max_id)`.
-
-        And all others with the id of the last one; or fewer, if that many would have more than
-        `max_batch_bytes`. The result has an attribute `key_range`, the `[min_id, end)` that it
-        covers: each row with an id in it is there. What `load_rows` returns may have one as well.
-
-        It stands for `load_rows` in a copy, and is called so in events, errors and reports.
-        """
-        ...
-
-
-class FindsBatches(Protocol):
-    """A `Database` that knows where the next rows are."""
-
-    def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
-        """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
-        ...
-
-
-class FindsGreatestIds(Protocol):
-    """A target in which a copy of a range of ids can be resumed."""
-
-    def get_max_id_in(self, min_id: int, max_id: int) -> int:
-        """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
-        ...
-
-
 class OpenTransaction(TypedDict):
     """One that was open on the source, as `open_transactions` tells of it."""
 
@@ -349,38 +263,3 @@ class OpenTransaction(TypedDict):
     """Whose it is, as far as that may be known: for the warning that names it."""
     since: NotRequired[str | None]
     """When it began (ISO 8601), if that may be known."""
-
-
-class SeesTransactions(Protocol):
-    """A source that knows which transactions may still commit rows with ids handed out before."""
-
-    def open_transactions(
-        self, among: Sequence[str] | None = None
-    ) -> Sequence[OpenTransaction] | str:
-        """Return those that are open now; with `among`, those of these ids that still are.
-
-        It is first asked right after `get_max_id`, so that a row with an id up to that one is
-        there already, or one of these transactions commits it. A string, which says why that can't
-        be known, becomes a warning.
-        """
-        ...
-
-
-class Confirms(Protocol):
-    """A target that can tell that what was saved is still there."""
-
-    def confirm(self) -> None:
-        """See that server and table are still those that rows were saved to.
-
-        It is asked if `finish` failed, or if an error of the source ends the copy. Raises
-        `ServerChangedError` or `TableChangedError`.
-        """
-        ...
-
-
-class Finishes(Protocol):
-    """A `Database` that has something to do after the last batch, on the target."""
-
-    def finish(self, max_id: int) -> Any:
-        """Do it; ids up to `max_id` were copied. A returned string becomes a warning."""
-        ...

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pipecopy.config import Config, bad_ids
-from pipecopy.contracts import ConnectionPool, TableDescription, generated_alike
+from pipecopy.contracts import ConnectionPool, TableDescription
 from pipecopy.errors import ConfigError
 from pipecopy.events import DifferencesFound, Observer, RangeKnown, RangeVerified
 from pipecopy.operations.compare import Compared, Comparison, Differences, Listed, Suspects
@@ -134,11 +134,18 @@ def _choose_generated(run: Run[VerifyReport], source: Any, target: Any) -> None:
     """Note which generated columns are compared: if both drivers do it at all."""
     if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):
         return
-    alike, others = generated_alike(source.columns, target.columns)
-    if all("copied_checksums" in endpoint.offers for endpoint in run.endpoints.both):
-        run.update(generated=alike, not_compared=others)
-    else:
-        run.update(not_compared=tuple(sorted((*alike, *others))))
+    here, there = (
+        {column.name: column for column in table.columns if column.generated is not None}
+        for table in (source, target)
+    )
+    compares = all("copied_checksums" in endpoint.offers for endpoint in run.endpoints.both)
+    alike = {
+        name
+        for name in here.keys() & there.keys()
+        if compares and here[name].is_computed_like(there[name])
+    }
+    others = (here.keys() | there.keys()) - alike
+    run.update(generated=tuple(sorted(alike)), not_compared=tuple(sorted(others)))
 
 
 def _count_rows_without_id(run: Run[VerifyReport]) -> None:

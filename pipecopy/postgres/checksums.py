@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pipecopy.contracts import Side, TableDescription, generated_alike
+from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
@@ -108,7 +108,12 @@ class Checksums:
         """Return the generated columns that the other side compares too."""
         if self._other is None or version_of(self._other) is None:
             return []
-        alike, _ = generated_alike(self._table.described(), self._other.columns)
+        there = {column.name: column for column in self._other.columns}
+        alike = {
+            column.name
+            for column in self._table.described()
+            if column.name in there and column.is_computed_like(there[column.name])
+        }
         return [column for column in self._table.generated if column.name in alike]
 
     def _values(self, columns: Iterable[TableColumn]) -> list[tuple[str, str]]:

@@ -83,7 +83,7 @@ def test_two_sides_that_fail_are_both_shown_without_the_password(both: Both) -> 
     assert result.returncode == 3
     source, target = result.stdout.split("\nTarget")
     assert "Connection refused" in source
-    assert "put right its host and port" in source
+    assert "fix its host and port" in source
     assert "password authentication failed" in target
     assert "~/.pgpass" in target
     assert result.stdout.endswith("A copy can't start: 2 problems.\n")

@@ -13,7 +13,7 @@ import dill
 import psycopg
 import pytest
 
-from pipecopy.contracts import Mode, Session, SessionPool
+from pipecopy.contracts import Mode, Session
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.checks import lines
@@ -28,8 +28,6 @@ NAME = f"pipecopy/{RUN_ID}"
 def test_a_pool_travels_and_shows_no_password() -> None:
     pool = PostgresPool({"prod": "postgresql://me:hidden@host/db"}, table="t", key="k")
     assert "hidden" not in repr(pool)
-    offering: SessionPool = pool
-    assert callable(offering.for_session)
     for pickler in (pickle, dill):
         copied = pickler.loads(pickler.dumps(pool))
         assert copied.connections == pool.connections
