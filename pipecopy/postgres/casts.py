@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.contracts import Column, TableDescription
-from pipecopy.postgres.schema import INTEGERS, TypeShape, source_types
+from pipecopy.postgres.schema import source_types
 from pipecopy.postgres.table import Table
+from pipecopy.postgres.types import INTEGERS, TypeShape
 from pipecopy.report import Finding, problem, warning
 
 FLOATS = ("real", "double precision")
@@ -79,7 +80,7 @@ _READ_FROM_TEXT = {
     "time without time zone": f"a date and a time zone in the text are cut off, {_WORDS}",
     "time with time zone": f"a date in the text is cut off, {_WORDS}",
     "timestamp without time zone": f"a time zone in the text is cut off, {_AS_WRITTEN}",
-    "timestamp with time zone": f"{_UTC} where the text has no time zone, {_AS_WRITTEN}",
+    "timestamp with time zone": f"{_UTC} if the text has no time zone, {_AS_WRITTEN}",
     "interval": "units that are written in another way change",
     "money": _CENTS,
     "jsonb": _KEYS_OF_JSON,
@@ -89,12 +90,12 @@ _READ_FROM_TEXT = {
     "real": "its digits are rounded",
     "double precision": "its digits are rounded",
     # before 16 the server read any text as these
-    "xid": "what is no number of 32 bits changes",
-    "cid": "what is no number of 32 bits changes",
-    "xid8": "what is no number of 64 bits changes",
+    "xid": "what is not a number of 32 bits changes",
+    "cid": "what is not a number of 32 bits changes",
+    "xid8": "what is not a number of 64 bits changes",
     "oid": _NEGATIVE,
 }
-"""What may be lost where any text is read as such a type."""
+"""What may be lost if any text is read as such a type."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""A table made like the source's: what that is like, and how it is made if it is missing."""
+"""Making the target's table like the source's, if it is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -16,24 +15,10 @@ from pipecopy.postgres.errors import (
     PostgresError,
 )
 from pipecopy.postgres.names import literal, quoted, readings
-from pipecopy.postgres.schema import (
-    SERVER,
-    ColumnDefinition,
-    SequenceDefinition,
-    TableDefinition,
-    definition_of,
-)
-from pipecopy.postgres.sequence import NEXT_VALUE
+from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import take_lock, try_lock
-from pipecopy.postgres.table import (
-    NEVER_NULL,
-    Selection,
-    Table,
-    TableColumn,
-    ask_catalogs,
-    find_table,
-)
+from pipecopy.postgres.table import Selection, ask_catalogs, find_table
 
 _HAS_VIRTUAL = 180000
 _KINDS = {
@@ -51,55 +36,23 @@ _NAME_BYTES = 60
 """Of a name's start, before a number: the server cuts names at 63."""
 
 
-def define(line: Line, table: Table) -> dict[str, Any]:
-    """Return what the table is like as plain values, for `definition_of`."""
-    ((told, columns),) = ask_catalogs(
-        line,
-        _DEFINITION.replace("{oid}", str(table.oid)).replace("{key}", str(table.keyed.number)),
-    )
-    wanted = [*table.columns, *table.generated]
-    if not table.others:  # as it stands there, the generated ones among the others
-        wanted.sort(key=lambda column: column.number)
-    unique = table.unique_index is not None
-    besides = (
-        (one, several, count - int(unique and one == "index"))
-        for one, several, count in told["besides"]
-    )
-    definition = TableDefinition(
-        name=table.name,
-        kind=table.kind,
-        columns=tuple(_column(column, columns[column.name]) for column in wanted),
-        key=table.keyed.name,
-        key_index=("PRIMARY KEY" if told["is_primary"] else "UNIQUE") if unique else "",
-        besides=tuple(f"{n} {one if n == 1 else several}" for one, several, n in besides if n > 0),
-    )
-    return {"server": SERVER, **asdict(definition)}
-
-
-def _column(column: TableColumn, told: Mapping[str, Any]) -> ColumnDefinition:
-    sequence = told["sequence"] and SequenceDefinition(**told["sequence"])
-    return ColumnDefinition(
-        **{**told, "name": column.name, "type": column.shape, "sequence": sequence}
-    )
-
-
 def create(line: Line, selection: Selection, source: Any) -> str | None:
     """Make the table, and take the copy's lock on it, in one transaction.
 
-    Nothing is made where the table is there, or where the source's is not known or has problems
-    of its own; one that is there may have come since the session began, so it is locked. Returns
-    sentences on what is not like the source's, None where all is.
+    Nothing is made if the table is there, or if the source's is not known or has problems of its
+    own; one that is there may have come since the session began, so it is locked. Returns
+    sentences on what is not like the source's, None if all is.
 
     Raises PostgresError for a schema, type, collation or whatever else the definition needs and
-    the target has not, and where another copy holds the table; and psycopg's errors.
+    the target has not, and if another copy holds the table; and psycopg's errors.
     """
-    made = _made(line, selection, source)
-    if made is None:
+    new = _new_table(line, selection, source)
+    if new is None:
         take_lock(line.query, selection.table, line.facts.statement_timeout)
         return None
     try:
         # the expressions name all that is not the server's own with its schema
-        ask_catalogs(line, "; ".join(made.statements()))
+        ask_catalogs(line, "; ".join(new.statements()))
     except psycopg.Error as error:
         if error.sqlstate in _THERE_ALREADY and take_lock(
             line.query, selection.table, line.facts.statement_timeout
@@ -108,33 +61,33 @@ def create(line: Line, selection: Selection, source: Any) -> str | None:
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TABLE):
             raise
         raise PostgresError(
-            f"the target can't make the table {made.sql} like the source's:"
+            f"the target can't make the table {new.sql} like the source's:"
             f" {error.diag.message_primary}",
             error.sqlstate,
         ) from error
-    return " ".join(made.remarks()) or None
+    return " ".join(new.warnings()) or None
 
 
 def foretell(line: Line, selection: Selection, source: Any) -> tuple[str, str, list[str]] | None:
     """Return what `create` would do: the table's schema, the SQL, and what it would say.
 
-    None where it would do nothing; raises what it would raise before it writes.
+    None if it would do nothing; raises what it would raise before it writes.
     """
-    made = _made(line, selection, source)
-    if made is None:
+    new = _new_table(line, selection, source)
+    if new is None:
         return None
     # what it selects is for the session alone
-    statements = (text for text in made.statements() if not text.startswith("SELECT"))
-    return made.schema, "; ".join(statements) + ";", [*made.remarks()]
+    statements = (text for text in new.statements() if not text.startswith("SELECT"))
+    return new.schema, "; ".join(statements) + ";", [*new.warnings()]
 
 
-def _made(line: Line, selection: Selection, source: Any) -> _Made | None:
+def _new_table(line: Line, selection: Selection, source: Any) -> _NewTable | None:
     definition = definition_of(source)
     if definition is None or source.problems or find_table(line, selection) is not None:
         return None
     schema, name = _place(line, selection, definition)
     _refuse_unknown_types(line, definition)
-    return _Made(line, schema, name, definition)
+    return _NewTable(line, schema, name, definition)
 
 
 def _place(line: Line, selection: Selection, definition: TableDefinition) -> tuple[str, str]:
@@ -143,7 +96,7 @@ def _place(line: Line, selection: Selection, definition: TableDefinition) -> tup
     # the source's name was perhaps found by one of the other readings
     parts = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
     *given, name = parts
-    if not given:  # where the role's search path begins
+    if not given:  # it is where the role's search path begins
         ((schema,),) = line.query("SELECT pg_catalog.current_schema()")
         if schema is None:
             raise PostgresError(
@@ -182,7 +135,7 @@ def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
         )
 
 
-class _Made:
+class _NewTable:
     """The statements that make a table, and what is to be said of it."""
 
     def __init__(self, line: Line, schema: str, name: str, definition: TableDefinition) -> None:
@@ -261,7 +214,7 @@ class _Made:
             and (column.identity or column.name in self._sequences)
         ]
 
-    def remarks(self) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         definition = self._definition
         if definition.besides:
             yield (
@@ -292,7 +245,7 @@ class _Made:
 
 
 def _free_name(line: Line, schema: str, name: str) -> str:
-    """Return the name, with a number after it where something else is called so."""
+    """Return the name, with a number after it if something else is called so."""
     start = name.encode()[:_NAME_BYTES].decode(errors="ignore")  # no half of a character
     names = [name, *(f"{start}{number}" for number in range(1, _MOST_NAMES))]
     values = ", ".join(f"({number}, {literal(one)})" for number, one in enumerate(names))
@@ -303,76 +256,3 @@ def _free_name(line: Line, schema: str, name: str) -> str:
         f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1",
     )
     return str(free)
-
-
-_DEFINITION = """
-WITH behind AS (  -- the sequence of an identity, and the one that a default draws from
-    SELECT refobjsubid AS attnum, objid AS oid FROM pg_depend
-    WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
-      AND refobjid = {oid} AND deptype = 'i' AND refobjsubid > 0
-  UNION
-    SELECT a.adnum, d.refobjid FROM pg_attrdef a
-    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
-                    AND d.refclassid = 'pg_class'::regclass
-    WHERE a.adrelid = {oid}
-), sequences AS (
-    SELECT behind.attnum, json_build_object(
-        'name', c.relname,
-        'type', format_type(s.seqtypid, NULL),
-        'options', format(
-            'INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s',
-            s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
-            CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END),
-        'is_owned', EXISTS (
-            SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
-            AND refobjid = {oid} AND refobjsubid = behind.attnum AND deptype IN ('a', 'i')),
-        'is_default', EXISTS (
-            SELECT FROM pg_attrdef WHERE adrelid = {oid} AND adnum = behind.attnum
-            AND pg_get_expr(adbin, adrelid) = {next_value}),
-        'may_be_read', readable.is_so,
-        'last', CASE WHEN readable.is_so THEN pg_sequence_last_value(c.oid) END
-    ) AS sequence
-    FROM behind
-    JOIN pg_class c ON c.oid = behind.oid AND c.relkind = 'S'
-    JOIN pg_sequence s ON s.seqrelid = c.oid
-    CROSS JOIN LATERAL (SELECT has_sequence_privilege(c.oid, 'SELECT, USAGE')
-        -- a standby has no unlogged ones
-        AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery())
-    ) AS readable (is_so)
-)
-SELECT (
-    SELECT json_build_object(
-        'is_primary', EXISTS (
-            SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary AND indnkeyatts = 1
-            AND indkey[0] = {key}),
-        'besides', json_build_array(
-            json_build_array('index', 'indexes', (
-                SELECT count(*) FROM pg_index WHERE indrelid = c.oid)),
-            json_build_array('check constraint', 'check constraints', (
-                SELECT count(*) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'c')),
-            json_build_array('foreign key', 'foreign keys', (
-                SELECT count(*) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f')),
-            json_build_array('trigger', 'triggers', (
-                SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)),
-            json_build_array('rule', 'rules', (
-                SELECT count(*) FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')),
-            json_build_array('row-level policy', 'row-level policies', (
-                SELECT count(*) FROM pg_policy WHERE polrelid = c.oid)),
-            json_build_array('row-level security setting', 'row-level security settings',
-                c.relrowsecurity::int + c.relforcerowsecurity::int)))
-    FROM pg_class c WHERE c.oid = {oid}
-), (
-    SELECT json_object_agg(a.attname, json_build_object(
-        'collation', CASE WHEN a.attcollation <> t.typcollation
-                          THEN a.attcollation::regcollation::text END,
-        'not_null', {never_null},
-        'default', (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
-                    WHERE adrelid = a.attrelid AND adnum = a.attnum),
-        'generated', a.attgenerated,
-        'identity', a.attidentity,
-        'sequence', (SELECT sequence FROM sequences WHERE attnum = a.attnum LIMIT 1)
-    ) ORDER BY a.attnum)
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
-)
-""".replace("{never_null}", NEVER_NULL).replace("{next_value}", NEXT_VALUE.format(sequence="c.oid"))

@@ -9,13 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from pipecopy.contracts import (
-    OpenTransaction,
-    Row,
-    Survey,
-    TableChangedError,
-    TableDescription,
-)
+from pipecopy.contracts import OpenTransaction, Row, Survey, TableChangedError, TableDescription
 from pipecopy.postgres import casts, create, describe, forms, sequence, transactions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
@@ -180,6 +174,7 @@ class PostgresDatabase:
                 line,
                 self._selection,
                 looked.table,
+                looked.relations,
                 run,
             )
             if looked.table is None:

@@ -9,13 +9,14 @@ import psycopg
 
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
-from pipecopy.postgres.create import define
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
+from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import Line
+from pipecopy.postgres.state import Relations
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.writable import against_writing
@@ -29,7 +30,11 @@ _ABOUT_THE_TEXT = ("0A", "22", "42", "54")
 
 
 def describe(
-    line: Line, selection: Selection, table: Table | None, session: Session | None
+    line: Line,
+    selection: Selection,
+    table: Table | None,
+    relations: Relations,
+    session: Session | None,
 ) -> TableDescription:
     """Return the table as a value; all problems at once. Without a session: what any needs."""
     key = selection.key
@@ -44,7 +49,7 @@ def describe(
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
-    findings = [*_of_any(line, selection, table), *_of_session(line, table, session)]
+    findings = [*_of_any(line, selection, table), *_of_session(line, table, relations, session)]
     if side == "source" and not any(found.mark == "problem" for found in findings):
         # on a verified target those rows count as surplus
         findings += [*_bad_keys(line, table), *ids_out_of_order(line, table)]
@@ -88,7 +93,9 @@ def _of_any(line: Line, selection: Selection, table: Table) -> Iterator[Finding]
         )
 
 
-def _of_session(line: Line, table: Table, session: Session | None) -> Iterator[Finding]:
+def _of_session(
+    line: Line, table: Table, relations: Relations, session: Session | None
+) -> Iterator[Finding]:
     """Say what speaks against what the session does with the table."""
     if session is None:
         yield from missing_rights(line, table, written=False)
@@ -104,7 +111,7 @@ def _of_session(line: Line, table: Table, session: Session | None) -> Iterator[F
         line, table, written=written, deletes=written and deletes, compared=compared
     )
     if written:
-        yield from against_writing(line, table, deletes=deletes)
+        yield from against_writing(line, table, relations, deletes=deletes)
     else:
         yield from _no_ordered_index(table, side)
     if side == "source" or verified:

@@ -140,7 +140,7 @@ def _value(line: Line, query: str) -> int | None:
 
 
 def _seen(look: Callable[[], Result]) -> Result | None:
-    """Return what the look shows; None where a lock, or a missing right, keeps it from us."""
+    """Return what the look shows; None if a lock, or a missing right, keeps it from us."""
     try:
         return look()
     except (errors.LockNotAvailable, errors.InsufficientPrivilege):

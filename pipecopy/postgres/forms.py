@@ -7,14 +7,14 @@ wherever they can; the source refuses by name what would be taken for another va
 
 | type | what changed | so |
 | --- | --- | --- |
-| interval, and what holds one | since 17 the greatest and the least are infinite, and the text of the greatest is read as infinity | refused where one side alone is older |
-| "char", and what holds one | since 15 a byte above 127 is written, and read, as an octal escape; before as it is, which is no text in UTF-8 | refused in the text format where a side is older; checksums are of the binary form |
-| jsonpath | before 15 `(1).type()` is written `1.type()`, which later ones do not read, and `(-1.5).abs()` is written as what is `-(1.5).abs()` to all; 17 has new methods | refused where the number is negative, else the target's error; to `verify`, such a path of 14 differs |
+| interval, and what holds one | since 17 the greatest and the least are infinite, and the text of the greatest is read as infinity | refused if one side alone is older |
+| "char", and what holds one | since 15 a byte above 127 is written, and read, as an octal escape; before as it is, which is no text in UTF-8 | refused in the text format if a side is older; checksums are of the binary form |
+| jsonpath | before 15 `(1).type()` is written `1.type()`, which later ones do not read, and `(-1.5).abs()` is written as what is `-(1.5).abs()` to all; 17 has new methods | refused if the number is negative, else the target's error; to `verify`, such a path of 14 differs |
 | tsvector | before 15 array_to_tsvector made empty lexemes, which have no text that is read | binary, or the target's error |
 | aclitem | 15 and 17 have new rights | the target's error |
 | ltree | since 16 with hyphens, and longer labels | the target's error |
 | interval of more than 2^31 hours | before 15 it has no text | binary; `verify` ends with that server's error |
-| integers, numeric, oid, xid, cid | since 16 more is read (0x1F, 1_000), and less (no words as xid) | never written; see conversions.py |
+| integers, numeric, oid, xid, cid | since 16 more is read (0x1F, 1_000), and less (no words as xid) | never written; see casts.py |
 | dates and times | 16 and 17 refuse odd spellings and read `+infinity`; 18 looks up zones' abbreviations elsewhere | never written |
 | arrays, composites, ranges, hstore | 17 splits their input anew; the output has the same quotes for every byte | as it is |
 | all others | nothing | as they are |
@@ -34,9 +34,10 @@ from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, PostgresError
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.schema import SERVER, TypeShape
+from pipecopy.postgres.schema import SERVER
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import OddValues, Table, TableColumn
+from pipecopy.postgres.types import TypeShape
 
 _INTERVAL = "interval"
 _CHAR = '"char"'
@@ -66,7 +67,7 @@ def server_of(line: Line) -> tuple[str, int]:
 
 
 def version_of(other: Any) -> int | None:
-    """Return the other side's major version; None where another driver described it, or nobody."""
+    """Return the other side's major version; None if another driver described it, or nobody."""
     if isinstance(other, TableDescription) and other.server is not None:
         kind, version = other.server
         return int(version) if kind == SERVER else None
@@ -180,10 +181,10 @@ def refusals() -> Iterator[None]:
 
 
 def hashed(column: TableColumn, value: str) -> str:
-    """Return SQL for what a checksum is made of, where both sides have the column's very type.
+    """Return SQL for what a checksum is made of, if both sides have the column's very type.
 
     It is the text, but for what has another one on other versions, whose binary form it is; of an
-    interval that is the same where the value is not; and what is not portable has none to compare.
+    interval that is the same if the value is not; and what is not portable has none to compare.
     """
     shape = column.shape
     if shape.versioned != (_CHAR,) or not shape.portable:

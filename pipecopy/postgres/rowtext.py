@@ -16,8 +16,8 @@ from pipecopy.contracts import Row
 from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, UNIQUE_VIOLATION, PostgresError
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.rows import CopyColumn, CopyRows
-from pipecopy.postgres.schema import TypeShape
 from pipecopy.postgres.table import Table, TableColumn
+from pipecopy.postgres.types import TypeShape
 
 JsonForm: TypeAlias = Literal["text", "decoded"]
 """What the source's driver makes of JSON: `"abc"` with its quotes, or the string abc."""

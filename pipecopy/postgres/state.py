@@ -14,9 +14,9 @@ from typing import Any
 
 from pipecopy.contracts import ServerChangedError, TableChangedError
 from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
-from pipecopy.postgres.schema import types_token
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import NO_TABLES, Table, fires
+from pipecopy.postgres.types import types_token
 from pipecopy.report import with_remedy
 
 _LONGEST_SHOWN = 80
@@ -62,9 +62,9 @@ class Relations:
     """The table's, its partitions' and children's; those of the views and tables below a view."""
     rows: tuple[Mapping[str, Any], ...]
     """One for each of them."""
-    firing: Mapping[str, str]
-    """Triggers and rules."""
-    cascades: Mapping[str, str]
+    firing: tuple[Mapping[str, Any], ...]
+    """Triggers and rules that fire, by name."""
+    cascades: tuple[Mapping[str, Any], ...]
     """Foreign keys by which a row that is removed changes rows of other tables."""
     constraints: Mapping[str, str]
     """And unique indexes."""
@@ -103,8 +103,8 @@ def find_relations(line: Line, name: str) -> Relations:
         token=token,
         oids=tuple(row["oid"] for row in rows),
         rows=tuple(rows),
-        firing=firing or {},
-        cascades=cascades or {},
+        firing=tuple(firing or ()),
+        cascades=tuple(cascades or ()),
         constraints=constraints or {},
         versions=versions or {},
         cleared=cleared,
@@ -150,9 +150,9 @@ def state_of(
         fixed |= _fixed(row, table)
     if written and table.unique_index is not None:
         fixed[f"the unique index on {table.key_sql}"] = (0, "valid")
-    firing = dict(relations.firing) if written else {}
+    firing = [*relations.firing] if written else []
     if written and (deletes or table.unique_index is None):
-        firing |= relations.cascades
+        firing += relations.cascades
     unlogged = any(row["persistence"] == "u" for row in relations.rows)
     return TableState(
         columns=tuple(column.name for column in table.columns),
@@ -163,7 +163,7 @@ def state_of(
             for enum in column.shape.within
             if enum.kind == "e"
         },
-        firing=firing,
+        firing={f"the {f['kind']} {f['name']} of {f['of']}": f["definition"] for f in firing},
         constraints=_constraints(table, relations) if written else {},
         versions={
             f"the column {quoted(column.name)}": relations.versions.get(column.name, "")
@@ -373,7 +373,7 @@ _TARGET = "(SELECT oid FROM target)"
 
 # Children are read and written with their table, and the relations below a view are read with it;
 # a materialized view has rows of its own. One trigger of a partitioned table has a copy in each of
-# its partitions.
+# its partitions, as has a foreign key.
 _RELATIONS = f"""
 WITH RECURSIVE target (oid) AS (
     SELECT nullif(current_setting('pipecopy.oid'), '')::oid
@@ -395,6 +395,12 @@ WITH RECURSIVE target (oid) AS (
     SELECT c.*, is_child FROM (SELECT oid, bool_or(is_child) FROM reached GROUP BY oid)
         AS found (oid, is_child)
     JOIN pg_class c USING (oid) WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+), triggers AS (
+    SELECT t.* FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid
+    WHERE NOT tgisinternal AND {fires("tgenabled")}
+), acting AS (
+    SELECT k.* FROM pg_constraint k JOIN relations r ON r.oid = k.confrelid
+    WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')
 )
 SELECT (SELECT oid::bigint FROM target),
        {_token(_TARGET, "ARRAY(SELECT oid FROM relations)", _TARGET)},
@@ -409,23 +415,25 @@ SELECT (SELECT oid::bigint FROM target),
                                 WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END,
            'definition', CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END
        ) ORDER BY oid) FROM relations),
-       (SELECT json_object_agg(name, definition) FROM (
-           SELECT format('the trigger %I of %s', tgname, tgrelid::regclass),
-                  pg_get_triggerdef(t.oid) || tgenabled::text
-           FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid
-           WHERE NOT tgisinternal AND {fires("tgenabled")}
-             AND NOT EXISTS (SELECT FROM pg_trigger p JOIN relations s ON s.oid = p.tgrelid
-                             WHERE p.oid = t.tgparentid)
+       (SELECT json_agg(json_build_object(
+           'kind', kind, 'name', quote_ident(name), 'oid', oid::bigint, 'of', oid::regclass::text,
+           'event', event, 'definition', definition) ORDER BY name, oid)
+        FROM (
+           SELECT 'trigger', tgname, tgrelid, '', pg_get_triggerdef(oid) || tgenabled::text
+           FROM triggers WHERE tgparentid NOT IN (SELECT oid FROM triggers)
          UNION ALL
-           SELECT format('the rule %I of %s', rulename, ev_class::regclass),
+           SELECT 'rule', rulename, ev_class,
+                  CASE ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' ELSE 'DELETE' END,
                   pg_get_ruledef(w.oid) || ev_enabled::text
            FROM pg_rewrite w JOIN relations r ON r.oid = w.ev_class
            WHERE ev_type <> '1' AND {fires("ev_enabled")}
-       ) AS firing (name, definition)),
-       (SELECT json_object_agg(format('the foreign key %I of %s', conname, conrelid::regclass),
-                               pg_get_constraintdef(k.oid))
-        FROM pg_constraint k JOIN relations r ON r.oid = k.confrelid
-        WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') AND conparentid = 0),
+       ) AS firing (kind, name, oid, event, definition)),
+       (SELECT json_agg(json_build_object(
+           'kind', 'foreign key', 'name', quote_ident(conname), 'of', conrelid::regclass::text,
+           'action', CASE confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+                                      ELSE 'SET DEFAULT' END,
+           'definition', pg_get_constraintdef(oid)) ORDER BY conname, conrelid)
+        FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting)),
        (SELECT json_object_agg(name, definition) FROM (
            SELECT format('the constraint %I of %s', conname, conrelid::regclass),
                   k.oid::text  -- its definition would be read under a lock

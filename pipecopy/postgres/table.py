@@ -10,7 +10,8 @@ from typing import Any
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
 from pipecopy.postgres.names import CATALOG_PATH, about_table, quoted, readings
-from pipecopy.postgres.schema import (
+from pipecopy.postgres.session import Line
+from pipecopy.postgres.types import (
     INTEGERS,
     REACHED,
     TYPES,
@@ -19,7 +20,6 @@ from pipecopy.postgres.schema import (
     shape_of,
     types_token,
 )
-from pipecopy.postgres.session import Line
 
 NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 """What a relation is that is none, by pg_class.relkind."""
@@ -50,7 +50,7 @@ class OddValues:
     """Values of a column that are not sent, since the other side would take them for other ones."""
 
     sql: str
-    """Stands for the column where rows are read, and raises at such a value: see forms.py."""
+    """Stands for the column when rows are read, and raises at such a value: see forms.py."""
     what: str
     """Which values, and why."""
 
@@ -153,7 +153,7 @@ class Table:
 
     @property
     def takes_direct(self) -> bool:
-        """Whether rows may be copied into it without a table in between: see saving.py."""
+        """Whether rows may be copied into it without a table in between: see writer.py."""
         return not (self.before_triggers or self.has_names)
 
     def with_columns(self, names: Sequence[str]) -> Table:

@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """What speaks against writing to a table, beyond the rights to it."""
 
 from __future__ import annotations
@@ -9,22 +8,25 @@ from dataclasses import dataclass
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import Query
-from pipecopy.postgres.table import NO_TABLES, Table, ask_catalogs, fires, with_partitions
+from pipecopy.postgres.state import Relations
+from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
 from pipecopy.report import Finding, problem, warning
 
 
-def against_writing(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+def against_writing(
+    line: Line, table: Table, relations: Relations, *, deletes: bool
+) -> Iterator[Finding]:
     """Yield the reasons not to write there, and what one should know; `deletes`: to remove rows."""
     yield from _not_filled(table)
-    yield from _rules(line, table, deletes=deletes)
-    yield from _children(line, table)
+    yield from _rules(table, relations, deletes=deletes)
+    yield from _children(table, relations)
     yield from _other_identities(table)
-    yield from _cascades(line, table, deletes=deletes)
+    yield from _cascades(table, relations, deletes=deletes)
     yield from _no_unique_index(table)
     if kind := NO_TABLES.get(table.kind):
         yield problem(f"The target {table.sql} is {kind}, not a table.")
-    yield from _unlogged(line, table)
-    yield from _triggers(line, table)
+    yield from _unlogged(table, relations)
+    yield from _triggers(table, relations)
     yield from _no_replica_identity(line, table, deletes=deletes)
 
 
@@ -39,7 +41,7 @@ class WithoutIdentity:
 def without_identity(query: Query, table: Table, *, deletes: bool) -> WithoutIdentity | None:
     """Return those of the table and its partitions that are published without replica identity.
 
-    They count where updates are published, or with `deletes` removals.
+    They count if updates are published, or with `deletes` removals.
     """
     rows = query(
         CATALOG_PATH
@@ -132,44 +134,33 @@ def _no_unique_index(table: Table) -> Iterator[Finding]:
         )
 
 
-def _children(line: Line, table: Table) -> Iterator[Finding]:
+def _children(table: Table, relations: Relations) -> Iterator[Finding]:
     """Refuse those: their rows would be compared and removed too, and no unique index is theirs."""
-    if not table.has_children:
-        return
-    ((names,),) = ask_catalogs(
-        line,
-        "SELECT string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid) FROM pg_inherits"
-        f" WHERE inhparent = {table.oid}",
-    )
-    yield problem(f"The target {table.sql} has tables that inherit from it ({names}).")
+    if table.has_children:
+        names = ", ".join(row["name"] for row in relations.rows if row["is_child"])
+        yield problem(f"The target {table.sql} has tables that inherit from it ({names}).")
 
 
-def _unlogged(line: Line, table: Table) -> Iterator[Finding]:
+def _unlogged(table: Table, relations: Relations) -> Iterator[Finding]:
     """Of a partitioned table, the partitions hold the rows."""
-    ((names,),) = ask_catalogs(
-        line,
-        "SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class"
-        f" WHERE relpersistence = 'u' AND relkind = 'r' AND oid IN ({with_partitions(table)})",
-    )
-    if names is not None:
+    of_table = (row for row in relations.rows if row["is_child"] or row["oid"] == table.oid)
+    unlogged = [r["name"] for r in of_table if r["persistence"] == "u" and r["kind"] == "r"]
+    if unlogged:
         yield warning(
-            f"UNLOGGED, so emptied when the server crashes or a standby takes over: {names}."
+            "UNLOGGED, so emptied when the server crashes or a standby takes over:"
+            f" {', '.join(unlogged)}."
         )
 
 
-def _rules(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
-    events = {"2": "UPDATE", "3": "INSERT"}
-    if table.unique_index is None or deletes:
-        events["4"] = "DELETE"
-    for name, event in ask_catalogs(
-        line,
-        f"SELECT rulename::text, ev_type::text FROM pg_rewrite WHERE ev_class = {table.oid}"
-        f" AND {fires('ev_enabled')} ORDER BY 1",
-    ):
-        if event in events:
+def _rules(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Finding]:
+    events = {"INSERT", "UPDATE"}
+    if deletes or table.unique_index is None:
+        events.add("DELETE")
+    for found in relations.firing:
+        if found["kind"] == "rule" and found["oid"] == table.oid and found["event"] in events:
             yield problem(
-                f"The target {table.sql} has the {events[event]} rule {name}, which would rewrite"
-                " the copy."
+                f"The target {table.sql} has the {found['event']} rule {found['name']}, which would"
+                " rewrite the copy."
             )
 
 
@@ -182,18 +173,12 @@ def _other_identities(table: Table) -> Iterator[Finding]:
             )
 
 
-def _triggers(line: Line, table: Table) -> Iterator[Finding]:
+def _triggers(table: Table, relations: Relations) -> Iterator[Finding]:
+    """Those of the partitions fire too."""
     names = [
-        str(name)
-        for (name,) in ask_catalogs(
-            line,
-            # those of the partitions fire too; a partition's copy of the table's own is the same
-            "WITH firing AS (SELECT * FROM pg_trigger WHERE NOT tgisinternal"
-            f" AND {fires('tgenabled')} AND tgrelid IN ({with_partitions(table)}))"
-            " SELECT quote_ident(tgname) ||"
-            f" CASE WHEN tgrelid = {table.oid} THEN '' ELSE ' of ' || tgrelid::regclass END"
-            " FROM firing WHERE tgparentid NOT IN (SELECT oid FROM firing) ORDER BY 1",
-        )
+        trigger["name"] if trigger["oid"] == table.oid else f"{trigger['name']} of {trigger['of']}"
+        for trigger in relations.firing
+        if trigger["kind"] == "trigger"
     ]
     if names:
         yield warning(
@@ -202,7 +187,7 @@ def _triggers(line: Line, table: Table) -> Iterator[Finding]:
         )
 
 
-def _cascades(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+def _cascades(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Finding]:
     """See what else would be removed or changed with rows that are removed, or inserted again."""
     if table.key is None or (table.unique_index is not None and not deletes):
         return
@@ -212,16 +197,8 @@ def _cascades(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
             f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
             " that changed would be removed and inserted again"
         )
-    for name, referencing, action in ask_catalogs(
-        line,
-        # the copies that partitions have of a foreign key are the same
-        "WITH acting AS (SELECT * FROM pg_constraint WHERE contype = 'f'"
-        f" AND confdeltype IN ('c', 'n', 'd') AND confrelid IN ({with_partitions(table)}))"
-        " SELECT quote_ident(conname), conrelid::regclass::text, CASE confdeltype"
-        " WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END"
-        " FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting) ORDER BY 1, 2",
-    ):
+    for key in relations.cascades:
         yield problem(
-            f"{why}, and the foreign key {name} of {referencing} ON DELETE {action} would change"
-            " the rows there."
+            f"{why}, and the foreign key {key['name']} of {key['of']} ON DELETE {key['action']}"
+            " would change the rows there."
         )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipecopy.postgres.casts import EXACT, Conversion, conversion
-from pipecopy.postgres.schema import TypeShape
 from pipecopy.postgres.table import Selection, find_table
+from pipecopy.postgres.types import TypeShape
 from tests.postgres.samples import SAMPLES
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
