@@ -1,4 +1,4 @@
-"""check_copy: both sides are looked at, read-only, and all that speaks against a copy is told."""
+"""check_copy: looks at both sides, read-only, and returns all that speaks against a copy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_copy(
 ) -> CheckReport:
     """Say whether `copy_table` with these arguments can start, and what it would do.
 
-    Both sides are looked at, also where the other can't be reached; nothing is written, and no
+    Both sides are looked at, also if the other can't be reached; nothing is written, and no
     lock is taken that keeps others from the table. A call that fails is a problem in the report.
 
     Args:
@@ -97,10 +97,10 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
     resume_id = _resume_id(run, extent, connected, last_id)
     first_id = extent.from_id if resume_id is None else resume_id
     resumed = resume_id is not None
-    # the one row where a resumed copy begins is there, and tells nothing of all the others
+    # the one row where a resumed copy begins is there, and says nothing of all the others
     begins = {run.source: first_id, run.target: first_id + int(resumed)}
     surveys = _survey(run, connected, described, begins, last_id)
-    if transactions:  # those that end so soon are none to tell of
+    if transactions:  # those that end so soon do not matter
         transactions = _open_transactions(run, [each["id"] for each in transactions])
     if transactions:
         _add(run, open_now(transactions, run.config.settle))

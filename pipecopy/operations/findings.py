@@ -1,4 +1,4 @@
-"""What a check found, from what the two sides told of themselves: pure functions, no calls."""
+"""What a check found, from what the two sides say of themselves: pure functions, no calls."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def failed_call(error: PipecopyError) -> Finding:
 
 
 def _remedy_for(error: PipecopyError) -> str | None:
-    """Return what to do about it, None where nothing but its message helps."""
+    """Return what to do about it, None if nothing but its message helps."""
     if isinstance(error, CallTimeoutError):
         return _SILENT if error.call == "connect" else _STUCK
     if error.call != "connect":
@@ -170,9 +170,9 @@ def plan_of(
     target: Mapping[str, Any],
     by_rows: bool,
 ) -> CheckPlan:
-    """Return what a copy would do; `by_rows` where the source finds batches of so many rows.
+    """Return what a copy would do; `by_rows` if the source finds batches of so many rows.
 
-    `resumed` where it would begin at `resume_id`.
+    `resumed` if it would begin at `resume_id`.
     """
     ids = max(0, max_id + 1 - first_id)
     rows = source.get("rows") if ids else 0

@@ -1,4 +1,4 @@
-"""Both tables are looked at, and each side is told of the other's, before anything else."""
+"""Whether the two tables fit together, before anything else."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ _NUMBERS_READ = {
     "oid": (*INTEGERS, "oid", "xid", "cid"),
     "xid8": (*INTEGERS, *_UNSIGNED),
 }
-"""What is read as a number of that type; also what is no number in the server's eyes."""
+"""What is read as a number of that type; also what is not a number in the server's eyes."""
 _WHOLE_IN_FLOATS = {
     "smallint": FLOATS,
     "integer": ("double precision",),
@@ -307,7 +307,7 @@ def judge(table: Table, source: Any) -> Iterator[Finding]:
         message = f'column "{column.name}" is {there} in the source and {column} in the target'
         computed = column.generated is not None or there.generated is not None
         if computed or column.name not in of_source:
-            yield problem(message, what="columns")  # another driver's, which has told no more
+            yield problem(message, what="columns")  # another driver's, which says no more
             continue
         found = conversion(of_source[column.name], here[column.name])
         if not found.works:

@@ -41,7 +41,7 @@ def create(line: Line, selection: Selection, source: Any) -> str | None:
 
     Nothing is made if the table is there, or if the source's is not known or has problems of its
     own; one that is there may have come since the session began, so it is locked. Returns
-    sentences on what is not like the source's, None if all is.
+    lines on what is not like the source's, None if all is.
 
     Raises PostgresError for a schema, type, collation or whatever else the definition needs and
     the target has not, and if another copy holds the table; and psycopg's errors.

@@ -8,7 +8,7 @@ wherever they can; the source refuses by name what would be taken for another va
 | type | what changed | so |
 | --- | --- | --- |
 | interval, and what holds one | since 17 the greatest and the least are infinite, and the text of the greatest is read as infinity | refused if one side alone is older |
-| "char", and what holds one | since 15 a byte above 127 is written, and read, as an octal escape; before as it is, which is no text in UTF-8 | refused in the text format if a side is older; checksums are of the binary form |
+| "char", and what holds one | since 15 a byte above 127 is written, and read, as an octal escape; before as it is, which is not text in UTF-8 | refused in the text format if a side is older; checksums are of the binary form |
 | jsonpath | before 15 `(1).type()` is written `1.type()`, which later ones do not read, and `(-1.5).abs()` is written as what is `-(1.5).abs()` to all; 17 has new methods | refused if the number is negative, else the target's error; to `verify`, such a path of 14 differs |
 | tsvector | before 15 array_to_tsvector made empty lexemes, which have no text that is read | binary, or the target's error |
 | aclitem | 15 and 17 have new rights | the target's error |
@@ -57,7 +57,7 @@ _SQL = {
 }
 """Which values of a type are refused."""
 _REFUSED = "pipecopy refuses: "
-"""Begins what such SQL says; the sentence ends with the last full stop."""
+"""Begins what such SQL says; it ends with the last full stop."""
 _REFUSAL = re.compile(rf"{_REFUSED}(.*)\.", re.DOTALL)
 
 
@@ -108,7 +108,7 @@ def _odd_values(here: int, there: int, *, as_binary: bool) -> dict[str, tuple[st
         )
     if older < _OCTAL_SINCE and not as_binary:
         odd[_CHAR] = (
-            'a "char" that is no ASCII character',
+            'a "char" that is not an ASCII character',
             f"as whose text PostgreSQL {older} reads and writes another one than later versions do",
         )
     if here < _BRACKETS_SINCE:  # its binary form is its text
@@ -128,8 +128,8 @@ def _refused(table: Table, column: TableColumn, held: Mapping[str, tuple[str, st
     cases = []
     for type_, (what, why) in held.items():
         condition = _holding(column.shape, name, type_)
-        told = f"{_REFUSED}the column {name} has {what}, {why}, in the row with the id "
-        said = f"pg_catalog.concat({literal(told)}, {table.key_sql}, '.')"
+        message = f"{_REFUSED}the column {name} has {what}, {why}, in the row with the id "
+        said = f"pg_catalog.concat({literal(message)}, {table.key_sql}, '.')"
         cases.append(f"WHEN {condition} THEN {said}::pg_catalog.bool")
     return OddValues(
         sql=f"CASE WHEN CASE {' '.join(cases)} END THEN NULL ELSE {name} END",

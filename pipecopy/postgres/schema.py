@@ -90,19 +90,19 @@ def define(line: Line, table: Table) -> dict[str, Any]:
         next_value=NEXT_VALUE.format(sequence="c.oid"),
         besides=", ".join(f"(SELECT count(*) FROM {rows})" for rows in _BESIDES.values()),
     )
-    ((told, columns),) = ask_catalogs(line, sql)
+    ((facts, columns),) = ask_catalogs(line, sql)
     wanted = [*table.columns, *table.generated]
     if not table.others:  # as it stands there, the generated ones among the others
         wanted.sort(key=lambda column: column.number)
     unique = table.unique_index is not None
-    besides = dict(zip(_BESIDES, told["besides"], strict=True))
+    besides = dict(zip(_BESIDES, facts["besides"], strict=True))
     besides["index"] -= int(unique)
     definition = TableDefinition(
         name=table.name,
         kind=table.kind,
         columns=tuple(_column(column, columns[column.name]) for column in wanted),
         key=table.keyed.name,
-        key_index=("PRIMARY KEY" if told["is_primary"] else "UNIQUE") if unique else "",
+        key_index=("PRIMARY KEY" if facts["is_primary"] else "UNIQUE") if unique else "",
         besides=tuple(
             f"{count} {one if count == 1 else _SEVERAL.get(one, f'{one}s')}"
             for one, count in besides.items()
@@ -112,10 +112,10 @@ def define(line: Line, table: Table) -> dict[str, Any]:
     return {"server": SERVER, **asdict(definition)}
 
 
-def _column(column: TableColumn, told: Mapping[str, Any]) -> ColumnDefinition:
-    sequence = told["sequence"] and SequenceDefinition(**told["sequence"])
+def _column(column: TableColumn, facts: Mapping[str, Any]) -> ColumnDefinition:
+    sequence = facts["sequence"] and SequenceDefinition(**facts["sequence"])
     return ColumnDefinition(
-        **{**told, "name": column.name, "type": column.shape, "sequence": sequence}
+        **{**facts, "name": column.name, "type": column.shape, "sequence": sequence}
     )
 
 
@@ -127,9 +127,9 @@ def definition_of(source: Any) -> TableDefinition | None:
     plain = source.definition if isinstance(source, TableDescription) else None
     if not isinstance(plain, Mapping) or plain.get("server") != SERVER:
         return None
-    told = {name: value for name, value in plain.items() if name != "server"}
+    facts = {name: value for name, value in plain.items() if name != "server"}
     columns = tuple(map(_column_from_plain, plain["columns"]))
-    return TableDefinition(**{**told, "columns": columns, "besides": tuple(plain["besides"])})
+    return TableDefinition(**{**facts, "columns": columns, "besides": tuple(plain["besides"])})
 
 
 def source_types(source: Any) -> dict[str, TypeShape]:

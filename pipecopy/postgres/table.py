@@ -101,7 +101,7 @@ class Table:
     others: tuple[TableColumn, ...]
     """Those that could be copied and were not chosen."""
     misnamed: tuple[str, ...]
-    """One sentence for each chosen column that can't be one."""
+    """One line for each chosen column that can't be one."""
     where: str | None
     """The condition that the rows meet which are read; see `reader.condition`."""
     generated: tuple[TableColumn, ...]
@@ -196,14 +196,14 @@ def find_table(line: Line, selection: Selection) -> Table | None:
     rows = line.query(about_table(selection.table, _TABLE))
     if not rows:
         return None
-    ((told, told_columns, types, indexes, types_token),) = rows
-    every = [_column(each, types) for each in told_columns or ()]
+    ((facts, column_facts, types, indexes, types_token),) = rows
+    every = [_column(each, types) for each in column_facts or ()]
     columns = {column.name: column for column in every if column.expression is None}
     generated = tuple(column for column in every if column.expression is not None)
     key_name = _column_named(selection.key, columns)
     copied, misnamed = _chosen(
         selection.columns,
-        quoted(told["schema"], told["name"]),
+        quoted(facts["schema"], facts["name"]),
         columns=columns,
         generated=[column.name for column in generated],
         key=key_name,
@@ -212,7 +212,7 @@ def find_table(line: Line, selection: Selection) -> Table | None:
     unique, ordered = (indexes or {}).get(str(key.number), (None, False)) if key else (None, False)
     users_types = {t.oid for column in every for t in column.shape.within if t.is_user_made}
     return Table(
-        **told,
+        **facts,
         columns=tuple(columns[name] for name in copied),
         others=tuple(column for name, column in columns.items() if name not in copied),
         misnamed=misnamed,
@@ -220,24 +220,24 @@ def find_table(line: Line, selection: Selection) -> Table | None:
         generated=generated if selection.columns is None else (),
         key=key,
         # an index of the table alone says nothing about the rows of those that inherit from it
-        unique_index=None if told["has_children"] else unique,
+        unique_index=None if facts["has_children"] else unique,
         ordered_index=ordered,
         types=tuple(sorted(users_types)),
         types_token=types_token if users_types else "",
     )
 
 
-def _column(told: Mapping[str, Any], types: Mapping[str, Any]) -> TableColumn:
-    shape = shape_of(types, told["type"], told["modifier"], told["text"])
-    has_default = told["has_default"] or shape.has_default
+def _column(facts: Mapping[str, Any], types: Mapping[str, Any]) -> TableColumn:
+    shape = shape_of(types, facts["type"], facts["modifier"], facts["text"])
+    has_default = facts["has_default"] or shape.has_default
     return TableColumn(
-        name=told["name"],
-        number=told["number"],
+        name=facts["name"],
+        number=facts["number"],
         shape=shape,
-        not_null=told["never_null"],
-        needs_value=(told["not_null"] or shape.not_null) and not has_default,
-        always_identity=told["always_identity"],
-        expression=told["expression"],
+        not_null=facts["never_null"],
+        needs_value=(facts["not_null"] or shape.not_null) and not has_default,
+        always_identity=facts["always_identity"],
+        expression=facts["expression"],
     )
 
 
@@ -256,7 +256,7 @@ def _chosen(
     generated: Collection[str],
     key: str | None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns that are copied, in their order, and a sentence for each that can't be.
+    """Return the columns that are copied, in their order, and a line for each that can't be.
 
     Without names it is all of them. The key is always copied: first, if it is not named.
     """

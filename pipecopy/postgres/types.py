@@ -138,31 +138,31 @@ def _inside(type_: TypeShape, *, labels: bool) -> str:
 
 def shape_of(types: Mapping[str, Any], oid: int, modifier: int, text: str) -> TypeShape:
     """Return a type, from what `TYPES` tells of it and of those within."""
-    told = types[str(oid)]
+    facts = types[str(oid)]
     over = None
-    if told["over"] != _UNKNOWN:
+    if facts["over"] != _UNKNOWN:
         # an array hands its modifier on to its elements
-        inner = modifier if told["kind"] == "a" else told["over_modifier"]
-        over = shape_of(types, told["over"], inner, told["over_text"])
-    below = over if told["kind"] == "d" else None
+        inner = modifier if facts["kind"] == "a" else facts["over_modifier"]
+        over = shape_of(types, facts["over"], inner, facts["over_text"])
+    below = over if facts["kind"] == "d" else None
     return TypeShape(
         oid=oid,
         text=text,
-        name=told["name"],
-        kind=told["kind"],
-        category=told["category"],
+        name=facts["name"],
+        kind=facts["kind"],
+        category=facts["category"],
         modifier=modifier,
-        delimiter=told["delimiter"],
-        own=told["own"],
-        send=told["send"] or "",
-        has_binary=told["has_binary"],
-        not_null=told["not_null"] or (below is not None and below.not_null),
-        has_default=told["has_default"] or (below is not None and below.has_default),
-        labels=tuple(told["labels"] or ()),
+        delimiter=facts["delimiter"],
+        own=facts["own"],
+        send=facts["send"] or "",
+        has_binary=facts["has_binary"],
+        not_null=facts["not_null"] or (below is not None and below.not_null),
+        has_default=facts["has_default"] or (below is not None and below.has_default),
+        labels=tuple(facts["labels"] or ()),
         over=over,
         attributes=tuple(
             (name, shape_of(types, inner_oid, inner_modifier, inner_text))
-            for name, inner_oid, inner_modifier, inner_text in told["attributes"] or ()
+            for name, inner_oid, inner_modifier, inner_text in facts["attributes"] or ()
         ),
     )
 
@@ -233,6 +233,7 @@ TYPES = """
 """
 """What `shape_of` has to know of each of them."""
 USERS_TYPES = f"ARRAY(SELECT oid FROM types WHERE oid >= {_FIRST_OF_USERS})"
+"""Those of them that users or extensions created, for `types_token`."""
 
 
 def types_token(oids: str) -> str:

@@ -272,6 +272,9 @@ def test_triggers_of_partitions_are_a_warning_too(target_db: TemporaryDatabase) 
     assert ": deep of public.lowest, every." in warning
     with opened(target_db, "target", table="lowest") as database:
         assert any("deep, every." in warning for warning in lines(database.describe(), "warning"))
+    target_db.execute("ALTER TABLE ONLY profiles DISABLE TRIGGER every")
+    (warning,) = (w for w in lines(described(target_db, "target"), "warning") if "Triggers" in w)
+    assert "every of public.low, every of public.high." in warning  # their copies of it still fire
 
 
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT"])
