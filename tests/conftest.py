@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +36,22 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_elses_settings() -> Iterator[None]:
+    """Keep away what the environment, the working directory and the home folder say to a copy."""
+    (empty := home() / "empty").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if re.match(r"PG(?!\d+_BIN$)|PIPECOPY_", name):
+                patch.delenv(name)
+        for name in ("PGPASSFILE", "PGSERVICEFILE"):
+            patch.setenv(name, str(empty / "none"))
+        # what is started finds the tests wherever it runs
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        patch.chdir(empty)  # there may be a pipecopy.toml where pytest was started
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from pipecopy import Row
 from pipecopy.errors import ConfigError, DatabaseError
-from pipecopy.events import CallStarted, Event, RunEnded, RunStarted
+from pipecopy.events import CallStarted, Event
 from tests.support.copies import copy
 from tests.support.drivers import RecordingDatabase, RecordingPool, Strike
 from tests.support.scripts import run_script
@@ -107,47 +106,6 @@ def test_no_signal_handler_is_installed(sqlite_pool: RecordingPool) -> None:
     copy(sqlite_pool, observer=lambda _: None)
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
-
-
-def test_an_observer_sees_everything_in_order(sqlite_pool: RecordingPool) -> None:
-    sqlite_pool.create(range(25))
-    events: list[Event] = []
-    report = copy(sqlite_pool, observer=events.append)
-    names = [type(event).__name__ for event in events]
-    assert names[:3] == ["RunStarted", "CallStarted", "CallEnded"]
-    assert names.count("CallStarted") == names.count("CallEnded") == report.calls
-    assert names.count("BatchSaved") == 3
-    assert isinstance(events[0], RunStarted)
-    assert events[0].run_id == report.run_id
-    assert events[-1] == RunEnded(report=report)
-    assert json.loads(json.dumps(report.to_dict()))["run_id"] == report.run_id
-
-
-def test_an_observer_that_raises_does_not_stop_the_copy(sqlite_pool: RecordingPool) -> None:
-    sqlite_pool.create(range(25))
-
-    def raise_always(_: Event) -> None:
-        raise LookupError("what was that")
-
-    report = copy(sqlite_pool, observer=raise_always)
-    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
-    assert any("what was that" in warning for warning in report.warnings)
-
-
-def test_an_observer_that_blocks_does_not_stop_the_copy(sqlite_pool: RecordingPool) -> None:
-    sqlite_pool.create(range(25))
-    release = threading.Event()
-
-    def block(_: Event) -> None:
-        release.wait()
-
-    start = time.monotonic()
-    try:
-        copy(sqlite_pool, observer=block)
-        assert time.monotonic() - start < 3
-    finally:
-        release.set()
-    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
 
 
 def test_a_pool_that_cannot_travel_is_refused(sqlite_pool: RecordingPool) -> None:
