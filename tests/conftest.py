@@ -17,14 +17,12 @@ pytest.register_assert_rewrite(
 )
 
 from pipecopy.postgres import PostgresPool
-from tests.support.both import Both
-from tests.support.databases import TemporaryDatabase, empty_database
+from tests.support.databases import Both, TemporaryDatabase, empty_database
 from tests.support.drivers import RecordingPool
-from tests.support.home import home
+from tests.support.home import home, why_missing
 from tests.support.leftovers import nothing_left_behind
 from tests.support.servers import PostgresServer
 from tests.support.wall_clock import alone, steady
-from tests.support.wheel import why_missing
 
 
 @pytest.fixture(scope="session", autouse=True)

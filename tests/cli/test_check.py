@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import pytest
 
 from pipecopy.cli.app import check, copy
-from tests.support.both import Both
 from tests.support.command import LONGEST, full_pipe_end, run, start
+from tests.support.databases import Both
 from tests.support.gates import table_gate
 from tests.support.profiles import create_profiles
 from tests.support.servers import PASSWORD_USER

@@ -18,7 +18,7 @@ import psycopg
 from pipecopy.contracts import Session, Side
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.drivers import FAULTS
+from tests.support.strikes import FAULTS
 
 Moment = Literal["before", "waits", "replaced", "hung"]
 """When the statement is committed:

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.checks import ROWS, Tables
 from tests.faults.failing_over import ROWS as MANY
 from tests.faults.failing_over import Replicated, replicated
-from tests.support import drivers
+from tests.support import strikes
 from tests.support.databases import TemporaryDatabase, empty_database, temporary_database
 from tests.support.frozen import FrozenFolder
 from tests.support.profiles import create_profiles
@@ -79,7 +79,7 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenFo
     folder = FrozenFolder(tmp_path)
     try:
         folder.freeze()
-        monkeypatch.setenv(drivers.FROZEN, str(folder.path))
+        monkeypatch.setenv(strikes.FROZEN, str(folder.path))
         yield folder
     finally:
         folder.remove()

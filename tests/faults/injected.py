@@ -12,7 +12,8 @@ from pipecopy import Row
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.drivers import Recorder, Strike
+from tests.support.drivers import Recorder
+from tests.support.strikes import Strike
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,12 @@ from tests.faults.held import backend_of, copying, gate_of, side_of, until
 from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
 from tests.support.databases import TemporaryDatabase, temporary_database
-from tests.support.drivers import RecordingPool, Strike
+from tests.support.drivers import RecordingPool
 from tests.support.gates import finish_gate, load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
 from tests.support.servers import PostgresServer
 from tests.support.standbys import Standby
+from tests.support.strikes import Strike
 from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server

@@ -28,10 +28,11 @@ from tests.faults.failing_over import (
 from tests.faults.held import copying
 from tests.faults.test_server_locks import at_a_retry
 from tests.operations.sqlite import DeletingDatabase, DeletingPool
-from tests.support.drivers import FAULTS, RecordingPool, Strike
+from tests.support.drivers import RecordingPool
 from tests.support.gates import load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables
 from tests.support.servers import PostgresServer
+from tests.support.strikes import FAULTS, Strike
 from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server

@@ -21,9 +21,9 @@ from tests.faults.held import copying, gate_of
 from tests.faults.injected import FaultyPool
 from tests.faults.scripts import script_running
 from tests.support.databases import TemporaryDatabase
-from tests.support.drivers import CallName, Strike
 from tests.support.gates import Gate, save_gate
 from tests.support.proxy import Proxy
+from tests.support.strikes import CallName, Strike
 
 
 def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:

@@ -28,9 +28,9 @@ from tests.faults.checks import (
 from tests.faults.held import backend_of, copying, gate_of, side_of
 from tests.faults.test_server_locks import at_a_retry
 from tests.support.databases import TemporaryDatabase
+from tests.support.home import give_to_server_user
 from tests.support.profiles import TABLE
 from tests.support.servers import PostgresServer
-from tests.support.wheel import give_to_server_user
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipecopy.errors import CallTimeoutError
 from tests.faults.checks import Ended, Expected, check, run_copy
 from tests.faults.scripts import run_script
-from tests.support.drivers import FAULTS, RecordingPool
+from tests.support.drivers import HangingPool, RecordingPool
 
 _EXPECTED = {
     "once": Expected(retries=1),
@@ -43,17 +42,6 @@ class Pool(RecordingPool): pass
 if getattr(sys.modules["__main__"], "__file__", "").endswith("script.py"):
     __name__ = "imported by the script itself, not by a worker"
 """
-
-
-class HangingPool(RecordingPool):
-    """Hangs when it is unpickled, in the first worker or in every one."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        marker: Path = state["folder"] / "hung"
-        if not marker.exists() or (state["folder"] / "always").exists():
-            marker.touch()
-            FAULTS["deadlock"](None)
-        self.__dict__.update(state)
 
 
 def _while_the_script_is_imported(folder: Path, often: str, **limits: int) -> Ended:

@@ -31,7 +31,8 @@ def _start(folder: Path, pool: str) -> subprocess.Popen[str]:
         "from pathlib import Path\n"
         "from pipecopy.postgres import PostgresPool\n"
         "from tests.support.copies import copy\n"
-        "from tests.support.drivers import RecordingPool, Strike\n"
+        "from tests.support.drivers import RecordingPool\n"
+        "from tests.support.strikes import Strike\n"
         "if __name__ == '__main__':\n"
         f"    copy({pool})\n"
     )

@@ -22,7 +22,8 @@ from pipecopy.errors import (
 )
 from pipecopy.events import CallEnded, WorkerKilled
 from tests.faults.checks import Ended, Expected, check, run_copy
-from tests.support.drivers import CallName, RecordingPool, Strike
+from tests.support.drivers import RecordingPool
+from tests.support.strikes import CallName, Strike
 
 FROZEN = "uninterruptible sleep"
 KILLED = {
@@ -186,9 +187,9 @@ def _check_deadlock_told(kill: WorkerKilled, case: Case, *texts: str) -> None:
     hang = kill.hang
     assert hang is not None
     assert "futex" in hang.wait_channel
-    assert re.match(r"_deadlock \(drivers.py:", hang.frames[0])
+    assert re.match(r"_deadlock \(strikes.py:", hang.frames[0])
     method = "connect" if case.call == "connect" else "record"
     assert any(frame.startswith(f"{method} (drivers.py:") for frame in hang.frames)
     for text in texts:
-        assert re.search(r"killed after 0\.5 s while sleeping in _deadlock \(drivers.py:", text)
+        assert re.search(r"killed after 0\.5 s while sleeping in _deadlock \(strikes.py:", text)
         assert f"kernel: {hang.wait_channel}" in text

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.drivers import FAULTS, RecordingDatabase, RecordingPool
+from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.strikes import FAULTS
 
 
 @dataclass(frozen=True)

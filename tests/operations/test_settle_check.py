@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.operations.test_settle import NEXT, transaction
-from tests.support.both import Both
 from tests.support.checks import check, warnings
+from tests.support.databases import Both
 from tests.support.profiles import create_profiles
 
 pytestmark = pytest.mark.server

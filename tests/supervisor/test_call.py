@@ -6,7 +6,8 @@ import pytest
 
 from pipecopy.errors import CallTimeoutError
 from tests.faults.checks import Expected, check, run_copy
-from tests.support.drivers import RecordingPool, Strike
+from tests.support.drivers import RecordingPool
+from tests.support.strikes import Strike
 
 
 @pytest.mark.parametrize("fault", ["TimeoutError", "deadlock"])

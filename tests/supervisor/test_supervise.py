@@ -18,8 +18,9 @@ from pipecopy import Row
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import CallStarted, Event
 from tests.support.copies import copy
-from tests.support.drivers import RecordingDatabase, RecordingPool, Strike
+from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.scripts import run_script
+from tests.support.strikes import Strike
 
 ROOT = str(Path(__file__).parents[2])
 

@@ -7,10 +7,12 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
+from pipecopy.postgres import PostgresPool
 from tests.support.servers import PostgresServer
 
 _numbers = itertools.count(1)
@@ -174,3 +176,25 @@ def see_unused(database: TemporaryDatabase) -> None:
             seen = [(s["application_name"], s["state"], s["query"][:100]) for s in sessions]
             raise AssertionError(f"sessions left in {database!r}: {seen}")
         time.sleep(0.02)  # pg_stat_activity sends no events
+
+
+@dataclass(frozen=True)
+class Both:
+    """A fresh database on each side."""
+
+    source: TemporaryDatabase
+    target: TemporaryDatabase
+
+    def __getitem__(self, side: str) -> TemporaryDatabase:
+        return {"source": self.source, "target": self.target}[side]
+
+    def pool(self, *, users: dict[str, str] | None = None, **how: Any) -> PostgresPool:
+        """Return a pool with the two under the names `source` and `target`."""
+        users = users or {}
+        return PostgresPool(
+            {
+                side: self[side].server.uri(self[side].name, user=users.get(side, "postgres"))
+                for side in ("source", "target")
+            },
+            **how,
+        )

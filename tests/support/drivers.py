@@ -1,4 +1,4 @@
-"""Databases for tests: a file of SQLite, a record of every call, and faults by name.
+"""Databases for tests: a file of SQLite, a record of every call, and the faults that are due.
 
 A `RecordingPool` stands for any driver that a user brings. Its record is a file, so it outlives
 the workers that are killed.
@@ -6,167 +6,19 @@ the workers that are killed.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
-import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pipecopy import Row
-from pipecopy.contracts import Side
+from tests.support.strikes import FAULTS, RESULTS, Strike
 
-CallName = Literal["connect", "get_max_id", "get_max_id_in", "load_rows", "save_rows", "close"]
 _Result = TypeVar("_Result")
-
-# -- faults
-
-
-def _deadlock(_: object = None) -> None:
-    # PyDLL keeps the interpreter's lock: no thread, signal handler or exception can help.
-    library = ctypes.PyDLL(None)
-    mutex = ctypes.create_string_buffer(64)  # all zeros is an initialized pthread_mutex_t
-    library.pthread_mutex_lock(mutex)
-    library.pthread_mutex_lock(mutex)
-
-
-def _deadlock_with_signals_masked(_: object = None) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    _deadlock()
-
-
-def _stop(_: object = None) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def _sleep_in_c(_: object = None) -> None:
-    ctypes.CDLL(None).sleep(3600)
-
-
-def _work_for_a_second(_: object = None) -> None:
-    # frames come and go, and the memory that they are in as well
-    def deeper(depth: int) -> int:
-        return depth and 1 + deeper(depth - 1)
-
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        deeper(600)
-
-
-def _time_out(_: object = None) -> NoReturn:
-    raise TimeoutError("the driver's own time-out")
-
-
-def _fail(_: object = None) -> NoReturn:
-    raise ValueError("broken on purpose")
-
-
-def _crash(_: object = None) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core file is left behind
-    ctypes.string_at(0)
-
-
-def _be_killed(_: object = None) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class UnpicklableError(Exception):
-    """It holds what can't be pickled."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.generator = (n for n in range(3))
-
-
-class OneWayError(Exception):
-    """It is pickled, but can't be unpickled: that calls it with the message alone."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"{host}:{port} is odd")
-
-
-def _raise(error: Callable[[], BaseException]) -> Callable[[object], NoReturn]:
-    def fault(_: object) -> NoReturn:
-        raise error()
-
-    return fault
-
-
-def _write_to_frozen_folder(_: object = None) -> None:
-    # The kernel waits in uninterruptible sleep until the file system is thawed.
-    Path(os.environ[FROZEN], "file").touch()
-
-
-def _add_a_row(database: RecordingDatabase) -> None:
-    max_id = database._get_max_id()
-    database._db.execute("INSERT INTO profiles VALUES (?, 'new')", [max_id + 1])
-
-
-FAULTS: dict[str, Callable[[Any], object]] = {
-    "deadlock": _deadlock,
-    "deadlock, signals masked": _deadlock_with_signals_masked,
-    "stopped": _stop,
-    "sleep in C": _sleep_in_c,
-    "works for 1 s": _work_for_a_second,
-    "0.1 s late": lambda _: time.sleep(0.1),
-    "TimeoutError": _time_out,
-    "ValueError": _fail,
-    "_exit(0)": lambda _: os._exit(0),
-    "_exit(1)": lambda _: os._exit(1),
-    "segmentation fault": _crash,
-    "SIGKILL": _be_killed,
-    "unpicklable error": _raise(lambda: UnpicklableError("holds a generator")),
-    "error that can't be unpickled": _raise(lambda: OneWayError("here", 5432)),
-    "error of 50 MB": _raise(lambda: ValueError("long " * 10_000_000)),
-    "SystemExit": _raise(lambda: SystemExit("bye")),
-    "KeyboardInterrupt": _raise(KeyboardInterrupt),
-    "uninterruptible sleep": _write_to_frozen_folder,
-    "a row is added": _add_a_row,
-    "no server limit": lambda database: database.query("SET statement_timeout = 0"),
-}
-"""What can happen in a worker, by name; each is given the database that was called."""
-
-RESULTS: dict[str, Callable[[], object]] = {
-    "returns None": lambda: None,
-    "returns a text": lambda: "rows",
-    "returns numbers": lambda: [1, 2, 3],
-    "returns a generator": lambda: (row for row in [(1, None)]),
-    "returns what can't be pickled": lambda: [(1, (n for n in range(3)))],
-}
-"""What a call can return instead of its result, by name."""
-
-FROZEN = "TEST_FROZEN_FOLDER"
-"""The variable that names a folder of a file system which is frozen."""
-
-HANGS = ("deadlock", "deadlock, signals masked", "stopped", "sleep in C")
-"""The faults that never end by themselves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strike:
-    """Where and when a fault strikes."""
-
-    side: Side
-    call: CallName
-    fault: str
-    """A name in `FAULTS` or `RESULTS`."""
-    skip: int = 0
-    """How many attempts of the call on that side pass before it strikes."""
-    times: int | None = None
-    """How many attempts it then strikes; None: all."""
-    after: bool = False
-    """It strikes when the work is done, but not yet answered."""
-
-    def is_due(self, side: str, call: str, number: int) -> bool:
-        """Tell whether it strikes the attempt of that number, counted from 1."""
-        end = float("inf") if self.times is None else self.skip + self.times
-        return (side, call) == (self.side, self.call) and self.skip < number <= end
-
 
 # -- the record
 
@@ -309,6 +161,17 @@ class RecordingPool:
             return db.execute("SELECT * FROM profiles ORDER BY id").fetchall()
         finally:
             db.close()
+
+
+class HangingPool(RecordingPool):
+    """Hangs when it is unpickled, in the first worker or in every one."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        marker: Path = state["folder"] / "hung"
+        if not marker.exists() or (state["folder"] / "always").exists():
+            marker.touch()
+            FAULTS["deadlock"](None)
+        self.__dict__.update(state)
 
 
 class RecordingDatabase:

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 
 from tests.support.databases import TemporaryDatabase
-from tests.support.home import home
+from tests.support.home import as_server_user, give_to_server_user, home
 from tests.support.servers import free_port
-from tests.support.wheel import as_server_user, give_to_server_user
 
 
 def binary() -> str:

@@ -15,95 +15,15 @@ import struct
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 from tests.support.servers import PostgresServer
-
-Direction = Literal["to_server", "to_client", "both"]
-Action = Literal["freeze", "cut", "reset"]
+from tests.support.traffic import Action, Connection, Direction, Fault, Flow, Traffic
 
 _CHUNK = 256 * 1024
 _WINDOW = 256 * 1024  # bytes taken from a sender whose receiver takes none
 _WINDOW_WITH_LATENCY = 64 * 1024 * 1024  # a second of what the loopback carries would be more
-
-
-@dataclass(eq=False)
-class Fault:
-    """What happens once `after` bytes went in its direction, counted from its start."""
-
-    action: Action
-    direction: Direction
-    after: int
-    connections: int | None
-    """How many connections it strikes at most; None: all."""
-    struck: threading.Event = field(default_factory=threading.Event)
-    victims: set[int] = field(default_factory=set)
-
-    def budget(self, flow: _Flow) -> int | None:
-        """Return how many bytes may still pass in the flow; None where it is not concerned."""
-        if self.direction not in {"both", flow.direction}:
-            return None
-        number = flow.connection.number
-        full = self.connections is not None and len(self.victims) >= self.connections
-        if full and number not in self.victims:
-            return None
-        return max(self.after, 0)
-
-    def strike(self, number: int) -> None:
-        self.victims.add(number)
-        self.struck.set()
-
-
-@dataclass
-class Traffic:
-    """What went through one connection."""
-
-    to_server: int = 0
-    to_client: int = 0
-    round_trips: int = 0
-    """How often the client sent something after it had heard from the server, or at first."""
-    last: str = "to_client"
-
-    def note(self, direction: str, size: int) -> None:
-        if direction == "to_server":
-            self.to_server += size
-            self.round_trips += self.last == "to_client"
-        else:
-            self.to_client += size
-        self.last = direction
-
-
-class _Flow:
-    """One direction of one connection."""
-
-    def __init__(
-        self, connection: _Connection, direction: str, source: socket.socket, sink: socket.socket
-    ) -> None:
-        self.connection = connection
-        self.direction = direction
-        self.source = source
-        self.sink = sink
-        self.queue: deque[tuple[float, memoryview]] = deque()
-        self.queued = 0
-        self.source_ended = False
-        self.end_passed_on = False
-        self.next_write = 0.0  # later than now only where a throttle holds it back
-
-
-class _Connection:
-    def __init__(self, number: int, client: socket.socket, server: socket.socket) -> None:
-        self.number = number
-        self.traffic = Traffic()
-        self.client = client
-        self.server = server
-        self.broken = False  # one side reset it, or is gone: the other is to learn so
-        self.flows = (
-            _Flow(self, "to_server", client, server),
-            _Flow(self, "to_client", server, client),
-        )
 
 
 class Proxy:
@@ -120,7 +40,7 @@ class Proxy:
         self._latency = 0.0
         self._rate: float | None = None
         self._faults: list[Fault] = []
-        self._connections: list[_Connection] = []
+        self._connections: list[Connection] = []
         self._unheard: list[socket.socket] = []
         self._closing = False
         self._waker, self._woken = socket.socketpair()
@@ -253,7 +173,7 @@ class Proxy:
         for sock in (client, server):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(len(self.traffic), client, server)
+        connection = Connection(len(self.traffic), client, server)
         self.traffic.append(connection.traffic)
         self._connections.append(connection)
 
@@ -276,7 +196,7 @@ class Proxy:
                 self._register(sock, events, connection)
         return None if wake == float("inf") else max(wake - now, 0)
 
-    def _register(self, sock: socket.socket, events: int, connection: _Connection) -> None:
+    def _register(self, sock: socket.socket, events: int, connection: Connection) -> None:
         key = self._selector.get_map().get(sock)
         if key is None and events:
             self._selector.register(sock, events, connection)
@@ -285,7 +205,7 @@ class Proxy:
         elif key is not None and key.events != events:
             self._selector.modify(sock, events, connection)
 
-    def _serve(self, connection: _Connection, sock: object, events: int) -> None:
+    def _serve(self, connection: Connection, sock: object, events: int) -> None:
         for flow in connection.flows:
             try:
                 if flow.source is sock and events & selectors.EVENT_READ:
@@ -298,7 +218,7 @@ class Proxy:
                 connection.broken = flow.source_ended = True
                 flow.queue.clear()
 
-    def _read(self, flow: _Flow) -> None:
+    def _read(self, flow: Flow) -> None:
         chunk = flow.source.recv(_CHUNK)
         if chunk:
             flow.connection.traffic.note(flow.direction, len(chunk))
@@ -307,7 +227,7 @@ class Proxy:
         else:
             flow.source_ended = True
 
-    def _write(self, flow: _Flow) -> None:
+    def _write(self, flow: Flow) -> None:
         now = time.monotonic()
         while flow.queue and flow.queue[0][0] <= now and flow.next_write <= now:
             due, chunk = flow.queue[0]
@@ -329,7 +249,7 @@ class Proxy:
             if self._rate is not None:
                 flow.next_write = now + sent / self._rate
 
-    def _pass_on_the_ends(self, connection: _Connection) -> None:
+    def _pass_on_the_ends(self, connection: Connection) -> None:
         """Let a side know that the other is gone, but not through a frozen direction."""
         if connection not in self._connections:
             return
@@ -345,16 +265,16 @@ class Proxy:
         if all(flow.end_passed_on for flow in connection.flows):
             self._drop(connection)
 
-    def _allowed(self, flow: _Flow) -> int | None:
+    def _allowed(self, flow: Flow) -> int | None:
         budgets = [fault.budget(flow) for fault in list(self._faults)]
         return min((b for b in budgets if b is not None), default=None)
 
-    def _spend(self, flow: _Flow, size: int) -> None:
+    def _spend(self, flow: Flow, size: int) -> None:
         for fault in list(self._faults):
             if fault.budget(flow) is not None:
                 fault.after -= size
 
-    def _strike_at_once(self, connection: _Connection) -> None:
+    def _strike_at_once(self, connection: Connection) -> None:
         """Let the faults strike whose bytes are spent."""
         for fault in list(self._faults):
             for flow in connection.flows:
@@ -369,7 +289,7 @@ class Proxy:
                 self._drop(connection, reset=fault.action == "reset")
                 return
 
-    def _drop(self, connection: _Connection, *, reset: bool = False) -> None:
+    def _drop(self, connection: Connection, *, reset: bool = False) -> None:
         self._connections.remove(connection)
         for sock in (connection.client, connection.server):
             if sock in self._selector.get_map():

@@ -21,8 +21,7 @@ import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from tests.support.home import home
-from tests.support.wheel import as_server_user, binaries, give_to_server_user
+from tests.support.home import as_server_user, binaries, give_to_server_user, home
 
 PASSWORD_USER = "with_password"  # noqa: S105 - a name
 PASSWORD = "s3cr3t-W0rd"  # noqa: S105 - of a server that lives for one test run

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from tests.support.databases import TemporaryDatabase
+from tests.support.home import as_server_user
 from tests.support.servers import PostgresServer
-from tests.support.wheel import as_server_user
 
 _PATIENCE = 20.0
 
