@@ -1,7 +1,7 @@
 """No password appears in a message, log, report or repr.
 
-By what connection strings look like, also as people mistype them; and by the passwords themselves,
-where they are known, since a driver may quote a piece of one anywhere.
+Passwords are found by what connection strings look like, also as people mistype them; and, if they
+are known, by themselves, since a driver may quote a piece of one anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 _HIDDEN = "***"
 _SHORTEST = 3
-"""Characters: a shorter secret is part of too many words to be hidden wherever it stands."""
+"""Characters: a shorter secret is part of too many words to be hidden everywhere."""
 
 _KEYS = r"\w*(?:password|passwd|oauth_client_secret|scram_(?:client|server)_key)"
 _SCHEME = r"(?:\b[a-z][a-z0-9+.-]{0,40}://|\bpostgres(?:ql)?:/)"
@@ -56,7 +56,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text with the passwords of connection strings, and these secrets, hidden."""
     known = [re.escape(secret) for secret in secrets if len(secret) >= _SHORTEST]
     while True:  # until nothing is left: each round hides something, or is the last
-        spans = [*_in_uris(text), *_by_keyword(text)]
+        spans = [*_in_uris(text), *_last_groups(_BY_KEYWORD, text)]
         spans += [match.span() for secret in known for match in re.finditer(secret, text)]
         hidden = _hide(text, spans)
         if hidden == text:
@@ -75,7 +75,7 @@ def secrets_in(text: str, environ: Mapping[str, str] | None = None) -> set[str]:
     in_uris |= set(_MEANT_AS_URI.findall(text))
     in_uris |= {piece for raw in in_uris for piece in re.split(r"[@/?#:&\s]", raw)}
     plain = {environ.get("PGPASSWORD", "")} | {unquote(raw) for raw in in_uris}
-    plain |= {_unquoted(text[begin:end]) for begin, end in _by_keyword(text)}
+    plain |= {_unquoted(text[begin:end]) for begin, end in _last_groups(_BY_KEYWORD, text)}
     found = in_uris | plain
     found |= {secret.replace("\\", "\\\\").replace("'", "\\'") for secret in plain}
     found |= {quote(secret, safe="") for secret in plain}
@@ -90,10 +90,6 @@ def _in_uris(text: str) -> Iterator[tuple[int, int]]:
             yield match.span(2)
 
 
-def _by_keyword(text: str) -> Iterator[tuple[int, int]]:
-    yield from _last_groups(_BY_KEYWORD, text)
-
-
 def _last_groups(patterns: tuple[re.Pattern[str], ...], text: str) -> Iterator[tuple[int, int]]:
     for pattern in patterns:
         for match in pattern.finditer(text):
@@ -101,22 +97,13 @@ def _last_groups(patterns: tuple[re.Pattern[str], ...], text: str) -> Iterator[t
 
 
 def _hide(text: str, spans: list[tuple[int, int]]) -> str:
-    parts = []
+    parts: list[str] = []
     done = 0
-    for begin, end in _merged(spans):
-        parts += [text[done:begin], _HIDDEN]
-        done = end
-    return "".join([*parts, text[done:]])
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((begin, end))
-    return merged
+        if not parts or begin > done:  # what overlaps or touches is hidden as one
+            parts += [text[done:begin], _HIDDEN]
+        done = max(done, end)
+    return "".join([*parts, text[done:]])
 
 
 def _unquoted(value: str) -> str:

@@ -1,1 +1,1 @@
-"""The command line. `launch` is where the process begins and ends, `app` has the commands."""
+"""The command line. `main` is where the process begins and ends, `app` has the commands."""

@@ -53,9 +53,9 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def finish(self, text: str, until: float) -> bool:
-        """Write the last of it, and wait until all is written; tell whether it was.
+        """Write the last of it and wait until all is written; return whether it was.
 
-        Give up where nothing moves, and at the time `until` of the monotonic clock.
+        Give up if nothing moves, and at the time `until` of the monotonic clock.
         """
         done = threading.Event()
         self._queue.put(text.encode(errors="backslashreplace"))  # however much waits
@@ -94,7 +94,7 @@ class Stream(io.TextIOBase):
 
 
 def take_over() -> tuple[Stream, Stream]:
-    """Put streams that never wait in the place of sys.stdout and sys.stderr, and return the two."""
+    """Replace sys.stdout and sys.stderr by streams that never wait, and return the two."""
     closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
     for _ in closed:  # or else a pipe opened later would get the number, and our text
         os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

@@ -159,7 +159,7 @@ def _end_line(event: CallEnded) -> str | None:
 
 
 def speed_text(rows: float, size: float | None = None) -> str:
-    """Return the rows, and the megabytes where they are known, of one second."""
+    """Return the rows, and the megabytes if they are known, of one second."""
     return f"{rows:,.0f} rows/s" + ("" if size is None else f", {size / _MB:,.1f} MB/s")
 
 

@@ -124,7 +124,7 @@ class _Hangs:
     """The id whose save waits for another session."""
 
     def strikes(self, where: Where) -> bool:
-        """Tell whether the call is one of the two."""
+        """Return whether the call is one of the two."""
         hangs = {"load_rows": self.deadlock_at, "save_rows": self.locked_at}
         if where.call not in hangs or where.key_range is None:
             return False
@@ -132,7 +132,7 @@ class _Hangs:
         return first <= hangs[where.call] < past_last
 
     def blocked_save_ended(self, event: Event) -> bool:
-        """Tell whether the save that another session blocks has just reached its limit."""
+        """Return whether the save that another session blocks has just reached its limit."""
         return (
             isinstance(event, CallEnded)
             and event.where.call == "save_rows"

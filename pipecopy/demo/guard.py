@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
         for pid in _processes_of(folder):
             family = (pid, *_children(pid))
             for member in family:
-                _send(member, signal.SIGCONT)  # or one that is stopped would not heed SIGQUIT
+                _send(member, signal.SIGCONT)  # or a stopped one would ignore SIGQUIT
             for member in family if late else (pid,):
                 _send(member, signal.SIGKILL if late else signal.SIGQUIT)
         if not any(_processes_of(folder)):

@@ -12,7 +12,7 @@ from pipecopy.contracts import Row, Session
 from pipecopy.postgres import PostgresPool
 
 _PATIENT = 600.0
-"""Seconds; the servers are told of this limit, so that they end no statement by themselves."""
+"""Seconds, as the limit that the servers are given, so that they end no statement themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class HangingPool:
     pool: PostgresPool
     hang_at: int
     memory: Path
-    """A file that is there once it has happened: the process that hung won't know."""
+    """A file that exists once it has happened: the process that hung can't remember it."""
 
     def for_session(self, session: Session) -> HangingPool:
         """Return the pool for this copy."""
@@ -34,7 +34,7 @@ class HangingPool:
 
 
 class HangingDatabase:
-    """Hands every call on to the real database, but for the one that deadlocks."""
+    """Passes every call on to the real database, but one load deadlocks, once and for good."""
 
     def __init__(self, database: Any, hang_at: int, memory: Path) -> None:
         self._database = database
@@ -42,15 +42,12 @@ class HangingDatabase:
         self._memory = memory
 
     def close(self) -> None:
-        """Hand it on."""
         self._database.close()
 
     def get_max_id(self) -> int:
-        """Hand it on."""
         return int(self._database.get_max_id())
 
     def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
-        """Hand it on; deadlock once, for good."""
         if min_id <= self._hang_at < max_id and not self._memory.exists():
             self._memory.touch()
             deadlock_in_c()
@@ -58,20 +55,17 @@ class HangingDatabase:
         return rows
 
     def save_rows(self, rows: Sequence[Row]) -> None:
-        """Hand it on."""
         self._database.save_rows(rows)
 
     def describe(self) -> Any:
-        """Hand it on."""
         return self._database.describe()
 
     def finish(self, max_id: int) -> Any:
-        """Hand it on."""
         return self._database.finish(max_id)
 
 
 def deadlock_in_c() -> None:
-    """Wait in C for a mutex that this very thread holds, without letting go of the GIL."""
+    """Wait in C for a mutex that this very thread holds, without releasing the GIL."""
     library = ctypes.PyDLL(None)  # unlike CDLL, it keeps the GIL in its calls
     mutex = ctypes.create_string_buffer(64)  # all zero: PTHREAD_MUTEX_INITIALIZER
     library.pthread_mutex_lock(mutex)
