@@ -129,7 +129,7 @@ class Configuration:
                 hint = _hint(option, options)
                 self._problems.append(f"{section.origin(key)} is an unknown option{hint}")
         if not isinstance(section, Variables):  # what these set, an option may take back
-            together = {name: good[name] for name in _CONFLICTING & good.keys()}
+            together = {n: good[n] for n in _CONFLICTING & good.keys() if good[n] is not None}
             self._problems += [f"{section.name}: {bad}" for bad in conflicts(**together)]
 
     def _tried(

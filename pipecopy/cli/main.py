@@ -64,12 +64,17 @@ class StopSignals:
     def _unraisable(self, lost: sys.UnraisableHookArgs) -> None:
         """Send a signal again that came during a `__del__`, where exceptions get lost."""
         if isinstance(lost.exc_value, StoppedBySignal):
-            self._stopping = False
-            again = threading.Timer(0.01, os.kill, (os.getpid(), lost.exc_value.signum))
-            again.daemon = True
-            again.start()
+            signum = lost.exc_value.signum
+            threading.Thread(target=self._send_again, args=(signum,), daemon=True).start()
+            self._stopping = False  # not before: in this hook a signal would be lost as well
         else:
             sys.__unraisablehook__(lost)
+
+    def _send_again(self, signum: int) -> None:
+        while self._stopping:
+            time.sleep(0.01)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signum)
 
 
 def main(mask: Iterable[int]) -> NoReturn:

@@ -127,6 +127,10 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
             "jobs.nightly: --from-id 7 is above --to-id 3",
         ),
         (
+            "jobs.nightly.from_id = 'x'\njobs.nightly.to_id = 3",
+            'jobs.nightly.from_id: "x" is not a whole number',
+        ),
+        (
             "defaults = {resume = true, where = 'x > 3'}",
             "defaults: --resume does not go with --where",
         ),
