@@ -1,4 +1,4 @@
-"""The report as JSON."""
+"""The report as JSON, and a finding as a line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import pytest
 
 from pipecopy import CopyReport
+from pipecopy.report import problem, warning
 from tests.values.test_errors import REPORT
 
 
@@ -21,3 +22,10 @@ def test_to_dict_has_every_field_as_json_takes_it() -> None:
 def test_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         REPORT.rows = 0  # type: ignore[misc] # it is meant to be wrong
+
+
+def test_a_finding_is_one_line_with_its_side_and_what_to_do() -> None:
+    found = problem("There is no key.", "CREATE INDEX ON t (id);")
+    assert str(found) == "There is no key. What to do: CREATE INDEX ON t (id);"
+    assert str(dataclasses.replace(found, side="source")) == f"source: {found}"
+    assert str(warning("Each batch reads the whole table.")) == "Each batch reads the whole table."
