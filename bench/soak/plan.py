@@ -14,7 +14,7 @@ from bench.soak.scene import Mode
 from bench.soak.strikes import Fault, Kind
 from pipecopy import Config
 from pipecopy.contracts import Side
-from tests.support.proxy import Direction
+from tests.support.traffic import Direction
 
 KINDS = (
     Kind("killed by SIGKILL", "worker", strikes.worker_killed),

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 from bench.soak.pool import fault_for_a_call
 from bench.soak.scene import Mode, NoVictimError, Scene
 from pipecopy.contracts import Side
-from tests.support.proxy import Direction
+from tests.support.traffic import Direction
 
 Place = Literal["worker", "network", "server", "table", "supervisor"]
 Strike: TypeAlias = "Callable[[Scene, Fault], AbstractContextManager[None]]"

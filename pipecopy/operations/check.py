@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pipecopy.config import Config, bad_ids, bad_resume
+from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
-from pipecopy.errors import CallTimeoutError, ConfigError, DatabaseError, PipecopyError
+from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.copy import Extent
 from pipecopy.operations.findings import (
@@ -68,10 +68,7 @@ def check_copy(
             the error has what was found until then.
 
     """
-    bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
-    if bad:
-        raise ConfigError("; ".join(bad))
-    extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
+    extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
     return supervise(
         partial(_check, extent=extent),
         CheckReport.of(from_name, to_name),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from pipecopy.config import Config, bad_ids, bad_resume
 from pipecopy.contracts import ConnectionPool
@@ -78,10 +78,7 @@ def copy_table(
     target. No signal handlers are installed.
 
     """
-    bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=getattr(pool, "where", None))
-    if bad:
-        raise ConfigError("; ".join(bad))
-    extent = Extent(from_id=from_id, to_id=to_id, resume=resume)
+    extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
     return supervise(
         partial(_copy_or_confirm, extent=extent),
         CopyReport.of(from_name, to_name),
@@ -102,6 +99,15 @@ class Extent:
     to_id: int | None
     """The last one; None for the source's greatest."""
     resume: bool
+
+    @classmethod
+    def of(cls, pool: ConnectionPool, *, from_id: int, to_id: int | None, resume: bool) -> Self:
+        """Return the ids; raises ConfigError if they, or resuming with this pool, are not valid."""
+        where = getattr(pool, "where", None)
+        bad = bad_ids(from_id, to_id) + bad_resume(resume=resume, where=where)
+        if bad:
+            raise ConfigError("; ".join(bad))
+        return cls(from_id=from_id, to_id=to_id, resume=resume)
 
     @property
     def is_range(self) -> bool:
