@@ -32,7 +32,7 @@ from pipecopy.postgres.state import (
     with_new_partitions,
 )
 from pipecopy.postgres.table import Selection, Table, find_table
-from pipecopy.postgres.writer import Saver
+from pipecopy.postgres.writer import Writer
 from pipecopy.report import Finding
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ class _Opened:
     table: Table
     guard: Guard
     reader: Reader
-    saver: Saver
+    writer: Writer
     checksums: Checksums
     json: JsonForm | None
 
@@ -158,7 +158,7 @@ class PostgresDatabase:
 
         def work(opened: _Opened) -> None:
             batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
-            opened.saver.save(batch)
+            opened.writer.save(batch)
 
         self._call(work)
 
@@ -236,7 +236,7 @@ class PostgresDatabase:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
         self._removing = frozenset(ids)
         try:
-            return self._call(lambda opened: opened.saver.delete(ids))
+            return self._call(lambda opened: opened.writer.delete(ids))
         finally:
             self._removing = frozenset()
 
@@ -312,8 +312,8 @@ class PostgresDatabase:
         self._see_greatest_key(line, guard)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(line, guard, table, reader, other=self._other, side=side)
-        saver = Saver(guard, table)
-        self._opened = _Opened(line, table, guard, reader, saver, checksums, self._json)
+        writer = Writer(guard, table)
+        self._opened = _Opened(line, table, guard, reader, writer, checksums, self._json)
         return self._opened
 
     def _look(self, line: Line, *, refused: bool = False) -> _Looked:

@@ -27,7 +27,10 @@ def quoted(*parts: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a string constant that SQL reads as exactly this text."""
+    """Return a string constant that SQL reads as exactly this text.
+
+    What psycopg.sql makes without a connection depends on settings of the last one that there was.
+    """
     doubled = text.replace("'", "''")
     if "\\" in text:
         return " E'" + doubled.replace("\\", "\\\\") + "'"

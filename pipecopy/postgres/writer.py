@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""Saver: puts batches into one table, each whole or not at all, and none twice."""
+"""Writer: puts batches into one table, each whole or not at all, and none twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFUSALS = (
 )
 
 
-class Saver:
+class Writer:
     """Saves batches in one session, by the cheapest way that is right.
 
     - *direct*: a COPY into the table, where no row of it can have one of the batch's keys. A
