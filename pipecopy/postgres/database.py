@@ -22,34 +22,12 @@ from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import application_name
-from pipecopy.postgres.state import (
-    Relations,
-    TableState,
-    compare_states,
-    find_relations,
-    state_from_plain,
-    state_of,
-    with_new_partitions,
-)
-from pipecopy.postgres.table import Selection, Table, find_table
+from pipecopy.postgres.state import KnownTable
+from pipecopy.postgres.table import Selection, Table
 from pipecopy.postgres.writer import Writer
 from pipecopy.report import Finding
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """The table as one server session has seen it last; a new session looks again."""
-
-    line: Line
-    table: Table | None
-    relations: Relations
-
-    @property
-    def token(self) -> str:
-        """It changes with anything that is altered."""
-        return self.relations.token + ("" if self.table is None else self.table.types_token)
 
 
 @dataclass(frozen=True)
@@ -97,18 +75,11 @@ class PostgresDatabase:
         self._json = json
         if creates:
             self.create = self._create
-        run = connection.run
-        described = None if run is None else run.described
-        self._known = (
-            state_from_plain(described.state) if isinstance(described, TableDescription) else None
-        )
-        """The table as the run looks at it; None before the first look."""
-        self._greatest_id = None if run is None else run.greatest_id
+        self._table = KnownTable(selection, connection.run)
         self._compared: Line | None = None
         """The session whose server was seen to have what the one before had saved."""
         self._removing: frozenset[int] = frozenset()
         """The ids whose rows the call removes."""
-        self._looked: _Looked | None = None
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
@@ -127,8 +98,8 @@ class PostgresDatabase:
 
     def get_max_id(self) -> int:
         """Return the greatest id in the table, 0 for an empty one."""
-        self._greatest_id = self._call(lambda opened: opened.reader.max_id())
-        return self._greatest_id
+        self._table.greatest_id = self._call(lambda opened: opened.reader.max_id())
+        return self._table.greatest_id
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
@@ -168,8 +139,8 @@ class PostgresDatabase:
 
         def work(line: Line) -> TableDescription:
             self._forget_table()
-            self._known = None
-            looked = self._look(line)
+            self._table.state = None
+            looked = self._table.look(line)
             described = describe.describe(
                 line,
                 self._selection,
@@ -177,10 +148,8 @@ class PostgresDatabase:
                 looked.relations,
                 run,
             )
-            if looked.table is None:
-                return described
-            state = self._state(looked.table, looked.relations)
-            return replace(described, state=state.plain())
+            state = self._table.state
+            return described if state is None else replace(described, state=state.plain())
 
         return self._connection.call(work)
 
@@ -279,12 +248,11 @@ class PostgresDatabase:
             except (psycopg.Error, PostgresError) as error:
                 if line.is_lost() or not is_due_to_ddl(error):
                     raise
-                before = self._looked
-                self._forget_table()
-                looked = self._look(line, refused=is_refused_by_constraint(error))
+                self._opened = None
+                before, now = self._table.look_again(line, refused=is_refused_by_constraint(error))
                 if not is_guards(error):
                     raise
-                if before is not None and looked.token == before.token:
+                if before is not None and now.token == before.token:
                     raise TableChangedError(
                         "the table is altered by each call itself, such as by a trigger that makes"
                         " a partition; that can't be told from what others alter"
@@ -294,7 +262,7 @@ class PostgresDatabase:
         """Look the table up, once a session."""
         if self._opened is not None and self._opened.line is line:
             return self._opened
-        looked = self._look(line)
+        looked = self._table.look(line)
         table = looked.table
         if table is None:
             raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
@@ -316,45 +284,6 @@ class PostgresDatabase:
         self._opened = _Opened(line, table, guard, reader, writer, checksums, self._json)
         return self._opened
 
-    def _look(self, line: Line, *, refused: bool = False) -> _Looked:
-        """Look at the table, once a session; see that it is the one that the run looks at.
-
-        `refused`: a row was refused, perhaps by a constraint that is new.
-        """
-        if self._looked is not None and self._looked.line is line:
-            return self._looked
-        while True:
-            # this first: what changes while the rest is looked at changes the token
-            relations = find_relations(line, self._selection.table)
-            table = find_table(line, self._selection)
-            if relations.oid == (None if table is None else table.oid):
-                break
-        known = self._known
-        if known is not None:
-            table = None if table is None else table.with_columns(known.columns)
-            known = with_new_partitions(
-                line, known, table, relations, self._greatest_id, written=self._is_written
-            )
-            state = self._state(table, relations)
-            compare_states(known, state, refused=refused)
-            known = replace(known, versions=state.versions, files=state.files)
-        elif table is not None:
-            known = self._state(table, relations)
-        self._known = known
-        self._looked = _Looked(line, table, relations)
-        return self._looked
-
-    @property
-    def _is_written(self) -> bool:
-        """Whether rows may be saved here."""
-        return self._connection.run is None or self._connection.run.may_write
-
-    def _state(self, table: Table | None, relations: Relations) -> TableState:
-        run, written = self._connection.run, self._is_written
-        deletes = run is not None and run.deletes
-        compared = run is not None and run.mode == "verify"
-        return state_of(table, relations, written=written, compared=compared, deletes=deletes)
-
     def _see_greatest_key(self, line: Line, guard: Guard) -> None:
         """See, once a session, that the table has not lost its last rows since the one before."""
         before = self._connection.last_position
@@ -366,5 +295,5 @@ class PostgresDatabase:
         self._compared = line
 
     def _forget_table(self) -> None:
-        self._looked = None
+        self._table.forget()
         self._opened = None

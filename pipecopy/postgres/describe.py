@@ -14,9 +14,9 @@ from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
+from pipecopy.postgres.relations import Relations
 from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import Line
-from pipecopy.postgres.state import Relations
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.writable import against_writing

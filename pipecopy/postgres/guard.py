@@ -21,8 +21,8 @@ from psycopg.pq.abc import PGresult
 from pipecopy.postgres import failover
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal
+from pipecopy.postgres.relations import Relations, token_now, types_token_now
 from pipecopy.postgres.session import Line
-from pipecopy.postgres.state import Relations, token_now, types_token_now
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import CopyRead
 

@@ -1,9 +1,8 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """What must not change while a run is under way: a table as it was looked at, as a value.
 
-It goes two ways. A *token*, made of the versions of the rows that describe the table in the
-server's catalogs, goes along with each statement on the table (see guard.py): any DDL changes it,
-and it costs 0.1 ms. When it has changed, the `TableState` tells whether the change matters.
+That something was altered is seen by a token, which goes along with each statement (relations.py,
+guard.py). Whether it matters is told by two `TableState`s: the run's, and that of another look.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipecopy.contracts import ServerChangedError, TableChangedError
-from pipecopy.postgres.names import CATALOG_PATH, about_table, literal, quoted
+from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
+from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.relations import Relations, find_relations
 from pipecopy.postgres.session import Line
-from pipecopy.postgres.table import NO_TABLES, Table, fires
-from pipecopy.postgres.types import types_token
+from pipecopy.postgres.table import NO_TABLES, Selection, Table, find_table
 from pipecopy.report import with_remedy
 
 _LONGEST_SHOWN = 80
@@ -51,29 +50,74 @@ class TableState:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Relations:
-    """What was found to belong to the table, and the token of it all."""
+@dataclass(frozen=True)
+class Looked:
+    """The table as one server session has seen it last."""
 
-    oid: int | None
-    """The table's; None if there is none of that name."""
-    token: str
-    oids: tuple[int, ...]
-    """The table's, its partitions' and children's; those of the views and tables below a view."""
-    rows: tuple[Mapping[str, Any], ...]
-    """One for each of them."""
-    firing: tuple[Mapping[str, Any], ...]
-    """Triggers and rules that fire, by name."""
-    cascades: tuple[Mapping[str, Any], ...]
-    """Foreign keys by which a row that is removed changes rows of other tables."""
-    constraints: Mapping[str, str]
-    """And unique indexes."""
-    versions: Mapping[str, str]
-    """Of the entries of the table's columns."""
-    cleared: str
+    line: Line
+    table: Table | None
+    relations: Relations
+
+    @property
+    def token(self) -> str:
+        """It changes with anything that is altered."""
+        return self.relations.token + ("" if self.table is None else self.table.types_token)
 
 
-def state_from_plain(plain: Any) -> TableState | None:
+class KnownTable:
+    """The table as the run looks at it; each server session sees that it still is."""
+
+    def __init__(self, selection: Selection, run: Session | None) -> None:
+        self._selection = selection
+        self._run = run
+        described = None if run is None else run.described
+        self._looked: Looked | None = None
+        self.state = (
+            _from_plain(described.state) if isinstance(described, TableDescription) else None
+        )
+        """None before the first look."""
+        self.greatest_id = None if run is None else run.greatest_id
+        """The greatest one that is copied, once that is known."""
+
+    def look(self, line: Line, *, refused: bool = False) -> Looked:
+        """Look at the table, once a session; `refused`: a row was, perhaps by a new constraint.
+
+        Raises TableChangedError if it is not the one that the run looks at.
+        """
+        if self._looked is not None and self._looked.line is line:
+            return self._looked
+        while True:
+            # this first: what changes while the rest is looked at changes the token
+            relations = find_relations(line, self._selection.table)
+            table = find_table(line, self._selection)
+            if relations.oid == (None if table is None else table.oid):
+                break
+        known = self.state
+        if known is not None:
+            table = None if table is None else table.with_columns(known.columns)
+            written = self._run is None or self._run.may_write
+            known = _with_new_partitions(
+                line, known, table, relations, self.greatest_id, written=written
+            )
+            state = _state_of(table, relations, self._run)
+            _compare(known, state, refused=refused)
+            self.state = replace(known, versions=state.versions, files=state.files)
+        elif table is not None:
+            self.state = _state_of(table, relations, self._run)
+        self._looked = Looked(line, table, relations)
+        return self._looked
+
+    def look_again(self, line: Line, *, refused: bool = False) -> tuple[Looked | None, Looked]:
+        """Look once more in the same session; return what was seen before, and now."""
+        before, self._looked = self._looked, None
+        return before, self.look(line, refused=refused)
+
+    def forget(self) -> None:
+        """Look once more the next time, in the same session too."""
+        self._looked = None
+
+
+def _from_plain(plain: Any) -> TableState | None:
     """Return what `TableState.plain` made plain values of; None if it is nothing of the kind."""
     if not isinstance(plain, Mapping):
         return None
@@ -87,27 +131,6 @@ def state_from_plain(plain: Any) -> TableState | None:
         files=dict(plain["files"]),
         unlogged=plain["unlogged"],
         cleared=plain["cleared"],
-    )
-
-
-def find_relations(line: Line, name: str) -> Relations:
-    """Look for what belongs to the table of that name, in one round trip.
-
-    All of it is seen by one snapshot: what changes later changes the token.
-    """
-    found = line.query(about_table(name, _RELATIONS))
-    ((oid, token, rows, firing, cascades, constraints, versions, cleared),) = found
-    rows = rows or []
-    return Relations(
-        oid=oid,
-        token=token,
-        oids=tuple(row["oid"] for row in rows),
-        rows=tuple(rows),
-        firing=tuple(firing or ()),
-        cascades=tuple(cascades or ()),
-        constraints=constraints or {},
-        versions=versions or {},
-        cleared=cleared,
     )
 
 
@@ -126,15 +149,13 @@ _NO_TABLE = TableState(
 )
 
 
-def state_of(
-    table: Table | None, relations: Relations, *, written: bool, compared: bool, deletes: bool
-) -> TableState:
-    """Return what has to stay as it is.
-
-    `written`: rows are saved there; `compared`: with the other side's; `deletes`: and are removed.
-    """
+def _state_of(table: Table | None, relations: Relations, run: Session | None) -> TableState:
+    """Return what has to stay as it is for what the run does with the table."""
     if table is None:
         return _NO_TABLE
+    written = run is None or run.may_write
+    compared = run is not None and run.mode == "verify"
+    deletes = run is not None and run.deletes
     fixed = {f"the table {table.sql}": (table.oid, NO_TABLES.get(table.kind, "a table"))}
     by_condition = table.where is not None and (compared or not written)
     read = (*table.columns, *(table.others if by_condition else ()))
@@ -200,7 +221,7 @@ def _fixed(row: Mapping[str, Any], table: Table) -> dict[str, tuple[int, str]]:
     return found
 
 
-def with_new_partitions(
+def _with_new_partitions(
     line: Line,
     known: TableState,
     table: Table | None,
@@ -242,7 +263,7 @@ def _has_rows(line: Line, row: Mapping[str, Any], table: Table, greatest_id: int
     return bool(found)
 
 
-def compare_states(before: TableState, now: TableState, *, refused: bool = False) -> None:
+def _compare(before: TableState, now: TableState, *, refused: bool = False) -> None:
     """See that nothing has changed that matters to a run; `refused`: a row was refused.
 
     Raises TableChangedError, and ServerChangedError if a crash has emptied the table.
@@ -325,125 +346,3 @@ def _changes(
         else:
             found.append(f"{name} was {was[1]} and is {is_[1]}")
     return found
-
-
-def token_now(table: Table, relations: Relations) -> str:
-    """Return SQL for the token of these relations as it is now."""
-    oids = ",".join(map(str, relations.oids))
-    return _token(
-        str(table.oid),
-        f"'{{{oids}}}'::pg_catalog.oid[]",
-        f"pg_catalog.to_regclass({literal(table.sql)})::pg_catalog.oid",
-    )
-
-
-def types_token_now(table: Table) -> str:
-    """Return SQL for the versions of what the users' types are made of, as they are now."""
-    oids = ",".join(map(str, table.types))
-    return types_token(f"'{{{oids}}}'")
-
-
-def _token(table: str, relations: str, named: str) -> str:
-    """Return SQL for the token of a table and what belongs to it.
-
-    The version of a row in the catalogs is the transaction that wrote it; VACUUM and ANALYZE
-    overwrite theirs in place. `named` is SQL for the table that has the name.
-    """
-    parts = (
-        _versions("pg_class", "oid", f"ANY({relations})", "oid"),
-        _versions("pg_attribute", "attrelid", table, "attnum"),
-        _versions("pg_index", "indrelid", table, "indexrelid"),
-        _versions("pg_trigger", "tgrelid", f"ANY({relations})", "oid"),
-        _versions("pg_rewrite", "ev_class", f"ANY({relations})", "oid"),
-        _versions("pg_inherits", "inhparent", f"ANY({relations})", "inhrelid, c.inhparent"),
-        named,
-    )
-    listed = ", ';', ".join(parts)
-    return f"pg_catalog.concat({listed})"
-
-
-def _versions(catalog: str, column: str, of: str, order: str) -> str:
-    return (
-        f"(SELECT pg_catalog.string_agg(c.xmin::pg_catalog.text, ',' ORDER BY c.{order})"
-        f" FROM pg_catalog.{catalog} AS c WHERE c.{column} OPERATOR(pg_catalog.=) {of})"
-    )
-
-
-_TARGET = "(SELECT oid FROM target)"
-
-# Children are read and written with their table, and the relations below a view are read with it;
-# a materialized view has rows of its own. One trigger of a partitioned table has a copy in each of
-# its partitions, as has a foreign key.
-_RELATIONS = f"""
-WITH RECURSIVE target (oid) AS (
-    SELECT nullif(current_setting('pipecopy.oid'), '')::oid
-), reached (oid, is_child) AS (
-    SELECT oid, false FROM target WHERE oid IS NOT NULL
-  UNION
-    SELECT next.oid, next.is_child
-    FROM reached CROSS JOIN LATERAL (
-        SELECT inhrelid, true FROM pg_inherits
-        WHERE inhparent = reached.oid AND NOT inhdetachpending
-      UNION ALL
-        SELECT d.refobjid, false
-        FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid AND r.rulename = '_RETURN'
-        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid
-        WHERE v.oid = reached.oid AND v.relkind = 'v'
-    ) AS next (oid, is_child)
-), relations AS (
-    SELECT c.*, is_child FROM (SELECT oid, bool_or(is_child) FROM reached GROUP BY oid)
-        AS found (oid, is_child)
-    JOIN pg_class c USING (oid) WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-), triggers AS (
-    SELECT t.* FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid
-    WHERE NOT tgisinternal AND {fires("tgenabled")}
-), acting AS (
-    SELECT k.* FROM pg_constraint k JOIN relations r ON r.oid = k.confrelid
-    WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')
-)
-SELECT (SELECT oid::bigint FROM target),
-       {_token(_TARGET, "ARRAY(SELECT oid FROM relations)", _TARGET)},
-       (SELECT json_agg(json_build_object(
-           'oid', oid::bigint,
-           'name', oid::regclass::text,
-           'kind', relkind,
-           'is_child', is_child,
-           'persistence', relpersistence,
-           'file', relfilenode::bigint,
-           'row_security', CASE WHEN NOT relrowsecurity THEN 'off'
-                                WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END,
-           'definition', CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END
-       ) ORDER BY oid) FROM relations),
-       (SELECT json_agg(json_build_object(
-           'kind', kind, 'name', quote_ident(name), 'oid', oid::bigint, 'of', oid::regclass::text,
-           'event', event, 'definition', definition) ORDER BY name, oid)
-        FROM (
-           SELECT 'trigger', tgname, tgrelid, '', pg_get_triggerdef(oid) || tgenabled::text
-           FROM triggers WHERE tgparentid NOT IN (SELECT oid FROM triggers)
-         UNION ALL
-           SELECT 'rule', rulename, ev_class,
-                  CASE ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' ELSE 'DELETE' END,
-                  pg_get_ruledef(w.oid) || ev_enabled::text
-           FROM pg_rewrite w JOIN relations r ON r.oid = w.ev_class
-           WHERE ev_type <> '1' AND {fires("ev_enabled")}
-       ) AS firing (kind, name, oid, event, definition)),
-       (SELECT json_agg(json_build_object(
-           'kind', 'foreign key', 'name', quote_ident(conname), 'of', conrelid::regclass::text,
-           'action', CASE confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
-                                      ELSE 'SET DEFAULT' END,
-           'definition', pg_get_constraintdef(oid)) ORDER BY conname, conrelid)
-        FROM acting WHERE conparentid NOT IN (SELECT oid FROM acting)),
-       (SELECT json_object_agg(name, definition) FROM (
-           SELECT format('the constraint %I of %s', conname, conrelid::regclass),
-                  k.oid::text  -- its definition would be read under a lock
-           FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid
-         UNION ALL
-           SELECT format('the unique index %s of %s', indexrelid::regclass, indrelid::regclass),
-                  indexrelid::text
-           FROM pg_index i JOIN relations r ON r.oid = i.indrelid WHERE indisunique
-       ) AS constraints (name, definition)),
-       (SELECT json_object_agg(attname, xmin::text) FROM pg_attribute
-        WHERE attrelid = (SELECT oid FROM target) AND attnum > 0 AND NOT attisdropped),
-       (SELECT coalesce(extract(epoch FROM stats_reset)::text, '') FROM pg_stat_bgwriter)
-"""

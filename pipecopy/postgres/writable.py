@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.relations import Relations
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import Query
-from pipecopy.postgres.state import Relations
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
 from pipecopy.report import Finding, problem, warning
 
