@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, Survey, TableChangedError, TableDescription
-from pipecopy.postgres import casts, create, describe, forms, sequence, transactions
+from pipecopy.postgres import casts, create, describe, forms, transactions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
@@ -24,7 +24,7 @@ from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import application_name
 from pipecopy.postgres.state import KnownTable
 from pipecopy.postgres.table import Selection, Table
-from pipecopy.postgres.writer import Writer
+from pipecopy.postgres.writer import Writer, advance_sequences
 from pipecopy.report import Finding
 
 Result = TypeVar("Result")
@@ -229,7 +229,7 @@ class PostgresDatabase:
 
         def work(opened: _Opened) -> str | None:
             opened.guard.look()
-            return sequence.advance(opened.line, opened.table, max_id)
+            return advance_sequences(opened.line, opened.table, max_id)
 
         return self._call(work)
 

@@ -12,9 +12,9 @@ from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.forms import server_of
+from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
-from pipecopy.postgres.relations import Relations
 from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs

@@ -15,7 +15,6 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
-from pipecopy.postgres.sequence import Behind, find_behind
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import held, holder
 from pipecopy.postgres.table import (
@@ -27,6 +26,7 @@ from pipecopy.postgres.table import (
     fires,
     with_partitions,
 )
+from pipecopy.postgres.writer import Behind, find_behind
 from pipecopy.report import Finding, problem, warning
 
 _LAST = 2**63 - 1

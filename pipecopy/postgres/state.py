@@ -1,7 +1,7 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """What must not change while a run is under way: a table as it was looked at, as a value.
 
-That something was altered is seen by a token, which goes along with each statement (relations.py,
+That something was altered is seen by a token, which goes along with each statement (see
 guard.py). Whether it matters is told by two `TableState`s: the run's, and that of another look.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
+from pipecopy.postgres.guard import Relations, find_relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.relations import Relations, find_relations
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.table import NO_TABLES, Selection, Table, find_table
 from pipecopy.report import with_remedy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.relations import Relations
 from pipecopy.postgres.session import Line
 from pipecopy.postgres.settings import Query
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
