@@ -1,11 +1,11 @@
 """The PostgreSQL driver: `PostgresPool` is a `ConnectionPool` over psycopg 3.
 
 The only package that imports psycopg. From the outside in: `pool` (which server), `database` (the
-calls), `saving` and `copyrows` (a batch), `checks`, `writing` and `catalog` (the table),
-`selection` and `where` (what of it), `link` (a connection that is opened again when found dead),
-`session` (its settings, orphans and lock), `wire` (COPY). Of two tables: `fits` by `conversions`
-of `shapes` (types that differ), `creating` by `definition` (one like the other).
-For a check: `survey` of one side, by `facts`, `target_facts` and `estimate`.
+calls), `reader`, `writer` by `upsert`, and `checksums` (a batch) in `rows` or `rowtext`; `guard`
+and `state` (the table stays the same), `failover` (so does the server); `connection` (opened again
+when found dead), `session` with its `settings`, `wire` (COPY). Of the table: `table`, `types`,
+`describe` (what speaks against a copy), `casts` and `forms` (types and texts that differ), `create`
+by `schema` (one like the other); for a check `inspect`, `writable` and `estimate`.
 """
 
 from pipecopy.postgres.errors import PostgresError

@@ -18,7 +18,7 @@ from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reader import Reader, aggregated
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, TableColumn
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
@@ -53,7 +53,7 @@ class Checksums:
 
     def __init__(
         self,
-        line: Line,
+        session: ServerSession,
         guard: Guard,
         table: Table,
         reader: Reader,
@@ -61,7 +61,7 @@ class Checksums:
         other: Any,
         side: Side | None,
     ) -> None:
-        self._line = line
+        self._session = session
         self._guard = guard
         self._table = table
         self._reader = reader
@@ -100,7 +100,7 @@ class Checksums:
         if copied not in self._known_hashes:
             columns = [*self._table.columns, *([] if copied else self._generated())]
             values = self._values(sorted(columns, key=lambda each: each.name))
-            fast = _way(ways(self._line), self._other) != _SHA256
+            fast = _way(ways(self._session), self._other) != _SHA256
             self._known_hashes[copied] = _fast_hash(values) if fast else _sha256(values)
         return self._known_hashes[copied]
 
@@ -134,13 +134,13 @@ class Checksums:
         return values
 
 
-def ways(line: Line) -> tuple[str, ...]:
+def ways(session: ServerSession) -> tuple[str, ...]:
     """Return the ways in which the server can make checksums, the best one first.
 
     The fast hash depends on the encoding of the text and, by the server's source, on the byte
     order of its machine: the way's name has both. What any server can do takes three times as long.
     """
-    ((encoding, probe),) = line.query(
+    ((encoding, probe),) = session.query(
         "SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.hashtextextended("
         f"'{_PROBE}' COLLATE pg_catalog.\"C\", {len(_PROBE)})::pg_catalog.text"
     )

@@ -20,7 +20,7 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
-from pipecopy.postgres.session import Line, Stopwatch, raised_timeouts
+from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts
 from pipecopy.postgres.settings import application_name, prepare, statement_limit
 from pipecopy.redact import redact
 
@@ -61,7 +61,7 @@ class Connection:
         self._session_pooler = session_pooler
         self._parameters = parameters(server, run)
         self._statement_timeout = 0.0 if run is None else statement_limit(run) / 1000
-        self._line: Line | None = None
+        self._session: ServerSession | None = None
         self._server = None if run is None else state_from_plain(run.position)
 
     @property
@@ -72,12 +72,12 @@ class Connection:
     @property
     def position(self) -> ServerState | None:
         """Which server it leads to, and how far that has come, as last heard."""
-        return self._server if self._line is None else self._line.server
+        return self._server if self._session is None else self._session.server
 
     def __repr__(self) -> str:
         return f"Connection({self.server.shown!r})"
 
-    def open(self) -> Line:
+    def open(self) -> ServerSession:
         """Open the session anew; raises TimeoutError, psycopg's errors or PostgresError."""
         self.close()
         until = time.monotonic() + self._statement_timeout
@@ -90,22 +90,22 @@ class Connection:
                     table=self._table,
                     session_pooler=self._session_pooler,
                 )
-            line = Line(connection, facts)
+            session = ServerSession(connection, facts)
             if self._server is not None:
-                self._continue_from(self._server, line, until)
+                self._continue_from(self._server, session, until)
         except BaseException:
             connection.close()
             raise
-        self._line = line
-        return line
+        self._session = session
+        return session
 
-    def _continue_from(self, before: ServerState, line: Line, until: float) -> None:
+    def _continue_from(self, before: ServerState, session: ServerSession, until: float) -> None:
         """See that the new session is where the last one was, or wait until it is.
 
         Raises ServerChangedError if it never will be, and TimeoutError if it is not yet.
         """
         run = self.run
-        if line.server.is_standby and run is not None:
+        if session.server.is_standby and run is not None:
             if run.side == "source" and run.deletes:
                 raise ServerChangedError(
                     f"a new connection leads to a standby, which may lack rows: {PRIMARY_ONLY}"
@@ -115,41 +115,41 @@ class Connection:
                     "a new connection leads to a standby, which takes no writes (with several"
                     " hosts, target_session_attrs=read-write waits for none)"
                 )
-        while behind := bytes_behind(before, line.server):
+        while behind := bytes_behind(before, session.server):
             if time.monotonic() + _REPLAY_PAUSE >= until:
                 raise TimeoutError(
                     f"a new connection leads to a standby that is {behind} bytes of the"
                     " write-ahead log behind what was read or saved before"
                 )
             time.sleep(_REPLAY_PAUSE)  # a standby has no event for this before PostgreSQL 19
-            with raised_timeouts(line.watch, line.facts.statement_timeout):
-                line.server = server_state(line.query(line.facts.asked)[0])
+            with raised_timeouts(session.watch, session.facts.statement_timeout):
+                session.server = server_state(session.query(session.facts.asked)[0])
 
-    def call(self, work: Callable[[Line], Result]) -> Result:
+    def call(self, work: Callable[[ServerSession], Result]) -> Result:
         """Do one call's work in the session.
 
         A connection that is found dead before the server answered anything is opened again, and
         the work begun anew; one that breaks later is an error. Time-outs are TimeoutErrors.
         """
-        line = self._line
-        if line is None or line.is_dead():
-            line = self.open()
+        session = self._session
+        if session is None or session.is_dead():
+            session = self.open()
         else:
-            line.answered = False
+            session.answered = False
             try:
-                return _attempt(line, work)
+                return _attempt(session, work)
             except psycopg.OperationalError as error:
-                if line.answered or error.sqlstate is not None or not line.is_lost():
+                if session.answered or error.sqlstate is not None or not session.is_lost():
                     raise
-            line = self.open()
-        return _attempt(line, work)
+            session = self.open()
+        return _attempt(session, work)
 
     def close(self) -> None:
         """End the session, if there is one."""
-        line, self._line = self._line, None
-        if line is not None:
-            self._server = line.server
-            line.close()
+        session, self._session = self._session, None
+        if session is not None:
+            self._server = session.server
+            session.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
         limit = 0.0 if self.run is None else min(_SLOTS_WAIT, 0.8 * self.run.call_timeout)
@@ -176,9 +176,9 @@ class Connection:
             time.sleep(_SLOTS_PAUSE)
 
 
-def _attempt(line: Line, work: Callable[[Line], Result]) -> Result:
-    with raised_timeouts(line.watch, line.facts.statement_timeout):
-        return work(line)
+def _attempt(session: ServerSession, work: Callable[[ServerSession], Result]) -> Result:
+    with raised_timeouts(session.watch, session.facts.statement_timeout):
+        return work(session)
 
 
 @dataclass(frozen=True)

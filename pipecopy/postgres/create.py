@@ -16,7 +16,7 @@ from pipecopy.postgres.errors import (
 )
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.settings import take_lock, try_lock
 from pipecopy.postgres.table import Selection, ask_catalogs, find_table
 
@@ -36,7 +36,7 @@ _NAME_BYTES = 60
 """Of a name's start, before a number: the server cuts names at 63."""
 
 
-def create(line: Line, selection: Selection, source: Any) -> str | None:
+def create(session: ServerSession, selection: Selection, source: Any) -> str | None:
     """Make the table, and take the copy's lock on it, in one transaction.
 
     Nothing is made if the table is there, or if the source's is not known or has problems of its
@@ -46,16 +46,16 @@ def create(line: Line, selection: Selection, source: Any) -> str | None:
     Raises PostgresError for a schema, type, collation or whatever else the definition needs and
     the target has not, and if another copy holds the table; and psycopg's errors.
     """
-    new = _new_table(line, selection, source)
+    new = _new_table(session, selection, source)
     if new is None:
-        take_lock(line.query, selection.table, line.facts.statement_timeout)
+        take_lock(session.query, selection.table, session.facts.statement_timeout)
         return None
     try:
         # the expressions name all that is not the server's own with its schema
-        ask_catalogs(line, "; ".join(new.statements()))
+        ask_catalogs(session, "; ".join(new.statements()))
     except psycopg.Error as error:
         if error.sqlstate in _THERE_ALREADY and take_lock(
-            line.query, selection.table, line.facts.statement_timeout
+            session.query, selection.table, session.facts.statement_timeout
         ):
             return None
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TABLE):
@@ -68,12 +68,14 @@ def create(line: Line, selection: Selection, source: Any) -> str | None:
     return " ".join(new.warnings()) or None
 
 
-def foretell(line: Line, selection: Selection, source: Any) -> tuple[str, str, list[str]] | None:
+def foretell(
+    session: ServerSession, selection: Selection, source: Any
+) -> tuple[str, str, list[str]] | None:
     """Return what `create` would do: the table's schema, the SQL, and what it would say.
 
     None if it would do nothing; raises what it would raise before it writes.
     """
-    new = _new_table(line, selection, source)
+    new = _new_table(session, selection, source)
     if new is None:
         return None
     # what it selects is for the session alone
@@ -81,23 +83,25 @@ def foretell(line: Line, selection: Selection, source: Any) -> tuple[str, str, l
     return new.schema, "; ".join(statements) + ";", [*new.warnings()]
 
 
-def _new_table(line: Line, selection: Selection, source: Any) -> _NewTable | None:
+def _new_table(session: ServerSession, selection: Selection, source: Any) -> _NewTable | None:
     definition = definition_of(source)
-    if definition is None or source.problems or find_table(line, selection) is not None:
+    if definition is None or source.problems or find_table(session, selection) is not None:
         return None
-    schema, name = _place(line, selection, definition)
-    _refuse_unknown_types(line, definition)
-    return _NewTable(line, schema, name, definition)
+    schema, name = _place(session, selection, definition)
+    _refuse_unknown_types(session, definition)
+    return _NewTable(session, schema, name, definition)
 
 
-def _place(line: Line, selection: Selection, definition: TableDefinition) -> tuple[str, str]:
+def _place(
+    session: ServerSession, selection: Selection, definition: TableDefinition
+) -> tuple[str, str]:
     """Return the schema and the name of the new table."""
     meant = readings(selection.table)
     # the source's name was perhaps found by one of the other readings
     parts = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
     *given, name = parts
     if not given:  # it is where the role's search path begins
-        ((schema,),) = line.query("SELECT pg_catalog.current_schema()")
+        ((schema,),) = session.query("SELECT pg_catalog.current_schema()")
         if schema is None:
             raise PostgresError(
                 f"the search path has no schema in which the table {name} could be made",
@@ -105,7 +109,7 @@ def _place(line: Line, selection: Selection, definition: TableDefinition) -> tup
             )
         return schema, name
     schema = given[0]
-    if not ask_catalogs(line, f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
+    if not ask_catalogs(session, f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
         raise PostgresError(
             f"there is no schema {schema} in which the table {name} could be made.",
             UNDEFINED_SCHEMA,
@@ -114,7 +118,7 @@ def _place(line: Line, selection: Selection, definition: TableDefinition) -> tup
     return schema, name
 
 
-def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
+def _refuse_unknown_types(session: ServerSession, definition: TableDefinition) -> None:
     types = ", ".join(dict.fromkeys(f"({literal(c.type.name)})" for c in definition.columns))
     collations = ", ".join(
         dict.fromkeys(f"({literal(c.collation or '')})" for c in definition.columns)
@@ -122,7 +126,7 @@ def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
     missing = [
         f"the {what} {name}"
         for what, name in ask_catalogs(
-            line,
+            session,
             f"SELECT 'type', name FROM (VALUES {types}) AS types (name)"
             " WHERE to_regtype(name) IS NULL UNION ALL"
             f" SELECT 'collation', name FROM (VALUES {collations}) AS collations (name)"
@@ -138,13 +142,15 @@ def _refuse_unknown_types(line: Line, definition: TableDefinition) -> None:
 class _NewTable:
     """The statements that make a table, and what is to be said of it."""
 
-    def __init__(self, line: Line, schema: str, name: str, definition: TableDefinition) -> None:
+    def __init__(
+        self, session: ServerSession, schema: str, name: str, definition: TableDefinition
+    ) -> None:
         self.sql = quoted(schema, name)
         self.schema = schema
         self._definition = definition
-        self._virtual = line.facts.version >= _HAS_VIRTUAL
+        self._virtual = session.facts.version >= _HAS_VIRTUAL
         self._sequences = {
-            column.name: quoted(schema, _free_name(line, schema, column.sequence.name))
+            column.name: quoted(schema, _free_name(session, schema, column.sequence.name))
             for column in definition.columns
             if column.sequence is not None and self._has_own_sequence(column)
         }
@@ -244,13 +250,13 @@ class _NewTable:
                 )
 
 
-def _free_name(line: Line, schema: str, name: str) -> str:
+def _free_name(session: ServerSession, schema: str, name: str) -> str:
     """Return the name, with a number after it if something else is called so."""
     start = name.encode()[:_NAME_BYTES].decode(errors="ignore")  # no half of a character
     names = [name, *(f"{start}{number}" for number in range(1, _MOST_NAMES))]
     values = ", ".join(f"({number}, {literal(one)})" for number, one in enumerate(names))
     ((free,),) = ask_catalogs(
-        line,
+        session,
         f"SELECT name FROM (VALUES {values}) AS names (number, name) WHERE NOT EXISTS ("
         " SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1",

@@ -20,7 +20,7 @@ from pipecopy.postgres.inspect import Surveyor
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.settings import application_name
 from pipecopy.postgres.state import KnownTable
 from pipecopy.postgres.table import Selection, Table
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 class _Opened:
     """What works on the table in one server session."""
 
-    line: Line
+    session: ServerSession
     table: Table
     guard: Guard
     reader: Reader
@@ -76,7 +76,7 @@ class PostgresDatabase:
         if creates:
             self.create = self._create
         self._table = KnownTable(selection, connection.run)
-        self._compared: Line | None = None
+        self._compared: ServerSession | None = None
         """The session whose server was seen to have what the one before had saved."""
         self._removing: frozenset[int] = frozenset()
         """The ids whose rows the call removes."""
@@ -137,12 +137,12 @@ class PostgresDatabase:
         """Look at the table: what it is, and what speaks against a copy."""
         run = self._connection.run
 
-        def work(line: Line) -> TableDescription:
+        def work(session: ServerSession) -> TableDescription:
             self._forget_table()
             self._table.state = None
-            looked = self._table.look(line)
+            looked = self._table.look(session)
             described = describe.describe(
-                line,
+                session,
                 self._selection,
                 looked.table,
                 looked.relations,
@@ -162,7 +162,7 @@ class PostgresDatabase:
             side="source" if run is None else run.side,
             creates=hasattr(self, "create"),
         )
-        return self._connection.call(lambda line: survey.look(line, min_id, max_id))
+        return self._connection.call(lambda session: survey.look(session, min_id, max_id))
 
     def meet(self, other: Any) -> list[Finding]:
         """Take note of the other side's table; on the target, judge the types that differ.
@@ -179,7 +179,9 @@ class PostgresDatabase:
     def _create(self, source: Any) -> str | None:
         """Make the table like the source's, unless it is there; return what is not like it."""
         self._forget_table()
-        return self._connection.call(lambda line: create.create(line, self._selection, source))
+        return self._connection.call(
+            lambda session: create.create(session, self._selection, source)
+        )
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
@@ -214,7 +216,7 @@ class PostgresDatabase:
         run = self._connection.run
         own = None if run is None else application_name(run).removesuffix(run.side)
         return self._call(
-            lambda opened: transactions.open_transactions(opened.line, opened.table, among, own)
+            lambda opened: transactions.open_transactions(opened.session, opened.table, among, own)
         )
 
     def confirm(self) -> None:
@@ -229,14 +231,14 @@ class PostgresDatabase:
 
         def work(opened: _Opened) -> str | None:
             opened.guard.look()
-            return advance_sequences(opened.line, opened.table, max_id)
+            return advance_sequences(opened.session, opened.table, max_id)
 
         return self._call(work)
 
     def _call(self, work: Callable[[_Opened], Result]) -> Result:
-        return self._connection.call(lambda line: self._on_known_table(line, work))
+        return self._connection.call(lambda session: self._on_known_table(session, work))
 
-    def _on_known_table(self, line: Line, work: Callable[[_Opened], Result]) -> Result:
+    def _on_known_table(self, session: ServerSession, work: Callable[[_Opened], Result]) -> Result:
         """Do the work on the table that the run looks at.
 
         If an altered table may be why it failed, the table is looked at again: what changed is
@@ -244,12 +246,14 @@ class PostgresDatabase:
         """
         while True:
             try:
-                return work(self._open(line))
+                return work(self._open(session))
             except (psycopg.Error, PostgresError) as error:
-                if line.is_lost() or not is_due_to_ddl(error):
+                if session.is_lost() or not is_due_to_ddl(error):
                     raise
                 self._opened = None
-                before, now = self._table.look_again(line, refused=is_refused_by_constraint(error))
+                before, now = self._table.look_again(
+                    session, refused=is_refused_by_constraint(error)
+                )
                 if not is_guards(error):
                     raise
                 if before is not None and now.token == before.token:
@@ -258,11 +262,11 @@ class PostgresDatabase:
                         " a partition; that can't be told from what others alter"
                     ) from error
 
-    def _open(self, line: Line) -> _Opened:
+    def _open(self, session: ServerSession) -> _Opened:
         """Look the table up, once a session."""
-        if self._opened is not None and self._opened.line is line:
+        if self._opened is not None and self._opened.session is session:
             return self._opened
-        looked = self._table.look(line)
+        looked = self._table.look(session)
         table = looked.table
         if table is None:
             raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
@@ -270,29 +274,29 @@ class PostgresDatabase:
             raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
         run = self._connection.run
         side = None if run is None else run.side
-        table = forms.for_other(line, table, self._other, side=side)
+        table = forms.for_other(session, table, self._other, side=side)
         if run is None or run.side == "source" or run.mode == "verify":
-            describe.check_where(line, table)
+            describe.check_where(session, table)
         most = None if run is None else run.max_batch_bytes
         # a source is live: its last rows may have been deleted
         wants_key = run is not None and (run.may_write or run.deletes)
-        guard = Guard(line, table, looked.relations, wants_greatest_key=wants_key)
-        self._see_greatest_key(line, guard)
+        guard = Guard(session, table, looked.relations, wants_greatest_key=wants_key)
+        self._see_greatest_key(session, guard)
         reader = Reader(guard, table, most, side=side)
-        checksums = Checksums(line, guard, table, reader, other=self._other, side=side)
+        checksums = Checksums(session, guard, table, reader, other=self._other, side=side)
         writer = Writer(guard, table)
-        self._opened = _Opened(line, table, guard, reader, writer, checksums, self._json)
+        self._opened = _Opened(session, table, guard, reader, writer, checksums, self._json)
         return self._opened
 
-    def _see_greatest_key(self, line: Line, guard: Guard) -> None:
+    def _see_greatest_key(self, session: ServerSession, guard: Guard) -> None:
         """See, once a session, that the table has not lost its last rows since the one before."""
         before = self._connection.last_position
-        if before is None or before.greatest_key is None or self._compared is line:
+        if before is None or before.greatest_key is None or self._compared is session:
             return
         guard.look()
         if before.greatest_key not in self._removing:  # an attempt before may have removed it
-            compare_greatest_keys(before, line.server)
-        self._compared = line
+            compare_greatest_keys(before, session.server)
+        self._compared = session
 
     def _forget_table(self) -> None:
         self._table.forget()

@@ -16,7 +16,7 @@ from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.schema import define
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.writable import against_writing
@@ -30,44 +30,44 @@ _ABOUT_THE_TEXT = ("0A", "22", "42", "54")
 
 
 def describe(
-    line: Line,
+    session: ServerSession,
     selection: Selection,
     table: Table | None,
     relations: Relations,
-    session: Session | None,
+    run: Session | None,
 ) -> TableDescription:
     """Return the table as a value; all problems at once. Without a session: what any needs."""
     key = selection.key
-    side = None if session is None else session.side
+    side = None if run is None else run.side
     if table is None:
         return TableDescription(
             table=selection.table,
             key=key,
             findings=(_no_table(selection.table, side),),
-            server=server_of(line),
+            server=server_of(session),
         )
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
-    findings = [*_of_any(line, selection, table), *_of_session(line, table, relations, session)]
+    findings = [*_of_any(session, selection, table), *_of_session(session, table, relations, run)]
     if side == "source" and not any(found.mark == "problem" for found in findings):
         # on a verified target those rows count as surplus
-        findings += [*_bad_keys(line, table), *ids_out_of_order(line, table)]
+        findings += [*_bad_keys(session, table), *ids_out_of_order(session, table)]
     is_whole = table.key is not None and not table.misnamed
     return TableDescription(
         table=table.sql,
         key=key if table.key is None else table.key.name,
         columns=table.described(),
-        identity=_identity(line, table),
+        identity=_identity(session, table),
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
-        checksums=ways(line),
-        definition=define(line, table) if side != "target" and is_whole else None,
-        server=server_of(line),
+        checksums=ways(session),
+        definition=define(session, table) if side != "target" and is_whole else None,
+        server=server_of(session),
     )
 
 
-def _of_any(line: Line, selection: Selection, table: Table) -> Iterator[Finding]:
-    yield from _ambiguous(line, selection.table)
+def _of_any(session: ServerSession, selection: Selection, table: Table) -> Iterator[Finding]:
+    yield from _ambiguous(session, selection.table)
     if table.key is None:
         yield problem(f"The table {table.sql} has no column {selection.key} that could be the key.")
     elif not table.key.is_integer:
@@ -76,12 +76,12 @@ def _of_any(line: Line, selection: Selection, table: Table) -> Iterator[Finding]
             f" {_INTEGERS}."
         )
     yield from map(problem, table.misnamed)
-    if line.info.parameter_status("server_encoding") == "SQL_ASCII":
+    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
         yield warning(
             "The database has the encoding SQL_ASCII, so nobody knows what its texts mean: they are"
             " taken for UTF-8."
         )
-    ((hidden,),) = ask_catalogs(line, f"SELECT row_security_active({table.oid})")
+    ((hidden,),) = ask_catalogs(session, f"SELECT row_security_active({table.oid})")
     if hidden:
         yield problem(
             f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
@@ -94,30 +94,30 @@ def _of_any(line: Line, selection: Selection, table: Table) -> Iterator[Finding]
 
 
 def _of_session(
-    line: Line, table: Table, relations: Relations, session: Session | None
+    session: ServerSession, table: Table, relations: Relations, run: Session | None
 ) -> Iterator[Finding]:
     """Say what speaks against what the session does with the table."""
-    if session is None:
-        yield from missing_rights(line, table, written=False)
+    if run is None:
+        yield from missing_rights(session, table, written=False)
         return
-    side, deletes, verified = session.side, session.deletes, session.mode == "verify"
-    written = side == "target" and (session.writes or not verified)
-    if side == "source" and deletes and line.server.is_standby:
+    side, deletes, verified = run.side, run.deletes, run.mode == "verify"
+    written = side == "target" and (run.writes or not verified)
+    if side == "source" and deletes and session.server.is_standby:
         yield problem(
             f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
         )
     compared = table.generated if verified else ()
     yield from missing_rights(
-        line, table, written=written, deletes=written and deletes, compared=compared
+        session, table, written=written, deletes=written and deletes, compared=compared
     )
     if written:
-        yield from against_writing(line, table, relations, deletes=deletes)
+        yield from against_writing(session, table, relations, deletes=deletes)
     else:
         yield from _no_ordered_index(table, side)
     if side == "source" or verified:
-        yield from _where(line, table, verified=verified)
+        yield from _where(session, table, verified=verified)
     if side == "source":
-        yield from _large_objects(line, table)
+        yield from _large_objects(session, table)
 
 
 def _no_table(name: str, side: Side | None) -> Finding:
@@ -127,10 +127,10 @@ def _no_table(name: str, side: Side | None) -> Finding:
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 
-def _ambiguous(line: Line, name: str) -> Iterator[Finding]:
+def _ambiguous(session: ServerSession, name: str) -> Iterator[Finding]:
     """Refuse a name by which each side could mean another table."""
     if len(readings(name)) > 1:
-        tables = [str(table) for (table,) in line.query(all_tables(name))]
+        tables = [str(table) for (table,) in session.query(all_tables(name))]
         if len(tables) > 1:
             yield problem(
                 f"The name {name} may mean {' or '.join(tables)}.", "put the one meant in quotes."
@@ -146,12 +146,12 @@ def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
         )
 
 
-def _large_objects(line: Line, table: Table) -> Iterator[Finding]:
+def _large_objects(session: ServerSession, table: Table) -> Iterator[Finding]:
     """Tell of the columns whose oids may stand for large objects, in a database that has some."""
     columns = [quoted(column.name) for column in table.columns if column.type_oid in _OIDS]
     if not columns:
         return
-    ((some,),) = line.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)")
+    ((some,),) = session.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)")
     if some:
         yield warning(
             f"Only the oids in {', '.join(columns)} are copied and compared, not the large objects"
@@ -161,7 +161,7 @@ def _large_objects(line: Line, table: Table) -> Iterator[Finding]:
 
 
 def missing_rights(
-    line: Line,
+    session: ServerSession,
     table: Table,
     *,
     written: bool,
@@ -189,7 +189,7 @@ def missing_rights(
                 f" FROM pg_attribute WHERE attrelid = {table.oid} AND attnum IN ({columns}))"
             )
     ((usage, temporary, role, database, *granted),) = ask_catalogs(
-        line,
+        session,
         f"SELECT has_schema_privilege({literal(quoted(table.schema))}::regnamespace, 'USAGE'),"
         " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
         f" current_database()::text, {', '.join(checks)}",
@@ -213,10 +213,10 @@ def no_right(role: str, right: str, on: str, on_sql: str) -> Finding:
     )
 
 
-def _bad_keys(line: Line, table: Table) -> Iterator[Finding]:
+def _bad_keys(session: ServerSession, table: Table) -> Iterator[Finding]:
     key = table.key_sql
     never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
-    ((null, negative),) = line.query(
+    ((null, negative),) = session.query(
         f"SELECT {'false' if never_null else _exists(table, f'{key} IS NULL')},"
         f" {_exists(table, f'{key} OPERATOR(pg_catalog.<) 0')}"
     )
@@ -233,21 +233,21 @@ def _exists(table: Table, condition: str) -> str:
     return f"EXISTS (SELECT FROM {table.sql} WHERE {condition}{also(table)})"
 
 
-def _identity(line: Line, table: Table) -> str:
+def _identity(session: ServerSession, table: Table) -> str:
     """Return what tells this table from all others; a standby's begins its primary's.
 
     The start of the server tells it from a clone of its files, which has all the rest.
     """
     started = ""
-    if not line.server.is_standby:
-        ((started,),) = line.query(
+    if not session.server.is_standby:
+        ((started,),) = session.query(
             "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
         )
-    system = "" if line.server.system is None else line.server.system
+    system = "" if session.server.system is None else session.server.system
     return f"{system}/{table.database_oid}/{table.oid}/{started}"
 
 
-def check_where(line: Line, table: Table) -> None:
+def check_where(session: ServerSession, table: Table) -> None:
     """Raise PostgresError if the user's condition is not one boolean expression over the table.
 
     The server only parses it, by the extended protocol, which takes a single statement. Without
@@ -259,8 +259,8 @@ def check_where(line: Line, table: Table) -> None:
     begin = f"SELECT FROM {table.sql} WHERE"
     refused = f"where is not a condition on the rows of {table.sql}"
     try:
-        line.parse(f"{begin}\n{table.where}\n")
-        parameters = line.parse(f"{begin} (\n{table.where}\n)")
+        session.parse(f"{begin}\n{table.where}\n")
+        parameters = session.parse(f"{begin} (\n{table.where}\n)")
     except psycopg.Error as error:
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
             raise
@@ -270,17 +270,17 @@ def check_where(line: Line, table: Table) -> None:
         raise PostgresError(f"{refused}: it has a parameter.", UNDEFINED_PARAMETER)
 
 
-def _where(line: Line, table: Table, *, verified: bool) -> Iterator[Finding]:
+def _where(session: ServerSession, table: Table, *, verified: bool) -> Iterator[Finding]:
     try:
-        check_where(line, table)
+        check_where(session, table)
     except PostgresError as error:
         yield problem(error.message, error.remedy)
         return
     if verified and table.others and table.where is not None:
-        yield from _columns_not_copied(line, table, table.where)
+        yield from _columns_not_copied(session, table, table.where)
 
 
-def _columns_not_copied(line: Line, table: Table, where: str) -> Iterator[Finding]:
+def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Iterator[Finding]:
     """Refuse a condition that needs columns that are not copied.
 
     The two sides may have other values there, and so would never agree on which rows are compared.
@@ -288,14 +288,14 @@ def _columns_not_copied(line: Line, table: Table, where: str) -> Iterator[Findin
     """
     others = ", ".join(literal(column.name) for column in table.others)
     ((names,),) = ask_catalogs(
-        line,
+        session,
         "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
         f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
         f" AND attname NOT IN ({others})",
     )
     rest = f"(SELECT {names} FROM {table.sql}) AS {quoted(table.name)}"
     try:
-        line.parse(f"SELECT FROM {rest} WHERE (\n{where}\n)")
+        session.parse(f"SELECT FROM {rest} WHERE (\n{where}\n)")
     except psycopg.Error as error:
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
             raise

@@ -15,7 +15,7 @@ from psycopg import errors
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.reader import condition
 from pipecopy.postgres.rows import CopyFormat, row_bounds
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table
 
 Result = TypeVar("Result")
@@ -31,54 +31,62 @@ _SAMPLE = 100
 _SAMPLE_BYTES = 4 * 1024 * 1024
 
 
-def size_of(line: Line, table: Table) -> int | None:
+def size_of(session: ServerSession, table: Table) -> int | None:
     """Return the bytes of the table, its partitions and its TOAST, without indexes; 0 for empty."""
     return _seen(
-        lambda: _size(line, table, "pg_relation_size") and _size(line, table, "pg_table_size")
+        lambda: _size(session, table, "pg_relation_size") and _size(session, table, "pg_table_size")
     )
 
 
-def rows_of(line: Line, table: Table, first: int, last: int, row_bytes: float | None) -> int | None:
+def rows_of(
+    session: ServerSession, table: Table, first: int, last: int, row_bytes: float | None
+) -> int | None:
     """Return the number of rows that are read with keys from `first` to `last`; None for unknown.
 
     By the planner's estimate; those of a small table are counted, and those of one that was never
     analyzed follow from its size.
     """
-    return _seen(lambda: _rows(line, table, first, last, row_bytes))
+    return _seen(lambda: _rows(session, table, first, last, row_bytes))
 
 
-def has_rows(line: Line, table: Table, first: int, last: int) -> bool | None:
+def has_rows(session: ServerSession, table: Table, first: int, last: int) -> bool | None:
     """Tell whether the table has rows with keys from `first` to `last`, whatever the condition."""
-    found = _seen(lambda: _has_rows(line, table, first, last))
+    found = _seen(lambda: _has_rows(session, table, first, last))
     return None if found is None else bool(found)
 
 
-def row_bytes_of(line: Line, table: Table, form: CopyFormat, first: int, last: int) -> float | None:
+def row_bytes_of(
+    session: ServerSession, table: Table, form: CopyFormat, first: int, last: int
+) -> float | None:
     """Return the bytes of one row in a COPY, on average: by a sample, or by what ANALYZE saw."""
     if table.ordered_index and table.kind in "rpm":
-        sampled = _seen(lambda: _sampled(line, table, form, first, last))
+        sampled = _seen(lambda: _sampled(session, table, form, first, last))
         if sampled is not None:
             return sampled
-    width = _seen(lambda: _plan(line, table, first, last)[1])
+    width = _seen(lambda: _plan(session, table, first, last)[1])
     return None if not width else 2.0 + 4 * len(table.columns) + width
 
 
-def _rows(line: Line, table: Table, first: int, last: int, row_bytes: float | None) -> int:
+def _rows(
+    session: ServerSession, table: Table, first: int, last: int, row_bytes: float | None
+) -> int:
     if table.kind in "rpm":
-        if _size(line, table, "pg_relation_size") <= _COUNTED:
+        if _size(session, table, "pg_relation_size") <= _COUNTED:
             where = condition(table, first, last)
-            return _value(line, f"SELECT pg_catalog.count(*) FROM {table.sql} WHERE {where}") or 0
-        if row_bytes and not table.where and _never_analyzed(line, table):
-            return int(_size(line, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
-    rows, _ = _plan(line, table, first, last)
+            return (
+                _value(session, f"SELECT pg_catalog.count(*) FROM {table.sql} WHERE {where}") or 0
+            )
+        if row_bytes and not table.where and _never_analyzed(session, table):
+            return int(_size(session, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
+    rows, _ = _plan(session, table, first, last)
     return rows
 
 
-def _never_analyzed(line: Line, table: Table) -> bool:
+def _never_analyzed(session: ServerSession, table: Table) -> bool:
     """Tell whether the planner would guess: of a range of ids, it takes a two-hundredth."""
     return bool(
         _value(
-            line,
+            session,
             f"{CATALOG_PATH}SELECT bool_or(reltuples < 0)::int FROM pg_class"
             " WHERE relkind IN ('r', 'm')"
             f" AND oid IN ({_with_heirs(table)})",
@@ -86,25 +94,25 @@ def _never_analyzed(line: Line, table: Table) -> bool:
     )
 
 
-def _has_rows(line: Line, table: Table, first: int, last: int) -> int | None:
-    if not table.ordered_index and _size(line, table, "pg_relation_size") > _COUNTED:
+def _has_rows(session: ServerSession, table: Table, first: int, last: int) -> int | None:
+    if not table.ordered_index and _size(session, table, "pg_relation_size") > _COUNTED:
         return None  # to look would be to read all of it
     where = condition(replace(table, where=None), first, last)
-    return _value(line, f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {where})::int")
+    return _value(session, f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {where})::int")
 
 
-def _size(line: Line, table: Table, of: str) -> int:
+def _size(session: ServerSession, table: Table, of: str) -> int:
     found = _value(
-        line,
+        session,
         f"{CATALOG_PATH}SELECT sum({of}(oid))::bigint FROM pg_class WHERE relkind IN ('r', 'm')"
         f" AND oid IN ({_with_heirs(table)})",
     )
     return found or 0
 
 
-def _plan(line: Line, table: Table, first: int, last: int) -> tuple[int, int]:
+def _plan(session: ServerSession, table: Table, first: int, last: int) -> tuple[int, int]:
     """Return how many rows the planner expects, and of how many bytes."""
-    ((plans,),) = line.query(
+    ((plans,),) = session.query(
         f"{_PATIENCE}EXPLAIN (FORMAT JSON) SELECT {_columns(table)} FROM {table.sql}"
         f" WHERE {condition(table, first, last)}"
     )
@@ -112,7 +120,9 @@ def _plan(line: Line, table: Table, first: int, last: int) -> tuple[int, int]:
     return int(plan["Plan Rows"]), int(plan["Plan Width"])
 
 
-def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) -> float | None:
+def _sampled(
+    session: ServerSession, table: Table, form: CopyFormat, first: int, last: int
+) -> float | None:
     """Look at some of the first rows, of those in the middle, and of the last.
 
     Without the user's condition: by it, a hundred rows may be far apart.
@@ -122,7 +132,7 @@ def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) 
     size = rows = 0
     whole = replace(table, where=None)
     for begin, direction in places:
-        read = line.copy_out(
+        read = session.copy_out(
             f"{_PATIENCE}COPY (SELECT {_columns(table)} FROM {table.sql}"
             f" WHERE {condition(whole, begin, last)} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
             f" TO STDOUT (FORMAT {form})",
@@ -134,8 +144,8 @@ def _sampled(line: Line, table: Table, form: CopyFormat, first: int, last: int) 
     return size / rows if rows else None
 
 
-def _value(line: Line, query: str) -> int | None:
-    ((value,),) = line.query(_PATIENCE + query)
+def _value(session: ServerSession, query: str) -> int | None:
+    ((value,),) = session.query(_PATIENCE + query)
     return None if value is None else int(value)
 
 

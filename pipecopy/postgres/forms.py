@@ -35,7 +35,7 @@ from pipecopy.postgres.casts import differing
 from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.schema import SERVER
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import OddValues, Table, TableColumn
 from pipecopy.postgres.types import TypeShape
 
@@ -61,9 +61,9 @@ _REFUSED = "pipecopy refuses: "
 _REFUSAL = re.compile(rf"{_REFUSED}(.*)\.", re.DOTALL)
 
 
-def server_of(line: Line) -> tuple[str, int]:
+def server_of(session: ServerSession) -> tuple[str, int]:
     """Return what a description says of the server: its kind, and its major version."""
-    return SERVER, line.facts.version // 10_000
+    return SERVER, session.facts.version // 10_000
 
 
 def version_of(other: Any) -> int | None:
@@ -74,7 +74,7 @@ def version_of(other: Any) -> int | None:
     return None
 
 
-def for_other(line: Line, table: Table, other: Any, *, side: Side | None) -> Table:
+def for_other(session: ServerSession, table: Table, other: Any, *, side: Side | None) -> Table:
     """Return the table as it is read for the other side: in which format, and what is refused."""
     there = version_of(other)
     as_text = bool(differing(table, other)) or (
@@ -84,7 +84,7 @@ def for_other(line: Line, table: Table, other: Any, *, side: Side | None) -> Tab
     table = replace(table, as_text=as_text)
     if there is None or side != "source":
         return table
-    _, here = server_of(line)
+    _, here = server_of(session)
     odd = _odd_values(here, there, as_binary=table.portable)
     types = {column.name: column.type for column in other.columns}
 

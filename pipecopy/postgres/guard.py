@@ -25,7 +25,7 @@ from psycopg.pq.abc import PGresult
 from pipecopy.postgres import failover
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import about_table, literal
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, fires
 from pipecopy.postgres.types import types_token
 from pipecopy.postgres.wire import CopyRead
@@ -46,18 +46,23 @@ class Guard:
     """
 
     def __init__(
-        self, line: Line, table: Table, relations: Relations, *, wants_greatest_key: bool = False
+        self,
+        session: ServerSession,
+        table: Table,
+        relations: Relations,
+        *,
+        wants_greatest_key: bool = False,
     ) -> None:
         """`wants_greatest_key`: a lost tail of the table is to be seen by it, too."""
-        self._line = line
+        self._session = session
         self._table = table
         same = [f"{token_now(table, relations)} OPERATOR(pg_catalog.=) {literal(relations.token)}"]
         if table.types_token:
             now = types_token_now(table)
             same.append(f"{now} OPERATOR(pg_catalog.=) {literal(table.types_token)}")
-        lsn = "NULL" if line.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
+        lsn = "NULL" if session.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
         greatest = "NULL::bigint"
-        if table.ordered_index and (wants_greatest_key or line.server.lsn is None):
+        if table.ordered_index and (wants_greatest_key or session.server.lsn is None):
             greatest = f"({greatest_key(table)})::bigint"
         self._statement = (
             f"SELECT CASE WHEN {' AND '.join(same)} THEN {lsn}"
@@ -83,7 +88,7 @@ class Guard:
     def query(self, statements: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
         last_own = -1 - self._results_of_look
-        results = self._line.query_all(f"{statements}; {self._look_sql}")
+        results = self._session.query_all(f"{statements}; {self._look_sql}")
         self._seen(*results[-1][0])
         return results[last_own]
 
@@ -93,7 +98,7 @@ class Guard:
         Of more than `most` bytes the first are returned, and the rest is cancelled; the look then
         costs a round trip of its own.
         """
-        read = self._line.copy_out(f"{statements}; {self._look_sql}", most)
+        read = self._session.copy_out(f"{statements}; {self._look_sql}", most)
         if read.beyond is not None:
             self.look()
         else:
@@ -106,13 +111,13 @@ class Guard:
         Returns the results of the COPY and of what follows it.
         """
         own = slice(-self._results_of_look)
-        results = self._line.copy_in(f"{statements}; {self._look_sql}", chunks)
+        results = self._session.copy_in(f"{statements}; {self._look_sql}", chunks)
         self._seen_in(results[-1])
         return results[own]
 
     def look(self) -> None:
         """See that the table is still the same, and that the session is still on its server."""
-        self._seen(*self._line.query(self._look_sql)[0])
+        self._seen(*self._session.query(self._look_sql)[0])
 
     def _seen_in(self, result: PGresult) -> None:
         lsn, greatest = (result.get_value(0, column) for column in (0, 1))
@@ -123,7 +128,7 @@ class Guard:
     def _seen(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of a look that found nothing changed."""
         self._is_prepared = True
-        self._line.reached(lsn, greatest_key)
+        self._session.reached(lsn, greatest_key)
 
 
 def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
@@ -176,12 +181,12 @@ class Relations:
     cleared: str
 
 
-def find_relations(line: Line, name: str) -> Relations:
+def find_relations(session: ServerSession, name: str) -> Relations:
     """Look for what belongs to the table of that name, in one round trip.
 
     All of it is seen by one snapshot: what changes later changes the token.
     """
-    found = line.query(about_table(name, _RELATIONS))
+    found = session.query(about_table(name, _RELATIONS))
     ((oid, token, rows, firing, cascades, constraints, versions, cleared),) = found
     rows = rows or []
     return Relations(

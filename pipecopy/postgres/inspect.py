@@ -15,7 +15,7 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.settings import held, holder
 from pipecopy.postgres.table import (
     NO_TABLES,
@@ -43,47 +43,47 @@ class Surveyor:
         self._side = side
         self._creates = creates
 
-    def look(self, line: Line, min_id: int, max_id: int | None) -> Survey:
+    def look(self, session: ServerSession, min_id: int, max_id: int | None) -> Survey:
         """Return what is to be said, for a copy of ids in `[min_id, max_id)`."""
-        findings = [*_server(line, self._side)]
-        table = find_table(line, self._selection)
+        findings = [*_server(session, self._side)]
+        table = find_table(session, self._selection)
         last = None if max_id is None else max_id - 1
         found: Survey = {}
         if table is None:
-            found = self._missing(line, findings)
+            found = self._missing(session, findings)
         elif table.key is not None and table.key.is_integer:
-            findings += _rights(line, table, self._side)
-            findings.append(_kind(line, table))
+            findings += _rights(session, table, self._side)
+            findings.append(_kind(session, table))
             findings += _key(table, self._side)
-            findings += _locks_of_others(line, table, self._side)
+            findings += _locks_of_others(session, table, self._side)
             if self._side == "target":
-                findings += _target(line, table, last)
+                findings += _target(session, table, last)
                 until = _LAST if last is None else last
-                found["has_rows"] = estimate.has_rows(line, table, min_id, until)
+                found["has_rows"] = estimate.has_rows(session, table, min_id, until)
                 found["methods"] = _methods(table)
             else:
-                found = self._source(line, table, min_id, last)
+                found = self._source(session, table, min_id, last)
         found["findings"] = findings
         return found
 
-    def _missing(self, line: Line, findings: list[Finding]) -> Survey:
-        made = _creation(line, self._selection, self._other) if self._creates else None
+    def _missing(self, session: ServerSession, findings: list[Finding]) -> Survey:
+        made = _creation(session, self._selection, self._other) if self._creates else None
         if made is None:
             return {}
         findings += made
         direct = ("direct", "the table is made, and has no rows")
         return {"creates": True, "has_rows": False, "methods": {"new": direct, "known": direct}}
 
-    def _source(self, line: Line, table: Table, first: int, last: int | None) -> Survey:
+    def _source(self, session: ServerSession, table: Table, first: int, last: int | None) -> Survey:
         names = [column.name for column, _ in differing(table, self._other)]
-        table = for_other(line, table, self._other, side="source")
+        table = for_other(session, table, self._other, side="source")
         form, reason = _format(table, names)
         found: Survey = {"format": form, "format_reason": reason}
-        if _may_read(line, table):
+        if _may_read(session, table):
             until = _LAST if last is None else last
-            row_bytes = estimate.row_bytes_of(line, table, form, first, until)
+            row_bytes = estimate.row_bytes_of(session, table, form, first, until)
             found["row_bytes"] = row_bytes
-            found["rows"] = estimate.rows_of(line, table, first, until, row_bytes)
+            found["rows"] = estimate.rows_of(session, table, first, until, row_bytes)
         return found
 
 
@@ -91,16 +91,16 @@ def _ok(what: str, message: str) -> Finding:
     return Finding(what=what, mark="ok", message=message)
 
 
-def _server(line: Line, side: Side) -> Iterator[Finding]:
+def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
     """Say where the session is, and whether it may write there."""
     ((version, standby, read_only, role, pid),) = ask_catalogs(
-        line,
+        session,
         "SELECT split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),"
         # what a session has that does not set it, as this one does
         " (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'),"
         " current_user::text, pg_backend_pid()",
     )
-    info = line.info
+    info = session.info
     pooler = ""
     if pid != info.backend_pid:
         pooler = ", through a connection pooler that is said to be in session mode"
@@ -121,9 +121,9 @@ def _server(line: Line, side: Side) -> Iterator[Finding]:
         )
 
 
-def _rights(line: Line, table: Table, side: Side) -> list[Finding]:
+def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
     """Say that the role has the rights it needs, or which it lacks."""
-    if missing := [*missing_rights(line, table, written=side == "target")]:
+    if missing := [*missing_rights(session, table, written=side == "target")]:
         return missing
     if side == "source":
         return [_ok("rights", "SELECT")]
@@ -131,10 +131,10 @@ def _rights(line: Line, table: Table, side: Side) -> list[Finding]:
     return [_ok("rights", f"SELECT, INSERT, UPDATE{also}; TEMP on the database")]
 
 
-def _kind(line: Line, table: Table) -> Finding:
+def _kind(session: ServerSession, table: Table) -> Finding:
     """Say what the table is, and how big."""
     ((partitions,),) = ask_catalogs(
-        line,
+        session,
         f"SELECT count(*) FROM pg_partition_tree({table.oid}) WHERE isleaf AND level > 0",
     )
     parts = [table.sql]
@@ -142,7 +142,7 @@ def _kind(line: Line, table: Table) -> Finding:
         parts.append(f"{partitions} partition{'' if partitions == 1 else 's'}")
     elif table.kind in NO_TABLES:
         parts.append(NO_TABLES[table.kind])
-    size = estimate.size_of(line, table) if table.kind in "rpm" else None
+    size = estimate.size_of(session, table) if table.kind in "rpm" else None
     if size is not None:
         parts.append(f"{size / 1_000_000:,.1f} MB" if size else "empty")
     return _ok("table", ", ".join(parts))
@@ -159,13 +159,13 @@ def _key(table: Table, side: Side) -> Iterator[Finding]:
         yield _ok("key", name)
 
 
-def _locks_of_others(line: Line, table: Table, side: Side) -> Iterator[Finding]:
+def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterator[Finding]:
     """Name the sessions that would keep a copy waiting if it began now."""
     modes = ["AccessExclusiveLock"]
     if side == "target":
         modes += ["ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"]
     for pid, name, mode in ask_catalogs(
-        line,
+        session,
         "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
         " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
         f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
@@ -206,10 +206,10 @@ def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
     )
 
 
-def _may_read(line: Line, table: Table) -> bool:
+def _may_read(session: ServerSession, table: Table) -> bool:
     """Tell whether the condition may stand in a query; `describe` says what is wrong with it."""
     try:
-        check_where(line, table)
+        check_where(session, table)
     except PostgresError:
         return False
     return not table.misnamed
@@ -229,7 +229,7 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
     return {"new": ("direct", "no row with any of these ids is there"), "known": known}
 
 
-def _target(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
+def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:
     """Say what may stand in the way of rows that are saved, up to this id."""
     biggest = _BIGGEST.get(table.keyed.type_oid)
     if last is not None and biggest is not None and last > biggest:
@@ -239,24 +239,24 @@ def _target(line: Line, table: Table, last: int | None) -> Iterator[Finding]:
             f"ALTER TABLE {table.sql} ALTER COLUMN {table.key_sql} TYPE bigint;",
             what="key",
         )
-    holders = line.query(holder(table.oid))
+    holders = session.query(holder(table.oid))
     if not holders:
         yield _ok("lock", "no other copy holds the table")
     for row in holders:
         found = problem(f"{_capital(held(table.sql, row))}.", _end_of(row[1]), what="lock")
         yield replace(found, cause="busy")
-    yield from _surroundings(line, table)
-    behind_key = find_behind(line, table)
+    yield from _surroundings(session, table)
+    behind_key = find_behind(session, table)
     if not behind_key:
         yield _ok("sequence", "none is behind the key")
     for behind in behind_key:
-        yield behind.why_left(last) or _sequence(line, behind)
+        yield behind.why_left(last) or _sequence(session, behind)
 
 
-def _surroundings(line: Line, table: Table) -> Iterator[Finding]:
+def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
     """Tell of the other unique indexes, the triggers and the foreign keys."""
     ((unique, are_there, references),) = ask_catalogs(
-        line,
+        session,
         "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
         " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
         f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
@@ -283,10 +283,10 @@ def _surroundings(line: Line, table: Table) -> Iterator[Finding]:
         )
 
 
-def _sequence(line: Line, behind: Behind) -> Finding:
+def _sequence(session: ServerSession, behind: Behind) -> Finding:
     """Say where the sequence is, or that the role may not set it."""
     ((role, may_set, at),) = ask_catalogs(
-        line,
+        session,
         "SELECT current_user::text,"
         " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
         " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
@@ -301,19 +301,19 @@ def _sequence(line: Line, behind: Behind) -> Finding:
     return _ok("sequence", f"{behind.sql}, {'not used yet' if at is None else f'at {at}'}")
 
 
-def _creation(line: Line, selection: Selection, source: Any) -> list[Finding] | None:
+def _creation(session: ServerSession, selection: Selection, source: Any) -> list[Finding] | None:
     """Say what `create` would make of the source's table; None if it could make nothing."""
     if source is None or (isinstance(source, TableDescription) and source.problems):
         return [_ok("create", "would be made like the source's, once that is in order")]
     try:
-        foretold = create.foretell(line, selection, source)
+        foretold = create.foretell(session, selection, source)
     except PostgresError as error:
         return [problem(_capital(error.message), error.remedy, what="create")]
     if foretold is None:
         return None
     schema, statements, warnings = foretold
     ((role, database, may_create, may_temp),) = ask_catalogs(
-        line,
+        session,
         "SELECT current_user::text, current_database()::text,"
         f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
         " has_database_privilege(current_database(), 'TEMP')",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipecopy.contracts import TableDescription
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.types import TypeShape, shape_from_plain
 from pipecopy.postgres.writer import NEXT_VALUE
@@ -81,7 +81,7 @@ class TableDefinition:
     """What else there is, such as `2 indexes`."""
 
 
-def define(line: Line, table: Table) -> dict[str, Any]:
+def define(session: ServerSession, table: Table) -> dict[str, Any]:
     """Return what the table is like as plain values, for `definition_of`."""
     sql = _DEFINITION.format(
         oid=table.oid,
@@ -90,7 +90,7 @@ def define(line: Line, table: Table) -> dict[str, Any]:
         next_value=NEXT_VALUE.format(sequence="c.oid"),
         besides=", ".join(f"(SELECT count(*) FROM {rows})" for rows in _BESIDES.values()),
     )
-    ((facts, columns),) = ask_catalogs(line, sql)
+    ((facts, columns),) = ask_catalogs(session, sql)
     wanted = [*table.columns, *table.generated]
     if not table.others:  # as it stands there, the generated ones among the others
         wanted.sort(key=lambda column: column.number)

@@ -28,7 +28,7 @@ _CLOCKS_DIFFER = 0.01
 """Seconds by which the server's clock and ours may measure the same time differently."""
 
 
-class Line:
+class ServerSession:
     """One server session, in autocommit: each query is a transaction of its own."""
 
     def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
 from pipecopy.postgres.guard import Relations, find_relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NO_TABLES, Selection, Table, find_table
 from pipecopy.report import with_remedy
 
@@ -54,7 +54,7 @@ class TableState:
 class Looked:
     """The table as one server session has seen it last."""
 
-    line: Line
+    session: ServerSession
     table: Table | None
     relations: Relations
 
@@ -79,17 +79,17 @@ class KnownTable:
         self.greatest_id = None if run is None else run.greatest_id
         """The greatest one that is copied, once that is known."""
 
-    def look(self, line: Line, *, refused: bool = False) -> Looked:
+    def look(self, session: ServerSession, *, refused: bool = False) -> Looked:
         """Look at the table, once a session; `refused`: a row was, perhaps by a new constraint.
 
         Raises TableChangedError if it is not the one that the run looks at.
         """
-        if self._looked is not None and self._looked.line is line:
+        if self._looked is not None and self._looked.session is session:
             return self._looked
         while True:
             # this first: what changes while the rest is looked at changes the token
-            relations = find_relations(line, self._selection.table)
-            table = find_table(line, self._selection)
+            relations = find_relations(session, self._selection.table)
+            table = find_table(session, self._selection)
             if relations.oid == (None if table is None else table.oid):
                 break
         known = self.state
@@ -97,20 +97,22 @@ class KnownTable:
             table = None if table is None else table.with_columns(known.columns)
             written = self._run is None or self._run.may_write
             known = _with_new_partitions(
-                line, known, table, relations, self.greatest_id, written=written
+                session, known, table, relations, self.greatest_id, written=written
             )
             state = _state_of(table, relations, self._run)
             _compare(known, state, refused=refused)
             self.state = replace(known, versions=state.versions, files=state.files)
         elif table is not None:
             self.state = _state_of(table, relations, self._run)
-        self._looked = Looked(line, table, relations)
+        self._looked = Looked(session, table, relations)
         return self._looked
 
-    def look_again(self, line: Line, *, refused: bool = False) -> tuple[Looked | None, Looked]:
+    def look_again(
+        self, session: ServerSession, *, refused: bool = False
+    ) -> tuple[Looked | None, Looked]:
         """Look once more in the same session; return what was seen before, and now."""
         before, self._looked = self._looked, None
-        return before, self.look(line, refused=refused)
+        return before, self.look(session, refused=refused)
 
     def forget(self) -> None:
         """Look once more the next time, in the same session too."""
@@ -222,7 +224,7 @@ def _fixed(row: Mapping[str, Any], table: Table) -> dict[str, tuple[int, str]]:
 
 
 def _with_new_partitions(
-    line: Line,
+    session: ServerSession,
     known: TableState,
     table: Table | None,
     relations: Relations,
@@ -243,21 +245,23 @@ def _with_new_partitions(
     for row in relations.rows:
         new = _fixed(row, table)
         if row["is_child"] and not fixed.keys() & new.keys():
-            fixed |= new if takes_any or not _has_rows(line, row, table, greatest_id) else {}
+            fixed |= new if takes_any or not _has_rows(session, row, table, greatest_id) else {}
     return replace(known, fixed=fixed)
 
 
-def _has_rows(line: Line, row: Mapping[str, Any], table: Table, greatest_id: int | None) -> bool:
+def _has_rows(
+    session: ServerSession, row: Mapping[str, Any], table: Table, greatest_id: int | None
+) -> bool:
     """Tell whether a partition has rows with ids up to the greatest one, as far as can be told."""
     oid = row["oid"]
-    ((size, bound),) = line.query(
+    ((size, bound),) = session.query(
         f"{CATALOG_PATH}SELECT pg_relation_size({oid}), pg_get_partition_constraintdef({oid})"
     )
     if table.kind != "p" or bound is None:  # a view's columns have names of their own
         return bool(size) or row["kind"] == "f"
     until = "" if greatest_id is None else f" AND {table.key_sql} <= {greatest_id}"
     # by the table itself: that is what the role has a right to
-    ((found,),) = line.query(
+    ((found,),) = session.query(
         f"{CATALOG_PATH}SELECT EXISTS (SELECT FROM {table.sql} WHERE ({bound}){until})"
     )
     return bool(found)

@@ -10,7 +10,7 @@ from typing import Any
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
 from pipecopy.postgres.names import CATALOG_PATH, about_table, quoted, readings
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.types import (
     INTEGERS,
     REACHED,
@@ -186,14 +186,14 @@ def fires(enabled: str) -> str:
     )
 
 
-def ask_catalogs(line: Line, sql: str) -> list[tuple[Any, ...]]:
+def ask_catalogs(session: ServerSession, sql: str) -> list[tuple[Any, ...]]:
     """Run a query of the catalogs, whose names are the server's own under any search path."""
-    return line.query(CATALOG_PATH + sql)
+    return session.query(CATALOG_PATH + sql)
 
 
-def find_table(line: Line, selection: Selection) -> Table | None:
+def find_table(session: ServerSession, selection: Selection) -> Table | None:
     """Return the table of that name, None if there is none, in one round trip."""
-    rows = line.query(about_table(selection.table, _TABLE))
+    rows = session.query(about_table(selection.table, _TABLE))
     if not rows:
         return None
     ((facts, column_facts, types, indexes, types_token),) = rows

@@ -18,7 +18,7 @@ import psycopg
 
 from pipecopy.contracts import OpenTransaction
 from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, ask_catalogs
 from pipecopy.report import Finding, warning
 
@@ -67,7 +67,7 @@ class _Found:
 
 
 def open_transactions(
-    line: Line, table: Table, among: Sequence[str] | None, own_sessions: str | None
+    session: ServerSession, table: Table, among: Sequence[str] | None, own_sessions: str | None
 ) -> list[OpenTransaction] | str:
     """Return those that may bring rows to the table; `among` these ids, where they are given.
 
@@ -75,7 +75,7 @@ def open_transactions(
     role may not know.
     """
     try:
-        rows = ask_catalogs(line, _open(table, own_sessions))
+        rows = ask_catalogs(session, _open(table, own_sessions))
     except psycopg.errors.InsufficientPrivilege as error:
         return (
             "the role may not see which transactions are open"
@@ -106,12 +106,12 @@ def _of_primary(oldest: int, below: int) -> list[OpenTransaction]:
     return [{"id": f"{_BELOW}{below}", "who": who, "since": None}]
 
 
-def ids_out_of_order(line: Line, table: Table) -> Iterator[Finding]:
+def ids_out_of_order(session: ServerSession, table: Table) -> Iterator[Finding]:
     """Warn of sequences behind the key that give lower ids than before to later transactions."""
     if table.kind not in "rp" or table.key is None:
         return
     for schema, name, cache, increment, cycles in ask_catalogs(
-        line,
+        session,
         f"WITH RECURSIVE {_sequences(table)}"
         " SELECT n.nspname::text, c.relname::text, s.seqcache, s.seqincrement, s.seqcycle"
         " FROM sequences JOIN pg_sequence s ON s.seqrelid = sequences.oid"

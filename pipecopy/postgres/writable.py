@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.settings import Query
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
 from pipecopy.report import Finding, problem, warning
 
 
 def against_writing(
-    line: Line, table: Table, relations: Relations, *, deletes: bool
+    session: ServerSession, table: Table, relations: Relations, *, deletes: bool
 ) -> Iterator[Finding]:
     """Yield the reasons not to write there, and what one should know; `deletes`: to remove rows."""
     yield from _not_filled(table)
@@ -27,7 +27,7 @@ def against_writing(
         yield problem(f"The target {table.sql} is {kind}, not a table.")
     yield from _unlogged(table, relations)
     yield from _triggers(table, relations)
-    yield from _no_replica_identity(line, table, deletes=deletes)
+    yield from _no_replica_identity(session, table, deletes=deletes)
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,13 @@ _WITHOUT_IDENTITY = """
 """
 
 
-def _no_replica_identity(line: Line, table: Table, *, deletes: bool) -> Iterator[Finding]:
+def _no_replica_identity(
+    session: ServerSession, table: Table, *, deletes: bool
+) -> Iterator[Finding]:
     replaced = table.unique_index is None
-    found = without_identity(line.query, table, deletes=replaced or deletes)
+    found = without_identity(session.query, table, deletes=replaced or deletes)
     if found is None and deletes:
-        found = without_identity(line.query, table, deletes=False)
+        found = without_identity(session.query, table, deletes=False)
     if found is not None:
         yield warning(
             "Published without a replica identity, so the server refuses to change or remove rows"

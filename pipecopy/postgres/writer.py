@@ -24,7 +24,7 @@ from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.rows import CopyRows
-from pipecopy.postgres.session import Line
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, ask_catalogs
 from pipecopy.postgres.upsert import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveSql
 from pipecopy.postgres.wire import chunks_of
@@ -251,26 +251,26 @@ class Behind:
         return None
 
 
-def advance_sequences(line: Line, table: Table, max_id: int) -> str | None:
+def advance_sequences(session: ServerSession, table: Table, max_id: int) -> str | None:
     """Set each sequence behind the key past `max_id`; return a warning where that can't be done.
 
     A sequence that is past it already stays as it is. Time-outs and broken connections are raised.
     """
     warnings = [
         str(left)
-        for behind in find_behind(line, table)
-        if (left := behind.why_left(max_id) or _advance_one(line, behind, max_id)) is not None
+        for behind in find_behind(session, table)
+        if (left := behind.why_left(max_id) or _advance_one(session, behind, max_id)) is not None
     ]
     return " ".join(warnings) or None
 
 
-def _advance_one(line: Line, behind: Behind, max_id: int) -> Finding | None:
+def _advance_one(session: ServerSession, behind: Behind, max_id: int) -> Finding | None:
     sequence, step = behind.sql, behind.increment
     # in whole steps: what another server gives between them stays its own
     past = f"last_value + ({max_id} - last_value + {step} - 1) / {step} * {step}"
     try:
         ask_catalogs(
-            line,
+            session,
             f"SELECT setval({literal(sequence)}, {past}) FROM {sequence}"
             f" WHERE last_value < {max_id} OR (last_value = {max_id} AND NOT is_called)",
         )
@@ -285,13 +285,13 @@ def _advance_one(line: Line, behind: Behind, max_id: int) -> Finding | None:
     return None
 
 
-def find_behind(line: Line, table: Table) -> list[Behind]:
+def find_behind(session: ServerSession, table: Table) -> list[Behind]:
     """Find what the key's identity or default draws from.
 
     A default that has the text of its nextval's name, or a function that calls nextval, depends on
     no sequence: only the text tells.
     """
-    return [Behind(*row) for row in ask_catalogs(line, _behind(table))]
+    return [Behind(*row) for row in ask_catalogs(session, _behind(table))]
 
 
 def _behind(table: Table) -> str:

@@ -88,7 +88,7 @@ class FaultyDatabase:
 
     def query(self, sql: str) -> None:
         """Run a statement in the session of the calls."""
-        self._database._connection.call(lambda line: line.query(sql))
+        self._database._connection.call(lambda session: session.query(sql))
 
     def describe(self) -> TableDescription:
         return self._database.describe()

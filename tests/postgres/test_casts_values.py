@@ -47,7 +47,9 @@ def shapes_of(database: TemporaryDatabase, columns: dict[str, str]) -> dict[str,
     names = ", ".join(f'"{name}" {type_}' for name, type_ in columns.items())
     database.execute(f"CREATE TABLE shaped ({names})")
     with opened(database, table="shaped") as connected:
-        table = connected._connection.call(lambda line: find_table(line, Selection(table="shaped")))
+        table = connected._connection.call(
+            lambda session: find_table(session, Selection(table="shaped"))
+        )
     assert table is not None
     return {column.name: column.shape for column in (*table.columns, *table.others)}
 

@@ -62,7 +62,7 @@ def test_limits_of_the_user_are_kept(
         monkeypatch.setenv("PGSERVICEFILE", services.name)
         for name in ("prod", "service=prod keepalives_count=9"):
             with opened(name, "source", call_timeout=60) as database:
-                line = database._connection._line
+                line = database._connection._session
                 assert line is not None
                 found = line._connection.info.get_parameters()
                 assert found["connect_timeout"] == "7"
@@ -370,7 +370,7 @@ def test_a_killed_client_is_noticed_by_a_waiting_server(target_db: TemporaryData
 
 def _shut(database: PostgresDatabase) -> None:
     """Do to the connection what the end of its process does."""
-    line = database._connection._line
+    line = database._connection._session
     assert line is not None
     with socket.socket(fileno=os.dup(line._connection.fileno())) as raw:
         raw.shutdown(socket.SHUT_RDWR)
