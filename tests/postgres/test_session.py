@@ -62,9 +62,9 @@ def test_limits_of_the_user_are_kept(
         monkeypatch.setenv("PGSERVICEFILE", services.name)
         for name in ("prod", "service=prod keepalives_count=9"):
             with opened(name, "source", call_timeout=60) as database:
-                line = database._connection._session
-                assert line is not None
-                found = line._connection.info.get_parameters()
+                session = database._connection._session
+                assert session is not None
+                found = session._connection.info.get_parameters()
                 assert found["connect_timeout"] == "7"
                 assert found["keepalives_idle"] == "33"
                 assert found["keepalives_interval"] == "10"  # ours
@@ -84,7 +84,8 @@ def test_limits_of_the_user_are_kept(
         ("", "empty"),
     ],
 )
-def test_a_name_that_says_nothing(name: str, message: str) -> None:
+def test_a_name_that_says_nothing(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGSERVICEFILE")  # of the tests: a file that is named has to be there
     with pytest.raises((PostgresError, psycopg.Error), match=message) as raised:
         PostgresPool().connect(name)
     assert "hidden" not in str(raised.value)
@@ -370,7 +371,7 @@ def test_a_killed_client_is_noticed_by_a_waiting_server(target_db: TemporaryData
 
 def _shut(database: PostgresDatabase) -> None:
     """Do to the connection what the end of its process does."""
-    line = database._connection._session
-    assert line is not None
-    with socket.socket(fileno=os.dup(line._connection.fileno())) as raw:
+    session = database._connection._session
+    assert session is not None
+    with socket.socket(fileno=os.dup(session._connection.fileno())) as raw:
         raw.shutdown(socket.SHUT_RDWR)
