@@ -17,10 +17,12 @@ pytest.register_assert_rewrite(
 )
 
 from pipecopy.postgres import PostgresPool
+from tests.support.checks import ROWS, Tables
 from tests.support.databases import Both, TemporaryDatabase, empty_database
 from tests.support.drivers import RecordingPool
 from tests.support.home import home, why_missing
 from tests.support.leftovers import nothing_left_behind
+from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer
 from tests.support.wall_clock import alone, steady
 
@@ -136,6 +138,14 @@ def other_way(pg16: PostgresServer, pg18: PostgresServer) -> Iterator[Both]:
     """Give PostgreSQL 18 as the source, and 16 as the target."""
     with empty_database(pg18) as source, empty_database(pg16) as target:
         yield Both(source, target)
+
+
+@pytest.fixture
+def tables(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> Tables:
+    """Give a source with 50 rows, and an empty target."""
+    create_profiles(source_db, ROWS)
+    create_profiles(target_db)
+    return Tables(source=source_db, target=target_db)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from bench.soak.copies import Ended
 from bench.soak.measures import Measures
 from bench.soak.scene import Scene
 from pipecopy.events import CallEnded
-from tests.faults.checks import LATE_COPY
+from tests.support.checks import LATE_COPY
 from tests.support.databases import TemporaryDatabase
 from tests.support.leftovers import PATIENCE
 

@@ -24,7 +24,7 @@ from pipecopy.errors import (
 )
 from pipecopy.events import Event
 from pipecopy.postgres import PostgresPool
-from tests.faults.checks import options
+from tests.support.checks import options
 
 _EXPECTED = {0, 3, 4, 5, 75, 124}
 """The exit codes that a fault may lead to."""

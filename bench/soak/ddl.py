@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 
 from tests.faults.anytime import STATEMENTS, strike
-from tests.faults.checks import Tables
+from tests.support.checks import Tables
 from tests.support.databases import temporary_database
 from tests.support.servers import PostgresServer
 

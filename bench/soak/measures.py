@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.soak.copies import Ended
 from pipecopy.events import CallEnded, CallStarted, WorkerKilled
-from tests.faults.checks import LATE_CALL, LATE_COPY, SHORTEST_START
+from tests.support.checks import LATE_CALL, LATE_COPY, SHORTEST_START
 
 _SPREADS = {
     "kill overshoot": f"a killed call's limit (99 % within {LATE_CALL})",

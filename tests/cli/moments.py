@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol, Self
 import psutil
 
 from pipecopy import Config
-from tests.faults.checks import LIMITS, Tables, options
 from tests.faults.held import gate_of
+from tests.support.checks import LIMITS, Tables, options
 from tests.support.command import start
 from tests.support.gates import finish_gate
 

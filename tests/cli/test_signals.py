@@ -15,7 +15,7 @@ import pytest
 
 from pipecopy.cli.main import StoppedBySignal
 from tests.cli.moments import Moment, command_at
-from tests.faults.checks import (
+from tests.support.checks import (
     Expected,
     Tables,
     check,

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.checks import (
+from tests.faults.held import gate_of
+from tests.support.checks import (
     LIMITS,
     Tables,
     check_next_id,
@@ -23,7 +24,6 @@ from tests.faults.checks import (
     check_second_run,
     options,
 )
-from tests.faults.held import gate_of
 from tests.support.command import LONGEST, full_pipe_end, run, start, start_stubbed
 from tests.support.drivers import RecordingPool
 from tests.support.scripts import SQLITE, run_script

@@ -11,7 +11,8 @@ import psycopg
 from pipecopy.contracts import Side
 from pipecopy.postgres import PostgresPool
 from tests.faults.altering import Alteration, AlteringPool, Moment
-from tests.faults.checks import (
+from tests.faults.held import side_of
+from tests.support.checks import (
     Ended,
     Rows,
     Tables,
@@ -20,7 +21,6 @@ from tests.faults.checks import (
     rows_of,
     run_copy,
 )
-from tests.faults.held import side_of
 
 ROWS, BATCH = 600, 50
 """Every other id is used, so that the ends of batches have to be asked for."""

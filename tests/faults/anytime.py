@@ -20,8 +20,8 @@ from tests.faults.alt import (
     pool_of,
     rows_in,
 )
-from tests.faults.checks import Tables, run_copy
 from tests.faults.held import side_of
+from tests.support.checks import Tables, run_copy
 
 STATEMENTS: dict[str, tuple[Side, str]] = {
     "rewritten": ("source", "ALTER TABLE alt ADD u uuid DEFAULT gen_random_uuid()"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checks import ROWS, Tables
 from tests.faults.failing_over import ROWS as MANY
 from tests.faults.failing_over import Replicated, replicated
 from tests.support import strikes
+from tests.support.checks import Tables
 from tests.support.databases import TemporaryDatabase, empty_database, temporary_database
 from tests.support.frozen import FrozenFolder
 from tests.support.profiles import create_profiles
@@ -36,14 +36,6 @@ def own_target() -> Iterator[PostgresServer]:
     """Give a STATS that may be stopped."""
     with PostgresServer(18) as server:
         yield server
-
-
-@pytest.fixture
-def tables(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> Tables:
-    """Give a source with 50 rows, and an empty target."""
-    create_profiles(source_db, ROWS)
-    create_profiles(target_db)
-    return Tables(source=source_db, target=target_db)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 from pipecopy.contracts import Side
 from pipecopy.events import BatchSaved, Event
 from pipecopy.postgres import PostgresPool
-from tests.faults.checks import LIMITS, Tables
 from tests.faults.held import side_of
+from tests.support.checks import LIMITS, Tables
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate
 from tests.support.servers import PostgresServer

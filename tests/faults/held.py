@@ -10,7 +10,7 @@ from typing import Any
 
 from pipecopy import ConnectionPool, Observer
 from pipecopy.contracts import Side
-from tests.faults.checks import Ended, Tables, run_copy
+from tests.support.checks import Ended, Tables, run_copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate, load_gate, save_gate
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.checks import Ended
+from tests.support.checks import Ended
 
 _ROOT = Path(__file__).parents[2]
 _LONGEST = 40
@@ -20,7 +20,7 @@ _LONGEST = 40
 _START = """
 import pickle
 from pathlib import Path
-from tests.faults.checks import run_copy
+from tests.support.checks import run_copy
 folder = Path(__file__).parent
 """
 _COPY = """

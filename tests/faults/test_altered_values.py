@@ -25,8 +25,8 @@ from tests.faults.alt import (
     rows_in,
 )
 from tests.faults.altering import Alteration, Moment
-from tests.faults.checks import Tables, run_copy
 from tests.faults.test_ddl import ATTACH_EARLIER, ATTACH_LATER, NEW_PARTITION, TRIGGER
+from tests.support.checks import Tables, run_copy
 
 pytestmark = pytest.mark.server
 

@@ -29,7 +29,7 @@ from tests.faults.alt import (
     rows_in,
 )
 from tests.faults.altering import Alteration, Moment
-from tests.faults.checks import Tables, run_copy
+from tests.support.checks import Tables, run_copy
 
 pytestmark = pytest.mark.server
 

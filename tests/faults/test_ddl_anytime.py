@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.anytime import STATEMENTS, strike
-from tests.faults.checks import Tables
+from tests.support.checks import Tables
 
 pytestmark = pytest.mark.server
 

@@ -12,9 +12,9 @@ from pipecopy.contracts import Side
 from pipecopy.errors import TableMismatchError
 from tests.faults.alt import BATCH, FILL, FILLED, altering, make, rows_in
 from tests.faults.altering import Alteration, AlteringPool
-from tests.faults.checks import Rows, Tables, check_nothing_left
 from tests.faults.test_ddl import RECREATE, SWAP, TO_FLOAT8
-from tests.support.verifications import verify
+from tests.support.checks import Rows, Tables, check_nothing_left
+from tests.support.runs import verify
 
 pytestmark = pytest.mark.server
 

@@ -17,19 +17,6 @@ import pytest
 from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
-from tests.faults.checks import (
-    Ended,
-    Expected,
-    Tables,
-    check,
-    check_next_id,
-    check_nothing_left,
-    check_outcome,
-    check_second_run,
-    prove_next_id,
-    rows_of,
-    run_copy,
-)
 from tests.faults.failing_over import (
     BATCH,
     CRASHED,
@@ -50,14 +37,27 @@ from tests.faults.failing_over import (
 from tests.faults.held import backend_of, copying, gate_of, side_of, until
 from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
+from tests.support.checks import (
+    Ended,
+    Expected,
+    Tables,
+    check,
+    check_next_id,
+    check_nothing_left,
+    check_outcome,
+    check_second_run,
+    prove_next_id,
+    rows_of,
+    run_copy,
+)
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.drivers import RecordingPool
 from tests.support.gates import finish_gate, load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
+from tests.support.runs import verify
 from tests.support.servers import PostgresServer
 from tests.support.standbys import Standby
 from tests.support.strikes import Strike
-from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,6 @@ import pytest
 
 from pipecopy.events import Event
 from tests.faults.altering import Alteration, AlteringPool
-from tests.faults.checks import ROWS, Ended, Tables, check_next_id, check_nothing_left, run_copy
 from tests.faults.failing_over import (
     BATCH,
     CRASHED,
@@ -28,12 +27,13 @@ from tests.faults.failing_over import (
 from tests.faults.held import copying
 from tests.faults.test_server_locks import at_a_retry
 from tests.operations.sqlite import DeletingDatabase, DeletingPool
+from tests.support.checks import ROWS, Ended, Tables, check_next_id, check_nothing_left, run_copy
 from tests.support.drivers import RecordingPool
 from tests.support.gates import load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables
+from tests.support.runs import verify
 from tests.support.servers import PostgresServer
 from tests.support.strikes import FAULTS, Strike
-from tests.support.verifications import verify
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,8 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import CallStarted, Event, RetryScheduled
-from tests.faults.checks import (
+from tests.faults.held import copying, gate_of, side_of
+from tests.support.checks import (
     LIMITS,
     ROWS,
     Ended,
@@ -24,7 +25,6 @@ from tests.faults.checks import (
     options,
     run_copy,
 )
-from tests.faults.held import copying, gate_of, side_of
 from tests.support.command import start
 from tests.support.gates import save_gate
 from tests.support.proxy import Proxy

@@ -16,7 +16,9 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.events import CallEnded
-from tests.faults.checks import (
+from tests.faults.held import backend_of, copying, gate_of, side_of
+from tests.faults.test_server_locks import at_a_retry
+from tests.support.checks import (
     Expected,
     Tables,
     check,
@@ -25,8 +27,6 @@ from tests.faults.checks import (
     check_second_run,
     run_copy,
 )
-from tests.faults.held import backend_of, copying, gate_of, side_of
-from tests.faults.test_server_locks import at_a_retry
 from tests.support.databases import TemporaryDatabase
 from tests.support.home import give_to_server_user
 from tests.support.profiles import TABLE

@@ -12,8 +12,8 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError
 from pipecopy.events import Event, RetryScheduled
-from tests.faults.checks import Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, copying, gate_of, second_session, side_of
+from tests.support.checks import Expected, Tables, check, run_copy
 from tests.support.gates import Gate, finish_gate, table_gate
 
 Lock = Callable[[Tables], contextlib.AbstractContextManager[Gate]]

@@ -9,7 +9,9 @@ import pytest
 
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
-from tests.faults.checks import (
+from tests.faults.held import gate_of
+from tests.faults.test_server_locks import at_a_retry
+from tests.support.checks import (
     LIMITS,
     Expected,
     Tables,
@@ -18,8 +20,6 @@ from tests.faults.checks import (
     options,
     run_copy,
 )
-from tests.faults.held import gate_of
-from tests.faults.test_server_locks import at_a_retry
 from tests.support.command import start
 from tests.support.pgbouncer import pgbouncer
 

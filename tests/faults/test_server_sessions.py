@@ -9,8 +9,8 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
-from tests.faults.checks import Expected, Tables, check
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
+from tests.support.checks import Expected, Tables, check
 from tests.support.databases import TemporaryDatabase
 
 Fault = Callable[[TemporaryDatabase, int], object]

@@ -9,8 +9,8 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
-from tests.faults.checks import ROWS, Expected, Tables, check, run_copy
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
+from tests.support.checks import ROWS, Expected, Tables, check, run_copy
 from tests.support.databases import TemporaryDatabase, empty_database
 from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer

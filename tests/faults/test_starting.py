@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipecopy.errors import CallTimeoutError
-from tests.faults.checks import Ended, Expected, check, run_copy
 from tests.faults.scripts import run_script
+from tests.support.checks import Ended, Expected, check, run_copy
 from tests.support.drivers import HangingPool, RecordingPool
 
 _EXPECTED = {

@@ -10,8 +10,8 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError
 from pipecopy.events import CallEnded, Event
-from tests.faults.checks import Expected, Tables, check
 from tests.faults.held import copying, gate_of
+from tests.support.checks import Expected, Tables, check
 from tests.support.wall_clock import stepped
 
 STEPS_THE_CLOCK = True

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests.cli.moments import is_alive
-from tests.faults.checks import Tables, check_next_id, check_nothing_left, check_second_run
 from tests.faults.held import gate_of
+from tests.support.checks import Tables, check_next_id, check_nothing_left, check_second_run
 from tests.support.drivers import RecordingPool
 from tests.support.leftovers import left_of_copies
 
@@ -30,7 +30,7 @@ def _start(folder: Path, pool: str) -> subprocess.Popen[str]:
     script.write_text(
         "from pathlib import Path\n"
         "from pipecopy.postgres import PostgresPool\n"
-        "from tests.support.copies import copy\n"
+        "from tests.support.runs import copy\n"
         "from tests.support.drivers import RecordingPool\n"
         "from tests.support.strikes import Strike\n"
         "if __name__ == '__main__':\n"

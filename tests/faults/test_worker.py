@@ -21,7 +21,7 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.events import CallEnded, WorkerKilled
-from tests.faults.checks import Ended, Expected, check, run_copy
+from tests.support.checks import Ended, Expected, check, run_copy
 from tests.support.drivers import RecordingPool
 from tests.support.strikes import CallName, Strike
 

@@ -13,13 +13,12 @@ from pipecopy import CheckReport
 from pipecopy.cli.exits import check_code
 from pipecopy.errors import ConfigError, FullCopyTimeoutError
 from pipecopy.postgres import PostgresPool
-from tests.support.checks import check, only_problem, warnings
-from tests.support.copies import copy
 from tests.support.databases import Both
 from tests.support.drivers import RecordingPool
 from tests.support.gates import table_gate
 from tests.support.pgbouncer import pgbouncer
 from tests.support.profiles import create_profiles
+from tests.support.runs import check, copy, only_problem, warnings
 from tests.support.strikes import Strike
 
 NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipecopy.report import CheckPlan, CheckReport
-from tests.support.checks import check, next_transaction, warnings
-from tests.support.copies import copy
 from tests.support.databases import Both
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
+from tests.support.runs import check, copy, next_transaction, warnings
 
 NO_INDEX = "DROP TABLE profiles; CREATE TABLE profiles (id bigint, data jsonb)"
 ROWS = "INSERT INTO profiles SELECT i * 3, NULL FROM generate_series(1, 800) AS i"

@@ -11,11 +11,10 @@ import pytest
 from pipecopy.cli.exits import check_code, exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
-from tests.support.checks import check, only_problem, warnings
-from tests.support.copies import copy
 from tests.support.databases import Both, temporary_database
 from tests.support.gates import save_gate
 from tests.support.profiles import create_profiles, hide_rows
+from tests.support.runs import check, copy, only_problem, warnings
 from tests.support.servers import PostgresServer
 
 SIDES: tuple[Side, ...] = ("source", "target")

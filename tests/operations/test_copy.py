@@ -14,9 +14,9 @@ from pipecopy.cli.exits import exit_code
 from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import Event, RetryScheduled
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import assert_equal_tables, create_profiles, hide_rows
+from tests.support.runs import copy
 from tests.support.servers import PostgresServer
 
 ROW_VERSIONS = "SELECT id, xmin::text, ctid::text FROM profiles ORDER BY id"

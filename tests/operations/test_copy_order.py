@@ -11,8 +11,8 @@ import pytest
 from pipecopy import Row
 from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import BatchSaved, CallStarted, Event
-from tests.support.copies import copy
 from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.runs import copy
 from tests.support.strikes import Strike
 
 BIGGEST = 2**63 - 1

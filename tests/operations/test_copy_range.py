@@ -8,10 +8,10 @@ import pytest
 
 from pipecopy.errors import ConfigError
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
 from tests.support.profiles import create_profiles
+from tests.support.runs import copy
 
 
 @pytest.mark.parametrize(

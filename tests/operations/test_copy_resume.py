@@ -14,11 +14,10 @@ import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.postgres import PostgresPool
-from tests.support.checks import check
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import check, copy
 
 
 class _OldDatabase(RecordingDatabase):

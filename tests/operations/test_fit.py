@@ -6,7 +6,7 @@ import pytest
 
 from pipecopy.contracts import Column, TableDescription
 from pipecopy.operations.fit import between
-from tests.support.checks import lines
+from tests.support.runs import lines
 
 KEY = Column(name="id", type="bigint")
 

@@ -14,9 +14,9 @@ from pipecopy.contracts import Session
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, RangeKnown, TransactionsAwaited
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import copy
 from tests.support.servers import PostgresServer
 
 pytestmark = pytest.mark.server

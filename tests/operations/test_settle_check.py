@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.operations.test_settle import NEXT, transaction
-from tests.support.checks import check, warnings
 from tests.support.databases import Both
 from tests.support.profiles import create_profiles
+from tests.support.runs import check, warnings
 
 pytestmark = pytest.mark.server
 

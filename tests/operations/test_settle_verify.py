@@ -6,10 +6,9 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.operations.test_settle import LATE, NEXT, Committer, rows_after, transaction
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
-from tests.support.verifications import found, verify
+from tests.support.runs import copy, found, verify
 
 pytestmark = pytest.mark.server
 

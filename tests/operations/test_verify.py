@@ -8,7 +8,7 @@ from pipecopy.events import CallStarted, Event, RangeVerified, RunEnded, RunStar
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.verifications import found, verify
+from tests.support.runs import found, verify
 
 NOTHING: tuple[tuple[int, ...], ...] = ((), (), ())
 

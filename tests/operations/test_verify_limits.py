@@ -21,7 +21,7 @@ from tests.support.databases import TemporaryDatabase
 from tests.support.gates import load_gate
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
-from tests.support.verifications import verify
+from tests.support.runs import verify
 
 ROLE = "verifier"
 

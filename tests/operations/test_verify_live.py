@@ -6,7 +6,7 @@ from pipecopy.postgres import PostgresPool
 from tests.operations.live import LivePool
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
-from tests.support.verifications import found, verify
+from tests.support.runs import found, verify
 
 
 def test_a_row_that_is_equal_when_it_is_read_again_is_not_reported(

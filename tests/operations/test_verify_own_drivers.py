@@ -10,7 +10,7 @@ import pytest
 from pipecopy.errors import ConfigError, DatabaseError
 from tests.operations.sqlite import ComparingPool, CreatingPool, DeletingPool
 from tests.support.drivers import RecordingPool
-from tests.support.verifications import found, verify
+from tests.support.runs import found, verify
 
 
 def _damaged(pool: ComparingPool, rows: int = 3000) -> None:

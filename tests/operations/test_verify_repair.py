@@ -7,10 +7,9 @@ import pytest
 from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, DifferencesFound, Event
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles, hide_rows
-from tests.support.verifications import found, verify
+from tests.support.runs import copy, found, verify
 
 DAMAGE = """
     DELETE FROM profiles WHERE id IN (1, 500, 501, 502, 2999);

@@ -6,10 +6,9 @@ import pytest
 
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.verifications import found, verify
+from tests.support.runs import copy, found, verify
 
 COLUMNS = "id int PRIMARY KEY, country text, a text, b text"
 

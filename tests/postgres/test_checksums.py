@@ -6,10 +6,9 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.postgres.test_create_types import columns_of_every_type, fill
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase, temporary_database
+from tests.support.runs import copy, found, verify
 from tests.support.servers import PostgresServer
-from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server
 

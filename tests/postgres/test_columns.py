@@ -8,10 +8,9 @@ import pytest
 
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
-from tests.support.checks import lines
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
+from tests.support.runs import copy, lines
 
 pytestmark = pytest.mark.server
 

@@ -13,11 +13,10 @@ import pytest
 from pipecopy.contracts import Session, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresError, PostgresPool
-from tests.support.checks import lines
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import copy, lines
 
 pytestmark = pytest.mark.server
 

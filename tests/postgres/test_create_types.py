@@ -8,10 +8,9 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.postgres.samples import NOT_SAMPLED, SAMPLES
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.verifications import verify
+from tests.support.runs import copy, verify
 
 pytestmark = pytest.mark.server
 

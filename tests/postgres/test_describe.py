@@ -9,11 +9,11 @@ import pytest
 
 from pipecopy.contracts import Column, Mode, Side, TableDescription
 from pipecopy.operations.fit import between
-from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.home import give_to_server_user
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
+from tests.support.runs import lines
 from tests.support.servers import PostgresServer, _copy_as_server_user
 
 pytestmark = pytest.mark.server

@@ -11,12 +11,10 @@ from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.report import CheckPlan
-from tests.support.checks import check
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.opened import opened
+from tests.support.runs import check, copy, found, verify
 from tests.support.servers import PostgresServer
-from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server
 

@@ -7,10 +7,9 @@ import pytest
 from pipecopy.cli.text import summary_lines, verdict_line
 from pipecopy.errors import TableMismatchError
 from pipecopy.postgres import PostgresPool
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase, temporary_database
+from tests.support.runs import copy, found, verify
 from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer
-from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server
 

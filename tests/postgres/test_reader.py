@@ -6,10 +6,10 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
+from tests.support.runs import copy
 
 pytestmark = pytest.mark.server
 

@@ -16,12 +16,10 @@ import pytest
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from tests.postgres.hostile import SCHEMA, hostile_database, strayed
-from tests.support.checks import check
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
+from tests.support.runs import check, copy, found, verify
 from tests.support.servers import PostgresServer
-from tests.support.verifications import found, verify
 
 pytestmark = pytest.mark.server
 

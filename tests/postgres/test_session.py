@@ -16,10 +16,10 @@ import pytest
 from pipecopy.contracts import Mode, Session
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import RUN_ID, handed_over, opened
 from tests.support.profiles import TABLE, create_profiles
+from tests.support.runs import lines
 from tests.support.servers import PASSWORD, PASSWORD_USER, PostgresServer
 
 NAME = f"pipecopy/{RUN_ID}"

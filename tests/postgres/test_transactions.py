@@ -11,10 +11,10 @@ import pytest
 from pipecopy.contracts import OpenTransaction
 from pipecopy.postgres import PostgresPool
 from tests.operations.test_settle import Committer, only_warning, transaction
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import copy
 
 _PARTITIONED = """
     CREATE SEQUENCE own;

@@ -6,10 +6,10 @@ import pytest
 
 from pipecopy.postgres import PostgresPool
 from tests.operations.test_settle import Committer, as_list, transaction
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import copy
 from tests.support.servers import PostgresServer
 from tests.support.standbys import Standby
 

@@ -6,9 +6,9 @@ import pytest
 
 from pipecopy.contracts import Column, Side
 from pipecopy.operations.fit import between
-from tests.support.checks import lines
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
+from tests.support.runs import lines
 
 pytestmark = pytest.mark.server
 

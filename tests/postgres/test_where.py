@@ -8,12 +8,10 @@ import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresPool
-from tests.support.checks import lines
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import create_profiles
-from tests.support.verifications import verify
+from tests.support.runs import copy, lines, verify
 
 pytestmark = pytest.mark.server
 

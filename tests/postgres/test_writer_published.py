@@ -11,12 +11,11 @@ import pytest
 
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.postgres.test_writer import versions
-from tests.support import copies
-from tests.support.checks import lines
+from tests.support import runs
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import copy, opened
 from tests.support.profiles import add_profiles, assert_equal_tables, create_profiles
-from tests.support.verifications import verify
+from tests.support.runs import lines, verify
 
 pytestmark = pytest.mark.server
 
@@ -225,7 +224,7 @@ def test_the_copy_warns_and_its_second_run_is_complete(
     create(target_db)
     pool = PostgresPool({"source": source_db.uri, "target": target_db.uri})
     for _ in range(2):
-        report = copies.copy(pool)
+        report = runs.copy(pool)
         assert report.outcome == "complete"
         assert any("REPLICA IDENTITY" in warning for warning in report.warnings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipecopy.errors import CallTimeoutError
-from tests.faults.checks import Expected, check, run_copy
+from tests.support.checks import Expected, check, run_copy
 from tests.support.drivers import RecordingPool
 from tests.support.strikes import Strike
 

@@ -6,8 +6,8 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError, FullCopyTimeoutError
-from tests.faults.checks import Expected, check, run_copy
 from tests.faults.test_worker import CALLS
+from tests.support.checks import Expected, check, run_copy
 from tests.support.drivers import RecordingPool
 from tests.support.strikes import CallName, Strike
 

@@ -10,9 +10,9 @@ import pytest
 
 from pipecopy.errors import CallTimeoutError, FullCopyTimeoutError
 from pipecopy.events import Event, RunEnded, RunStarted
-from tests.faults.checks import Expected, check, run_copy
-from tests.support.copies import copy
+from tests.support.checks import Expected, check, run_copy
 from tests.support.drivers import RecordingPool
+from tests.support.runs import copy
 from tests.support.strikes import Strike
 
 RAISED = [LookupError("what was that"), SystemExit(3), KeyboardInterrupt()]

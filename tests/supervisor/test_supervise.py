@@ -17,8 +17,8 @@ import pytest
 from pipecopy import Row
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import CallStarted, Event
-from tests.support.copies import copy
 from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.runs import copy
 from tests.support.scripts import run_script
 from tests.support.strikes import Strike
 
@@ -33,7 +33,7 @@ def test_in_a_daemonic_process(sqlite_pool: RecordingPool, tmp_path: Path) -> No
         """
         import multiprocessing
         from pathlib import Path
-        from tests.support.copies import copy
+        from tests.support.runs import copy
         from tests.support.drivers import RecordingPool
 
         if __name__ == "__main__":

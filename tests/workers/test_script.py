@@ -17,10 +17,10 @@ from pipecopy.contracts import Session
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
-from tests.support.copies import copy
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
 from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.runs import copy
 from tests.support.scripts import SQLITE, run_script
 
 COPY = 'print(copy_table(config, Pool(), "source.sqlite", "target.sqlite").rows)'
