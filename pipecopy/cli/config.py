@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
-from attrs import evolve
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
 from cyclopts.config import Dict
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section, read_config_file
-from pipecopy.cli.options import conflicts
+from pipecopy.cli.options import conflicts, to_columns
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
 
@@ -59,7 +59,7 @@ class Configuration:
         options = _options(arguments)
         for argument in options.values():
             if argument.has_tokens:
-                self._tried(evolve(argument), argument.tokens[-1].keyword or argument.name)
+                self._tried(copy(argument), argument.tokens[-1].keyword or argument.name)
         environment = self._environment(options)
         if _FILE in options:
             self._fill_from_file(" ".join(commands), options, environment)
@@ -123,7 +123,8 @@ class Configuration:
         for key in section.values:
             option = _option(key)
             if option in options:
-                probe = evolve(options[option], tokens=[])
+                probe = copy(options[option])
+                probe.tokens = []
                 good[option] = self._tried(probe, section.origin(key), section, key)
             else:
                 hint = _hint(option, options)
@@ -158,6 +159,9 @@ class Configuration:
         value = section.values[key]
         if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
             argument.append(Token(keyword=section.origin(key), value=str(value)))
+        elif argument.parameter.converter is to_columns and _is_list_of_text(value):
+            # Cyclopts' own makes texts of the items, and that of a single one may be read as a list
+            argument.append(Token(keyword=section.origin(key), implicit_value=tuple(value)))
         else:
             source = Dict({key: value}, source=section.name, use_commands_as_keys=False)
             alone = ArgumentCollection([argument])  # type: ignore[no-untyped-call] # it has no hints
@@ -171,6 +175,10 @@ class Configuration:
 
     def _variables(self) -> set[str]:
         return {PREFIX + option.upper() for options in self._commands() for option in options}
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _option(key: str) -> str:

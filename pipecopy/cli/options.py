@@ -68,9 +68,8 @@ def columns_of(text: str) -> tuple[str, ...]:
     raise ValueError(f"'{text}' is not a valid list of columns such as id,data or id,\"a, b\"")
 
 
-def _to_columns(_type: object, tokens: tuple[Token, ...]) -> tuple[str, ...]:
-    if len(tokens) > 1 and tokens[0].source != "cli":
-        return tuple(token.value for token in tokens)  # a list in the file: each item is a name
+def to_columns(_type: object, tokens: tuple[Token, ...]) -> tuple[str, ...]:
+    """Return the names in the texts of a list of columns; see `columns_of`."""
     return tuple(name for token in tokens for name in columns_of(token.value))
 
 
@@ -107,7 +106,7 @@ Flag: TypeAlias = Annotated[
 Columns: TypeAlias = Annotated[
     tuple[str, ...] | None,
     Parameter(
-        converter=_to_columns,
+        converter=to_columns,
         validator=_check_text,
         n_tokens=1,
         negative=(),

@@ -57,6 +57,11 @@ def write(text: str) -> None:
     Path("pipecopy.toml").chmod(0o600)
 
 
+def test_the_only_name_of_a_list_may_have_a_comma() -> None:
+    write(SIZES.replace("""["id", "a, b", 'c"d']""", '["a, b"]'))
+    assert asked("copy", "nightly").selection.columns == ("a, b",)
+
+
 def test_a_job_has_a_value_for_every_option() -> None:
     write(SIZES)
     command = asked("copy", "nightly")
