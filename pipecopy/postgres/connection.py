@@ -45,7 +45,7 @@ _LONGEST_KEEPALIVE = 32767
 
 
 class Connection:
-    """The way to one database: opens its session, again where it is found dead."""
+    """The way to one database: opens its session, again if it is found dead."""
 
     def __init__(
         self,

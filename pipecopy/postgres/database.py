@@ -57,7 +57,7 @@ class PostgresDatabase:
     """
 
     create: Callable[[Any], str | None]
-    """Makes the table where it is missing; there only where the pool was told to."""
+    """Makes the table if it is missing; there only if the pool was told to."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class PostgresDatabase:
         return self._table.greatest_id
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
-        """Return the greatest id in `[min_id, max_id)`, 0 where there is none."""
+        """Return the greatest id in `[min_id, max_id)`, 0 if there is none."""
         return self._call(lambda opened: opened.reader.max_id_in(min_id, max_id))
 
     def load_rows(self, min_id: int, max_id: int) -> CopyRows:
@@ -167,7 +167,7 @@ class PostgresDatabase:
     def meet(self, other: Any) -> list[Finding]:
         """Take note of the other side's table; on the target, judge the types that differ.
 
-        Where some do, the source's rows come in the text format.
+        If some do, the source's rows come in the text format.
         """
         self._other = other
         self._opened = None

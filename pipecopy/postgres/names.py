@@ -10,7 +10,7 @@ CATALOG_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp; "
 """Begins a query string that looks at the catalogs alone: each name after it is the server's own.
 
 The string is one transaction, in which each statement is parsed after those before it have run: it
-takes no further round trip, and the next query has the role's own path again. Where that path has
+takes no further round trip, and the next query has the role's own path again. If that path has
 to stay in force (for the user's table, condition, triggers), every function, operator, relation,
 type and collation is written with its schema. `IN`, `BETWEEN`, `LIKE`, `NULLIF`, `USING`,
 `IS DISTINCT FROM` and `CASE x WHEN` can't be: they look their operators up by the path.
@@ -41,7 +41,7 @@ def readings(name: str) -> list[tuple[str, ...]]:
     """Return what a name may mean, the likeliest first, as `(table,)` or `(schema, table)`.
 
     By psql's rules first: `schema.table`, unquoted parts in lower case. Then as it stands, so that
-    `MyTable` and `my.table` need no quotes where no other table fits.
+    `MyTable` and `my.table` need no quotes if no other table fits.
     """
     found: list[tuple[str, ...]] = []
     parts = _split(name)

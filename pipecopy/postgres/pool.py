@@ -42,20 +42,20 @@ class PostgresPool:
         Args:
             connections: connection strings by name.
             table: the table on both sides.
-            target_table: the target's, where it is another one.
+            target_table: the target's, if it is another one.
             key: the integer column by which the table is copied.
             columns: those that are copied, the key among them in any case; None for all. The
                 target's other columns keep their values, and get their defaults in new rows.
             where: a condition in SQL; only the source's rows that meet it are copied.
-            create: make the target's table like the source's where it is missing.
+            create: make the target's table like the source's if it is missing.
             json: what the source's driver makes of JSON, for a target whose source is not this
-                package: "text" where `"abc"` comes with its quotes, "decoded" where it comes as
-                the string abc. None is enough where no str is JSON.
+                package: "text" if `"abc"` comes with its quotes, "decoded" if it comes as
+                the string abc. None is enough if no str is JSON.
             session_pooler: a connection pooler on the way is in session mode; without this, a
                 pooler is refused.
 
         Raises:
-            ConfigError: `columns`, `where` or `json` can't be meant so.
+            ConfigError: `columns`, `where` or `json` is not valid.
 
         """
         _look_at_arguments(columns=columns, where=where, json=json)
@@ -130,7 +130,7 @@ class PostgresPool:
 
 
 def _look_at_arguments(*, columns: object, where: object, json: object) -> None:
-    """Raise ConfigError for what can't be meant so, with all that is wrong with it."""
+    """Raise ConfigError for what is not valid, with all that is wrong with it."""
     bad = []
     if columns is not None:
         if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):

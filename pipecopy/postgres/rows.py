@@ -1,4 +1,4 @@
-"""CopyRows: a batch as the bytes of a COPY, decoded only where someone looks."""
+"""CopyRows: a batch as the bytes of a COPY, decoded only if someone looks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class CopyRows(Sequence[Row]):
         return f"<CopyRows: {self._count} rows, {len(self.raw)} bytes, {self.format}>"
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Hand the bytes over without copying them, where the protocol allows it."""
+        """Hand the bytes over without copying them, if the protocol allows it."""
         raw = pickle.PickleBuffer(self.raw) if protocol >= 5 else bytes(self.raw)  # noqa: PLR2004
         return _rebuild, (raw, self._count, self.columns, self.format, self.key_range, self.unique)
 

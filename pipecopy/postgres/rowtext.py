@@ -92,7 +92,7 @@ def _key(value: Any) -> int:
     except (TypeError, ValueError):
         key = None
     if key is None or (key != value and not isinstance(value, str)):
-        raise PostgresError("a row's key is no integer", INVALID_PARAMETER_VALUE)
+        raise PostgresError("a row's key is not an integer", INVALID_PARAMETER_VALUE)
     return key
 
 
@@ -239,7 +239,7 @@ class JsonColumn:
             if isinstance(value, str | bytes | bytearray | memoryview):
                 return value
             if not fits(value):
-                self._refuse(value, "which is no value of that type")
+                self._refuse(value, "which is not a value of that type")
             return change(value)
 
         return changed

@@ -131,7 +131,7 @@ class ServerSession:
 class Stopwatch:
     """Measures how long a statement takes.
 
-    By the wall clock as well: the server goes by its own, and where that is stepped forward it
+    By the wall clock as well: the server goes by its own, and if that is stepped forward it
     ends a statement early, for having taken too long.
     """
 

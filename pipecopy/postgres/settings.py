@@ -78,8 +78,8 @@ def prepare(
 ) -> SessionFacts:
     """Make the session ready; returns what the server said about it.
 
-    Raises PostgresError where a pooler is in between, or another copy holds the target; and
-    TimeoutError where an orphan of this copy does not end.
+    Raises PostgresError if a pooler is in between, or another copy holds the target; and
+    TimeoutError if an orphan of this copy does not end.
     """
     *states, least = failover.STATES
     for state in states:
@@ -148,11 +148,11 @@ def _prepare(
 
 
 def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
-    """Take the copy's lock on the target table; returns False where there is no such table.
+    """Take the copy's lock on the target table; returns False if there is no such table.
 
     A session that has it already takes it once more, and gives up both as it ends. `query` is
     what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
-    Raises PostgresError where another copy holds the table, and what `query` does.
+    Raises PostgresError if another copy holds the table, and what `query` does.
     """
     wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
     until = time.monotonic() + wait
@@ -178,7 +178,7 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
         if not run.may_write:
             values["default_transaction_read_only"] = "on"
     calls = [
-        # local to this transaction where a pool would hand the connection to others afterwards
+        # local to this transaction if a pool would hand the connection to others afterwards
         f"pg_catalog.set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
         for name, value in values.items()
     ]
@@ -266,12 +266,12 @@ def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
 
 
 def try_lock(oid: str) -> str:
-    """Return SQL that takes the copy's lock on the table with that oid; false where it is taken."""
+    """Return SQL that takes the copy's lock on the table with that oid; false if it is taken."""
     return f"pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
 
 
 def _lock(table: str, direct: str) -> str:
-    """Take the copy's lock on the target table; NULL where there is no such table."""
+    """Take the copy's lock on the target table; NULL if there is no such table."""
     return (
         # a pool's server connection would keep the lock; AND may evaluate both of its sides
         f"SELECT oid, CASE WHEN {direct} THEN {try_lock('oid')} END"

@@ -235,7 +235,7 @@ def _with_new_partitions(
     """Return what is known with the partitions that have come, and have no row of the run's.
 
     A table that is partitioned by time gets new ones every day: as long as they have no row with
-    an id up to the greatest one that is copied, no batch has missed any. Where rows are `written`,
+    an id up to the greatest one that is copied, no batch has missed any. If rows are `written`,
     those in a new one may be the run's own, and the unique index sees to all others.
     """
     if table is None or table.key is None:

@@ -40,7 +40,7 @@ class _Found:
     application: str | None
     gid: str | None
     since: datetime | None
-    """None where the role may not know it."""
+    """None if the role may not know it."""
 
     @property
     def id(self) -> str:
@@ -69,9 +69,9 @@ class _Found:
 def open_transactions(
     session: ServerSession, table: Table, among: Sequence[str] | None, own_sessions: str | None
 ) -> list[OpenTransaction] | str:
-    """Return those that may bring rows to the table; `among` these ids, where they are given.
+    """Return those that may bring rows to the table; `among` these ids, if they are given.
 
-    `own_sessions` begins the application name of this run's own ones. Returns a sentence where the
+    `own_sessions` begins the application name of this run's own ones. Returns a sentence if the
     role may not know.
     """
     try:

@@ -137,7 +137,7 @@ class SaveSql:
 
     @property
     def insert_new(self) -> str:
-        """Insert the rows with new keys, and fail where others differ from the table's.
+        """Insert the rows with new keys, and fail if others differ from the table's.
 
         For a table whose rows the server refuses to update or to remove, even no row at all.
         """
@@ -199,7 +199,7 @@ class SaveSql:
 
     @property
     def highest(self) -> str:
-        """Find the greatest key in the table; NULL where it is empty."""
+        """Find the greatest key in the table; NULL if it is empty."""
         return greatest_key(self.table)
 
     def _copy(self, into: str) -> str:

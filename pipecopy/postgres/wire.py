@@ -68,7 +68,7 @@ class CopyRead:
 
     raw: bytearray
     rows: int
-    """The number of rows; unknown, and 0, where it was cut short."""
+    """The number of rows; unknown, and 0, if it was cut short."""
     last: Buffer = b""
     """The last row, as its message held it; empty if there is none."""
     beyond: bytes | None = None
@@ -171,7 +171,7 @@ def _results(pgconn: PGconn) -> Iterator[PGresult]:
 
 
 def _consume(pgconn: PGconn) -> None:
-    """Read what the server has sent; where it ended the session, raise the reason it gave."""
+    """Read what the server has sent; if it ended the session, raise the reason it gave."""
     try:
         pgconn.consume_input()
     except errors.OperationalError as error:

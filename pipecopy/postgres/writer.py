@@ -40,7 +40,7 @@ _REFUSALS = (
 class Writer:
     """Saves batches in one session, by the cheapest way that is right.
 
-    - *direct*: a COPY into the table, where no row of it can have one of the batch's keys. A
+    - *direct*: a COPY into the table, if no row of it can have one of the batch's keys. A
       wrong guess is harmless: the key's unique index refuses the batch whole.
     - *upsert*: by a temporary table, writing only the rows that differ.
     - *replace*: by a temporary table too, for a table without a unique index on the key.
@@ -48,9 +48,9 @@ class Writer:
     Of a table that is published and has no replica identity the server refuses to update or remove
     rows, even none: only new ones are inserted there, and it is an error if others differ.
 
-    Each is one transaction in two round trips. Where a trigger may drop rows it is never *direct*:
+    Each is one transaction in two round trips. If a trigger may drop rows it is never *direct*:
     that the COPY took fewer rows than it got would be known only after its commit. (No trigger can
-    come meanwhile: see guard.py.) Nor where values hold names, which are read by another search
+    come meanwhile: see guard.py.) Nor if values hold names, which are read by another search
     path than the one that triggers need.
     """
 
@@ -67,7 +67,7 @@ class Writer:
         """The server's, to update or remove rows."""
 
     def save(self, rows: CopyRows) -> None:
-        """Save the rows; raises psycopg's errors, or PostgresError where a row can't be told."""
+        """Save the rows; raises psycopg's errors, or PostgresError for what this driver refuses."""
         sql = self._sql(rows)
         if self._table.unique_index is not None:
             self._save_by_index(rows, sql)
@@ -114,7 +114,7 @@ class Writer:
         return int(rows)
 
     def _write(self, rows: CopyRows, sql: SaveSql, change: str, *then: str) -> list[PGresult]:
-        """Write what differs; what is new alone where the server refuses to change rows."""
+        """Write what differs; what is new alone if the server refuses to change rows."""
         if self._refusal is None:
             try:
                 return self._by_batch_table(rows, sql, "; ".join([change, *then]))
@@ -123,7 +123,7 @@ class Writer:
         return self._by_batch_table(rows, sql, "; ".join([sql.insert_new, *then]))
 
     def _refused(self, error: psycopg.Error, what: str, *, deletes: bool) -> Exception:
-        """Return an error that says what to do, or the server's own where this is not the cause."""
+        """Return an error that says what to do, or the server's own if this is not the cause."""
         found = without_identity(self._guard.query, self._table, deletes=deletes)
         if found is None:
             return error
@@ -218,7 +218,7 @@ class Behind:
     largest: int | None
     increment: int | None
     default: str | None
-    """The default, where it is anything but the sequence's next value."""
+    """The default, if it is anything but the sequence's next value."""
 
     @property
     def sql(self) -> str:
@@ -252,7 +252,7 @@ class Behind:
 
 
 def advance_sequences(session: ServerSession, table: Table, max_id: int) -> str | None:
-    """Set each sequence behind the key past `max_id`; return a warning where that can't be done.
+    """Set each sequence behind the key past `max_id`; return a warning if that can't be done.
 
     A sequence that is past it already stays as it is. Time-outs and broken connections are raised.
     """

@@ -47,8 +47,8 @@ def test_sqlite_has_no_booleans(target_db: TemporaryDatabase) -> None:
     ("rows", "message"),
     [
         ([(1, {}, "extra")], "a row has 3 values, but the table .* has 2 columns"),
-        ([(None, {})], "no integer"),
-        ([(1.5, {})], "no integer"),
+        ([(None, {})], "not an integer"),
+        ([(1.5, {})], "not an integer"),
         ([(1, {}), (1, [])], "the same key"),
     ],
 )

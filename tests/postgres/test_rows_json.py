@@ -341,7 +341,7 @@ def test_a_value_of_another_type_is_refused_by_name(
     target_db: TemporaryDatabase, type_: str, value: Any
 ) -> None:
     _create(f"j {type_}", target_db)
-    with pytest.raises(PostgresError, match=r'column "j" .* is no value of that type'):
+    with pytest.raises(PostgresError, match=r'column "j" .* is not a value of that type'):
         _save(target_db, [(1, value)], "decoded")
 
 
