@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections import Counter
 
-from tests.faults.anytime import STATEMENTS, strike
+from tests.faults.alt import STATEMENTS, strike
 from tests.support.checks import Tables
 from tests.support.databases import temporary_database
 from tests.support.servers import PostgresServer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.failing_over import ROWS as MANY
-from tests.faults.failing_over import Replicated, replicated
+from tests.faults.replicated import ROWS as MANY
+from tests.faults.replicated import Replicated, replicated
 from tests.support import strikes
 from tests.support.checks import Tables
 from tests.support.databases import TemporaryDatabase, empty_database, temporary_database

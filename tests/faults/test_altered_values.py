@@ -24,7 +24,7 @@ from tests.faults.alt import (
     pool_of,
     rows_in,
 )
-from tests.faults.altering import Alteration, Moment
+from tests.faults.faulty import Alteration, Moment
 from tests.faults.test_ddl import ATTACH_EARLIER, ATTACH_LATER, NEW_PARTITION, TRIGGER
 from tests.support.checks import Tables, run_copy
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.faults.failing_over import BATCH, CRASHED, HELD, Saved, limits_for
 from tests.faults.held import copying
+from tests.faults.replicated import BATCH, CRASHED, HELD, Saved, limits_for
 from tests.support.checks import Ended, Tables, check_next_id, check_nothing_left
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate, finish_gate, load_gate

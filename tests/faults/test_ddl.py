@@ -1,7 +1,7 @@
 """The table is altered while it is copied, on either side: no row is missed, altered or doubled.
 
 A statement that changes nothing that matters lets the copy go on; any other one ends it with the
-error that says what changed. Each strikes at exact moments; test_ddl_anytime.py has random ones.
+error that says what changed. Each strikes at exact moments, and some at random ones as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.faults.alt import (
     INHERITED,
     KEYLESS,
     PARTITIONED,
+    STATEMENTS,
     Case,
     Outcome,
     altering,
@@ -27,8 +28,9 @@ from tests.faults.alt import (
     copy_and_check,
     make,
     rows_in,
+    strike,
 )
-from tests.faults.altering import Alteration, Moment
+from tests.faults.faulty import Alteration, Moment
 from tests.support.checks import Tables, run_copy
 
 pytestmark = pytest.mark.server
@@ -279,3 +281,17 @@ def test_what_happens_after_the_last_save_is_no_mere_warning(
     ended = run_copy(altering(tables, alteration, tmp_path), batch_size=BATCH, call_timeout=10)
     check_changed(ended, "target")
     check_claim(ended, tables, before)
+
+
+# -- at random moments; `python -m bench.soak.ddl` has more
+
+_SEED = 9
+_MOMENTS = 4
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_at_random_moments_no_row_is_missed_or_altered(name: str, alt_tables: Tables) -> None:
+    for moment in range(_MOMENTS):
+        seed = f"{_SEED} {moment}"
+        print(f"seed {seed}")  # noqa: T201 - pytest shows it where this fails
+        strike(alt_tables, name, seed)

@@ -11,7 +11,7 @@ from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import TableMismatchError
 from tests.faults.alt import BATCH, FILL, FILLED, altering, make, rows_in
-from tests.faults.altering import Alteration, AlteringPool
+from tests.faults.faulty import Alteration, AlteringPool
 from tests.faults.test_ddl import RECREATE, SWAP, TO_FLOAT8
 from tests.support.checks import Rows, Tables, check_nothing_left
 from tests.support.runs import verify

@@ -17,7 +17,9 @@ import pytest
 from pipecopy.cli.exits import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
-from tests.faults.failing_over import (
+from tests.faults.faulty import FaultyPool
+from tests.faults.held import backend_of, copying, gate_of, side_of, until
+from tests.faults.replicated import (
     BATCH,
     CRASHED,
     EARLY,
@@ -34,8 +36,6 @@ from tests.faults.failing_over import (
     replicated,
     revived,
 )
-from tests.faults.held import backend_of, copying, gate_of, side_of, until
-from tests.faults.injected import FaultyPool
 from tests.faults.test_server_locks import at_a_retry
 from tests.support.checks import (
     Ended,

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipecopy.events import Event
-from tests.faults.altering import Alteration, AlteringPool
-from tests.faults.failing_over import (
+from tests.faults.faulty import Alteration, AlteringPool
+from tests.faults.held import copying
+from tests.faults.replicated import (
     BATCH,
     CRASHED,
     EARLY,
@@ -24,7 +25,6 @@ from tests.faults.failing_over import (
     limits_for,
     make_plain_role,
 )
-from tests.faults.held import copying
 from tests.faults.test_server_locks import at_a_retry
 from tests.operations.sqlite import DeletingDatabase, DeletingPool
 from tests.support.checks import ROWS, Ended, Tables, check_next_id, check_nothing_left, run_copy

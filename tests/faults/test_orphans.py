@@ -16,8 +16,8 @@ import pytest
 from pipecopy.contracts import Side
 from pipecopy.errors import WorkerCrashedError
 from pipecopy.events import CallStarted, DriverOutput, Event, Where
+from tests.faults.faulty import FaultyPool
 from tests.faults.held import copying, gate_of
-from tests.faults.injected import FaultyPool
 from tests.faults.scripts import script_running
 from tests.support.checks import Ended, Expected, Tables, check, check_nothing_left, run_copy
 from tests.support.databases import TemporaryDatabase

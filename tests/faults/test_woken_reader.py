@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pipecopy import Row
-from tests.faults.injected import FaultyDatabase, FaultyPool
+from tests.faults.faulty import FaultyDatabase, FaultyPool
 from tests.support.checks import Expected, Tables, check_next_id, check_outcome, run_copy
 from tests.support.frozen import FrozenFolder, thaw
 from tests.support.profiles import assert_equal_tables

@@ -1,9 +1,13 @@
-"""A server that goes down at once and comes up again, in a call and between two."""
+"""The matrix: what happens to a server, or to a session there, in a call and between two: no retry.
+
+What makes a call wait, and so is tried again, is in test_server_locks.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 
@@ -15,6 +19,8 @@ from tests.support.databases import TemporaryDatabase, empty_database
 from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer
 
+SIDES: tuple[Side, Side] = ("source", "target")
+
 
 @pytest.fixture
 def own_tables(own_source: PostgresServer, own_target: PostgresServer) -> Iterator[Tables]:
@@ -23,6 +29,14 @@ def own_tables(own_source: PostgresServer, own_target: PostgresServer) -> Iterat
         create_profiles(source, ROWS)
         create_profiles(target)
         yield Tables(source=source, target=target)
+
+
+def _end(database: TemporaryDatabase) -> None:
+    database.query("SELECT pg_terminate_backend(%s, 5000)", [backend_of(database)])
+
+
+def _cancel(database: TemporaryDatabase) -> None:
+    database.query("SELECT pg_cancel_backend(%s)", [backend_of(database)])
 
 
 def _restart(database: TemporaryDatabase) -> None:
@@ -40,43 +54,47 @@ def _kill_backend(database: TemporaryDatabase) -> None:
 
 @dataclass(frozen=True)
 class Case:
+    """What happens to a server or to a session there, and what is said of it in a call."""
+
     fault: Callable[[TemporaryDatabase], None]
-    held: Side
-    """The side whose call is under way."""
-    struck: Side
+    words: tuple[str, ...] = ()
+    in_call: bool = True
+    """It is tried in a call of that side as well, not only between two."""
 
 
-CASES = {
-    "source restarted in a load": Case(_restart, "source", "source"),
-    "target restarted in a save": Case(_restart, "target", "target"),
-    "source restarted between two loads": Case(_restart, "target", "source"),
-    "target restarted between two saves": Case(_restart, "source", "target"),
-    "source restarted in order between two loads": Case(_restart_in_order, "target", "source"),
-    "target restarted in order between two saves": Case(_restart_in_order, "source", "target"),
-    "source's backend killed in a load": Case(_kill_backend, "source", "source"),
-    "target's backend killed in a save": Case(_kill_backend, "target", "target"),
-    "source's backend killed between two loads": Case(_kill_backend, "target", "source"),
-    "target's backend killed between two saves": Case(_kill_backend, "source", "target"),
+FAULTS = {
+    "session ended": Case(_end, ("57P01",)),  # by an administrator
+    "query cancelled": Case(_cancel, ("57014",)),
+    "server restarted": Case(_restart),
+    "server restarted in order": Case(_restart_in_order, in_call=False),  # it waits for the call
+    "backend killed": Case(_kill_backend),
 }
+CELLS = [
+    pytest.param(case, held, struck, id=f"{struck}: {name} {'in' if held == struck else 'between'}")
+    for name, case in FAULTS.items()
+    for held, struck in product(SIDES, SIDES)
+    if held != struck or case.in_call
+]
+"""The side whose call is under way, and the one that is struck."""
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_crash(case: Case, own_tables: Tables) -> None:
+@pytest.mark.parametrize(("case", "held", "struck"), CELLS)
+def test_fault(case: Case, held: Side, struck: Side, own_tables: Tables) -> None:
     with (
-        gate_of(own_tables, case.held) as gate,
+        gate_of(own_tables, held) as gate,
         copying(own_tables, max_retries=3, read_ahead=0) as ending,  # one side works at a time
     ):
         gate.arrival()
-        case.fault(side_of(own_tables, case.struck))
-        if case.struck != case.held:
+        case.fault(side_of(own_tables, struck))
+        if struck != held:
             gate.lift()
         ended = ending.result()
-    if case.struck != case.held:
+    if struck != held:
         check(ended, own_tables, Expected(retries=0))
         return
-    call = "load_rows" if case.held == "source" else "save_rows"
-    words = ("attempt 1",)
-    expected = Expected(error=DatabaseError, side=case.held, call=call, words=words, retries=0)
+    call = "load_rows" if held == "source" else "save_rows"
+    words = ("attempt 1", *case.words)
+    expected = Expected(error=DatabaseError, side=held, call=call, words=words, retries=0)
     check(ended, own_tables, expected)
     check_held(ended)
 
