@@ -2,10 +2,11 @@
 
 The only package that imports psycopg. From the outside in: `pool` (which server), `database` (the
 calls), `reader`, `writer` by `upsert`, and `checksums` (a batch) in `rows` or `rowtext`; `guard`
-and `state` (the table stays the same), `failover` (so does the server); `connection` (opened again
-when found dead), `session` with its `settings`, `wire` (COPY). Of the table: `table`, `types`,
-`describe` (what speaks against a copy), `casts` and `forms` (types and texts that differ), `create`
-by `schema` (one like the other); for a check `inspect`, `writable` and `estimate`.
+and `ddl` (the table stays the same), `failover` (so does the server); `connection` (opened again
+when found dead), `session` by `session_start`, `wire` (COPY). Of the table: `table`, `types`,
+`sequence` (set past the last id), `describe` (what speaks against a copy), `casts` and `versions`
+(types and texts that differ), `create` by `schema` (one like the other); for a check `inspect`,
+`writable` and `estimate`.
 """
 
 from pipecopy.postgres.errors import PostgresError

@@ -1,10 +1,9 @@
 """Checksums of rows, made on the server, that are the same on both sides for equal rows.
 
 A row's checksum is of the text of its values, since types may differ, and versions of the server
-with them: the settings of a session see to it that a value has one text (see session.py), but for
-those of forms.py. A range's
-is the sum of its rows', so that their order does not count. All functions are named with their
-schema: a user's of the same name may fit better.
+with them: the settings of a session see to it that a value has one text (session_start.py), but
+for those of versions.py. A range's is the sum of its rows', so that their order does not count.
+All functions are named with their schema: a user's of the same name may fit better.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipecopy.contracts import Side, TableDescription
-from pipecopy.postgres.forms import hashed, version_of
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reader import Reader, aggregated
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, TableColumn
+from pipecopy.postgres.versions import hashed, version_of
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
 _SHA256 = "sha256"

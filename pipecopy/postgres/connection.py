@@ -21,7 +21,7 @@ from pipecopy.postgres.failover import (
     state_from_plain,
 )
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts
-from pipecopy.postgres.settings import application_name, prepare, statement_limit
+from pipecopy.postgres.session_start import application_name, prepare, statement_limit
 from pipecopy.redact import redact
 
 Result = TypeVar("Result")

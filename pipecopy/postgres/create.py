@@ -17,7 +17,7 @@ from pipecopy.postgres.errors import (
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.settings import take_lock, try_lock
+from pipecopy.postgres.session_start import take_lock, try_lock
 from pipecopy.postgres.table import Selection, ask_catalogs, find_table
 
 _HAS_VIRTUAL = 180000

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, Survey, TableChangedError, TableDescription
-from pipecopy.postgres import casts, create, describe, forms, transactions
+from pipecopy.postgres import casts, create, describe, transactions, versions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
+from pipecopy.postgres.ddl import KnownTable
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
@@ -20,11 +21,11 @@ from pipecopy.postgres.inspect import Surveyor
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
+from pipecopy.postgres.sequence import advance_sequences
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.settings import application_name
-from pipecopy.postgres.state import KnownTable
+from pipecopy.postgres.session_start import application_name
 from pipecopy.postgres.table import Selection, Table
-from pipecopy.postgres.writer import Writer, advance_sequences
+from pipecopy.postgres.writer import Writer
 from pipecopy.report import Finding
 
 Result = TypeVar("Result")
@@ -110,7 +111,7 @@ class PostgresDatabase:
 
         In a session with `max_batch_bytes`, a batch of more ends earlier: see its `key_range`.
         """
-        with forms.refusals():
+        with versions.refusals():
             return self._call(lambda opened: opened.reader.load(min_id, max_id))
 
     def load_batch(self, min_id: int, max_id: int, rows: int) -> CopyRows:
@@ -119,7 +120,7 @@ class PostgresDatabase:
         No id is cut in two: rows with the last one's are there too. In a session with
         `max_batch_bytes`, a batch of more ends earlier.
         """
-        with forms.refusals():
+        with versions.refusals():
             return self._call(lambda opened: opened.reader.load_batch(min_id, max_id, rows))
 
     def save_rows(self, rows: Sequence[Row]) -> None:
@@ -274,7 +275,7 @@ class PostgresDatabase:
             raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
         run = self._connection.run
         side = None if run is None else run.side
-        table = forms.for_other(session, table, self._other, side=side)
+        table = versions.for_other(session, table, self._other, side=side)
         if run is None or run.side == "source" or run.mode == "verify":
             describe.check_where(session, table)
         most = None if run is None else run.max_batch_bytes

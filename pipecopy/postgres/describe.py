@@ -11,7 +11,6 @@ from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
-from pipecopy.postgres.forms import server_of
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
@@ -19,6 +18,7 @@ from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.transactions import ids_out_of_order
+from pipecopy.postgres.versions import server_of
 from pipecopy.postgres.writable import against_writing
 from pipecopy.report import Finding, problem, warning
 

@@ -12,11 +12,11 @@ from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.describe import check_where, missing_rights, no_right
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.forms import for_other
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
+from pipecopy.postgres.sequence import Behind, find_behind
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.settings import held, holder
+from pipecopy.postgres.session_start import held, holder
 from pipecopy.postgres.table import (
     NO_TABLES,
     Selection,
@@ -26,7 +26,7 @@ from pipecopy.postgres.table import (
     fires,
     with_partitions,
 )
-from pipecopy.postgres.writer import Behind, find_behind
+from pipecopy.postgres.versions import for_other
 from pipecopy.report import Finding, problem, warning
 
 _LAST = 2**63 - 1

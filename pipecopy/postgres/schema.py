@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipecopy.contracts import TableDescription
+from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.types import TypeShape, shape_from_plain
-from pipecopy.postgres.writer import NEXT_VALUE
 
 SERVER = "PostgreSQL"
 """Marks what a side tells of itself as this driver's: any other's may tell it too."""

@@ -16,7 +16,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import wire
-from pipecopy.postgres.settings import SessionFacts
+from pipecopy.postgres.session_start import SessionFacts
 
 _TIMEOUTS = (
     errors.LockNotAvailable,  # 55P03: lock_timeout

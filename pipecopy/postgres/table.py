@@ -50,7 +50,7 @@ class OddValues:
     """Values of a column that are not sent, since the other side would take them for other ones."""
 
     sql: str
-    """Stands for the column when rows are read, and raises at such a value: see forms.py."""
+    """Stands for the column when rows are read, and raises at such a value: see versions.py."""
     what: str
     """Which values, and why."""
 

@@ -20,7 +20,7 @@ _FIRST_OF_USERS = 16384
 _NOT_READ_BACK = ("int2vector", "oidvector", "tsquery")
 """Types of which the server does not read the binary form that it writes of an empty value."""
 _VERSIONED = ("interval", '"char"', "jsonpath")
-"""Types of which some value is another one on other versions: see forms.py."""
+"""Types of which some value is another one on other versions: see versions.py."""
 _ENUMS_AS = 25
 """The oid of text, as which the values of enums are sent."""
 
@@ -87,7 +87,7 @@ class TypeShape:
 
     @property
     def versioned(self) -> tuple[str, ...]:
-        """The types within of which some value is another one on other versions: see forms.py."""
+        """The types within that have a value which is another one on other versions."""
         return tuple(name for name in _VERSIONED if any(p.name == name for p in self.within))
 
     @cached_property

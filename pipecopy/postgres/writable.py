@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.settings import Query
+from pipecopy.postgres.session_start import Query
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
 from pipecopy.report import Finding, problem, warning
 

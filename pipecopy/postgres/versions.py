@@ -2,7 +2,7 @@
 
 What a COPY or a checksum meets from 14 to 18, by the release notes, the sources, and 14, 15, 16 and 18
 side by side (each sample, each byte within quotes, the extremes); the settings of a session see to
-the rest (session.py). Of the binary forms the interval's alone changed, so the rows go as binary
+the rest (session_start.py). Of the binary forms the interval's alone changed, so the rows go as binary
 wherever they can; the source refuses by name what would be taken for another value.
 
 | type | what changed | so |
