@@ -73,12 +73,16 @@ class CallStarted:
     """Seconds until its worker is killed."""
 
 
+CallOutcome: TypeAlias = Literal["returned", "raised", "timed out", "crashed", "cut short"]
+"""`cut short`: killed because the run ended, or by the limit of the whole run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CallEnded:
     """An attempt ended."""
 
     where: Where
-    outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"]
+    outcome: CallOutcome
     seconds: float
     detail: str = ""
     """What the driver said, if it did not return."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import Any, Literal
+from typing import Any
 
 from pipecopy.errors import (
     CallTimeoutError,
@@ -17,6 +16,7 @@ from pipecopy.errors import (
 )
 from pipecopy.events import (
     CallEnded,
+    CallOutcome,
     CallStarted,
     DriverOutput,
     Hang,
@@ -64,9 +64,9 @@ class Call:
     ) -> None:
         """Begin with the first attempt.
 
-        `rows`: it is about no more rows of these ids. `limit`, in seconds, stands in for the call's
-        own limit, and is then not cut to what is left of the whole copy; `on_return` is called as
-        soon as the call has returned.
+        The call is about `rows` rows at most of the ids in `key_range`; None for all of them.
+        `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is left
+        of the whole copy; `on_return` is called as soon as the call has returned.
         """
         self.endpoint = endpoint
         self.task = task
@@ -129,10 +129,6 @@ class Call:
         self._began = self._state.clock.now()
         self._lasts = lasts
 
-    def _count(self, name: str) -> None:
-        report = self._state.report
-        self._state.update(**{name: getattr(report, name) + 1})
-
     def advance(self) -> None:
         """Go on as far as is possible now."""
         if self._phase is _Phase.WAITING and self._state.clock.now() >= self.due:
@@ -159,7 +155,7 @@ class Call:
     def _begin(self, worker: Worker) -> None:
         limit = self._until(self._limit)
         self._was_shortened = limit < self._limit
-        self._count("calls")
+        self._state.count("calls")
         self._enter(_Phase.RUNNING, limit)
         worker.begin(self.task, limit)
         self._state.notify(CallStarted(where=self._where, limit=limit))
@@ -178,11 +174,8 @@ class Call:
     def _pass_on_output(self, worker: Worker) -> None:
         output = worker.new_output()
         if output:
-            self._state.notify(
-                DriverOutput(
-                    side=self.endpoint.side, dbname=self.endpoint.dbname, text=redact(output)
-                )
-            )
+            side, dbname = self.endpoint.side, self.endpoint.dbname
+            self._state.notify(DriverOutput(side=side, dbname=dbname, text=redact(output)))
 
     def _settle(self, outcome: Outcome) -> None:
         if isinstance(outcome, Returned):
@@ -198,7 +191,7 @@ class Call:
             self._crashed(outcome, "in the call")
 
     def _raised(self, raised: Raised) -> None:
-        said = _said(raised)
+        said = redact(str(raised))
         if raised.reason == "timed out":
             self._timed_out(said)
             return
@@ -206,12 +199,12 @@ class Call:
         self._note_saved_rows(raised)
         if raised.reason == "table changed":
             raise TableMismatchError(
-                f"{self._what} failed on attempt {self._attempt}: {said}",
+                f"{self._failed}: {said}",
                 differences=tuple(map(redact, raised.differences)),
                 **self._attributes,
             )
         raise DatabaseError(
-            f"{self._what} failed on attempt {self._attempt}: {said}",
+            f"{self._failed}: {said}",
             sqlstate=raised.sqlstate,
             driver_error=raised.driver_error,
             driver_traceback=redact(raised.traceback),
@@ -220,19 +213,17 @@ class Call:
 
     def _crashed(self, crashed: Crashed, when: str) -> None:
         self.endpoint.kill()
+        output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
+        self._ended("crashed", f"{crashed}{output}")
         if crashed.unguarded:
             raise ConfigError(
                 'the script that starts this copy has no `if __name__ == "__main__":` guard: '
                 "each worker imports it, and would start a copy of its own"
             )
-        how = _how_it_ended(crashed.exitcode)
-        output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
-        self._ended("crashed", f"{how}{output}")
-        died_of = crashed.exitcode if crashed.exitcode is not None else 0
         raise WorkerCrashedError(
-            f"{self._what} failed on attempt {self._attempt}: the worker {how} {when}{output}",
-            exitcode=crashed.exitcode if died_of >= 0 else None,
-            signal=-died_of if died_of < 0 else None,
+            f"{self._failed}: the worker {crashed} {when}{output}",
+            exitcode=crashed.exitcode if crashed.signal is None else None,
+            signal=crashed.signal,
             **self._attributes,
         )
 
@@ -253,7 +244,7 @@ class Call:
         seconds = self._state.clock.now() - self._began
         self._pass_on_output(worker)
         died = self.endpoint.kill_at_limit() if at_limit else self.endpoint.kill()
-        self._count("kills")
+        self._state.count("kills")
         if not died:
             self._state.warn(
                 f"a worker of {self.endpoint} (pid {worker.pid}) did not die at once of SIGKILL, it"
@@ -261,11 +252,7 @@ class Call:
             )
         self._state.notify(
             WorkerKilled(
-                where=self._where,
-                pid=worker.pid,
-                seconds=seconds,
-                abandoned=not died,
-                hang=hang,
+                where=self._where, pid=worker.pid, seconds=seconds, abandoned=not died, hang=hang
             )
         )
 
@@ -290,11 +277,11 @@ class Call:
             self.endpoint.saved_rows_stand &= raised.saved_rows_stand
 
     def _timed_out(self, how: str) -> None:
-        self._count("timeouts")
+        self._state.count("timeouts")
         self._ended("timed out", how)
-        if self._attempt > self._retries and self._was_shortened:
-            raise self._full_copy_timeout(how)
         if self._attempt > self._retries:
+            if self._was_shortened:
+                raise self._full_copy_timeout(how)
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(
                 f"{self._what} timed out on {attempts}: {how}", **self._attributes
@@ -304,7 +291,7 @@ class Call:
         if self.due >= self._state.deadline:
             raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
         self.endpoint.ensure_worker()  # now: it starts while the delay passes
-        self._count("retries")
+        self._state.count("retries")
         self._state.notify(RetryScheduled(where=self._where, delay=delay))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
@@ -315,27 +302,21 @@ class Call:
             **self._attributes,
         )
 
-    def _ended(
-        self,
-        outcome: Literal["returned", "raised", "timed out", "crashed", "cut short"],
-        detail: str = "",
-    ) -> None:
+    def _ended(self, outcome: CallOutcome, detail: str = "") -> None:
         self._phase = _Phase.DONE
+        seconds = self._state.clock.now() - self._began
         self._state.notify(
-            CallEnded(
-                where=self._where,
-                outcome=outcome,
-                seconds=self._state.clock.now() - self._began,
-                detail=detail,
-            )
+            CallEnded(where=self._where, outcome=outcome, seconds=seconds, detail=detail)
         )
+
+    @property
+    def _failed(self) -> str:
+        return f"{self._what} failed on attempt {self._attempt}"
 
     @property
     def _what(self) -> str:
         rows = "" if self._rows is None else f" of up to {self._rows} rows"
-        ids = (
-            "" if self.key_range is None else f" of ids [{self.key_range[0]}, {self.key_range[1]})"
-        )
+        ids = "" if self.key_range is None else " of ids [{}, {})".format(*self.key_range)
         return f"{self.endpoint}: {self.task.call}{rows}{ids}"
 
     @property
@@ -347,22 +328,3 @@ class Call:
             "key_range": self.key_range,
             "attempts": self._attempt,
         }
-
-
-def _said(raised: Raised) -> str:
-    if raised.reason in {"server changed", "table changed"}:
-        return redact(raised.message)
-    code = f" ({raised.sqlstate})" if raised.sqlstate else ""
-    message = f": {raised.message}" if raised.message else ""
-    return redact(f"{raised.driver_error}{code}{message}")
-
-
-def _how_it_ended(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "died"
-    if exitcode >= 0:
-        return f"exited with code {exitcode}"
-    try:
-        return f"was killed by {signal.Signals(-exitcode).name}"
-    except ValueError:
-        return f"was killed by signal {-exitcode}"

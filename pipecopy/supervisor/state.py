@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pipecopy.config import Config
 from pipecopy.contracts import Mode
@@ -45,6 +45,10 @@ class State(Generic[ReportT]):
     def update(self, **fields: Any) -> None:
         """Replace these fields of the report."""
         self.report = replace(self.report, **fields)
+
+    def count(self, name: Literal["calls", "timeouts", "kills", "retries"]) -> None:
+        """Add one to this counter of the report."""
+        self.update(**{name: getattr(self.report, name) + 1})
 
     def warn(self, message: str) -> None:
         """Tell the observer now, and the report."""

@@ -6,6 +6,7 @@ what a driver returns goes as values of Python's own, and what it raises as name
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -79,6 +80,14 @@ class Raised:
     saved_rows_stand: bool = True
     """Whether the rows that were saved before are still there, as far as is known."""
 
+    def __str__(self) -> str:
+        """Return what was raised; without its class if that is one of the contract."""
+        if self.reason in {"server changed", "table changed"}:
+            return self.message
+        code = f" ({self.sqlstate})" if self.sqlstate else ""
+        message = f": {self.message}" if self.message else ""
+        return f"{self.driver_error}{code}{message}"
+
 
 @dataclass(frozen=True)
 class Crashed:
@@ -90,6 +99,22 @@ class Crashed:
     """The last of what it wrote to its standard output and error."""
     unguarded: bool = False
     """It ran a script that starts a copy when it is imported."""
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that killed it, if one did."""
+        return None if self.exitcode is None or self.exitcode >= 0 else -self.exitcode
+
+    def __str__(self) -> str:
+        """Return how it ended, such as `exited with code 1` or `was killed by SIGSEGV`."""
+        if self.exitcode is None:
+            return "died"
+        if self.signal is None:
+            return f"exited with code {self.exitcode}"
+        try:
+            return f"was killed by {signal.Signals(self.signal).name}"
+        except ValueError:
+            return f"was killed by signal {self.signal}"
 
 
 Outcome: TypeAlias = Returned | Raised | Crashed

@@ -67,6 +67,19 @@ def test_a_script_without_the_guard_is_told_so_once(
     assert sqlite_pool.rows("target") == []
 
 
+def test_a_script_without_the_guard_costs_no_kill(
+    sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(1, 26))
+    counts = """
+    try:
+        copy_table(config, Pool(), "source.sqlite", "target.sqlite")
+    except ValueError as error:
+        print(error.report.calls, error.report.kills)
+    """
+    assert run_script(tmp_path, SQLITE, counts).stdout == "0 0\n"
+
+
 class Pg8000Pool:
     """pg8000: Python all the way down."""
 
