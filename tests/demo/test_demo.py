@@ -20,7 +20,7 @@ PATIENCE = 5.0
 
 def folder_of(text: str) -> Path:
     """Return the demo's folder, which its first line names."""
-    found = re.search(r" in (/\S+/pipecopy-demo-\S+)", text)
+    found = re.search(r" in (/.+/pipecopy-demo-\S+)", text)
     assert found is not None, text
     return Path(found[1])
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,14 @@ from tests.faults.replicated import (
     make_plain_role,
 )
 from tests.faults.test_server_locks import at_a_retry
-from tests.operations.sqlite import DeletingDatabase, DeletingPool
+from tests.operations.sqlite import DeletesAndHangsPool
 from tests.support.checks import ROWS, Ended, Tables, check_next_id, check_nothing_left, run_copy
 from tests.support.drivers import RecordingPool
 from tests.support.gates import load_gate, save_gate
 from tests.support.profiles import add_profiles, assert_equal_tables
 from tests.support.runs import verify
 from tests.support.servers import PostgresServer
-from tests.support.strikes import FAULTS, Strike
+from tests.support.strikes import Strike
 
 pytestmark = pytest.mark.server
 
@@ -168,24 +167,8 @@ def test_a_repair_that_removed_the_last_row_goes_on_in_another_session(
     assert_equal_tables(tables.source, tables.target)
 
 
-@dataclass(frozen=True)
-class _HangingPool(DeletingPool):
-    """Opens databases whose target hangs once, when it has removed rows."""
-
-    def connect(self, dbname: str) -> _HangingDatabase:
-        return _HangingDatabase(self, dbname)
-
-
-class _HangingDatabase(DeletingDatabase):
-    def delete_rows(self, ids: Sequence[int]) -> int:
-        removed = super().delete_rows(ids)
-        if removed:
-            FAULTS["deadlock"](self)
-        return removed
-
-
 def test_a_driver_that_removed_the_last_row_goes_on_in_another_worker(tmp_path: Path) -> None:
-    pool = _HangingPool(tmp_path)
+    pool = DeletesAndHangsPool(tmp_path)
     pool.create(range(1, 11))
     with pool.file("target") as db:
         db.executemany("INSERT INTO profiles VALUES (?, ?)", [*pool.rows("source"), (20, "")])

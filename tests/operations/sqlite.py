@@ -84,3 +84,19 @@ class DeletingDatabase(ComparingDatabase):
         for key in ids:
             removed += self._db.execute("DELETE FROM profiles WHERE id = ?", (key,)).rowcount
         return removed
+
+
+@dataclass(frozen=True)
+class DeletesAndHangsPool(DeletingPool):
+    """Opens databases whose target hangs once, when it has removed rows."""
+
+    def connect(self, dbname: str) -> DeletesAndHangs:
+        return DeletesAndHangs(self, dbname)
+
+
+class DeletesAndHangs(DeletingDatabase):
+    def delete_rows(self, ids: Sequence[int]) -> int:
+        removed = super().delete_rows(ids)
+        if removed:
+            FAULTS["deadlock"](self)
+        return removed

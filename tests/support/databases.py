@@ -52,9 +52,13 @@ _OTHERS = """
         OR EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)
         OR EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid))
     UNION ALL
-    SELECT 1 FROM pg_proc LEFT JOIN pg_init_privs i
-        ON objoid = pg_proc.oid AND classoid = 'pg_proc'::regclass
+    SELECT 1 FROM pg_proc p LEFT JOIN pg_init_privs ON objoid = p.oid
+        AND classoid = 'pg_proc'::regclass
     WHERE proacl IS DISTINCT FROM initprivs
+    UNION ALL
+    SELECT 1 FROM pg_class c LEFT JOIN pg_init_privs ON objoid = c.oid
+        AND classoid = 'pg_class'::regclass AND objsubid = 0
+    WHERE relacl IS DISTINCT FROM initprivs AND relnamespace = 'pg_catalog'::regnamespace
 """
 _LEFT = " UNION ALL ".join(
     [
