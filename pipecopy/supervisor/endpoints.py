@@ -145,9 +145,12 @@ class Endpoints:
     def dismiss(self) -> None:
         """Kill the workers that are left, and give back all that they shared."""
         with ExitStack() as steps:  # each is taken, whatever the others come to; the last one first
-            for buffer in self._buffers:
-                steps.callback(buffer.close)
+            steps.callback(self._close_buffers)  # of this moment: to kill may retire one
             for server in self._servers:
                 steps.callback(server.stop)
             for endpoint in self.both:
                 steps.callback(endpoint.kill)
+
+    def _close_buffers(self) -> None:
+        for buffer in self._buffers:
+            buffer.close()

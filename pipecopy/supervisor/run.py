@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.contracts import Mode
+from pipecopy.contracts import ConnectionPool, Session
 from pipecopy.errors import PipecopyError
-from pipecopy.events import Observer
+from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
@@ -48,16 +48,19 @@ class Run(State[ReportT]):
     def __init__(
         self,
         config: Config,
-        mode: Mode,
         report: ReportT,
-        observer: Observer | None,
+        session: Session,
+        pool: ConnectionPool,
+        names: tuple[str, str],
         *,
-        endpoints: Endpoints,
-        wakeup: Wakeup,
+        observer: Observer | None,
     ) -> None:
-        super().__init__(config, mode, report, observer)
-        self.endpoints = endpoints
-        self._wakeup = wakeup
+        super().__init__(config, session.mode, report, observer)
+        self._session = session
+        self._wakeup = Wakeup()
+        self.endpoints = Endpoints(
+            pool, session, names, buffers=config.read_ahead + 1, wake=self._wakeup.wake
+        )
         self._under_way: list[Call] = []
         self._stop = False
         # a batch's bytes are counted with what tells them apart
@@ -72,6 +75,28 @@ class Run(State[ReportT]):
     def target(self) -> Endpoint:
         """The side that is written, or compared with the source."""
         return self.endpoints.target
+
+    def start(self) -> None:
+        """Start the workers. Raises ConfigError if the pool can't be pickled."""
+        self.notify(
+            RunStarted(
+                run_id=self.report.run_id,
+                source=self.report.source,
+                target=self.report.target,
+                config=self.config,
+                mode=self._session.mode,
+                writes=self._session.writes,
+                deletes=self._session.deletes,
+            )
+        )
+        self.endpoints.start()
+
+    def dismiss(self) -> None:
+        """Kill the workers that are left, and give back all that the run had."""
+        try:
+            self.endpoints.dismiss()
+        finally:
+            self._wakeup.close()
 
     # -- calls
 

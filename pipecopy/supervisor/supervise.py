@@ -19,10 +19,9 @@ from typing import Generic
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Mode, Session
 from pipecopy.errors import CallTimeoutError, ConfigError, FullCopyTimeoutError, PipecopyError
-from pipecopy.events import Observer, RunEnded, RunStarted
+from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome
-from pipecopy.supervisor.clock import TICK, Flag, Wakeup
-from pipecopy.supervisor.endpoints import Endpoints
+from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.run import Run, StoppedError
 from pipecopy.supervisor.state import ReportT
 from pipecopy.workers import in_importing_worker, leave_unguarded_script
@@ -81,74 +80,41 @@ def supervise(
         writes=writes,
         deletes=deletes,
     )
-    wakeup = Wakeup()
-    endpoints = Endpoints(pool, session, names, buffers=config.read_ahead + 1, wake=wakeup.wake)
-    run = Run(config, mode, report, observer, endpoints=endpoints, wakeup=wakeup)
-    started = RunStarted(
-        run_id=report.run_id,
-        source=report.source,
-        target=report.target,
-        config=config,
-        mode=mode,
-        writes=writes,
-        deletes=deletes,
-    )
-    supervised = _Supervised(run, operation, started, wakeup)
+    run = Run(config, report, session, pool, names, observer=observer)
+    thread = _RunThread(run, operation)
     try:
-        supervised.start()
-        supervised.wait()
-        return supervised.result()
+        thread.start()
+        thread.wait()
+        return thread.result()
     except PipecopyError:
         raise
     except BaseException as stop:
-        stopped = supervised.stopped_by_caller()
+        stopped = thread.stop()
         with suppress(AttributeError):
             setattr(stop, "report", stopped)  # noqa: B010 - no class of exceptions declares it
         raise
     finally:
-        supervised.release()
+        thread.release()
 
 
-def _check_arguments(config: object, pool: object, names: tuple[object, object]) -> None:
-    bad = []
-    if not isinstance(config, Config):
-        bad.append(f"config must be a Config, not {type(config).__name__}")
-    if not callable(getattr(pool, "connect", None)):
-        bad.append(f"pool must have a connect method, and {type(pool).__name__} has none")
-    for argument, name in zip(("from_name", "to_name"), names, strict=True):
-        if name == "":
-            bad.append(f"{argument} is empty")
-        elif not isinstance(name, str):
-            bad.append(f"{argument} must be a database's name, not a {type(name).__name__}")
-    if bad:
-        raise ConfigError("; ".join(bad))
+class _RunThread(Generic[ReportT]):
+    """One run in its thread. What stands first is for the calling thread."""
 
-
-class _Supervised(Generic[ReportT]):
-    """One run. What stands first is for the calling thread, all else for the run's own."""
-
-    def __init__(
-        self,
-        run: Run[ReportT],
-        operation: Callable[[Run[ReportT]], None],
-        started: RunStarted,
-        wakeup: Wakeup,
-    ) -> None:
+    def __init__(self, run: Run[ReportT], operation: Callable[[Run[ReportT]], None]) -> None:
         self._run = run
         self._operation = operation
-        self._started = started
-        self._wakeup = wakeup
-        self._thread = threading.Thread(target=self._supervised, name="pipecopy", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="pipecopy", daemon=True)
         self._outcome: Outcome | None = None
-        self._report: ReportT | None = None
-        """Of the whole run, its clean-up included."""
+        """Of the operation, once that has ended."""
         self._error: PipecopyError | None = None
+        self._report: ReportT | None = None
+        """Of the whole run, once its clean-up has ended too."""
         self._finished = Flag()
 
     # -- the calling thread
 
     def start(self) -> None:
-        """Start the run's thread."""
+        """Start the run."""
         self._thread.start()
 
     def wait(self, at_most: float = math.inf) -> None:
@@ -172,10 +138,9 @@ class _Supervised(Generic[ReportT]):
 
     def result(self) -> ReportT:
         """Return the report, or raise what ended the run."""
-        error = self._error
-        report = self._report
-        if report is None:  # its clean-up is stuck, and left to itself
-            report = self._as_it_is(self._outcome or "timed out")
+        error, report = self._error, self._report
+        if report is None:  # the operation or the clean-up is stuck, and left to itself
+            report = self._unfinished(self._outcome or "timed out")
             report = replace(report, warnings=(*report.warnings, "the clean-up took too long"))
         if error is None and report.outcome == "complete":
             return report
@@ -187,59 +152,53 @@ class _Supervised(Generic[ReportT]):
         error.report = error.report or report
         raise error
 
-    def stopped_by_caller(self) -> ReportT:
-        """End the run because of an exception in the calling thread; a second one hurries it."""
-        if self._thread.ident is not None:
-            try:
-                self._run.stop()
+    def stop(self) -> ReportT:
+        """End the run, since an exception struck the calling thread; a second one hurries it."""
+        try:
+            self._run.stop()  # in any case: the thread may be about to start
+            if self._thread.ident is not None:
                 self.wait(_STOP_CLOSE + _GRACE)
-            except BaseException:  # noqa: BLE001 - the first one is raised again
-                self._run.stop()
-                self.wait(_GRACE)
-        return self._report or self._as_it_is("stopped")
+        except BaseException:  # noqa: BLE001 - the first one is raised again
+            self._run.stop()
+            self.wait(_GRACE)
+        return self._report or self._unfinished("stopped")
 
     def release(self) -> None:
         """Close what only the calling thread needs."""
         if self._report is not None or self._thread.ident is None:
             self._finished.close()
 
-    def _as_it_is(self, outcome: Outcome) -> ReportT:
+    def _unfinished(self, outcome: Outcome) -> ReportT:
         seconds = round(time.monotonic() - self._run.began, 3)
         return replace(self._run.report, outcome=outcome, seconds=seconds)
 
     # -- the run's own thread
 
-    def _supervised(self) -> None:
+    def _main(self) -> None:
         try:
-            self._outcome = self._operated()
+            self._outcome = self._operate()
             self._close(self._outcome)
         except StoppedError:
             pass  # hurried
         except Exception as error:  # noqa: BLE001 - raised in the calling thread
-            self._error = self._error or _internal(error)
+            self._error = self._error or _own(error)
         finally:
             try:
                 self._end(self._outcome or "failed")
             finally:
                 self._finished.set()
 
-    def _operated(self) -> Outcome:
-        """Run the operation, and return what it came to."""
+    def _operate(self) -> Outcome:
+        """Run the operation, and return what came of it."""
         try:
-            self._run.notify(self._started)
-            self._run.endpoints.start()
+            self._run.start()
             self._operation(self._run)
         except StoppedError:
             return "stopped"
-        except (CallTimeoutError, FullCopyTimeoutError) as error:
-            self._error = error
-            return "timed out"
-        except PipecopyError as error:
-            self._error = error
-            return "failed"
         except Exception as error:  # noqa: BLE001 - raised in the calling thread
-            self._error = _internal(error)
-            return "failed"
+            self._error = _own(error)
+            timed_out = isinstance(error, CallTimeoutError | FullCopyTimeoutError)
+            return "timed out" if timed_out else "failed"
         return "complete"
 
     def _close(self, outcome: Outcome) -> None:
@@ -257,7 +216,7 @@ class _Supervised(Generic[ReportT]):
         """Leave nothing behind, and say how it went."""
         run = self._run
         try:
-            run.endpoints.dismiss()
+            run.dismiss()
         except Exception as error:  # noqa: BLE001 - the rest has to be done all the same
             run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
         run.update(outcome=outcome, seconds=round(run.clock.now() - run.began, 3))
@@ -268,11 +227,27 @@ class _Supervised(Generic[ReportT]):
         self._report = run.report
         if self._error is not None:
             self._error.report = self._report
-        self._wakeup.close()
 
 
-def _internal(error: Exception) -> PipecopyError:
+def _check_arguments(config: object, pool: object, names: tuple[object, object]) -> None:
+    bad = []
+    if not isinstance(config, Config):
+        bad.append(f"config must be a Config, not {type(config).__name__}")
+    if not callable(getattr(pool, "connect", None)):
+        bad.append(f"pool must have a connect method, and {type(pool).__name__} has none")
+    for argument, name in zip(("from_name", "to_name"), names, strict=True):
+        if name == "":
+            bad.append(f"{argument} is empty")
+        elif not isinstance(name, str):
+            bad.append(f"{argument} must be a database's name, not a {type(name).__name__}")
+    if bad:
+        raise ConfigError("; ".join(bad))
+
+
+def _own(error: Exception) -> PipecopyError:
     """Return an error of pipecopy's own for one that nobody foresaw, such as no descriptor left."""
+    if isinstance(error, PipecopyError):
+        return error
     internal = PipecopyError(f"internal error: {type(error).__name__}: {error}")
     internal.__cause__ = error
     return internal
