@@ -127,14 +127,13 @@ def _sampled(
 
     Without the user's condition: by it, a hundred rows may be far apart.
     """
-    middle, key = (first + last) // 2, table.key_sql
-    places = ((first, ""), (middle, ""), (first, " DESC"))
     size = rows = 0
     whole = replace(table, where=None)
-    for begin, direction in places:
+    upwards, downwards = table.key_order(), table.key_order("DESC")
+    for begin, order in ((first, upwards), ((first + last) // 2, upwards), (first, downwards)):
         read = session.copy_out(
             f"{_PATIENCE}COPY (SELECT {_columns(table)} FROM {table.sql}"
-            f" WHERE {condition(whole, begin, last)} ORDER BY {key}{direction} LIMIT {_SAMPLE})"
+            f" WHERE {condition(whole, begin, last)} ORDER BY {order} LIMIT {_SAMPLE})"
             f" TO STDOUT (FORMAT {form})",
             _SAMPLE_BYTES,
         )

@@ -3,7 +3,8 @@
 
 With an index on the key a batch is the next so many rows, across any gaps. Without one the server
 would sort what is left of the table for each batch: there a batch is a window of so many ids. Only
-after a window without rows the server is asked where the next rows are, so that a gap costs one.
+after a window without rows is the server asked where the next rows end, so that a gap costs one
+window.
 
 The statements on the table run by the role's own search path, which the user's condition, views and
 triggers may need, and in which anything may stand before the server's own: every function, operator
@@ -39,7 +40,7 @@ class Reader:
         self._table = table
         self._most_bytes = max_batch_bytes
         self._columns = tuple(CopyColumn(c.name, c.type_oid) for c in table.columns)
-        # tables that inherit from it may have no index
+        # tables that inherit from it may have no index: there it is asked where a batch ends
         self._reads_in_order = table.ordered_index and not table.has_children
         self.in_gap = False
         """The ids that were looked at last have no rows."""
@@ -55,7 +56,7 @@ class Reader:
         table, key = self._table, self._table.key_sql
         found = self._guard.query(
             f"SELECT {key} FROM {table.sql} WHERE {condition(table, first, past_last - 1)}"
-            f" ORDER BY {key} OFFSET {min(rows - 1, BIGGEST)} LIMIT 1"
+            f" ORDER BY {table.key_order()} OFFSET {min(rows - 1, BIGGEST)} LIMIT 1"
         )
         return int(found[0][0]) + 1 if found else past_last
 
@@ -107,7 +108,7 @@ class Reader:
         return self._load(first, self.end_of_batch(first, past_last, rows))
 
     def _load(self, first: int, past_last: int, most_rows: int | None = None) -> CopyRows:
-        statements = _load(self._table, first, past_last - 1, most_rows)
+        statements = _copy_out(self._table, first, past_last - 1, most_rows)
         read = self._guard.copy_out(statements, self._most_bytes)
         rows = self._rows(read, (first, past_last))
         if read.beyond is not None:
@@ -138,7 +139,7 @@ class Reader:
             bounds = list(takewhile(lambda bound: self._key(rows.raw, *bound, rows) < end, bounds))
             if not bounds:  # those of a single key are too many already: they are one batch
                 only = (rows.key_range[0], end + 1)
-                read = self._guard.copy_out(_load(self._table, only[0], end))
+                read = self._guard.copy_out(_copy_out(self._table, only[0], end))
                 return self._rows(read, only)
         raw = bytearray(rows.raw[: bounds[-1][1]])
         if rows.format == "binary":
@@ -163,29 +164,27 @@ class Reader:
         return int(key)
 
 
-def _load(table: Table, first: int, last: int, rows: int | None = None) -> str:
-    """COPY the rows with keys from `first` to `last`, both inclusive.
+def _copy_out(table: Table, first: int, last: int, rows: int | None = None) -> str:
+    """Return SQL that copies out the rows with keys from `first` to `last`, both inclusive.
 
     An exclusive bound could be 2**63, which is compared as numeric, and loses the index. `rows`:
     the first so many of them, and all others with the key of the last one.
     """
-    order = f" ORDER BY {table.key_sql}"
+    order = f" ORDER BY {table.key_order()}"
     most = "" if rows is None else f"{order} FETCH FIRST {min(rows, BIGGEST)} ROWS WITH TIES"
     if most and not table.has_names:
         order = ""
     # first the locks that it takes: those of partitions and of tables in the condition as well
-    copy = (
+    sql = (
         f"SELECT FROM {table.sql} WHERE {condition(table, first, last)} LIMIT 0;"
         f" COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
         f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
     )
-    if table.has_names:
-        return f"{copy}; SET LOCAL search_path TO DEFAULT"
     if rows is not None and table.where is None:
         # Measured: of a table without statistics the planner would sort all that is left, 1.3 s a
         # batch of 300,000 rows instead of 4 ms. With a condition another index may be the best.
-        return f"SET LOCAL enable_sort TO off; {copy}; SET LOCAL enable_sort TO DEFAULT"
-    return copy
+        sql = f"SET LOCAL enable_sort TO off; {sql}; SET LOCAL enable_sort TO DEFAULT"
+    return f"{sql}; SET LOCAL search_path TO DEFAULT" if table.has_names else sql
 
 
 def _sent(table: Table) -> str:

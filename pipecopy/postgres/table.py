@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
@@ -111,6 +111,8 @@ class Table:
     """A valid, whole, immediate unique index on the key alone, on which a conflict is decided."""
     ordered_index: bool
     """There is an index that begins with the key."""
+    nulls_first: bool
+    """Each such index has NULLs before the first key: another order would not use it."""
     database_oid: int
     has_children: bool
     """Tables inherit from it, whose rows it shows; a partitioned table's partitions are none."""
@@ -133,6 +135,11 @@ class Table:
     def key_sql(self) -> str:
         """The key's name as SQL reads it."""
         return quoted(self.keyed.name)
+
+    def key_order(self, direction: Literal["ASC", "DESC"] = "ASC") -> str:
+        """Return SQL to order rows by the key, none of which is NULL, as an index does."""
+        nulls = {"ASC": " NULLS FIRST", "DESC": " NULLS LAST"} if self.nulls_first else {}
+        return f"{self.key_sql} {direction}{nulls.get(direction, '')}"
 
     @property
     def keyed(self) -> TableColumn:
@@ -209,7 +216,8 @@ def find_table(session: ServerSession, selection: Selection) -> Table | None:
         key=key_name,
     )
     key = None if key_name is None else columns[key_name]
-    unique, ordered = (indexes or {}).get(str(key.number), (None, False)) if key else (None, False)
+    none = (None, False, False)
+    unique, ordered, nulls_first = (indexes or {}).get(str(key.number), none) if key else none
     users_types = {t.oid for column in every for t in column.shape.within if t.is_user_made}
     return Table(
         **facts,
@@ -222,6 +230,7 @@ def find_table(session: ServerSession, selection: Selection) -> Table | None:
         # an index of the table alone says nothing about the rows of those that inherit from it
         unique_index=None if facts["has_children"] else unique,
         ordered_index=ordered,
+        nulls_first=nulls_first,
         types=tuple(sorted(users_types)),
         types_token=types_token if users_types else "",
     )
@@ -318,7 +327,10 @@ WITH RECURSIVE target AS (
     SELECT i.indkey[0] AS number,
            min(ic.relname) FILTER (WHERE i.indisunique AND i.indimmediate AND i.indnkeyatts = 1
                                    AND i.indisready) AS unique_index,
-           bool_or(am.amname = 'btree') AS ordered_index
+           bool_or(am.amname = 'btree') AS ordered_index,
+           -- bit 0: DESC; bit 1: NULLS FIRST
+           bool_or(am.amname = 'btree') AND NOT bool_or(am.amname = 'btree'
+               AND (i.indoption[0] & 1 = 1) = (i.indoption[0] & 2 = 2)) AS nulls_first
     FROM pg_index i
     JOIN target ON i.indrelid = target.oid
     JOIN pg_class ic ON ic.oid = i.indexrelid
@@ -333,7 +345,7 @@ SELECT row_to_json(target),
            'always_identity', always_identity, 'expression', expression) ORDER BY number)
         FROM columns),
        {TYPES},
-       (SELECT json_object_agg(number, json_build_array(unique_index, ordered_index))
+       (SELECT json_object_agg(number, json_build_array(unique_index, ordered_index, nulls_first))
         FROM indexes),
        {types_token(USERS_TYPES)}
 FROM target

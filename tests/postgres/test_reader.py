@@ -94,11 +94,15 @@ def test_rows_of_tables_that_inherit_are_there(source_db: TemporaryDatabase) -> 
     assert found == [((0, 6), [1, 3, 5, 5]), ((6, 8), [7])]
 
 
+@pytest.mark.parametrize("index", ["id", "id DESC", "id NULLS FIRST", "id DESC NULLS LAST, data"])
 @pytest.mark.parametrize("order", ["i", "hashint8(i)"], ids=["in order", "shuffled"])
-def test_a_table_without_statistics_is_read_once(source_db: TemporaryDatabase, order: str) -> None:
+def test_a_table_without_statistics_is_read_once(
+    source_db: TemporaryDatabase, order: str, index: str
+) -> None:
     """The planner would read, and sort, all that is left of it for each batch."""
-    source_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+    source_db.execute("CREATE TABLE profiles (id bigint, data text)")
     source_db.execute("ALTER TABLE profiles SET (autovacuum_enabled = off)")
+    source_db.execute(f"CREATE INDEX ON profiles ({index})")
     source_db.execute(
         "INSERT INTO profiles SELECT i, repeat('x', 200)"
         f" FROM generate_series(1, 20000) AS i ORDER BY {order}"
