@@ -48,6 +48,7 @@ class TransactionsAwaited:
     seconds: float
     """For which it has waited; 0 as it begins."""
     limit: float
+    """Seconds for which it waits at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class CallStarted:
 
 
 CallOutcome: TypeAlias = Literal["returned", "raised", "timed out", "crashed", "cut short"]
-"""`cut short`: killed because the run ended, or by the limit of the whole run."""
+"""`cut short`: killed since the whole run ended, or reached its limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ class Report:
     run_id: str
     """12 hex digits, also in the `application_name` of the run's server sessions."""
     source: str
+    """The database's name as it was given, without a password."""
     target: str
     outcome: Outcome = "failed"
     """`failed` as long as the run is under way."""
@@ -72,6 +73,7 @@ class Report:
     retries: int = 0
     """Attempts that followed a timed-out one."""
     seconds: float = 0.0
+    """How long the run took, its clean-up included."""
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -134,7 +136,9 @@ class VerifyReport(Report):
     rows: int = 0
     """Rows of the source that were compared."""
     ranges: int = 0
+    """Ranges of ids that were compared."""
     first_id: int = 0
+    """Where the comparison began: `from_id`."""
     max_id: int | None = None
     """The last id: the greatest one of both sides when it began, or `to_id`; None if that was not
     reached."""

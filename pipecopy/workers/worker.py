@@ -33,7 +33,7 @@ _DYING_TIMEOUT = 0.07
 _LAST_RESULT_TIMEOUT = 0.05
 """Seconds that Pebble gets to hand over what a worker sent before it died."""
 _OUTPUT_SHOWN = 2_000  # bytes
-_OUTPUT_KEPT = 1 << 20
+_OUTPUT_KEPT = 1 << 20  # bytes
 
 
 class Worker:
