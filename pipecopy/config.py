@@ -28,13 +28,13 @@ class Config:
     read_ahead: int = 0
     """0: lockstep; 1: the next batch is loaded while this one is saved."""
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
-    """Bytes of one batch, at least 1: one that would be more is split if the `Database` can
-    tell (PostgreSQL's can), and a single row that is more goes alone; elsewhere it is a warning."""
+    """Bytes of one batch, at least 1: a batch of more is split if the `Database` can tell
+    (PostgreSQL's can), else the report has a warning. A single row of more goes alone."""
     settle: float = 0
     """Seconds to wait before the first load, at least 0, for the end of the transactions that are
     open on the source when its greatest id is read, if the `Database` can tell (PostgreSQL's
-    can): a row that one of them commits after its batch was loaded is missed. Of those that are
-    still open then, a warning tells."""
+    can): a row that one of them commits after its batch was loaded is missed. A warning names those
+    that are still open then."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -66,7 +66,7 @@ def bad_ids(from_id: object, to_id: object) -> list[str]:
 def bad_resume(*, resume: bool, where: object) -> list[str]:
     """Say what is wrong with resuming a copy of chosen rows."""
     if resume and where is not None:
-        return ["resume does not go with where: the rows that it left out would stay so"]
+        return ["resume does not go with where: rows it left out before would stay missing"]
     return []
 
 

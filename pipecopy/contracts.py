@@ -89,8 +89,8 @@ Mode: TypeAlias = Literal["copy", "check", "verify"]
 class Database(Protocol):
     """One database, with the table `profiles` unless told otherwise.
 
-    It re-establishes a lost connection by itself. A method that raises `TimeoutError` is tried
-    again; any other exception ends the copy.
+    It re-establishes a lost connection by itself. A call that raises `TimeoutError` is retried; any
+    other exception ends the copy.
     """
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import pipecopy
 
 ROOT = Path(pipecopy.__file__).parent
 
-# From the top of the house down: a file imports from its own room or from a layer below.
+# From the top down: a file imports from its own folder, or from a layer below.
 LAYERS = [
     {"__main__", "demo"},
     {"cli", ""},
@@ -24,16 +24,21 @@ LAYERS = [
     {"errors", "report"},
     {"redact"},
 ]
-ONLY_IN = {"pebble": "workers", "multiprocess": "workers", "dill": "workers", "psycopg": "postgres"}
-STARTS_SERVERS = "demo"
-"""The demo opens sessions of its own, to fill and to compare."""
+ONLY_IN = {
+    "pebble": "workers",
+    "multiprocess": "workers",
+    "dill": "workers",
+    "psycopg": "postgres",
+    "cyclopts": "cli",
+    "rich": "cli",
+}
 
 
 def modules() -> Iterator[Path]:
     return ROOT.rglob("*.py")
 
 
-def room(path: Path) -> str:
+def part_of(path: Path) -> str:
     """Return the file's or the folder's name below the package, "" for the package's own."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return "" if parts == ("__init__",) else parts[0]
@@ -43,12 +48,13 @@ def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def layer(name: str) -> int:
-    return next(number for number, rooms in enumerate(LAYERS) if name in rooms)
+    return next(number for number, parts in enumerate(LAYERS) if name in parts)
 
 
 @pytest.mark.parametrize("path", list(modules()), ids=lambda path: str(path.relative_to(ROOT)))
@@ -59,12 +65,12 @@ def test_imports_run_one_way(path: Path) -> None:
             target = rest.partition(".")[0]
             if not (ROOT / target).is_dir() and not (ROOT / f"{target}.py").exists():
                 target = ""  # a name of the package itself
-            assert room(path) == target or layer(room(path)) < layer(target), (
+            assert part_of(path) == target or layer(part_of(path)) < layer(target), (
                 f"{path.name} imports {name}, from its own layer or from above"
             )
         elif package in ONLY_IN:
-            assert room(path) in {ONLY_IN[package], STARTS_SERVERS}, f"{path.name} imports {name}"
+            assert part_of(path) == ONLY_IN[package], f"{path.name} imports {name}"
 
 
-def test_every_room_has_a_layer() -> None:
-    assert {room(path) for path in modules()} == set().union(*LAYERS)
+def test_every_folder_has_a_layer() -> None:
+    assert {part_of(path) for path in modules()} == set().union(*LAYERS)

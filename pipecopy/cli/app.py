@@ -11,8 +11,7 @@ from rich.console import Console
 
 from pipecopy.cli.config import Configuration
 from pipecopy.cli.display import Screen, stamped
-from pipecopy.cli.exits import EXIT_CODES, Ending, Exit, failed
-from pipecopy.cli.exits import done as complete
+from pipecopy.cli.exits import EXIT_CODES, Ending, Exit, completed, failed
 from pipecopy.cli.main import StoppedBySignal, StopSignals
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
@@ -108,7 +107,7 @@ def run(
     try:
         command, bound, ignored = app.parse_args(list(argv))
     except Exception as error:  # noqa: BLE001 - an ending names each
-        signals.settle()
+        signals.ignore()
         problem = error
     if not configuration.quiet:
         for warning in configuration.warnings:
@@ -266,12 +265,12 @@ def _run(
     *,
     nothing: str = "nothing was copied",
 ) -> Ending:
-    """Return the ending of the operation, which the screen shows; settle the signals at its end."""
+    """Run the operation on the screen and return its ending; from then on ignore signals."""
 
     def observe(event: Event) -> None:
         # in another thread: no signal gets in between
         if isinstance(event, RunEnded):
-            signals.settle()
+            signals.ignore()
         screen(event)
 
     try:
@@ -280,8 +279,8 @@ def _run(
             try:
                 report = runs(observer=observe)
             finally:
-                signals.settle()  # if it ended before it began, or too late for observers
+                signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
-        signals.settle()
+        signals.ignore()
         return failed(error, output, nothing=nothing)
-    return complete(report, output)
+    return completed(report, output)

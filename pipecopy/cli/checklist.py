@@ -198,7 +198,7 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
 def _as_options(text: str) -> str:
     """Return the text with options of the command instead of arguments of the library."""
     return re.sub(
-        r"\((call_timeout|columns|create|session_pooler|where)\b",
+        r"\((call_timeout|columns|create|session_pooler|settle|where)\b",
         lambda match: f"(--{match[1].replace('_', '-')}",
         text,
     )

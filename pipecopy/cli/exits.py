@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from pipecopy.cli.checklist import page
-from pipecopy.cli.main import StoppedBySignal
+from pipecopy.cli.main import INTERNAL_ERROR, StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.text import far_line, one_line, summary_lines, verdict_line
 from pipecopy.errors import (
@@ -45,7 +45,7 @@ class Exit(IntEnum):
     SOURCE = 3
     TARGET = 4
     MISMATCH = 5
-    INTERNAL = 70
+    INTERNAL = INTERNAL_ERROR
     AGAIN = 75
     FULL_COPY_TIMEOUT = 124
 
@@ -118,7 +118,7 @@ class Ending:
     """For standard output."""
 
 
-def done(report: Report, output: Output) -> Ending:
+def completed(report: Report, output: Output) -> Ending:
     """Return the ending of a run that is complete."""
     code, lines, text = int(Exit.DONE), list[str](), ""
     match report:
@@ -142,7 +142,7 @@ def failed(error: BaseException, output: Output, *, nothing: str = "nothing was 
     report: Report | None = getattr(error, "report", None)
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
-        return done(report, output)  # the signal came as the run ended, and changed nothing
+        return completed(report, output)  # the signal came as the run ended, and changed nothing
     far = None
     lines = _tracebacks(error) if output.traceback else []
     if isinstance(report, CopyReport | VerifyReport):

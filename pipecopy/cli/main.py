@@ -43,7 +43,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._stopping = False
-        self._settled = False
+        self._ignored = False
 
     def install(self) -> None:
         """Handle the signals from now on, but those that `nohup` or a shell's `&` ignores."""
@@ -52,12 +52,12 @@ class StopSignals:
             if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._stop)
 
-    def settle(self) -> None:
+    def ignore(self) -> None:
         """Ignore signals from now on: the outcome is known. Any thread may call it."""
-        self._settled = True
+        self._ignored = True
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
-        if not (self._stopping or self._settled):
+        if not (self._stopping or self._ignored):
             self._stopping = True  # a second one must not disturb the clean-up
             raise StoppedBySignal(signum)
 
@@ -92,7 +92,7 @@ def main(mask: Iterable[int]) -> NoReturn:
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ending = _run(err, signals)
-            signals.settle()
+            signals.ignore()
             code = ending.code
             _finish(ending.lines, ending.text, out, err)
         except StoppedBySignal as stop:  # outside of the command itself

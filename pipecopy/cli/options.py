@@ -129,7 +129,7 @@ Target: TypeAlias = Annotated[
 Err: TypeAlias = Annotated[Stream, Parameter(parse=False)]
 """Where a command writes what happens."""
 Signals: TypeAlias = Annotated[StopSignals, Parameter(parse=False)]
-"""A command settles them as soon as a signal could no longer change the outcome."""
+"""A command ignores them as soon as they could no longer change the outcome."""
 
 
 NO_CONNECTIONS: Mapping[str, str] = MappingProxyType({})

@@ -53,12 +53,12 @@ def demo(  # noqa: D417 - the others are not options
     """
     try:
         _check_extra()
-        with _stage(err, rows) as stage:
-            report = _copy_with_hangs(stage, err) if hang else _copy(stage, err)
+        with _started_pair(err, rows) as pair:
+            report = _copy_with_hangs(pair, err) if hang else _copy(pair, err)
             _write(err, *summary_lines(report), *report.warnings)
-            return _comparison(stage, err)
+            return _comparison(pair, err)
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
-        signals.settle()
+        signals.ignore()
         shown = Output(traceback=traceback)
         return failed(error, shown, nothing="the servers of the demo are removed")
 
@@ -72,8 +72,8 @@ def _check_extra() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """Where it happens."""
+class _Pair:
+    """The two servers, and how many rows their tables have."""
 
     prod: Server
     stats: Server
@@ -97,21 +97,21 @@ class _Stage:
 
 
 @contextmanager
-def _stage(err: Stream, rows: int) -> Iterator[_Stage]:
+def _started_pair(err: Stream, rows: int) -> Iterator[_Pair]:
     versions = {"prod": 16, "stats": 18}
     announce = "Starting PROD (PostgreSQL 16) and STATS (PostgreSQL 18) in {}"
     with servers(versions, lambda folder: _write(err, announce.format(folder))) as (prod, stats):
         _write(err, f"Filling the table profiles on PROD with {rows:,} rows")
         run_sql((prod, _TABLE), (stats, _TABLE))
         run_sql((prod, _filling(rows)))
-        yield _Stage(prod=prod, stats=stats, rows=rows)
+        yield _Pair(prod=prod, stats=stats, rows=rows)
     _write(err, "The servers are stopped, and their folder is removed.")
 
 
-def _copy(stage: _Stage, err: Stream) -> CopyReport:
+def _copy(pair: _Pair, err: Stream) -> CopyReport:
     _write(err, "Copying it to STATS")
     with Screen(err) as screen:
-        return copy_table(stage.config(30.0), stage.pool, "PROD", "STATS", observer=screen)
+        return copy_table(pair.config(30.0), pair.pool, "PROD", "STATS", observer=screen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,13 +171,13 @@ class _Hangs:
         )
 
 
-def _copy_with_hangs(stage: _Stage, err: Stream) -> CopyReport:
-    hangs = _Hangs(deadlock_at=max(1, stage.rows * 3 // 10), locked_at=max(1, stage.rows * 6 // 10))
+def _copy_with_hangs(pair: _Pair, err: Stream) -> CopyReport:
+    hangs = _Hangs(deadlock_at=max(1, pair.rows * 3 // 10), locked_at=max(1, pair.rows * 6 // 10))
     pool = HangingPool(
-        pool=stage.pool, hang_at=hangs.deadlock_at, memory=stage.prod.folder.with_name("has-hung")
+        pool=pair.pool, hang_at=hangs.deadlock_at, memory=pair.prod.folder.with_name("has-hung")
     )
     other = OpenTransaction(
-        stage.stats,
+        pair.stats,
         f"INSERT INTO profiles (id) VALUES ({hangs.locked_at})",  # noqa: S608 - a number
     )
     _write(err, "Copying it to STATS; two calls on the way will hang")
@@ -188,12 +188,12 @@ def _copy_with_hangs(stage: _Stage, err: Stream) -> CopyReport:
             other.roll_back()
 
     with Screen(err, comment=hangs.comment) as screen:
-        return copy_table(stage.config(2.0), pool, "PROD", "STATS", observer=observe)
+        return copy_table(pair.config(2.0), pool, "PROD", "STATS", observer=observe)
 
 
-def _comparison(stage: _Stage, err: Stream) -> Ending:
+def _comparison(pair: _Pair, err: Stream) -> Ending:
     _write(err, "Comparing the two tables, by a checksum of all values on each server")
-    sums = run_sql((stage.prod, _CHECKSUM), (stage.stats, _CHECKSUM))
+    sums = run_sql((pair.prod, _CHECKSUM), (pair.stats, _CHECKSUM))
     for name, line in zip(("PROD", "STATS"), sums, strict=True):
         count, checksum = line.split("|")
         _write(err, f"  {name:5} {int(count):,} rows, {checksum}")

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipecopy.errors import DatabaseError
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.run import Run
 
@@ -210,7 +209,7 @@ def _counted(call: Call) -> _Counted:
     match call.value:
         case [int(rows), int(checksum)]:
             return _Counted(rows, checksum)
-    raise _wrong(call, "(rows, checksum)")
+    raise call.wrong_value("(rows, checksum)")
 
 
 def _by_id(call: Call) -> dict[int, tuple[int, int]]:
@@ -221,18 +220,5 @@ def _by_id(call: Call) -> dict[int, tuple[int, int]]:
             case [int(key), int(rows), int(checksum)] if first <= key < past_last:
                 found[key] = (rows, checksum)
             case _:
-                raise _wrong(call, "a list of (id, rows, checksum) with ids of that range")
+                raise call.wrong_value("a list of (id, rows, checksum) with ids of that range")
     return found
-
-
-def _wrong(call: Call, expected: str) -> DatabaseError:
-    first, past_last = call.key_range or (0, 0)
-    endpoint = call.endpoint
-    return DatabaseError(
-        f"{endpoint}: {call.task.call} of ids [{first}, {past_last}) did not return {expected}",
-        side=endpoint.side,
-        dbname=endpoint.dbname,
-        call=call.task.call,
-        key_range=call.key_range,
-        attempts=1,
-    )

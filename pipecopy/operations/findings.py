@@ -180,7 +180,7 @@ def plan_of(
     size = None if rows is None or row_bytes is None else round(rows * row_bytes)
     method, reason = _method(target)
     if resumed and method is not None:
-        reason = f"{reason}, but where it begins"
+        reason = f"{reason}, except the id where it begins"
     return CheckPlan(
         first_id=first_id,
         max_id=max_id,

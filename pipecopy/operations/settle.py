@@ -48,12 +48,12 @@ class Settling:
         settle = self._run.config.settle
         pause = _FIRST_PAUSE
         while self._open and (left := self._began + settle - self._run.clock.now()) > 0:
-            self._tell()
+            self._notify()
             self._pause(min(pause, left))
             self._look()
             pause = min(2 * pause, _LONGEST_PAUSE)
         if self._named_last:
-            self._tell()
+            self._notify()
         if self._open:
             waited = f", after a wait of {settle:g} s" if settle else ""
             still_open = warning(
@@ -86,7 +86,7 @@ class Settling:
                 f" while it waited for {open_ones(self._open)} (settle)"
             )
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Say whom it waits for, if that is news."""
         run = self._run
         names = [each["who"] for each in self._open]

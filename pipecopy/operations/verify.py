@@ -162,7 +162,7 @@ def _count_rows_without_id(run: Run[VerifyReport]) -> None:
 
 
 class _Ranges:
-    """Compares range by range, and settles what differs before the next one."""
+    """Compares range by range, and finds the ids of one that differs before the next one."""
 
     def __init__(self, run: Run[VerifyReport]) -> None:
         self._run = run
@@ -180,7 +180,7 @@ class _Ranges:
                 end = self._comparison.end(first_id, last_id + 1, self._rows)
             compared = self._compare((first_id, end))
             dense = compared.source.rows == compared.target.rows == end - first_id
-            self._settle_all(compared)
+            self._look_into(compared)
             first_id = end
 
     def _compare(self, key_range: KeyRange) -> Compared:
@@ -196,16 +196,16 @@ class _Ranges:
         self._rows = max(1, min(config.batch_size, int(self._rows * growth)))
         return compared
 
-    def _settle_all(self, compared: Compared) -> None:
+    def _look_into(self, compared: Compared) -> None:
         run, before = self._run, self._run.report
         if not compared.equal:
             waiting: deque[Suspects] = deque()
             for suspects in self._comparison.suspects(compared):
                 waiting.append(suspects)
                 while waiting and (len(waiting) > _MOST_SUSPECTS or self._due(waiting[0]) <= 0):
-                    self._settle(waiting.popleft())
+                    self._look_again(waiting.popleft())
             for suspects in waiting:
-                self._settle(suspects)
+                self._look_again(suspects)
         rows, report = compared.source.rows, run.report
         run.update(rows=report.rows + rows, ranges=report.ranges + 1, next_id=compared.key_range[1])
         run.notify(
@@ -222,7 +222,7 @@ class _Ranges:
         """Return the seconds until they may be read again."""
         return suspects.seen_at + _MOMENT - self._run.clock.now()
 
-    def _settle(self, suspects: Suspects) -> None:
+    def _look_again(self, suspects: Suspects) -> None:
         """Read them again, count what still differs, and repair it if that is asked for."""
         run = self._run
         run.pause(self._due(suspects))
@@ -230,7 +230,7 @@ class _Ranges:
         found = listed.differences.among(suspects.found.ids)
         if not found:
             return
-        _tell(run, found)
+        _notify_of(run, found)
         run.report = run.report.found(
             missing=found.missing, surplus=found.surplus, differing=found.differing
         )
@@ -246,16 +246,16 @@ class _Ranges:
         run.update(differing_generated=run.report.differing_generated + len(generated))
 
 
-def _tell(run: Run[VerifyReport], found: Differences) -> None:
-    """Tell of those that the report will list: of any more, the counts tell."""
+def _notify_of(run: Run[VerifyReport], found: Differences) -> None:
+    """Notify of those that the report will list; any more are in its counts."""
     report = run.report
-    told = DifferencesFound(
+    event = DifferencesFound(
         missing=found.missing[: LISTED_IDS - len(report.missing_ids)],
         surplus=found.surplus[: LISTED_IDS - len(report.surplus_ids)],
         differing=found.differing[: LISTED_IDS - len(report.differing_ids)],
     )
-    if told.missing or told.surplus or told.differing:
-        run.notify(told)
+    if event.missing or event.surplus or event.differing:
+        run.notify(event)
 
 
 def _repair(

@@ -167,7 +167,7 @@ class Call:
         outcome = worker.outcome()
         if outcome is not None:
             self._pass_on_output(worker)
-            self._settle(outcome)
+            self._take(outcome)
         elif late:
             self._at_limit("killed", self._limit)
 
@@ -177,7 +177,7 @@ class Call:
             side, dbname = self.endpoint.side, self.endpoint.dbname
             self._state.notify(DriverOutput(side=side, dbname=dbname, text=redact(output)))
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _take(self, outcome: Outcome) -> None:
         if isinstance(outcome, Returned):
             self.endpoint.returned(self.task.call, outcome.value, outcome.position)
             self.value = outcome.value
@@ -247,8 +247,8 @@ class Call:
         self._state.count("kills")
         if not died:
             self._state.warn(
-                f"a worker of {self.endpoint} (pid {worker.pid}) did not die at once of SIGKILL, it"
-                f" is {worker.state()}: it was left behind, and ends when the kernel lets it"
+                f"a worker of {self.endpoint} (pid {worker.pid}) did not die of SIGKILL, it is"
+                f" {worker.state()}: it was left behind, and ends when the kernel lets it"
             )
         self._state.notify(
             WorkerKilled(
@@ -261,7 +261,7 @@ class Call:
         if self._phase is _Phase.RUNNING:
             outcome = self.endpoint.ensure_worker().outcome()
             if isinstance(outcome, Returned):  # it came in time, and counts
-                self._settle(outcome)
+                self._take(outcome)
             elif isinstance(outcome, Raised):
                 self._note_saved_rows(outcome)
         if self._phase in (_Phase.STARTING, _Phase.RUNNING):
@@ -301,6 +301,10 @@ class Call:
             f"in attempt {self._attempt} of {self._what}: {how}",
             **self._attributes,
         )
+
+    def wrong_value(self, expected: str) -> DatabaseError:
+        """Return the error of a call that returned something other than expected."""
+        return DatabaseError(f"{self._what} did not return {expected}", **self._attributes)
 
     def _ended(self, outcome: CallOutcome, detail: str = "") -> None:
         self._phase = _Phase.DONE

@@ -48,7 +48,7 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
-class _Signal:
+class _EventFd:
     """An eventfd that any thread may write, also after it was closed."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class _Signal:
                 self._eventfd = -1
 
 
-class Wakeup(_Signal):
+class Wakeup(_EventFd):
     """Lets a thread wait for news from other threads, for processes to end, and for a time."""
 
     def wake(self) -> None:
@@ -93,7 +93,7 @@ class Wakeup(_Signal):
             os.eventfd_read(self._eventfd)
 
 
-class Flag(_Signal):
+class Flag(_EventFd):
     """Something that has happened, once, in another thread.
 
     `threading.Event` would do, but for a signal handler that raises while it is waited for: that

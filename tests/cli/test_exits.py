@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipecopy.cli.exits import EXIT_CODES, done, exit_code, failed
+from pipecopy.cli.exits import EXIT_CODES, completed, exit_code, failed
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.errors import (
@@ -48,7 +48,7 @@ TOLD = (
 
 
 def test_a_copy_that_is_complete_names_its_run() -> None:
-    assert done(REPORT, Output()).lines == TOLD
+    assert completed(REPORT, Output()).lines == TOLD
 
 
 def test_the_last_line_of_an_error_says_how_far_the_copy_came() -> None:
@@ -60,7 +60,7 @@ def test_the_last_line_of_an_error_says_how_far_the_copy_came() -> None:
 
 def test_quiet_says_errors_only() -> None:
     quiet = Output(quiet=True)
-    assert done(REPORT, quiet).lines == ()
+    assert completed(REPORT, quiet).lines == ()
     error = DatabaseError("no", side="target", report=REPORT)
     assert failed(error, quiet).lines == (f"error: no; {FAR}",)
     stop = StoppedBySignal(15)
