@@ -143,17 +143,10 @@ def failed(error: BaseException, output: Output, *, nothing: str = "nothing was 
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
         return completed(report, output)  # the signal came as the run ended, and changed nothing
-    far = None
+    far = None if report is None else far_line(report)
     lines = _tracebacks(error) if output.traceback else []
-    if isinstance(report, CopyReport | VerifyReport):
-        far = far_line(report)
-        begun = bool(report.batches if isinstance(report, CopyReport) else report.ranges)
-        if not output.quiet:
-            lines += [*_warnings(report), *(summary_lines(report) if begun else [])]
-        if not stopped and report.max_id is None:
-            far = None
-    elif report is not None and not output.quiet:
-        lines += _warnings(report)
+    if report is not None and not output.quiet:
+        lines += [*_warnings(report), *(summary_lines(report) if _has_begun(report) else [])]
     if stopped:
         lines.append(f"{error}; {far or nothing}")
     else:
@@ -163,6 +156,13 @@ def failed(error: BaseException, output: Output, *, nothing: str = "nothing was 
         whole = {**(report.to_dict() if report else {}), "error": error_dict(error)}
         text = f"{json.dumps(whole)}\n"
     return Ending(code=exit_code(error), lines=tuple(map(redact, lines)), text=text)
+
+
+def _has_begun(report: Report) -> bool:
+    match report:
+        case CopyReport(batches=done) | VerifyReport(ranges=done):
+            return done > 0
+    return False
 
 
 def error_dict(error: BaseException) -> dict[str, Any]:

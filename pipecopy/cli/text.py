@@ -220,11 +220,11 @@ def summary_lines(report: Report) -> list[str]:
     return []
 
 
-def far_line(report: CopyReport | VerifyReport) -> str:
-    """Return how far a run came that did not end well."""
+def far_line(report: Report) -> str | None:
+    """Return how far a run came that did not end well, None if it had not come to its ids."""
+    if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
+        return None
     done = "is in the target" if isinstance(report, CopyReport) else "was compared"
-    if report.max_id is None:
-        return "nothing was copied" if isinstance(report, CopyReport) else "nothing was compared"
     begin = f" from {report.first_id} on and" if report.first_id else ""
     return (
         f"every id{begin} below {report.next_id} (of {report.max_id}) {done}:"

@@ -162,7 +162,7 @@ def _count_rows_without_id(run: Run[VerifyReport]) -> None:
 
 
 class _Ranges:
-    """Compares range by range, and finds the ids of one that differs before the next one."""
+    """Compares range by range; the ids that differ in one are found before the next one."""
 
     def __init__(self, run: Run[VerifyReport]) -> None:
         self._run = run
@@ -197,6 +197,7 @@ class _Ranges:
         return compared
 
     def _look_into(self, compared: Compared) -> None:
+        """Find the ids of a range that differ, and count it as verified."""
         run, before = self._run, self._run.report
         if not compared.equal:
             waiting: deque[Suspects] = deque()
