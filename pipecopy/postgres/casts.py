@@ -130,7 +130,7 @@ def conversion(source: TypeShape, target: TypeShape) -> Conversion:
 
 
 def _same(source: TypeShape, target: TypeShape) -> bool:
-    """Tell whether it is one type, for those of users by what it is made of."""
+    """Return whether it is one type, for those of users by what it is made of."""
     if source.kind != target.kind or source.own != target.own:
         return False
     if source.kind == "b":
@@ -153,7 +153,7 @@ def _same(source: TypeShape, target: TypeShape) -> bool:
 
 
 def _same_name(source: TypeShape, target: TypeShape) -> bool:
-    """Tell whether the types are called the same; an extension's are, in whatever schema."""
+    """Return whether the types are called the same; an extension's are, in whatever schema."""
     if source.own and target.own:
         return source.name.rpartition(".")[2] == target.name.rpartition(".")[2]
     return source.name == target.name
@@ -266,7 +266,7 @@ def _modified(source: TypeShape | None, target: TypeShape) -> tuple[str, ...]:
 
 
 def _within(source: TypeShape, target: TypeShape) -> bool:
-    """Tell whether each value of the source's type is as precise as the target's can be."""
+    """Return whether each value of the source's type is as precise as the target's can be."""
     if target.name == "numeric":
         if source.name in INTEGERS or source.name in _UNSIGNED:
             return _scale(target.modifier) >= 0

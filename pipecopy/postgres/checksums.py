@@ -178,7 +178,10 @@ def _sha256(values: list[tuple[str, str]]) -> str:
 
 
 def _is_there(name: str) -> str:
-    """Tell a NULL from a value; IS NULL is true for a composite of NULLs as well."""
+    """Return SQL for whether there is a value; IS NULL is true for a composite of NULLs as well.
+
+    `IS DISTINCT FROM` the word NULL itself looks up no operator.
+    """
     return f"{name} IS DISTINCT FROM NULL"
 
 
@@ -211,8 +214,8 @@ def _qualified(type_: str) -> str:
 
 
 def _is_read_as_it_is(type_: str) -> bool:
-    """Tell whether the text of a value is that which was read as one."""
-    if "." in type_ or " (" in type_:  # of a schema, or told with what it is made of: a user's
+    """Return whether the text of a value is that which was read as one."""
+    if "." in type_ or " (" in type_:  # with a schema, or with what it is made of: a user's
         return True
     if _VARCHAR.match(type_) or type_ == "character varying[]":  # arrays of text are read
         return False

@@ -78,7 +78,7 @@ class Connection:
         return f"Connection({self.server.shown!r})"
 
     def open(self) -> ServerSession:
-        """Open the session anew; raises TimeoutError, psycopg's errors or PostgresError."""
+        """Open a new session; raises TimeoutError, psycopg's errors or PostgresError."""
         self.close()
         until = time.monotonic() + self._statement_timeout
         connection = self._connect()
@@ -129,7 +129,7 @@ class Connection:
         """Do one call's work in the session.
 
         A connection that is found dead before the server answered anything is opened again, and
-        the work begun anew; one that breaks later is an error. Time-outs are TimeoutErrors.
+        the work is done again; one that breaks later is an error. Time-outs are TimeoutErrors.
         """
         session = self._session
         if session is None or session.is_dead():
@@ -234,7 +234,7 @@ def parameters(server: Server, run: Session | None) -> dict[str, str]:
 def _from_elsewhere(given: dict[str, str]) -> dict[str, str]:
     """Return all parameters as libpq finds them in the service file, environment and defaults.
 
-    It tells them of a connection only: one that it gives up before the network, by a wrong value.
+    It lists them for a connection only: here one that a wrong value ends before the network.
     """
     never = make_conninfo(**given | {"sslmode": "never"})
     attempt = pq.PGconn.connect_start(never.encode())

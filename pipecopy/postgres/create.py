@@ -68,10 +68,10 @@ def create(session: ServerSession, selection: Selection, source: Any) -> str | N
     return " ".join(new.warnings()) or None
 
 
-def foretell(
+def plan(
     session: ServerSession, selection: Selection, source: Any
 ) -> tuple[str, str, list[str]] | None:
-    """Return what `create` would do: the table's schema, the SQL, and what it would say.
+    """Return what `create` would do: the table's schema, the SQL, and the warnings.
 
     None if it would do nothing; raises what it would raise before it writes.
     """
@@ -156,7 +156,7 @@ class _NewTable:
         }
 
     def _has_own_sequence(self, column: ColumnDefinition) -> bool:
-        """Tell whether a sequence is made for the column's default."""
+        """Return whether a sequence is made for the column's default."""
         sequence = column.sequence
         return (
             sequence is not None
@@ -208,7 +208,7 @@ class _NewTable:
         return " ".join(words)
 
     def _can_be_set(self, column: ColumnDefinition) -> bool:
-        """Tell whether the column is to take values given: no UPDATE could, if it were ALWAYS."""
+        """Return whether it takes given values: no UPDATE could set it, if it were ALWAYS."""
         return column.identity == "d" or column.name != self._definition.key
 
     def _others_with_sequence(self) -> list[ColumnDefinition]:
@@ -245,7 +245,7 @@ class _NewTable:
         for name, sequence in others:
             if not sequence.may_be_read:
                 yield (
-                    f"The sequence of its column {quoted(name)} begins anew: the source's role may"
+                    f"The sequence of its column {quoted(name)} starts over: the source's role may"
                     f" not read where {quoted(sequence.name)} is."
                 )
 

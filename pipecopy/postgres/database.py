@@ -17,7 +17,7 @@ from pipecopy.postgres.ddl import KnownTable
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
-from pipecopy.postgres.inspect import Surveyor
+from pipecopy.postgres.inspect import survey
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
@@ -58,7 +58,7 @@ class PostgresDatabase:
     """
 
     create: Callable[[Any], str | None]
-    """Makes the table if it is missing; there only if the pool was told to."""
+    """Makes the table if it is missing; only a pool with `create` gives a database this call."""
 
     def __init__(
         self,
@@ -157,13 +157,16 @@ class PostgresDatabase:
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
         run = self._connection.run
-        survey = Surveyor(
-            self._selection,
-            other,
-            side="source" if run is None else run.side,
-            creates=hasattr(self, "create"),
+        return self._connection.call(
+            lambda session: survey(
+                session,
+                self._selection,
+                other,
+                (min_id, max_id),
+                side="source" if run is None else run.side,
+                creates=hasattr(self, "create"),
+            )
         )
-        return self._connection.call(lambda session: survey.look(session, min_id, max_id))
 
     def meet(self, other: Any) -> list[Finding]:
         """Take note of the other side's table; on the target, judge the types that differ.
@@ -243,7 +246,7 @@ class PostgresDatabase:
         """Do the work on the table that the run looks at.
 
         If an altered table may be why it failed, the table is looked at again: what changed is
-        raised, and the work begun anew if nothing did that matters.
+        raised, and the work is done again if nothing did that matters.
         """
         while True:
             try:
@@ -260,7 +263,7 @@ class PostgresDatabase:
                 if before is not None and now.token == before.token:
                     raise TableChangedError(
                         "the table is altered by each call itself, such as by a trigger that makes"
-                        " a partition; that can't be told from what others alter"
+                        " a partition: changes by others would go unnoticed"
                     ) from error
 
     def _open(self, session: ServerSession) -> _Opened:

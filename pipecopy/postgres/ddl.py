@@ -2,7 +2,7 @@
 """What must not change while a run is under way: a table as it was looked at, as a value.
 
 That something was altered is seen by a token, which goes along with each statement (see
-guard.py). Whether it matters is told by two `TableState`s: the run's, and that of another look.
+guard.py). Whether it matters follows from two `TableState`s: the run's, and that of another look.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TableState:
     versions: Mapping[str, str]
     """The version of each column's entry in the catalogs."""
     files: Mapping[str, int]
-    """In which file the rows of each relation are: another one if they were written anew."""
+    """In which file the rows of each relation are: another one if they were rewritten."""
     unlogged: bool
     cleared: str
     """When a crash last emptied what the server does not log."""
@@ -123,17 +123,12 @@ def _from_plain(plain: Any) -> TableState | None:
     """Return what `TableState.plain` made plain values of; None if it is nothing of the kind."""
     if not isinstance(plain, Mapping):
         return None
-    return TableState(
-        columns=tuple(plain["columns"]),
-        fixed={name: (value[0], value[1]) for name, value in plain["fixed"].items()},
-        labels={name: tuple(labels) for name, labels in plain["labels"].items()},
-        firing=dict(plain["firing"]),
-        constraints=dict(plain["constraints"]),
-        versions=dict(plain["versions"]),
-        files=dict(plain["files"]),
-        unlogged=plain["unlogged"],
-        cleared=plain["cleared"],
-    )
+    tuples = {
+        "columns": tuple(plain["columns"]),
+        "fixed": {name: tuple(value) for name, value in plain["fixed"].items()},
+        "labels": {name: tuple(labels) for name, labels in plain["labels"].items()},
+    }
+    return TableState(**{**plain, **tuples})
 
 
 _MAY_COME = ("the column ", "the unique index ")
@@ -252,7 +247,7 @@ def _with_new_partitions(
 def _has_rows(
     session: ServerSession, row: Mapping[str, Any], table: Table, greatest_id: int | None
 ) -> bool:
-    """Tell whether a partition has rows with ids up to the greatest one, as far as can be told."""
+    """Return whether a partition has, or may have, rows with ids up to the greatest one."""
     oid = row["oid"]
     ((size, bound),) = session.query(
         f"{CATALOG_PATH}SELECT pg_relation_size({oid}), pg_get_partition_constraintdef({oid})"
@@ -296,19 +291,19 @@ def _new(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _have_moved(before: TableState, now: TableState) -> bool:
-    """Tell whether rows were written anew, to another file."""
+    """Return whether rows were rewritten, to another file."""
     return any(now.files.get(name, file) != file for name, file in before.files.items())
 
 
 def _rewritten(before: TableState, now: TableState) -> list[str]:
-    """Name the columns that were altered while the rows were written anew: by ALTER … USING.
+    """Name the columns that were altered while the rows were rewritten: by ALTER … USING.
 
-    VACUUM FULL and TRUNCATE write rows anew as well, and a right to a column alters its entry.
+    VACUUM FULL and TRUNCATE write a new file as well, and a right to a column alters its entry.
     """
     if not _have_moved(before, now):
         return []
     return [
-        f"the values of {name} were written anew"
+        f"the values of {name} were rewritten"
         for name, version in before.versions.items()
         if name in now.fixed and now.versions.get(name) != version
     ]

@@ -36,7 +36,7 @@ def describe(
     relations: Relations,
     run: Session | None,
 ) -> TableDescription:
-    """Return the table as a value; all problems at once. Without a session: what any needs."""
+    """Return the table as a value; all problems at once. Without a run: those of any run."""
     key = selection.key
     side = None if run is None else run.side
     if table is None:
@@ -49,7 +49,7 @@ def describe(
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
-    findings = [*_of_any(session, selection, table), *_of_session(session, table, relations, run)]
+    findings = [*_of_any_run(session, selection, table), *_of_run(session, table, relations, run)]
     if side == "source" and not any(found.mark == "problem" for found in findings):
         # on a verified target those rows count as surplus
         findings += [*_bad_keys(session, table), *ids_out_of_order(session, table)]
@@ -66,7 +66,7 @@ def describe(
     )
 
 
-def _of_any(session: ServerSession, selection: Selection, table: Table) -> Iterator[Finding]:
+def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> Iterator[Finding]:
     yield from _ambiguous(session, selection.table)
     if table.key is None:
         yield problem(f"The table {table.sql} has no column {selection.key} that could be the key.")
@@ -93,7 +93,7 @@ def _of_any(session: ServerSession, selection: Selection, table: Table) -> Itera
         )
 
 
-def _of_session(
+def _of_run(
     session: ServerSession, table: Table, relations: Relations, run: Session | None
 ) -> Iterator[Finding]:
     """Say what speaks against what the session does with the table."""
@@ -147,7 +147,7 @@ def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
 
 
 def _large_objects(session: ServerSession, table: Table) -> Iterator[Finding]:
-    """Tell of the columns whose oids may stand for large objects, in a database that has some."""
+    """Warn of the columns whose oids may stand for large objects, in a database that has some."""
     columns = [quoted(column.name) for column in table.columns if column.type_oid in _OIDS]
     if not columns:
         return
@@ -234,9 +234,9 @@ def _exists(table: Table, condition: str) -> str:
 
 
 def _identity(session: ServerSession, table: Table) -> str:
-    """Return what tells this table from all others; a standby's begins its primary's.
+    """Return what identifies this very table; a standby's is the beginning of its primary's.
 
-    The start of the server tells it from a clone of its files, which has all the rest.
+    A clone of the server's files has all of it but the time when the server started.
     """
     started = ""
     if not session.server.is_standby:

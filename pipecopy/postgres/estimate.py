@@ -50,7 +50,7 @@ def rows_of(
 
 
 def has_rows(session: ServerSession, table: Table, first: int, last: int) -> bool | None:
-    """Tell whether the table has rows with keys from `first` to `last`, whatever the condition."""
+    """Return whether there are rows with keys from `first` to `last`, whatever the condition."""
     found = _seen(lambda: _has_rows(session, table, first, last))
     return None if found is None else bool(found)
 
@@ -83,7 +83,7 @@ def _rows(
 
 
 def _never_analyzed(session: ServerSession, table: Table) -> bool:
-    """Tell whether the planner would guess: of a range of ids, it takes a two-hundredth."""
+    """Return whether the planner would guess: of a range of ids, it takes a two-hundredth."""
     return bool(
         _value(
             session,

@@ -2,8 +2,8 @@
 """Whether a new session is on the server that the last one was on, and not at an earlier time.
 
 With several hosts, a virtual address or DNS, a new session may reach a standby that lags behind, or
-one that was promoted without the last commits. What tells: the cluster's identifier, its timeline,
-and its position in the write-ahead log. A standby reaches a position later, so that can be waited
+one that was promoted without the last commits. The cluster's identifier, its timeline, and its
+position in the write-ahead log show that. A standby reaches a position later, so that can be waited
 for; a timeline that changed can't be undone, and no role may ask where the two parted.
 """
 
@@ -82,7 +82,7 @@ class ServerState:
 
 
 def server_state(row: tuple[Any, ...]) -> ServerState:
-    """Return what one of the statements `STATES` told."""
+    """Return the state from a row of one of the statements `STATES`."""
     system, timeline, is_standby, lsn = row
     return ServerState(
         system=system,
@@ -94,15 +94,7 @@ def server_state(row: tuple[Any, ...]) -> ServerState:
 
 def state_from_plain(plain: Any) -> ServerState | None:
     """Return what `ServerState.plain` made plain values of; None if it is nothing of the kind."""
-    if not isinstance(plain, Mapping):
-        return None
-    return ServerState(
-        system=plain["system"],
-        timeline=plain["timeline"],
-        is_standby=plain["is_standby"],
-        lsn=plain["lsn"],
-        greatest_key=plain["greatest_key"],
-    )
+    return ServerState(**plain) if isinstance(plain, Mapping) else None
 
 
 def bytes_behind(before: ServerState, now: ServerState) -> int:
@@ -135,7 +127,7 @@ def bytes_behind(before: ServerState, now: ServerState) -> int:
 
 
 def compare_greatest_keys(before: ServerState, now: ServerState) -> None:
-    """See that the last rows are still there: a position is told before a commit, if at all."""
+    """See that the last rows are still there: a position is that of before a commit, if known."""
     if before.greatest_key is None or before.greatest_key <= (now.greatest_key or 0):
         return
     raise ServerChangedError(

@@ -42,7 +42,7 @@ _BAD_DATA = "08P01"
 class Guard:
     """Runs statements on one table in one session.
 
-    Each raises psycopg's errors; `is_due_to_ddl` tells those that call for another look.
+    Each raises psycopg's errors; those for which `is_due_to_ddl` holds call for another look.
     """
 
     def __init__(
@@ -132,18 +132,18 @@ class Guard:
 
 
 def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
-    """Tell whether an altered table may have brought the error about."""
+    """Return whether an altered table may have brought the error about."""
     state = error.sqlstate
     return state is not None and (state == _BAD_DATA or not state.startswith(_ABOUT_THE_SESSION))
 
 
 def is_refused_by_constraint(error: psycopg.Error | PostgresError) -> bool:
-    """Tell whether a constraint, or a unique index, has refused a row."""
+    """Return whether a constraint, or a unique index, has refused a row."""
     return error.sqlstate is not None and error.sqlstate.startswith(_INTEGRITY)
 
 
 def is_guards(error: psycopg.Error | PostgresError) -> bool:
-    """Tell whether it is the guard's own error."""
+    """Return whether it is the guard's own error."""
     return isinstance(error, psycopg.errors.InvalidTextRepresentation) and _CHANGED in str(error)
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""What a check tells of one side, beyond what `describe` finds wrong with it."""
+"""What a check shows of one side, besides the problems and warnings of `describe`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipecopy.postgres.describe import check_where, missing_rights, no_right
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.rows import CopyFormat
-from pipecopy.postgres.sequence import Behind, find_behind
+from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import held, holder
 from pipecopy.postgres.table import (
@@ -34,57 +34,57 @@ _BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
 """The greatest value of the integer types that may be too narrow, by their OIDs."""
 
 
-class Surveyor:
-    """Looks at one side, without changing anything or waiting for anyone's lock for long."""
+def survey(
+    session: ServerSession,
+    selection: Selection,
+    other: Any,
+    ids: tuple[int, int | None],
+    *,
+    side: Side,
+    creates: bool,
+) -> Survey:
+    """Return what a check shows, for a copy of the ids `[min_id, max_id)`.
 
-    def __init__(self, selection: Selection, other: Any, *, side: Side, creates: bool) -> None:
-        self._selection = selection
-        self._other = other
-        self._side = side
-        self._creates = creates
+    Nothing is changed, and no one's lock is waited for long.
+    """
+    findings = [*_server(session, side)]
+    table = find_table(session, selection)
+    first, past_last = ids
+    last = None if past_last is None else past_last - 1
+    found: Survey = {}
+    if table is None:
+        made = _creation(session, selection, other) if creates else None
+        if made is not None:
+            findings += made
+            direct = ("direct", "the table is made, and has no rows")
+            methods = {"new": direct, "known": direct}
+            found = {"creates": True, "has_rows": False, "methods": methods}
+    elif table.key is not None and table.key.is_integer:
+        findings += _rights(session, table, side)
+        findings.append(_kind(session, table))
+        findings += _key(table, side)
+        findings += _locks_of_others(session, table, side)
+        until = _LAST if last is None else last
+        if side == "target":
+            findings += _target(session, table, last)
+            found["has_rows"] = estimate.has_rows(session, table, first, until)
+            found["methods"] = _methods(table)
+        else:
+            found = _source(session, table, other, first, until)
+    found["findings"] = findings
+    return found
 
-    def look(self, session: ServerSession, min_id: int, max_id: int | None) -> Survey:
-        """Return what is to be said, for a copy of ids in `[min_id, max_id)`."""
-        findings = [*_server(session, self._side)]
-        table = find_table(session, self._selection)
-        last = None if max_id is None else max_id - 1
-        found: Survey = {}
-        if table is None:
-            found = self._missing(session, findings)
-        elif table.key is not None and table.key.is_integer:
-            findings += _rights(session, table, self._side)
-            findings.append(_kind(session, table))
-            findings += _key(table, self._side)
-            findings += _locks_of_others(session, table, self._side)
-            if self._side == "target":
-                findings += _target(session, table, last)
-                until = _LAST if last is None else last
-                found["has_rows"] = estimate.has_rows(session, table, min_id, until)
-                found["methods"] = _methods(table)
-            else:
-                found = self._source(session, table, min_id, last)
-        found["findings"] = findings
-        return found
 
-    def _missing(self, session: ServerSession, findings: list[Finding]) -> Survey:
-        made = _creation(session, self._selection, self._other) if self._creates else None
-        if made is None:
-            return {}
-        findings += made
-        direct = ("direct", "the table is made, and has no rows")
-        return {"creates": True, "has_rows": False, "methods": {"new": direct, "known": direct}}
-
-    def _source(self, session: ServerSession, table: Table, first: int, last: int | None) -> Survey:
-        names = [column.name for column, _ in differing(table, self._other)]
-        table = for_other(session, table, self._other, side="source")
-        form, reason = _format(table, names)
-        found: Survey = {"format": form, "format_reason": reason}
-        if _may_read(session, table):
-            until = _LAST if last is None else last
-            row_bytes = estimate.row_bytes_of(session, table, form, first, until)
-            found["row_bytes"] = row_bytes
-            found["rows"] = estimate.rows_of(session, table, first, until, row_bytes)
-        return found
+def _source(session: ServerSession, table: Table, other: Any, first: int, last: int) -> Survey:
+    names = [column.name for column, _ in differing(table, other)]
+    table = for_other(session, table, other, side="source")
+    form, reason = _format(table, names)
+    found: Survey = {"format": form, "format_reason": reason}
+    if _may_read(session, table):
+        row_bytes = estimate.row_bytes_of(session, table, form, first, last)
+        found["row_bytes"] = row_bytes
+        found["rows"] = estimate.rows_of(session, table, first, last, row_bytes)
+    return found
 
 
 def _ok(what: str, message: str) -> Finding:
@@ -207,7 +207,7 @@ def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
 
 
 def _may_read(session: ServerSession, table: Table) -> bool:
-    """Tell whether the condition may stand in a query; `describe` says what is wrong with it."""
+    """Return whether the condition may stand in a query; `describe` says what is wrong with it."""
     try:
         check_where(session, table)
     except PostgresError:
@@ -246,15 +246,15 @@ def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[
         found = problem(f"{_capital(held(table.sql, row))}.", _end_of(row[1]), what="lock")
         yield replace(found, cause="busy")
     yield from _surroundings(session, table)
-    behind_key = find_behind(session, table)
-    if not behind_key:
+    sequences = find_key_sequences(session, table)
+    if not sequences:
         yield _ok("sequence", "none is behind the key")
-    for behind in behind_key:
-        yield behind.why_left(last) or _sequence(session, behind)
+    for sequence in sequences:
+        yield sequence.why_left(last) or _sequence(session, sequence)
 
 
 def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
-    """Tell of the other unique indexes, the triggers and the foreign keys."""
+    """Return what there is of the other unique indexes, the triggers and the foreign keys."""
     ((unique, are_there, references),) = ask_catalogs(
         session,
         "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
@@ -283,22 +283,22 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
         )
 
 
-def _sequence(session: ServerSession, behind: Behind) -> Finding:
+def _sequence(session: ServerSession, sequence: KeySequence) -> Finding:
     """Say where the sequence is, or that the role may not set it."""
     ((role, may_set, at),) = ask_catalogs(
         session,
         "SELECT current_user::text,"
         " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
         " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
-        f" FROM pg_class WHERE oid = {behind.oid}",
+        f" FROM pg_class WHERE oid = {sequence.oid}",
     )
     if not may_set:
         return warning(
-            f"The role {role} may not set the sequence {behind.sql} past the copied ids.",
-            f"GRANT SELECT, UPDATE ON SEQUENCE {behind.sql} TO {quoted(role)};",
+            f"The role {role} may not set the sequence {sequence.sql} past the copied ids.",
+            f"GRANT SELECT, UPDATE ON SEQUENCE {sequence.sql} TO {quoted(role)};",
             what="sequence",
         )
-    return _ok("sequence", f"{behind.sql}, {'not used yet' if at is None else f'at {at}'}")
+    return _ok("sequence", f"{sequence.sql}, {'not used yet' if at is None else f'at {at}'}")
 
 
 def _creation(session: ServerSession, selection: Selection, source: Any) -> list[Finding] | None:
@@ -306,12 +306,12 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
     if source is None or (isinstance(source, TableDescription) and source.problems):
         return [_ok("create", "would be made like the source's, once that is in order")]
     try:
-        foretold = create.foretell(session, selection, source)
+        planned = create.plan(session, selection, source)
     except PostgresError as error:
         return [problem(_capital(error.message), error.remedy, what="create")]
-    if foretold is None:
+    if planned is None:
         return None
-    schema, statements, warnings = foretold
+    schema, statements, warnings = planned
     ((role, database, may_create, may_temp),) = ask_catalogs(
         session,
         "SELECT current_user::text, current_database()::text,"

@@ -42,12 +42,12 @@ class PostgresPool:
         Args:
             connections: connection strings by name.
             table: the table on both sides.
-            target_table: the target's, if it is another one.
+            target_table: the table on the target, if it has another name.
             key: the integer column by which the table is copied.
             columns: those that are copied, the key among them in any case; None for all. The
                 target's other columns keep their values, and get their defaults in new rows.
             where: a condition in SQL; only the source's rows that meet it are copied.
-            create: make the target's table like the source's if it is missing.
+            create: make the table on the target, like the source table, if it is missing.
             json: what the source's driver makes of JSON, for a target whose source is not this
                 package: "text" if `"abc"` comes with its quotes, "decoded" if it comes as
                 the string abc. None is enough if no str is JSON.
@@ -58,7 +58,7 @@ class PostgresPool:
             ConfigError: `columns`, `where` or `json` is not valid.
 
         """
-        _look_at_arguments(columns=columns, where=where, json=json)
+        _check_arguments(columns=columns, where=where, json=json)
         self._connections = dict(connections or {})
         self._table = table
         self._target_table = target_table
@@ -106,7 +106,7 @@ class PostgresPool:
             connection,
             selection,
             other=None if session is None else session.other,
-            # a check tells what would be made, and never calls `create`; a repair makes no table
+            # a check says what would be made, and never calls `create`; a repair makes no table
             creates=self._create
             and session is not None
             and session.side == "target"
@@ -129,7 +129,7 @@ class PostgresPool:
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"
 
 
-def _look_at_arguments(*, columns: object, where: object, json: object) -> None:
+def _check_arguments(*, columns: object, where: object, json: object) -> None:
     """Raise ConfigError for what is not valid, with all that is wrong with it."""
     bad = []
     if columns is not None:

@@ -92,7 +92,7 @@ class Reader:
         """Return the rows with ids in `[first, past_last)`, ordered by id.
 
         If they are more than `max_batch_bytes`, it is the first of them that are not, at least
-        one: their `key_range` tells how far they reach.
+        one: their `key_range` says how far they reach.
         """
         return self._load(first, past_last)
 
@@ -227,7 +227,7 @@ def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
 
 
 def condition(table: Table, first: int, last: int) -> str:
-    """Tell the rows that are read from all others: keys from `first` to `last`, and the user's.
+    """Return the condition on the rows that are read: keys from `first` to `last`, and the user's.
 
     Its columns are the table's, which no alias may stand for: the user's may be qualified.
     """
@@ -235,7 +235,7 @@ def condition(table: Table, first: int, last: int) -> str:
 
 
 def keys(key: str, first: int, last: int) -> str:
-    """Tell keys from `first` to `last`."""
+    """Return the condition that a key is from `first` to `last`."""
     return (
         f"{key} OPERATOR(pg_catalog.>=) {first}"
         f" AND {key} OPERATOR(pg_catalog.<=) {min(last, BIGGEST)}"

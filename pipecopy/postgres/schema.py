@@ -14,7 +14,7 @@ from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn, ask_catalogs
 from pipecopy.postgres.types import TypeShape, shape_from_plain
 
 SERVER = "PostgreSQL"
-"""Marks what a side tells of itself as this driver's: any other's may tell it too."""
+"""Marks a description as this driver's: those of other drivers may have the same fields."""
 _BESIDES = {
     "index": "pg_index WHERE indrelid = c.oid",
     "check constraint": "pg_constraint WHERE conrelid = c.oid AND contype = 'c'",

@@ -20,7 +20,7 @@ nothing more (a backslash as it is); by a search path on which no other `nextval
 
 
 @dataclass(frozen=True)
-class Behind:
+class KeySequence:
     """What the key draws from: a sequence, or a default whose sequence is not known."""
 
     oid: int | None
@@ -69,14 +69,14 @@ def advance_sequences(session: ServerSession, table: Table, max_id: int) -> str 
     """
     warnings = [
         str(left)
-        for behind in find_behind(session, table)
-        if (left := behind.why_left(max_id) or _advance_one(session, behind, max_id)) is not None
+        for found in find_key_sequences(session, table)
+        if (left := found.why_left(max_id) or _advance_one(session, found, max_id)) is not None
     ]
     return " ".join(warnings) or None
 
 
-def _advance_one(session: ServerSession, behind: Behind, max_id: int) -> Finding | None:
-    sequence, step = behind.sql, behind.increment
+def _advance_one(session: ServerSession, found: KeySequence, max_id: int) -> Finding | None:
+    sequence, step = found.sql, found.increment
     # in whole steps: what another server gives between them stays its own
     past = f"last_value + ({max_id} - last_value + {step} - 1) / {step} * {step}"
     try:
@@ -96,16 +96,16 @@ def _advance_one(session: ServerSession, behind: Behind, max_id: int) -> Finding
     return None
 
 
-def find_behind(session: ServerSession, table: Table) -> list[Behind]:
+def find_key_sequences(session: ServerSession, table: Table) -> list[KeySequence]:
     """Find what the key's identity or default draws from.
 
     A default that has the text of its nextval's name, or a function that calls nextval, depends on
-    no sequence: only the text tells.
+    no sequence: only its text shows it.
     """
-    return [Behind(*row) for row in ask_catalogs(session, _behind(table))]
+    return [KeySequence(*row) for row in ask_catalogs(session, _key_sequences(table))]
 
 
-def _behind(table: Table) -> str:
+def _key_sequences(table: Table) -> str:
     return f"""
         WITH key_default AS (  -- the column's own, or its domain's
             SELECT CASE WHEN d.oid IS NULL THEN 'pg_type'::regclass ELSE 'pg_attrdef'::regclass

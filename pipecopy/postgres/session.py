@@ -108,7 +108,7 @@ class ServerSession:
             raise
 
     def is_dead(self) -> bool:
-        """Tell whether the connection ended since the last call; costs no round trip when alive."""
+        """Return whether the connection ended since the last call; no round trip if it did not."""
         pgconn = self._connection.pgconn
         if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
             return True
@@ -121,7 +121,7 @@ class ServerSession:
         return False
 
     def is_lost(self) -> bool:
-        """Tell whether the connection broke."""
+        """Return whether the connection broke."""
         return self._connection.pgconn.status != ConnStatus.OK
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ def raised_timeouts(watch: Stopwatch, statement_timeout: float) -> Iterator[None
 
 
 def _is_timeout(error: psycopg.Error, *, elapsed: float, statement_timeout: float) -> bool:
-    """Tell whether the error is a time-out of the server, the network or the driver.
+    """Return whether the error is a time-out of the server, the network or the driver.
 
     `elapsed` is how many seconds the statement took, by the monotonic or the wall clock, whichever
     says more; `statement_timeout` how many it was allowed (0: no limit). A cancelled statement

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""What a server session is told first: settings, the end of orphans, the target's lock.
+"""How a server session begins: its settings, the end of orphans, the lock on the target table.
 
 All of it goes in one round trip, since a session that replaces a killed one is opened within the
 same limit as the call that it is for.
@@ -40,7 +40,7 @@ _SAMENESS = {
     "lc_monetary": "C",
     "array_nulls": "on",  # else a NULL in an array's text is read as the word
     "standard_conforming_strings": "on",  # else a backslash in an expression is an escape
-    "xmloption": "content",  # else a text that is no document is no xml
+    "xmloption": "content",  # else a text that is not a document is refused
     "quote_all_identifiers": "off",  # else the same type has another name on one side
     "row_security": "off",  # hidden rows are an error then, instead of missing
     # else a statement that waited for a lock reads what was there before the wait
@@ -48,7 +48,7 @@ _SAMENESS = {
 }
 
 _MAY_NOT_ASK = ("42501", "42883", "0A000", "55000")
-"""SQLSTATEs of a server that does not tell its position, at all or to this role."""
+"""SQLSTATEs of a server that does not give its position, at all or to this role."""
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 """Runs one statement, and returns its rows."""
@@ -66,7 +66,7 @@ class SessionFacts:
     """Seconds one statement may take, 0 for no limit."""
     server: ServerState
     asked: str
-    """The statement that told it."""
+    """The statement that gives a `ServerState` to this role."""
 
 
 def prepare(

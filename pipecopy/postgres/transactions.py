@@ -28,7 +28,7 @@ _BELOW = "below "
 
 @dataclass(frozen=True)
 class _Found:
-    """One transaction of a server that is no standby."""
+    """One transaction of a server that is not a standby."""
 
     virtual: str
     """Its virtual transaction id; it keeps that when it is prepared, until the server restarts."""
@@ -126,7 +126,7 @@ def ids_out_of_order(session: ServerSession, table: Table) -> Iterator[Finding]:
         elif increment < 0:
             why = f"counts down (INCREMENT BY {increment})"
         else:
-            why = "begins anew at its end (CYCLE)" if cycles else ""
+            why = "starts over at its end (CYCLE)" if cycles else ""
         yield warning(
             f"The sequence {sequence} behind the key {table.key_sql} {why}: transactions that begin"
             " during a copy may commit rows with ids that it has passed, and those are missed"

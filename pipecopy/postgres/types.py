@@ -137,7 +137,7 @@ def _inside(type_: TypeShape, *, labels: bool) -> str:
 
 
 def shape_of(types: Mapping[str, Any], oid: int, modifier: int, text: str) -> TypeShape:
-    """Return a type, from what `TYPES` tells of it and of those within."""
+    """Return a type, from what `TYPES` found of it and of those within."""
     facts = types[str(oid)]
     over = None
     if facts["over"] != _UNKNOWN:

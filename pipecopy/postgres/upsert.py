@@ -225,18 +225,18 @@ class SaveSql:
 
 def _refuse_any(rows: str) -> str:
     """Fail if there are any of these rows."""
-    told = f"'{ROWS_DIFFER}, ', rows"
+    message = f"'{ROWS_DIFFER}, ', rows"
     return (
-        f"SELECT CASE WHEN rows OPERATOR(pg_catalog.>) 0 THEN {fail(told)} END"
+        f"SELECT CASE WHEN rows OPERATOR(pg_catalog.>) 0 THEN {fail(message)} END"
         f" FROM (SELECT pg_catalog.count(*) FROM ({rows}) AS found) AS counted (rows)"
     )
 
 
 def _refuse_fewer(done: str, due: str) -> str:
     """Fail if the rows of `done` are fewer than those of `due`."""
-    told = f"'{SHORT_OF_ROWS}, ', done, ' of ', due"
+    message = f"'{SHORT_OF_ROWS}, ', done, ' of ', due"
     return (
-        f"SELECT CASE WHEN done OPERATOR(pg_catalog.<) due THEN {fail(told)} END"
+        f"SELECT CASE WHEN done OPERATOR(pg_catalog.<) due THEN {fail(message)} END"
         f" FROM (SELECT pg_catalog.count(*) FROM {done}) AS a (done),"
         f" (SELECT pg_catalog.count(*) FROM ({due}) AS rows) AS b (due)"
     )

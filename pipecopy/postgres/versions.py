@@ -184,7 +184,7 @@ def hashed(column: TableColumn, value: str) -> str:
     """Return SQL for what a checksum is made of, if both sides have the column's very type.
 
     It is the text, but for what has another one on other versions, whose binary form it is; of an
-    interval that is the same if the value is not; and what is not portable has none to compare.
+    interval that is the same if the value is not; what is not portable has no binary form for it.
     """
     shape = column.shape
     if shape.versioned != (_CHAR,) or not shape.portable:

@@ -141,7 +141,7 @@ def abandon_copy(pgconn: PGconn, reason: str) -> None:
 
 
 def has_input(pgconn: PGconn) -> bool:
-    """Tell whether the server sent something, or ended the connection, unasked."""
+    """Return whether the server sent something, or ended the connection, unasked."""
     poll = select.poll()
     poll.register(pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))
@@ -175,7 +175,7 @@ def _consume(pgconn: PGconn) -> None:
     try:
         pgconn.consume_input()
     except errors.OperationalError as error:
-        # libpq tells of the closed connection first, and keeps the server's last words
+        # libpq reports the closed connection first, and keeps the server's last words
         while (result := pgconn.get_result()) is not None:
             if result.error_field(DiagnosticField.SQLSTATE):
                 raise errors.error_from_result(result, encoding=_ENCODING) from error

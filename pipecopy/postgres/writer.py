@@ -72,7 +72,7 @@ class Writer:
             try:
                 self._guard.copy_in(sql.direct, chunks_of(rows.raw))
             except (errors.UniqueViolation, errors.ExclusionViolation):
-                # perhaps another index's, but of the same row: the upsert tells
+                # perhaps another index's, but of the same row: the upsert shows which
                 pass
             else:
                 return
@@ -174,7 +174,7 @@ class Writer:
         if error.diag.constraint_name == BATCH_INDEX:
             return PostgresError(
                 "the source has more than one row with the same"
-                f" {self._table.key_sql}, and the unique index on the target's takes one",
+                f" {self._table.key_sql}, which is unique in the target",
                 error.sqlstate,
             )
         if error.diag.constraint_name == self._table.unique_index:

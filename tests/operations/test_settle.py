@@ -305,7 +305,7 @@ def test_each_kind_of_sequence_behind_the_key_is_watched(
     [
         ("CACHE 20", "gives each session 20 ids at a time (CACHE 20)"),
         ("INCREMENT -1 MAXVALUE 5000 START 5000", "counts down (INCREMENT BY -1)"),
-        ("CYCLE", "begins anew at its end (CYCLE)"),
+        ("CYCLE", "starts over at its end (CYCLE)"),
     ],
 )
 def test_a_sequence_that_gives_low_ids_later_is_a_warning_of_its_own(

@@ -177,7 +177,7 @@ def test_a_sequence_that_may_not_be_read_is_named(
         source_db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     assert 'The sequences of its columns "number", "fresh" begin where the source\'s' in warning
     assert (
-        'The sequence of its column "ticket" begins anew: the source\'s role may not read where'
+        'The sequence of its column "ticket" starts over: the source\'s role may not read where'
         ' "profiles_ticket_seq" is.' in warning
     )
     assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 1, 31, 1)]
