@@ -18,7 +18,7 @@ from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import take_lock, try_lock
-from pipecopy.postgres.table import Selection, ask_catalogs, find_table
+from pipecopy.postgres.table import Selection, find_table
 
 _HAS_VIRTUAL = 180000
 _KINDS = {
@@ -52,7 +52,7 @@ def create(session: ServerSession, selection: Selection, source: Any) -> str | N
         return None
     try:
         # the expressions name all that is not the server's own with its schema
-        ask_catalogs(session, "; ".join(new.statements()))
+        session.ask_catalogs("; ".join(new.statements()))
     except psycopg.Error as error:
         if error.sqlstate in _THERE_ALREADY and take_lock(
             session.query, selection.table, session.facts.statement_timeout
@@ -109,7 +109,7 @@ def _place(
             )
         return schema, name
     schema = given[0]
-    if not ask_catalogs(session, f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
+    if not session.ask_catalogs(f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
         raise PostgresError(
             f"there is no schema {schema} in which the table {name} could be made.",
             UNDEFINED_SCHEMA,
@@ -125,8 +125,7 @@ def _refuse_unknown_types(session: ServerSession, definition: TableDefinition) -
     )
     missing = [
         f"the {what} {name}"
-        for what, name in ask_catalogs(
-            session,
+        for what, name in session.ask_catalogs(
             f"SELECT 'type', name FROM (VALUES {types}) AS types (name)"
             " WHERE to_regtype(name) IS NULL UNION ALL"
             f" SELECT 'collation', name FROM (VALUES {collations}) AS collations (name)"
@@ -255,8 +254,7 @@ def _free_name(session: ServerSession, schema: str, name: str) -> str:
     start = name.encode()[:_NAME_BYTES].decode(errors="ignore")  # no half of a character
     names = [name, *(f"{start}{number}" for number in range(1, _MOST_NAMES))]
     values = ", ".join(f"({number}, {literal(one)})" for number, one in enumerate(names))
-    ((free,),) = ask_catalogs(
-        session,
+    ((free,),) = session.ask_catalogs(
         f"SELECT name FROM (VALUES {values}) AS names (number, name) WHERE NOT EXISTS ("
         " SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE nspname = {literal(schema)} AND relname = name) ORDER BY number LIMIT 1",

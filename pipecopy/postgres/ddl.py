@@ -13,7 +13,7 @@ from typing import Any
 
 from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
 from pipecopy.postgres.guard import Relations, find_relations
-from pipecopy.postgres.names import CATALOG_PATH, quoted
+from pipecopy.postgres.names import quoted
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NO_TABLES, Selection, Table, find_table
 from pipecopy.report import with_remedy
@@ -249,15 +249,15 @@ def _has_rows(
 ) -> bool:
     """Return whether a partition has, or may have, rows with ids up to the greatest one."""
     oid = row["oid"]
-    ((size, bound),) = session.query(
-        f"{CATALOG_PATH}SELECT pg_relation_size({oid}), pg_get_partition_constraintdef({oid})"
+    ((size, bound),) = session.ask_catalogs(
+        f"SELECT pg_relation_size({oid}), pg_get_partition_constraintdef({oid})"
     )
     if table.kind != "p" or bound is None:  # a view's columns have names of their own
         return bool(size) or row["kind"] == "f"
     until = "" if greatest_id is None else f" AND {table.key_sql} <= {greatest_id}"
     # by the table itself: that is what the role has a right to
-    ((found,),) = session.query(
-        f"{CATALOG_PATH}SELECT EXISTS (SELECT FROM {table.sql} WHERE ({bound}){until})"
+    ((found,),) = session.ask_catalogs(
+        f"SELECT EXISTS (SELECT FROM {table.sql} WHERE ({bound}){until})"
     )
     return bool(found)
 

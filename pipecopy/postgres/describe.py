@@ -16,7 +16,7 @@ from pipecopy.postgres.names import all_tables, literal, quoted, readings
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn, ask_catalogs
+from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
 from pipecopy.postgres.writable import against_writing
@@ -81,7 +81,7 @@ def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> I
             "The database has the encoding SQL_ASCII, so nobody knows what its texts mean: they are"
             " taken for UTF-8."
         )
-    ((hidden,),) = ask_catalogs(session, f"SELECT row_security_active({table.oid})")
+    ((hidden,),) = session.ask_catalogs(f"SELECT row_security_active({table.oid})")
     if hidden:
         yield problem(
             f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
@@ -188,8 +188,7 @@ def missing_rights(
                 f"(SELECT bool_and(has_column_privilege({table.oid}, attnum, '{right}'))"
                 f" FROM pg_attribute WHERE attrelid = {table.oid} AND attnum IN ({columns}))"
             )
-    ((usage, temporary, role, database, *granted),) = ask_catalogs(
-        session,
+    ((usage, temporary, role, database, *granted),) = session.ask_catalogs(
         f"SELECT has_schema_privilege({literal(quoted(table.schema))}::regnamespace, 'USAGE'),"
         " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
         f" current_database()::text, {', '.join(checks)}",
@@ -287,8 +286,7 @@ def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Ite
     A condition that names the table with its schema can't be seen through. It is one expression.
     """
     others = ", ".join(literal(column.name) for column in table.others)
-    ((names,),) = ask_catalogs(
-        session,
+    ((names,),) = session.ask_catalogs(
         "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
         f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
         f" AND attname NOT IN ({others})",

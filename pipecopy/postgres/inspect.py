@@ -21,7 +21,6 @@ from pipecopy.postgres.table import (
     NO_TABLES,
     Selection,
     Table,
-    ask_catalogs,
     find_table,
     fires,
     with_partitions,
@@ -93,8 +92,7 @@ def _ok(what: str, message: str) -> Finding:
 
 def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
     """Say where the session is, and whether it may write there."""
-    ((version, standby, read_only, role, pid),) = ask_catalogs(
-        session,
+    ((version, standby, read_only, role, pid),) = session.ask_catalogs(
         "SELECT split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),"
         # what a session has that does not set it, as this one does
         " (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'),"
@@ -133,8 +131,7 @@ def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
 
 def _kind(session: ServerSession, table: Table) -> Finding:
     """Say what the table is, and how big."""
-    ((partitions,),) = ask_catalogs(
-        session,
+    ((partitions,),) = session.ask_catalogs(
         f"SELECT count(*) FROM pg_partition_tree({table.oid}) WHERE isleaf AND level > 0",
     )
     parts = [table.sql]
@@ -164,8 +161,7 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
     modes = ["AccessExclusiveLock"]
     if side == "target":
         modes += ["ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"]
-    for pid, name, mode in ask_catalogs(
-        session,
+    for pid, name, mode in session.ask_catalogs(
         "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
         " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
         f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
@@ -255,8 +251,7 @@ def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[
 
 def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
     """Return what there is of the other unique indexes, the triggers and the foreign keys."""
-    ((unique, are_there, references),) = ask_catalogs(
-        session,
+    ((unique, are_there, references),) = session.ask_catalogs(
         "SELECT (SELECT coalesce(json_agg(ic.relname ORDER BY ic.relname), '[]')"
         " FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid"
         f" WHERE i.indrelid = {table.oid} AND (i.indisunique OR i.indisexclusion)"
@@ -285,8 +280,7 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
 
 def _sequence(session: ServerSession, sequence: KeySequence) -> Finding:
     """Say where the sequence is, or that the role may not set it."""
-    ((role, may_set, at),) = ask_catalogs(
-        session,
+    ((role, may_set, at),) = session.ask_catalogs(
         "SELECT current_user::text,"
         " has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'),"
         " CASE WHEN has_sequence_privilege(oid, 'SELECT') THEN pg_sequence_last_value(oid) END"
@@ -312,8 +306,7 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
     if planned is None:
         return None
     schema, statements, warnings = planned
-    ((role, database, may_create, may_temp),) = ask_catalogs(
-        session,
+    ((role, database, may_create, may_temp),) = session.ask_catalogs(
         "SELECT current_user::text, current_database()::text,"
         f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
         " has_database_privilege(current_database(), 'TEMP')",

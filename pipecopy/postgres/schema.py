@@ -10,7 +10,7 @@ from typing import Any
 from pipecopy.contracts import TableDescription
 from pipecopy.postgres.sequence import NEXT_VALUE
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn, ask_catalogs
+from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn
 from pipecopy.postgres.types import TypeShape, shape_from_plain
 
 SERVER = "PostgreSQL"
@@ -90,7 +90,7 @@ def define(session: ServerSession, table: Table) -> dict[str, Any]:
         next_value=NEXT_VALUE.format(sequence="c.oid"),
         besides=", ".join(f"(SELECT count(*) FROM {rows})" for rows in _BESIDES.values()),
     )
-    ((facts, columns),) = ask_catalogs(session, sql)
+    ((facts, columns),) = session.ask_catalogs(sql)
     wanted = [*table.columns, *table.generated]
     if not table.others:  # as it stands there, the generated ones among the others
         wanted.sort(key=lambda column: column.number)

@@ -9,7 +9,7 @@ import psycopg
 
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import Table, ask_catalogs
+from pipecopy.postgres.table import Table
 from pipecopy.report import Finding, warning
 
 NEXT_VALUE = """
@@ -80,8 +80,7 @@ def _advance_one(session: ServerSession, found: KeySequence, max_id: int) -> Fin
     # in whole steps: what another server gives between them stays its own
     past = f"last_value + ({max_id} - last_value + {step} - 1) / {step} * {step}"
     try:
-        ask_catalogs(
-            session,
+        session.ask_catalogs(
             f"SELECT setval({literal(sequence)}, {past}) FROM {sequence}"
             f" WHERE last_value < {max_id} OR (last_value = {max_id} AND NOT is_called)",
         )
@@ -102,7 +101,7 @@ def find_key_sequences(session: ServerSession, table: Table) -> list[KeySequence
     A default that has the text of its nextval's name, or a function that calls nextval, depends on
     no sequence: only its text shows it.
     """
-    return [KeySequence(*row) for row in ask_catalogs(session, _key_sequences(table))]
+    return [KeySequence(*row) for row in session.ask_catalogs(_key_sequences(table))]
 
 
 def _key_sequences(table: Table) -> str:

@@ -16,6 +16,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import wire
+from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.session_start import SessionFacts
 
 _TIMEOUTS = (
@@ -51,6 +52,10 @@ class ServerSession:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements in one round trip and transaction; return the last one's rows."""
         return self.query_all(sql)[-1]
+
+    def ask_catalogs(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query of the catalogs, whose names are the server's own under any search path."""
+        return self.query(CATALOG_PATH + sql)
 
     def query_all(self, sql: str) -> list[list[tuple[Any, ...]]]:
         """Run statements in one round trip and transaction; return the rows of each."""

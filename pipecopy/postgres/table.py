@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
-from pipecopy.postgres.names import CATALOG_PATH, about_table, quoted, readings
+from pipecopy.postgres.names import about_table, quoted, readings
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.types import (
     INTEGERS,
@@ -191,11 +191,6 @@ def fires(enabled: str) -> str:
         f"{enabled} IN ('A', CASE current_setting('session_replication_role')"
         " WHEN 'replica' THEN 'R' ELSE 'O' END)"
     )
-
-
-def ask_catalogs(session: ServerSession, sql: str) -> list[tuple[Any, ...]]:
-    """Run a query of the catalogs, whose names are the server's own under any search path."""
-    return session.query(CATALOG_PATH + sql)
 
 
 def find_table(session: ServerSession, selection: Selection) -> Table | None:

@@ -19,7 +19,7 @@ import psycopg
 from pipecopy.contracts import OpenTransaction
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import Table, ask_catalogs
+from pipecopy.postgres.table import Table
 from pipecopy.report import Finding, warning
 
 _BELOW = "below "
@@ -75,7 +75,7 @@ def open_transactions(
     role may not know.
     """
     try:
-        rows = ask_catalogs(session, _open(table, own_sessions))
+        rows = session.ask_catalogs(_open(table, own_sessions))
     except psycopg.errors.InsufficientPrivilege as error:
         return (
             "the role may not see which transactions are open"
@@ -110,8 +110,7 @@ def ids_out_of_order(session: ServerSession, table: Table) -> Iterator[Finding]:
     """Warn of sequences behind the key that give lower ids than before to later transactions."""
     if table.kind not in "rp" or table.key is None:
         return
-    for schema, name, cache, increment, cycles in ask_catalogs(
-        session,
+    for schema, name, cache, increment, cycles in session.ask_catalogs(
         f"WITH RECURSIVE {_sequences(table)}"
         " SELECT n.nspname::text, c.relname::text, s.seqcache, s.seqincrement, s.seqcycle"
         " FROM sequences JOIN pg_sequence s ON s.seqrelid = sequences.oid"
