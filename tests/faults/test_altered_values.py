@@ -104,10 +104,10 @@ def _case(
 
 
 CASES = {
-    # values written anew
-    **{f"values, {side}": _case(side, _PLUS_ONE, "changed", "c", "anew") for side in _SIDES},
-    "there and back, source": _case("source", _THERE_AND_BACK, "changed", "c", "anew"),
-    "keys, target": _case("target", _OTHER_KEYS, "changed", "id", "anew"),
+    # values rewritten
+    **{f"values, {side}": _case(side, _PLUS_ONE, "changed", "c", "rewritten") for side in _SIDES},
+    "there and back, source": _case("source", _THERE_AND_BACK, "changed", "c", "rewritten"),
+    "keys, target": _case("target", _OTHER_KEYS, "changed", "id", "rewritten"),
     # the types of values
     **{
         f"labels, {side}": _case(side, _LABELS_EXCHANGED, "changed", "enum", "t", both=_ENUM)
@@ -133,8 +133,8 @@ CASES = {
     "the condition's column renamed": _case(
         "source", _RENAMED, "changed", "region", source=_REGIONS, where=_OF_EU
     ),
-    "the condition's column written anew": _case(
-        "source", _MOVED, "changed", "region", "anew", source=_REGIONS, where=_OF_EU
+    "the condition's column rewritten": _case(
+        "source", _MOVED, "changed", "region", "rewritten", source=_REGIONS, where=_OF_EU
     ),
     "labels in the condition": _case(
         "source",

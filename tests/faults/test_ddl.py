@@ -97,7 +97,7 @@ CASES = {
     "schemas swapped": _source(
         SWAP_SCHEMAS, "changed", "alt", source=OTHER_SCHEMA, moments=_BEFORE
     ),
-    "made anew": _source(f"{RECREATE}; {REFILL}", "changed", "alt", moments=_REPLACED),
+    "created again": _source(f"{RECREATE}; {REFILL}", "changed", "alt", moments=_REPLACED),
     "dropped": _source("DROP TABLE alt", "changed", "alt"),
     "moved": _source("CREATE SCHEMA x; ALTER TABLE alt SET SCHEMA x", "changed", "alt"),
     "renamed and back": _source(
