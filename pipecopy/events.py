@@ -64,6 +64,12 @@ class Where:
     attempt: int
     """1 for the first."""
 
+    def __str__(self) -> str:
+        """Return `source 'prod': load_rows of ids [1, 11)`, as errors and lines have it."""
+        rows = "" if self.rows is None else f" of up to {self.rows} rows"
+        ids = "" if self.key_range is None else " of ids [{}, {})".format(*self.key_range)
+        return f"{self.side} {self.dbname!r}: {self.call}{rows}{ids}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CallStarted:

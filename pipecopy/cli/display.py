@@ -28,7 +28,6 @@ from pipecopy.cli.text import (
     left_text,
     share_text,
     status_line,
-    where_text,
 )
 from pipecopy.events import (
     BatchSaved,
@@ -62,6 +61,7 @@ def stamped(text: str) -> str:
 class _Wait:
     """A call, or the open transactions of the source, that the run waits for."""
 
+    verb: str
     what: str
     since: float
     limit: float
@@ -139,15 +139,20 @@ class Meter(Progress):
         now = self.get_time()
         match event:
             case CallStarted(where=where, limit=limit):
-                what = f"{where_text(where)}: running for"
                 self._waits[where.side] = _Wait(
-                    what=what, since=now, limit=limit, shown_after=_SLOW
+                    verb="running for",
+                    what=f": {redact(str(where))}",
+                    since=now,
+                    limit=limit,
+                    shown_after=_SLOW,
                 )
             case CallEnded(where=where):
                 self._waits.pop(where.side, None)
             case TransactionsAwaited(open=those, seconds=seconds, limit=limit):
-                what = f"waiting for {counted(len(those), 'open transaction')} of the source:"
-                self._waits["transactions"] = _Wait(what=what, since=now - seconds, limit=limit)
+                what = f" for {counted(len(those), 'open transaction')} of the source"
+                self._waits["transactions"] = _Wait(
+                    verb="waiting", what=what, since=now - seconds, limit=limit
+                )
                 if not those:
                     del self._waits["transactions"]
 
@@ -169,7 +174,8 @@ class Meter(Progress):
             retries=self._retries,
             seconds_left=ids.time_remaining,
             waits=tuple(
-                f"{wait.what} {now - wait.since:.0f}s of {duration_text(wait.limit)}"
+                # what is long comes last: the bar cuts its lines
+                f"{wait.verb} {now - wait.since:.0f}s of {duration_text(wait.limit)}{wait.what}"
                 for wait in self._waits.values()
                 if now - wait.since >= wait.shown_after
             ),

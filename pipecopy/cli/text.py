@@ -19,7 +19,6 @@ from pipecopy.events import (
     RunStarted,
     TransactionsAwaited,
     Warned,
-    Where,
     WorkerKilled,
 )
 from pipecopy.redact import redact
@@ -66,13 +65,6 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def where_text(where: Where) -> str:
-    """Return the side, the database, the call and its ids: what an operator looks for."""
-    rows = "" if where.rows is None else f" of up to {where.rows} rows of"
-    ids = "" if where.key_range is None else f" [{where.key_range[0]}, {where.key_range[1]})"
-    return f'{where.side} "{redact(where.dbname)}", {where.call}{rows}{ids}'
-
-
 def event_line(event: Event) -> str | None:
     """Return the line for an event, None for what the counters show."""
     line = None
@@ -88,11 +80,11 @@ def event_line(event: Event) -> str | None:
         case WorkerKilled():
             line = _kill_line(event)
         case RetryScheduled(where=where, delay=delay):
-            line = f"{where_text(where)}: retrying in {duration_text(delay)}"
+            line = f"{redact(str(where))}: retrying in {duration_text(delay)}"
         case CallEnded():
             line = _end_line(event)
         case DriverOutput(side=side, dbname=dbname, text=text):
-            line = f'{side} "{redact(dbname)}", driver output: {redact(text.rstrip())}'
+            line = redact(f"{side} {dbname!r}: driver output: {text.rstrip()}")
         case Warned(message=message):
             line = f"warning: {redact(message)}"
     return line
@@ -139,7 +131,7 @@ def _kill_line(event: WorkerKilled) -> str:
     fate = "was killed"
     if event.abandoned:
         fate = "is in uninterruptible sleep and was abandoned: it will end when its sleep does"
-    return f"{where_text(event.where)}: worker {event.pid} {fate}{_stuck(event.hang)}"
+    return f"{redact(str(event.where))}: worker {event.pid} {fate}{_stuck(event.hang)}"
 
 
 def _stuck(hang: Hang | None) -> str:
@@ -155,7 +147,7 @@ def _end_line(event: CallEnded) -> str | None:
     if event.outcome == "returned" and event.where.attempt == 1:
         return None  # all is well
     detail = f": {redact(one_line(event.detail))}" if event.detail else ""
-    return f"{where_text(event.where)}: {attempt}{detail}"
+    return f"{redact(str(event.where))}: {attempt}{detail}"
 
 
 def speed_text(rows: float, size: float | None = None) -> str:

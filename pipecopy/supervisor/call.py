@@ -284,7 +284,7 @@ class Call:
                 raise self._full_copy_timeout(how)
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(
-                f"{self._what} timed out on {attempts}: {how}", **self._attributes
+                f"{self._where} timed out on {attempts}: {how}", **self._attributes
             )
         delay = self._state.config.retries_delay
         self._enter(_Phase.WAITING, delay)
@@ -298,13 +298,13 @@ class Call:
         limit = self._state.config.full_copy_timeout
         return FullCopyTimeoutError(
             f"the whole {self._state.what} reached its limit of {limit:g} s "
-            f"in attempt {self._attempt} of {self._what}: {how}",
+            f"in attempt {self._attempt} of {self._where}: {how}",
             **self._attributes,
         )
 
     def wrong_value(self, expected: str) -> DatabaseError:
         """Return the error of a call that returned something other than expected."""
-        return DatabaseError(f"{self._what} did not return {expected}", **self._attributes)
+        return DatabaseError(f"{self._where} did not return {expected}", **self._attributes)
 
     def _ended(self, outcome: CallOutcome, detail: str = "") -> None:
         self._phase = _Phase.DONE
@@ -315,13 +315,7 @@ class Call:
 
     @property
     def _failed(self) -> str:
-        return f"{self._what} failed on attempt {self._attempt}"
-
-    @property
-    def _what(self) -> str:
-        rows = "" if self._rows is None else f" of up to {self._rows} rows"
-        ids = "" if self.key_range is None else " of ids [{}, {})".format(*self.key_range)
-        return f"{self.endpoint}: {self.task.call}{rows}{ids}"
+        return f"{self._where} failed on attempt {self._attempt}"
 
     @property
     def _attributes(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_the_status_on_the_way() -> None:
         kills=1,
         retries=1,
         seconds_left=4,
-        waits=('source "prod", load_rows [500000, 510000): running for 3s of 30s',),
+        waits=("running for 3s of 30s: source 'prod': load_rows of ids [500000, 510000)",),
     )
     ended: tuple[Event, float] = (CallEnded(where=LOAD, outcome="returned", seconds=4), 109.0)
     assert status([*HALF, ended], 110.0).waits == ()
@@ -124,7 +124,7 @@ def test_the_wait_for_transactions() -> None:
         (TransactionsAwaited(open=("b",), seconds=4.0, limit=30.0), 104.0),
     ]
     (line,) = status(awaited, 108.0).waits
-    assert line == "waiting for 1 open transaction of the source: 8s of 30s"
+    assert line == "waiting 8s of 30s for 1 open transaction of the source"
     begun = status([*awaited, (RangeKnown(first_id=0, max_id=9), 130.0)], 130.0)
     assert begun.waits == ()
 
@@ -157,10 +157,12 @@ def test_the_bar_on_the_way() -> None:
     assert drawn(metered(HALF, 108.0)) == [
         "━━━━━━━━━━━━━━━━━━━━━━━╸                         50%  ETA 4s",
         "499,999 rows, 125,000 rows/s, 49.0 MB/s, 1 kill, 1 retry",
-        'source "prod", load_rows [500000, 510000): running for 3s o…',
+        "running for 3s of 30s: source 'prod': load_rows of ids [500…",
     ]
 
 
 def test_a_brief_display_shows_only_what_is_waited_for() -> None:
     assert drawn(metered([], 0.0, brief=True)) == ["looking at both databases"]
-    assert drawn(metered(HALF, 108.0, brief=True))[0].startswith('source "prod", load_rows')
+    assert drawn(metered(HALF, 108.0, brief=True))[0].startswith(
+        "running for 3s of 30s: source 'prod'"
+    )

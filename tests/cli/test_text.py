@@ -80,25 +80,28 @@ REPORT = CopyReport(
                 hang=Hang(state="sleeping", wait_channel="do_poll", stack=STACK),
             ),
             (
-                'source "prod", load_rows [500000, 510000): worker 7 was killed; it was stuck in '
-                "recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows (d.py:4) < …"
+                "source 'prod': load_rows of ids [500000, 510000): worker 7 was killed; it was"
+                " stuck in recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows (d.py:4) < …"
             ),
         ),
         (
             WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False),
-            'source "prod", load_rows [500000, 510000): worker 7 was killed',
+            "source 'prod': load_rows of ids [500000, 510000): worker 7 was killed",
         ),
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
-            'source "prod", load_rows [500000, 510000): attempt 1 timed out after 30.0s: killed',
+            (
+                "source 'prod': load_rows of ids [500000, 510000): attempt 1 timed out after"
+                " 30.0s: killed"
+            ),
         ),
         (
             RetryScheduled(where=LOAD_BATCH, delay=0.25),
-            'source "prod", load_rows of up to 10 rows of [5, 90): retrying in 250ms',
+            "source 'prod': load_rows of up to 10 rows of ids [5, 90): retrying in 250ms",
         ),
         (
             RetryScheduled(where=LOAD, delay=0.25),
-            'source "prod", load_rows [500000, 510000): retrying in 250ms',
+            "source 'prod': load_rows of ids [500000, 510000): retrying in 250ms",
         ),
         (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
         (CallStarted(where=LOAD, limit=30), None),

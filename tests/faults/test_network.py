@@ -257,7 +257,7 @@ def test_the_log_of_the_command_names_the_wait_for_a_dead_network(
                 ended = command_ended(process, limits)
         finally:
             process.kill()
-    lines = [line for line in ended.log.splitlines() if f", {call} " in line]
+    lines = [line for line in ended.log.splitlines() if f": {call} " in line]
 
     killed = next(line for line in lines if "was killed" in line)
     assert re.search(f"; it was stuck in .*{frame}", killed), killed
