@@ -61,7 +61,7 @@ def test_a_target_is_restored_as_it_was_a_batch_before(own_tables: Tables) -> No
     with (
         _backup(target.server) as restore,
         load_gate(own_tables.source, HELD) as gate,
-        copying(own_tables, observer=saved, **limits_for(CRASHED)) as ending,
+        copying(own_tables, observer=saved, **limits_for(CRASHED, call_timeout=10)) as ending,
     ):
         saved.wait()
         restore()
