@@ -202,11 +202,11 @@ class _Reader:
 
 
 def _is_readable(text: str) -> bool:
-    from pipecopy.postgres.connection import find, parameters  # noqa: PLC0415 - loads psycopg: not for --help
+    from pipecopy.postgres.connection import find_server, parameters  # noqa: PLC0415 - loads psycopg: not for --help
     from pipecopy.postgres.errors import PostgresError  # noqa: PLC0415 - the same
 
     try:
-        parameters(find(text, {}), None)
+        parameters(find_server(text, {}), None)
     except PostgresError:
         return False
     return True

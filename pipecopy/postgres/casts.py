@@ -18,8 +18,8 @@ from pipecopy.postgres.table import Table
 from pipecopy.postgres.types import INTEGERS, TypeShape
 from pipecopy.report import Finding, problem, warning
 
-FLOATS = ("real", "double precision")
-_NUMBERS = (*INTEGERS, *FLOATS, "numeric")
+_FLOATS = ("real", "double precision")
+_NUMBERS = (*INTEGERS, *_FLOATS, "numeric")
 _UNSIGNED = ("oid", "xid", "xid8", "cid")
 _BYTE = '"char"'
 _LENGTHS = ("character varying", "character")
@@ -63,7 +63,7 @@ _PAIRS = {
 _NUMBERS_READ = {
     **dict.fromkeys(INTEGERS, (*_NUMBERS, *_UNSIGNED, "jsonb")),
     "numeric": (*_NUMBERS, *_UNSIGNED, "jsonb"),
-    **dict.fromkeys(FLOATS, (*_NUMBERS, "jsonb")),
+    **dict.fromkeys(_FLOATS, (*_NUMBERS, "jsonb")),
     "money": _NUMBERS,
     "boolean": INTEGERS,
     "oid": (*INTEGERS, "oid", "xid", "cid"),
@@ -71,7 +71,7 @@ _NUMBERS_READ = {
 }
 """What is read as a number of that type; also what is not a number in the server's eyes."""
 _WHOLE_IN_FLOATS = {
-    "smallint": FLOATS,
+    "smallint": _FLOATS,
     "integer": ("double precision",),
     "real": ("double precision",),
 }
@@ -106,7 +106,7 @@ class Conversion:
     losses: tuple[str, ...] = ()
 
 
-REFUSED = Conversion(works=False)
+_REFUSED = Conversion(works=False)
 EXACT = Conversion(works=True)
 
 
@@ -125,7 +125,7 @@ def conversion(source: TypeShape, target: TypeShape) -> Conversion:
         return _from_text(source, target)
     between = _BETWEEN.get(source.kind)
     if source.kind != target.kind or between is None:
-        return REFUSED
+        return _REFUSED
     return between(source, target)
 
 
@@ -173,7 +173,7 @@ def _length(type_: TypeShape) -> int | None:
 def _to_text(source: TypeShape, target: TypeShape) -> Conversion:
     """Any value has a text; the types of a limited length cut some things without an error."""
     if target.name == _BYTE:
-        return _losing("all but its first byte is cut off") if _is_text(source) else REFUSED
+        return _losing("all but its first byte is cut off") if _is_text(source) else _REFUSED
     if target.name == "name":
         return _losing("what is longer than 63 bytes is cut off")
     padded = source.name == "character" and source.modifier >= _HEADER
@@ -208,26 +208,26 @@ def _from_text(source: TypeShape, target: TypeShape) -> Conversion:
 
 def _between_arrays(source: TypeShape, target: TypeShape) -> Conversion:
     if not source.over or not target.over or source.over.delimiter != target.over.delimiter:
-        return REFUSED
+        return _REFUSED
     return conversion(source.over, target.over)
 
 
 def _between_enums(source: TypeShape, target: TypeShape) -> Conversion:
-    return EXACT if set(source.labels) <= set(target.labels) else REFUSED
+    return EXACT if set(source.labels) <= set(target.labels) else _REFUSED
 
 
 def _between_base_types(source: TypeShape, target: TypeShape) -> Conversion:
     if _same_name(source, target):
         return _losing(*_modified(source, target))
     if source.own or target.own:
-        return REFUSED
+        return _REFUSED
     if (source.name, target.name) in _PAIRS:
         return _losing(*_PAIRS[source.name, target.name], *_modified(source, target))
     if target.name.startswith("reg"):  # an object by its number
-        return EXACT if source.name in {*INTEGERS, "oid"} else REFUSED
+        return EXACT if source.name in {*INTEGERS, "oid"} else _REFUSED
     if source.name in _NUMBERS_READ.get(target.name, ()):
         return _losing(*_of_number(source, target))
-    return REFUSED
+    return _REFUSED
 
 
 _BETWEEN = {"a": _between_arrays, "e": _between_enums, "b": _between_base_types}
@@ -236,7 +236,7 @@ _BETWEEN = {"a": _between_arrays, "e": _between_enums, "b": _between_base_types}
 
 def _of_number(source: TypeShape, target: TypeShape) -> tuple[str, ...]:
     """Return what may be lost of a number."""
-    if target.name in FLOATS and target.name not in _WHOLE_IN_FLOATS.get(source.name, ()):
+    if target.name in _FLOATS and target.name not in _WHOLE_IN_FLOATS.get(source.name, ()):
         return ("its digits are rounded",)
     if target.name == "money" and source.name not in INTEGERS:
         return (_CENTS,)

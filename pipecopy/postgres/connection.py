@@ -195,7 +195,7 @@ class Server:
         return f"Server({self.shown!r})"
 
 
-def find(name: str, connections: Mapping[str, str]) -> Server:
+def find_server(name: str, connections: Mapping[str, str]) -> Server:
     """Return the server of that name: in `connections`, a URI or conninfo, or a service."""
     text = connections.get(name, name)
     shown = redact(name)

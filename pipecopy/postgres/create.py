@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""Making the target's table like the source's, if it is missing."""
+"""Creates the target table like the source table, if it is missing."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _NAME_BYTES = 60
 
 
 def create(session: ServerSession, selection: Selection, source: Any) -> str | None:
-    """Make the table, and take the copy's lock on it, in one transaction.
+    """Create the table, and take the copy's lock on it, in one transaction.
 
-    Nothing is made if the table is there, or if the source's is not known or has problems of its
-    own; one that is there may have come since the session began, so it is locked. Returns
-    lines on what is not like the source's, None if all is.
+    Nothing is created if the table is there, or if the source table is not known or has problems;
+    one that is there may have come since the session began, so it is locked. Returns warnings of
+    what is not like the source table, None if all is.
 
     Raises PostgresError for a schema, type, collation or whatever else the definition needs and
     the target has not, and if another copy holds the table; and psycopg's errors.
@@ -61,7 +61,7 @@ def create(session: ServerSession, selection: Selection, source: Any) -> str | N
         if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TABLE):
             raise
         raise PostgresError(
-            f"the target can't make the table {new.sql} like the source's:"
+            f"the target can't create the table {new.sql} like the source table:"
             f" {error.diag.message_primary}",
             error.sqlstate,
         ) from error
@@ -97,21 +97,21 @@ def _place(
 ) -> tuple[str, str]:
     """Return the schema and the name of the new table."""
     meant = readings(selection.table)
-    # the source's name was perhaps found by one of the other readings
+    # the source table's name was perhaps found by one of the other readings
     parts = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
     *given, name = parts
     if not given:  # it is where the role's search path begins
         ((schema,),) = session.query("SELECT pg_catalog.current_schema()")
         if schema is None:
             raise PostgresError(
-                f"the search path has no schema in which the table {name} could be made",
+                f"the search path has no schema in which the table {name} could be created",
                 UNDEFINED_SCHEMA,
             )
         return schema, name
     schema = given[0]
     if not session.ask_catalogs(f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
         raise PostgresError(
-            f"there is no schema {schema} in which the table {name} could be made.",
+            f"there is no schema {schema} in which the table {name} could be created.",
             UNDEFINED_SCHEMA,
             f"CREATE SCHEMA {quoted(schema)};",
         )
@@ -134,7 +134,7 @@ def _refuse_unknown_types(session: ServerSession, definition: TableDefinition) -
     ]
     if missing:
         raise PostgresError(
-            f"the target lacks what the source's table has: {', '.join(missing)}", UNDEFINED_OBJECT
+            f"the target lacks what the source table has: {', '.join(missing)}", UNDEFINED_OBJECT
         )
 
 
@@ -223,7 +223,7 @@ class _NewTable:
         definition = self._definition
         if definition.besides:
             yield (
-                f"The table {self.sql} was made without what the source's has besides:"
+                f"The table {self.sql} was created without what the source table has besides:"
                 f" {', '.join(definition.besides)}."
             )
         if definition.kind in _KINDS:

@@ -58,7 +58,7 @@ class PostgresDatabase:
     """
 
     create: Callable[[Any], str | None]
-    """Makes the table if it is missing; only a pool with `create` gives a database this call."""
+    """Creates the table if it is missing; only a pool with `create` gives a database this call."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class PostgresDatabase:
         return self._call(lambda opened: [*casts.judge(opened.table, other)])
 
     def _create(self, source: Any) -> str | None:
-        """Make the table like the source's, unless it is there; return what is not like it."""
+        """Create the table like the source table, if it is missing; return what differs in it."""
         self._forget_table()
         return self._connection.call(
             lambda session: create.create(session, self._selection, source)

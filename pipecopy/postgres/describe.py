@@ -123,7 +123,7 @@ def _of_run(
 def _no_table(name: str, side: Side | None) -> Finding:
     remedy = "fix its name, with its schema"
     if side == "target":
-        remedy += ", or have the copy create it like the source's (create)"
+        remedy += ", or let the copy create it like the source table (create)"
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 

@@ -13,6 +13,7 @@ from pipecopy.postgres.casts import differing
 from pipecopy.postgres.describe import check_where, missing_rights, no_right
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.reader import BIGGEST
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
@@ -28,8 +29,7 @@ from pipecopy.postgres.table import (
 from pipecopy.postgres.versions import for_other
 from pipecopy.report import Finding, problem, warning
 
-_LAST = 2**63 - 1
-_BIGGEST = {21: 2**15 - 1, 23: 2**31 - 1}
+_BIGGEST_KEYS = {21: 2**15 - 1, 23: 2**31 - 1}
 """The greatest value of the integer types that may be too narrow, by their OIDs."""
 
 
@@ -55,7 +55,7 @@ def survey(
         made = _creation(session, selection, other) if creates else None
         if made is not None:
             findings += made
-            direct = ("direct", "the table is made, and has no rows")
+            direct = ("direct", "the table is created, and has no rows")
             methods = {"new": direct, "known": direct}
             found = {"creates": True, "has_rows": False, "methods": methods}
     elif table.key is not None and table.key.is_integer:
@@ -63,7 +63,7 @@ def survey(
         findings.append(_kind(session, table))
         findings += _key(table, side)
         findings += _locks_of_others(session, table, side)
-        until = _LAST if last is None else last
+        until = BIGGEST if last is None else last
         if side == "target":
             findings += _target(session, table, last)
             found["has_rows"] = estimate.has_rows(session, table, first, until)
@@ -227,7 +227,7 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
 
 def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:
     """Say what may stand in the way of rows that are saved, up to this id."""
-    biggest = _BIGGEST.get(table.keyed.type_oid)
+    biggest = _BIGGEST_KEYS.get(table.keyed.type_oid)
     if last is not None and biggest is not None and last > biggest:
         yield problem(
             f"The target's key {table.key_sql} is of the type {table.keyed.type}, which ends at"
@@ -296,9 +296,9 @@ def _sequence(session: ServerSession, sequence: KeySequence) -> Finding:
 
 
 def _creation(session: ServerSession, selection: Selection, source: Any) -> list[Finding] | None:
-    """Say what `create` would make of the source's table; None if it could make nothing."""
+    """Say how `create` would create a table like the source table; None if it could not."""
     if source is None or (isinstance(source, TableDescription) and source.problems):
-        return [_ok("create", "would be made like the source's, once that is in order")]
+        return [_ok("create", "would be created like the source table, once that is in order")]
     try:
         planned = create.plan(session, selection, source)
     except PostgresError as error:
@@ -311,7 +311,7 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
         f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
         " has_database_privilege(current_database(), 'TEMP')",
     )
-    found = [_ok("create", f"would be made: {statements}")]
+    found = [_ok("create", f"would be created: {statements}")]
     found += [warning(each, what="create") for each in warnings]
     if not may_create:
         found.append(no_right(role, "CREATE", f"schema {schema}", f"SCHEMA {quoted(schema)}"))

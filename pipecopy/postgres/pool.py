@@ -9,7 +9,7 @@ from typing import get_args
 
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
-from pipecopy.postgres.connection import Connection, find
+from pipecopy.postgres.connection import Connection, find_server
 from pipecopy.postgres.database import PostgresDatabase
 from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.table import Selection
@@ -47,7 +47,7 @@ class PostgresPool:
             columns: those that are copied, the key among them in any case; None for all. The
                 target's other columns keep their values, and get their defaults in new rows.
             where: a condition in SQL; only the source's rows that meet it are copied.
-            create: make the table on the target, like the source table, if it is missing.
+            create: create the table on the target, like the source table, if it is missing.
             json: what the source's driver makes of JSON, for a target whose source is not this
                 package: "text" if `"abc"` comes with its quotes, "decoded" if it comes as
                 the string abc. None is enough if no str is JSON.
@@ -95,7 +95,7 @@ class PostgresPool:
         """
         selection = self._selection()
         connection = Connection(
-            find(dbname, self._connections),
+            find_server(dbname, self._connections),
             run=self._session,
             table=selection.table,
             session_pooler=self._session_pooler,
@@ -106,7 +106,7 @@ class PostgresPool:
             connection,
             selection,
             other=None if session is None else session.other,
-            # a check says what would be made, and never calls `create`; a repair makes no table
+            # a check says what would be created, without a call; a repair creates no table
             creates=self._create
             and session is not None
             and session.side == "target"

@@ -26,7 +26,7 @@ _INT16 = struct.Struct("!h")
 _INT32 = struct.Struct("!i")
 _JSONB_VERSION = 1  # the byte before the text of a binary jsonb
 
-INTERVAL = 1186
+_INTERVAL = 1186
 
 
 @dataclass(frozen=True)
@@ -209,9 +209,9 @@ def _decoder(
 def _loader(transformer: AnyTransformer, column: CopyColumn, *, binary: bool) -> Any:
     oid = column.type_oid
     format_ = Format.BINARY if binary else Format.TEXT
-    if oid == INTERVAL and not binary:
+    if oid == _INTERVAL and not binary:
         return _interval(transformer.get_loader(oid, format_).load)
-    if binary and (oid == INTERVAL or adapters.get_loader(oid, format_) is None):
+    if binary and (oid == _INTERVAL or adapters.get_loader(oid, format_) is None):
 
         def refuse(_: bytes) -> None:
             raise ValueError(

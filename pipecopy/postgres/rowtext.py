@@ -21,7 +21,7 @@ from pipecopy.postgres.types import TypeShape
 
 JsonForm: TypeAlias = Literal["text", "decoded"]
 """What the source's driver makes of JSON: `"abc"` with its quotes, or the string abc."""
-Change: TypeAlias = Callable[[Any], Any]
+_Change: TypeAlias = Callable[[Any], Any]
 """Returns a value with JSON text in the place of each JSON value in it; given no None."""
 
 _RANGE = ("lower", "upper", "lower_inc", "upper_inc", "isempty")
@@ -135,7 +135,7 @@ class JsonColumn:
         self.change = self._change_of(shape)
         """None for a type that holds no JSON."""
 
-    def _change_of(self, shape: TypeShape) -> Change | None:
+    def _change_of(self, shape: TypeShape) -> _Change | None:
         if shape.name in {"json", "jsonb"}:
             return self._text
         if shape.kind == "c":
@@ -183,7 +183,7 @@ class JsonColumn:
         except UnicodeDecodeError:  # its text has a part of the value
             self._refuse(value, "which is not text in UTF-8")
 
-    def _array(self, over: TypeShape, inner: Change) -> Change:
+    def _array(self, over: TypeShape, inner: _Change) -> _Change:
         while over.kind == "d" and over.over is not None:
             over = over.over
         is_ambiguous = over.name in {"json", "jsonb"} and self._form != "text"
@@ -203,7 +203,7 @@ class JsonColumn:
             lambda value: isinstance(value, list), lambda value: [element(part) for part in value]
         )
 
-    def _composite(self, shape: TypeShape) -> Change | None:
+    def _composite(self, shape: TypeShape) -> _Change | None:
         changes = [self._change_of(type_) for _, type_ in shape.attributes]
         if not any(changes):
             return None
@@ -215,7 +215,7 @@ class JsonColumn:
             ),
         )
 
-    def _range(self, inner: Change) -> Change:
+    def _range(self, inner: _Change) -> _Change:
         def changed(value: Any) -> Range[Any]:
             if value.isempty:
                 return Range(empty=True)
@@ -227,14 +227,14 @@ class JsonColumn:
 
         return self._container(lambda value: all(hasattr(value, part) for part in _RANGE), changed)
 
-    def _multirange(self, inner: Change) -> Change:
+    def _multirange(self, inner: _Change) -> _Change:
         change = self._range(inner)
         return self._container(
             lambda value: isinstance(value, list | Multirange),
             lambda value: Multirange([change(part) for part in value]),
         )
 
-    def _container(self, fits: Callable[[Any], bool], change: Change) -> Change:
+    def _container(self, fits: Callable[[Any], bool], change: _Change) -> _Change:
         def changed(value: Any) -> Any:
             if isinstance(value, str | bytes | bytearray | memoryview):
                 return value

@@ -21,7 +21,7 @@ from pipecopy.postgres.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, Postg
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
 
-LOCK_CLASS = 0x70697065
+_LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
 
 _LOCK_WAIT = 3.0
@@ -267,7 +267,7 @@ def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
 
 def try_lock(oid: str) -> str:
     """Return SQL that takes the copy's lock on the table with that oid; false if it is taken."""
-    return f"pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+    return f"pg_catalog.pg_try_advisory_lock({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
 
 
 def _lock(table: str, direct: str) -> str:
@@ -296,7 +296,7 @@ def holder(oid: int) -> str:
         f"{CATALOG_PATH}SELECT a.application_name, a.pid"
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-        f" AND l.classid = {LOCK_CLASS} AND l.objid = {oid}"
+        f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
 

@@ -19,7 +19,7 @@ from psycopg.abc import Buffer
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-CHUNK = 128 * 1024
+_CHUNK = 128 * 1024
 """Bytes handed to libpq at once; it copies them into its own buffer."""
 TRAILER = b"\xff\xff"
 """Of a binary COPY: a row of -1 fields."""
@@ -150,8 +150,8 @@ def has_input(pgconn: PGconn) -> bool:
 def chunks_of(raw: bytes | bytearray | memoryview) -> Iterator[memoryview]:
     """Cut a buffer, without copying it."""
     view = memoryview(raw)
-    for begin in range(0, len(view), CHUNK):
-        yield view[begin : begin + CHUNK]
+    for begin in range(0, len(view), _CHUNK):
+        yield view[begin : begin + _CHUNK]
 
 
 def _results(pgconn: PGconn) -> Iterator[PGresult]:

@@ -93,7 +93,7 @@ def test_it_has_the_columns_the_key_and_the_sequence(
     report = copy(pool(source_db, target_db))
     assert report.rows == 50
     (warning,) = report.warnings
-    assert warning.startswith('target: The table "public"."profiles" was made without what')
+    assert warning.startswith('target: The table "public"."profiles" was created without what')
     assert warning.endswith(": 2 indexes, 1 check constraint, 1 foreign key, 1 trigger.")
     assert_equal_tables(source_db, target_db)
     assert columns(target_db) == columns(source_db)
@@ -261,7 +261,7 @@ def test_what_the_target_lacks_is_named(
 
 def test_a_schema_is_not_made(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
     create_profiles(source_db, 1)
-    with pytest.raises(DatabaseError, match=r"no schema nowhere in which .* made") as raised:
+    with pytest.raises(DatabaseError, match=r"no schema nowhere in which .* created") as raised:
         copy(pool(source_db, target_db, target_table="nowhere.profiles"))
     assert (raised.value.side, raised.value.call) == ("target", "create")
 
