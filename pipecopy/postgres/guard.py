@@ -86,11 +86,10 @@ class Guard:
         return 1 if self._is_prepared else 2
 
     def query(self, statements: str) -> list[tuple[Any, ...]]:
-        """Run statements in one round trip and transaction; return the last one's rows."""
-        last_own = -1 - self._results_of_look
-        results = self._session.query_all(f"{statements}; {self._look_sql}")
-        self._seen(*results[-1][0])
-        return results[last_own]
+        """Run statements in one round trip and transaction; return the rows of the last SELECT."""
+        *_, rows, (seen,) = self._session.query_all(f"{statements}; {self._look_sql}")
+        self._seen(*seen)
+        return rows
 
     def copy_out(self, statements: str, most: int | None = None) -> CopyRead:
         """Run a COPY TO STDOUT, and other statements with it, in one round trip.

@@ -54,10 +54,11 @@ class Reader:
         if not self._table.ordered_index and not self.in_gap:
             return min(first + rows, past_last)
         table, key = self._table, self._table.key_sql
-        found = self._guard.query(
+        sql = (
             f"SELECT {key} FROM {table.sql} WHERE {condition(table, first, past_last - 1)}"
             f" ORDER BY {table.key_order()} OFFSET {min(rows - 1, BIGGEST)} LIMIT 1"
         )
+        found = self._guard.query(_by_index(table, sql))
         return int(found[0][0]) + 1 if found else past_last
 
     def max_id(self) -> int:
@@ -180,11 +181,20 @@ def _copy_out(table: Table, first: int, last: int, rows: int | None = None) -> s
         f" COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
         f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
     )
-    if rows is not None and table.where is None:
-        # Measured: of a table without statistics the planner would sort all that is left, 1.3 s a
-        # batch of 300,000 rows instead of 4 ms. With a condition another index may be the best.
-        sql = f"SET LOCAL enable_sort TO off; {sql}; SET LOCAL enable_sort TO DEFAULT"
+    if rows is not None:
+        sql = _by_index(table, sql)
     return f"{sql}; SET LOCAL search_path TO DEFAULT" if table.has_names else sql
+
+
+def _by_index(table: Table, sql: str) -> str:
+    """Return the statements, for the first so many rows, to be run by the index on the key.
+
+    Measured: of a table without statistics the planner would sort all that is left, 1.3 s a batch
+    of 300,000 rows instead of 4 ms. With a condition another index may be the best.
+    """
+    if table.where is not None:
+        return sql
+    return f"SET LOCAL enable_sort TO off; {sql}; SET LOCAL enable_sort TO DEFAULT"
 
 
 def _sent(table: Table) -> str:

@@ -50,22 +50,23 @@ class ServerSession:
         return self._connection.info
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run statements in one round trip and transaction; return the last one's rows."""
-        return self.query_all(sql)[-1]
+        """Run statements in one round trip and transaction; return the rows of the last SELECT."""
+        return (self.query_all(sql) or [[]])[-1]
 
     def ask_catalogs(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a query of the catalogs, whose names are the server's own under any search path."""
         return self.query(CATALOG_PATH + sql)
 
     def query_all(self, sql: str) -> list[list[tuple[Any, ...]]]:
-        """Run statements in one round trip and transaction; return the rows of each."""
+        """Run statements in one round trip and transaction; return the rows of each SELECT."""
         self.watch.restart()
         with self._connection.cursor() as cursor:
             cursor.execute(sql.encode())
             self.answered = True
-            rows = [cursor.fetchall() if cursor.description else []]
+            rows = [cursor.fetchall()] if cursor.description else []
             while cursor.nextset():
-                rows.append(cursor.fetchall() if cursor.description else [])
+                if cursor.description:
+                    rows.append(cursor.fetchall())
             return rows
 
     def reached(self, lsn: str | None, greatest_key: int | None) -> None:

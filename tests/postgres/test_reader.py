@@ -96,8 +96,9 @@ def test_rows_of_tables_that_inherit_are_there(source_db: TemporaryDatabase) -> 
 
 @pytest.mark.parametrize("index", ["id", "id DESC", "id NULLS FIRST", "id DESC NULLS LAST, data"])
 @pytest.mark.parametrize("order", ["i", "hashint8(i)"], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("asked", [False, True], ids=["loaded", "asked"])
 def test_a_table_without_statistics_is_read_once(
-    source_db: TemporaryDatabase, order: str, index: str
+    source_db: TemporaryDatabase, order: str, index: str, *, asked: bool
 ) -> None:
     """The planner would read, and sort, all that is left of it for each batch."""
     source_db.execute("CREATE TABLE profiles (id bigint, data text)")
@@ -108,7 +109,11 @@ def test_a_table_without_statistics_is_read_once(
         f" FROM generate_series(1, 20000) AS i ORDER BY {order}"
     )
     with opened(source_db, "source") as database:
-        assert len(_batches(database, rows=1000)) == 20
+        if asked:
+            ends = [database.end_of_batch(first, 20_001, 1000) for first in range(1, 20_001, 1000)]
+            assert ends == list(range(1001, 20_002, 1000))
+        else:
+            assert len(_batches(database, rows=1000)) == 20
         flush = "SELECT pg_catalog.pg_stat_force_next_flush()"
         database._connection.call(lambda session: session.query(flush))
         read = source_db.value(
