@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
-"""What must not change while a run is under way: a table as it was looked at, as a value.
+"""DDL while a run is under way: the table as the run looked at it, compared with a later look.
 
-That something was altered is seen by a token, which goes along with each statement (see
-guard.py). Whether it matters follows from two `TableState`s: the run's, and that of another look.
+A token, which goes along with each statement (see guard.py), shows that something was altered.
+Whether it matters follows from two `TableState`s: the run's, and that of another look.
 """
 
 from __future__ import annotations

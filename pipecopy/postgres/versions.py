@@ -1,4 +1,4 @@
-"""Where two versions of the server write or read a value in another way, and what is done about it.
+"""Values that two versions of the server write or read differently, and what is done about them.
 
 What a COPY or a checksum meets from 14 to 18, by the release notes, the sources, and 14, 15, 16 and 18
 side by side (each sample, each byte within quotes, the extremes); the settings of a session see to

@@ -1,4 +1,4 @@
-"""A table that the target lacks is made like the source's, where that is asked for."""
+"""A table that the target lacks is created like the source table, if that is asked for."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_names_of_any_kind(source_db: TemporaryDatabase, target_db: TemporaryDat
 def test_it_is_called_as_the_source_s(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
-    # by psql's rules, or as it stands where the source's is found so
+    # by psql's rules, or as it stands if the source table is found so
     for name, asked in (('"MyTable"', "MyTable"), ('"my.t"', "my.t"), ("low", "Low")):
         source_db.execute(f"CREATE TABLE {name} (id int PRIMARY KEY)")
         made(source_db, target_db, table=asked)

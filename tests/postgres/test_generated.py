@@ -1,4 +1,4 @@
-"""Generated columns are compared too; no copy writes them, and no repair puts them right."""
+"""Generated columns are compared too; no copy writes them, and no repair fixes them."""
 
 from __future__ import annotations
 

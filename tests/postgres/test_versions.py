@@ -1,4 +1,4 @@
-"""Values that one version of the server writes or reads in another way than the next."""
+"""Values that two versions of the server write or read differently."""
 
 from __future__ import annotations
 
