@@ -72,6 +72,32 @@ def test_a_batch_of_rows_that_meet_a_condition(source_db: TemporaryDatabase) -> 
     ]
 
 
+@pytest.mark.parametrize("where", ["data <> 'y'", "length(data) = 500"])
+@pytest.mark.parametrize("analyzed", [True, False])
+def test_what_is_left_of_a_condition_is_not_sorted_for_each_batch(
+    source_db: TemporaryDatabase, where: str, *, analyzed: bool
+) -> None:
+    """However few rows the planner expects: sorting 10 MB takes files, which end the load."""
+    source_db.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
+    source_db.execute("ALTER TABLE profiles SET (autovacuum_enabled = off)")
+    source_db.execute(
+        "INSERT INTO profiles SELECT i, repeat('x', 500) FROM generate_series(1, 20000) AS i"
+    )
+    if analyzed:
+        source_db.execute("ANALYZE profiles")
+    source_db.execute(f"ALTER DATABASE {source_db.name} SET temp_file_limit = '1MB'")
+    with opened(source_db, "source", where=where) as database:
+        for first in (0, 5001):
+            assert len(database.load_batch(first, 20_001, 1000)) == 1000
+
+
+def test_a_sample_of_rows_is_of_the_whole_table(source_db: TemporaryDatabase) -> None:
+    create_profiles(source_db, 2000)
+    with opened(source_db, "source", where="random() < 0.5") as database:
+        batches = _batches(database, rows=10)
+    assert 800 < sum(len(ids) for _, ids in batches) < 1200
+
+
 def test_a_batch_of_several_partitions(source_db: TemporaryDatabase) -> None:
     source_db.execute(
         "CREATE TABLE profiles (id bigint PRIMARY KEY) PARTITION BY HASH (id);"
