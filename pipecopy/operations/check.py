@@ -21,7 +21,7 @@ from pipecopy.operations.findings import (
     shown,
     side_of,
 )
-from pipecopy.operations.fit import between, findings_in, own
+from pipecopy.operations.fit import between, own
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
 from pipecopy.report import CheckReport, Finding, warning
 from pipecopy.supervisor.endpoints import Endpoint
@@ -187,7 +187,8 @@ def _met(run: Run[CheckReport], endpoint: Endpoint, other: Any) -> list[Finding]
     met = _ask(run, {endpoint: (other,)}, "meet")
     if endpoint not in met and endpoint.side in _bad_sides(before):
         run.update(items=before)  # it failed of what is known to be wrong there
-    return findings_in(met.get(endpoint))
+    findings: list[Finding] = met.get(endpoint, [])
+    return findings
 
 
 def _last_id(run: Run[CheckReport], extent: Extent, connected: list[Endpoint]) -> int | None:
@@ -244,7 +245,7 @@ def _survey(
         items, side = run.report.items, endpoint.side
         if survey.get("creates"):
             items = tuple(i for i in items if (i.side, i.what) != (side, "table"))
-        found = [replace(shown(each), side=side) for each in findings_in(survey.get("findings"))]
+        found = [replace(shown(each), side=side) for each in survey.get("findings", ())]
         run.update(items=tuple(merged(items, found)))
     return surveys
 

@@ -152,10 +152,5 @@ def _met(run: Run[Any], endpoint: Endpoint, other: object) -> list[Finding]:
     if "meet" not in endpoint.offers:
         return []
     endpoint.know(other=other)
-    return findings_in(run.call(endpoint, "meet", other))
-
-
-def findings_in(answer: Any) -> list[Finding]:
-    """Return the findings that a driver returned, in whatever sequence."""
-    found = answer if isinstance(answer, list) else []
-    return [each for each in found if isinstance(each, Finding)]
+    met: list[Finding] = run.call(endpoint, "meet", other)
+    return met

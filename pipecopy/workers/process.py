@@ -11,12 +11,13 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import dill
 
-from pipecopy.contracts import Database, ServerChangedError, Session
+from pipecopy.contracts import Database, ServerChangedError, Session, TableDescription
 from pipecopy.redact import secrets_in
+from pipecopy.report import Finding, Mark
 from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
 from pipecopy.workers.forkserver import ignore_stop_signals, name_process
 from pipecopy.workers.messages import (
@@ -126,7 +127,9 @@ class _WorkerProcess:
         self._is_compared = True
 
     def _plainly(self, call: str, *args: Any) -> Any:
-        return plain(getattr(self._connected, call)(*args))
+        answer = getattr(self._connected, call)(*args)
+        _check_findings(call, answer)
+        return plain(answer)
 
     def _get_max_id(self) -> int:
         max_id = _int_of("get_max_id", self._connected.get_max_id())
@@ -225,6 +228,28 @@ _PLAIN_CALLS = (
     "confirm",
 )
 """What a `Database` may offer besides, whose results are plain values."""
+
+
+def _check_findings(call: str, answer: Any) -> None:
+    """Raise TypeError if what should be findings is none: a problem must not get lost."""
+    found: Any = ()
+    if call == "meet":
+        found = answer
+    elif isinstance(answer, TableDescription):
+        found = answer.findings
+    elif call == "survey" and isinstance(answer, dict):
+        found = answer.get("findings", ())
+    if not isinstance(found, list | tuple) or not all(map(_is_finding, found)):
+        raise TypeError(f"{call} returned {cut(repr(found))}, not a list of findings")
+
+
+def _is_finding(one: object) -> bool:
+    return (
+        isinstance(one, Finding)
+        and one.mark in get_args(Mark)
+        and isinstance(one.message, str)
+        and isinstance(one.remedy, str | None)
+    )
 
 
 def _int_of(call: str, found: object) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import pytest
 
 from pipecopy.contracts import Column, TableDescription
+from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.operations.fit import between
-from tests.support.runs import lines
+from pipecopy.report import Finding, problem
+from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.runs import check, copy, lines
 
 KEY = Column(name="id", type="bigint")
 
@@ -51,3 +57,69 @@ def test_fits(source: object, target: object, refused: bool, warned: bool) -> No
     found = [*between(source, target)]
     assert bool(lines(found, "problem")) == refused
     assert bool(lines(found, "warning")) == warned
+
+
+# -- a driver of a user's own
+
+
+@dataclass(frozen=True)
+class _TellingPool(RecordingPool):
+    """Opens databases that answer what they are told to, in the target."""
+
+    meets: Any = ()
+    surveys: Any = ()
+
+    def connect(self, dbname: str) -> _TellingDatabase:
+        return _TellingDatabase(self, dbname)
+
+
+class _TellingDatabase(RecordingDatabase):
+    _pool: _TellingPool
+
+    def describe(self) -> TableDescription:
+        return table()
+
+    def meet(self, other: Any) -> Any:  # noqa: ARG002 - whatever it is
+        return self._pool.meets if self._side == "target" else ()
+
+    def survey(self, min_id: int, max_id: int | None, other: Any) -> Any:  # noqa: ARG002 - the same
+        return {"findings": self._pool.surveys if self._side == "target" else ()}
+
+
+REASON = problem("too hot", "cool it", what="weather")
+NO_FINDINGS = [
+    "too hot",
+    ["too hot"],
+    REASON,
+    {"too hot"},
+    [{"what": "weather", "mark": "problem", "message": "too hot"}],
+    [replace(REASON, mark="Problem")],  # type: ignore[arg-type] # a driver is not checked by mypy
+]
+
+
+def test_a_problem_that_a_driver_finds_is_one(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create([1])
+    for found in ([REASON], (REASON,)):
+        pool = _TellingPool(sqlite_pool.folder, meets=found)
+        with pytest.raises(TableMismatchError, match="too hot What to do: cool it"):
+            copy(pool)
+        assert [each.message for each in check(pool).problems] == ["Too hot"]
+        pool = _TellingPool(sqlite_pool.folder, surveys=found)
+        assert [each.message for each in check(pool).problems] == ["Too hot"]
+
+
+@pytest.mark.parametrize("answer", NO_FINDINGS, ids=str)
+def test_what_is_no_finding_is_named(
+    sqlite_pool: RecordingPool, answer: str | Finding | list[Any]
+) -> None:
+    """It may have been meant as a problem."""
+    sqlite_pool.create([1])
+    with pytest.raises(DatabaseError, match=r"meet .* returned .*, not a list of findings"):
+        copy(_TellingPool(sqlite_pool.folder, meets=answer))
+    for pool in (
+        _TellingPool(sqlite_pool.folder, meets=answer),
+        _TellingPool(sqlite_pool.folder, surveys=answer),
+    ):
+        (found,) = check(pool).problems
+        assert found.side == "target"
+        assert "not a list of findings" in found.message
