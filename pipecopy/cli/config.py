@@ -38,6 +38,9 @@ class Variables(Section):
         """Return the name of the variable."""
         return PREFIX + key.upper()
 
+    def wanted(self, _hint: Any, _value: object) -> None:
+        """Return None: a variable is a text, as an argument of the command line is."""
+
 
 class Configuration:
     """Cyclopts calls it after reading the command line, before converting the values.
@@ -121,8 +124,10 @@ class Configuration:
         """Note what is wrong with each value of the section by itself, and with all together."""
         good = {}
         for key in section.values:
-            option = _option(key)
-            if option in options:
+            option, value = _option(key), section.values[key]
+            if option in options and (wanted := section.wanted(options[option].hint, value)):
+                self._problems.append(f"{section.origin(key)} must be {wanted}")
+            elif option in options:
                 probe = copy(options[option])
                 probe.tokens = []
                 good[option] = self._tried(probe, section.origin(key), section, key)
@@ -159,7 +164,7 @@ class Configuration:
         value = section.values[key]
         if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
             argument.append(Token(keyword=section.origin(key), value=str(value)))
-        elif argument.parameter.converter is to_columns and _is_list_of_text(value):
+        elif argument.parameter.converter is to_columns and isinstance(value, list) and value:
             # Cyclopts' own makes texts of the items, and that of a single one may be read as a list
             argument.append(Token(keyword=section.origin(key), implicit_value=tuple(value)))
         else:
@@ -175,10 +180,6 @@ class Configuration:
 
     def _variables(self) -> set[str]:
         return {PREFIX + option.upper() for options in self._commands() for option in options}
-
-
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _option(key: str) -> str:

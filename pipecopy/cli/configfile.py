@@ -9,13 +9,22 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
 
 SIDES = ("source", "target")
 _SECTIONS = ("databases", "defaults", "jobs")
+_KINDS: Mapping[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (int | str, "a whole number"),
+    float: (int | float | str, 'a duration such as "30s", or a number of seconds'),
+    str: (str, "a string"),
+    tuple: (list | str, "a list of names"),
+}
+"""Which values of TOML an option takes, by the type of its own."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -30,6 +39,19 @@ class Section:
     def origin(self, key: str) -> str:
         """Return where the value of the key stands."""
         return f"{self.name}.{key_text(key)}"
+
+    def wanted(self, hint: Any, value: object) -> str | None:
+        """Return what the value should be and is not, None if it is right for an option's type.
+
+        Cyclopts makes a text of any value: `where = false` would be a condition.
+        """
+        types = [type_ for type_ in get_args(hint) if type_ is not NoneType]
+        kind = get_origin(hint) if get_origin(hint) is tuple else (types or [hint])[0]
+        of, what = _KINDS[get_origin(kind) or kind]
+        is_right = isinstance(value, of) and isinstance(value, bool) == (of is bool)
+        if isinstance(value, list):
+            is_right = is_right and all(isinstance(item, str) for item in value)
+        return None if is_right else f"{what}, not {_shown(value)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +83,7 @@ class ConfigFile:
         `given` are the options that variables set: a job may do without them.
         """
         for name, text in self.databases.items():
-            if text and not _is_readable(text):
+            if text.strip() and not _is_readable(text):
                 key = key_text("databases", name)
                 yield f"{self.path}: {key} is neither a URI nor a list of keyword=value"
         yield from self._unknown(self.defaults)
@@ -74,8 +96,8 @@ class ConfigFile:
     def _unknown(self, section: Section) -> Iterator[str]:
         """Say which sides name no database; a bare word is not a service here: it may be a typo."""
         for side in SIDES:
-            text = str(section.values.get(side, ""))
-            if not text.strip() or text in self.databases:
+            text = section.values.get(side, "")
+            if not isinstance(text, str) or not text.strip() or text in self.databases:
                 continue
             if "=" not in text and "://" not in text:
                 known = ", ".join(self.databases) or "it is empty"
@@ -85,6 +107,13 @@ class ConfigFile:
                 )
             elif not _is_readable(text):
                 yield f"{section.origin(side)} is neither a URI nor a list of keyword=value"
+
+
+def _shown(value: object) -> str:
+    """Return a value as TOML writes it, unless it may hold a password."""
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def key_text(*parts: str) -> str:

@@ -37,15 +37,28 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ("jobs.nightly.batch-size = 0", "jobs.nightly.batch-size must be at least 1, not 0"),
         (
             "jobs.nightly.batch_size = true",
-            'jobs.nightly.batch_size: "True" is not a whole number',
+            "jobs.nightly.batch_size must be a whole number, not true",
         ),
-        ("jobs.nightly.batch_size = 1.0", 'jobs.nightly.batch_size: "1.0" is not a whole number'),
-        ("jobs.nightly.batch_size = [1]", "jobs.nightly.batch_size: this is not a valid value"),
         (
-            'jobs.nightly.resume = "maybe"',
-            'jobs.nightly.resume: "maybe" is neither true nor false',
+            "jobs.nightly.batch_size = 1.0",
+            "jobs.nightly.batch_size must be a whole number, not 1.0",
         ),
-        ("jobs.nightly.table = {a = 1}", "jobs.nightly.table: this is not a valid value"),
+        (
+            "jobs.nightly.batch_size = [1]",
+            "jobs.nightly.batch_size must be a whole number, not a list",
+        ),
+        ('jobs.nightly.batch_size = "x"', 'jobs.nightly.batch_size: "x" is not a whole number'),
+        ('jobs.nightly.resume = "yes"', 'jobs.nightly.resume must be true or false, not "yes"'),
+        ("jobs.nightly.resume = 1", "jobs.nightly.resume must be true or false, not 1"),
+        ("jobs.nightly.table = 5", "jobs.nightly.table must be a string, not 5"),
+        ("jobs.nightly.table = {a = 1}", "jobs.nightly.table must be a string, not a table"),
+        ("jobs.nightly.where = false", "jobs.nightly.where must be a string, not false"),
+        (
+            "jobs.hourly = {source = {pwd = 'secret'}, target = 'stats'}",
+            "jobs.hourly.source must be a string, not a table",
+        ),
+        ("jobs.nightly.columns = [1]", "jobs.nightly.columns must be a list of names, not a list"),
+        ("jobs.nightly.columns = true", "jobs.nightly.columns must be a list of names, not true"),
         ('jobs.nightly.table = " "', "jobs.nightly.table is empty"),
         ('jobs.nightly.where = ""', "jobs.nightly.where is empty"),
         (r'jobs.nightly.key = "a\u0000"', "jobs.nightly.key has a NUL character in it"),
@@ -61,7 +74,10 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ),
         (
             "jobs.nightly.call_timeout = 1979-05-27",
-            'jobs.nightly.call_timeout: "1979-05-27" is not a valid duration such as',
+            (
+                'jobs.nightly.call_timeout must be a duration such as "30s", or a number of'
+                ' seconds, not "1979-05-27"'
+            ),
         ),
         (
             "jobs.nightly.call_timeout = 0",
@@ -179,6 +195,7 @@ def test_everything_wrong_is_named_at_once() -> None:
         "pipecopy.toml: jobs.one.batch_size must be at least 1, not 0",
         "pipecopy.toml: jobs.one.table is empty",
         "pipecopy.toml: jobs.one.bogus is an unknown option",
+        "pipecopy.toml: jobs.two.key must be a string, not 5",
         "pipecopy.toml: databases.prod is neither a URI nor a list of keyword=value",
         (
             'pipecopy.toml: jobs.one.target: "stats" is not in [databases] (prod), and is not a URI'
