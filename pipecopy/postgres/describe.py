@@ -78,8 +78,8 @@ def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> I
     yield from map(problem, table.misnamed)
     if session.info.parameter_status("server_encoding") == "SQL_ASCII":
         yield warning(
-            "The database has the encoding SQL_ASCII, so nobody knows what its texts mean: they are"
-            " taken for UTF-8."
+            "The database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
+            " they are read as UTF-8."
         )
     ((hidden,),) = session.ask_catalogs(f"SELECT row_security_active({table.oid})")
     if hidden:
@@ -96,7 +96,7 @@ def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> I
 def _of_run(
     session: ServerSession, table: Table, relations: Relations, run: Session | None
 ) -> Iterator[Finding]:
-    """Say what speaks against what the session does with the table."""
+    """Say what speaks against what the run does with the table."""
     if run is None:
         yield from missing_rights(session, table, written=False)
         return
