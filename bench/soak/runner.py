@@ -110,7 +110,7 @@ class Runner:
             time.sleep(0.005)
 
     def _strike(self, fault: Fault) -> None:
-        """Let it strike; one that found nobody is tried again later."""
+        """Let it strike; one that found nobody is retried later."""
         end = contextlib.ExitStack()
         try:
             end.enter_context(fault.kind.strike(self._scene, fault))

@@ -14,7 +14,7 @@ from tests.support.standbys import Standby
 _MOST_LAG = 0.5
 """Seconds for which a standby has received nothing when it is promoted."""
 _LOCK_TIMEOUT = "300ms"
-"""Another of the soak's own locks may be in the way: the fault is tried again later then."""
+"""Another of the soak's own locks may be in the way: the fault is retried later then."""
 
 # -- sessions
 

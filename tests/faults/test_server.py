@@ -1,6 +1,6 @@
 """The matrix: what happens to a server, or to a session there, in a call and between two: no retry.
 
-What makes a call wait, and so is tried again, is in test_server_locks.py.
+What makes a call wait, and so is retried, is in test_server_locks.py.
 """
 
 from __future__ import annotations

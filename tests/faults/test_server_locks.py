@@ -1,4 +1,4 @@
-"""What is waited for until the call's limit, and tried again: locks, and what stands still."""
+"""What is waited for until the call's limit, and retried: locks, and what stands still."""
 
 from __future__ import annotations
 

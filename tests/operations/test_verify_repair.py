@@ -1,4 +1,4 @@
-"""Rows that differ are found by their ids, and put right."""
+"""Rows that differ are found by their ids, and repaired."""
 
 from __future__ import annotations
 
