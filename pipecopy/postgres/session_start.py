@@ -133,7 +133,7 @@ def _prepare(
         )
         if run is not None:
             _next_rows(cursor)
-            _report_orphans(cursor.fetchall())
+            _report_orphans(connection, cursor.fetchall())
         if run is not None and run.may_write:
             _next_rows(cursor)
 
@@ -255,12 +255,19 @@ def _end_orphans(run: Session, direct: str) -> str:
     )
 
 
-def _report_orphans(orphans: list[tuple[Any, ...]]) -> None:
+def _report_orphans(connection: psycopg.Connection[Any], orphans: list[tuple[Any, ...]]) -> None:
+    """Log what was ended. Raises TimeoutError if a session is still there."""
+    still_there = set()
+    if not all(ended for *_, ended in orphans):
+        # pg_terminate_backend also returns false for one that had ended by itself
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pid FROM pg_catalog.pg_stat_activity")
+            still_there = {pid for (pid,) in cursor}
     for pid, state, wait_type, wait_event, age, ended in orphans:
         waiting = f", waiting on {wait_type}/{wait_event}" if wait_event else ""
         since = "" if age is None else f", its query {age:.1f} s old"
         what = f"server session {pid} that a killed worker left ({state}{waiting}{since})"
-        if not ended:
+        if not ended and pid in still_there:
             raise TimeoutError(f"the {what} does not end")
         _log.warning("ended the %s", what)
 

@@ -202,6 +202,24 @@ def test_two_copies_into_one_table_do_not_run_at_once(target_db: TemporaryDataba
         pass
 
 
+def test_a_session_that_ends_by_itself_is_no_timeout(target_db: TemporaryDatabase) -> None:
+    """It is gone when it is its turn, after one that takes a while."""
+    target_db.execute(TABLE)
+    # wherever the one that takes a while is listed, one of the others comes after it
+    left = [target_db.connect(application_name=f"{NAME}/target") for _ in range(3)]
+    first, slow, last = (connection.info.backend_pid for connection in left)
+    target_db.server.pause(slow)
+    with ThreadPoolExecutor(1) as threads:
+        second = threads.submit(_open_and_close, target_db, RUN_ID)
+        _wait_until_it_waits(target_db, "IPC")
+        for connection in left:
+            connection.close()
+        while {first, last} & {s["pid"] for s in target_db.sessions()}:
+            pass
+        target_db.server.resume()
+        second.result(5)
+
+
 def test_the_lock_of_a_copy_that_is_just_ending_is_waited_for(
     target_db: TemporaryDatabase,
 ) -> None:
@@ -270,9 +288,9 @@ def test_a_query_that_an_administrator_cancelled_is_no_timeout(
                 call.result(10)
 
 
-def _wait_until_it_waits(database: TemporaryDatabase) -> None:
+def _wait_until_it_waits(database: TemporaryDatabase, what: str = "Lock") -> None:
     deadline = time.monotonic() + 5
-    while "Lock" not in [
+    while what not in [
         s["wait_event_type"] for s in database.sessions() if s["application_name"].startswith(NAME)
     ]:
         assert time.monotonic() < deadline
