@@ -44,6 +44,8 @@ class Reader:
         self._reads_in_order = table.ordered_index and not table.has_children
         self.in_gap = False
         """The ids that were looked at last have no rows."""
+        self._is_dense = False
+        """They had one row each: with a condition, the next batch is as many ids without a search."""
         self._row_bytes = 0.0
         """Of the last batch, on average."""
 
@@ -100,6 +102,8 @@ class Reader:
         """
         if self._most_bytes and self._row_bytes:
             rows = max(1, min(rows, int(_FILL * self._most_bytes / self._row_bytes)))
+        if self._is_dense and self._table.where is not None:
+            return self._load(first, min(first + rows, past_last))
         if self._reads_in_order:
             return self._load(first, past_last, rows)
         return self._load(first, self.end_of_batch(first, past_last, rows))
@@ -116,6 +120,7 @@ class Reader:
             begin = next(row_bounds(read.raw, rows.format))[0] if len(rows) == 1 else 0
             rows.key_range = (first, self._key(read.last, begin, len(read.last), rows) + 1)
         self.in_gap = not len(rows)
+        self._is_dense = len(rows) == rows.key_range[1] - rows.key_range[0]
         self._row_bytes = len(rows.raw) / len(rows) if len(rows) else self._row_bytes
         return rows
 
