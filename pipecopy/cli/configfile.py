@@ -158,6 +158,8 @@ def _text(path: str) -> tuple[str, int]:
         raise
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from None
+    except RuntimeError:  # of expanduser
+        raise ConfigError(f"{path} can't be read: there is no such user") from None
     try:
         return raw.decode(), mode
     except UnicodeDecodeError as error:

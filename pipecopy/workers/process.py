@@ -162,7 +162,7 @@ class _WorkerProcess:
         rows = plain_rows(found, call)
         if key_range is None:
             raise TypeError("load_batch returned rows without the attribute key_range")
-        _, end = key_range
+        end = operator.index(key_range[1])
         if not min_id < end <= max_id:
             raise ValueError(f"{call} returned rows up to {end}, not in ({min_id}, {max_id}]")
         size = self._setup.buffers[buffer].write(rows) if len(rows) else 0

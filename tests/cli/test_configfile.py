@@ -252,6 +252,8 @@ def test_the_file_is_named_by_option_or_variable(folder: Path) -> None:
     assert both == "there is no file no.toml, which --config names"
     neither = refused("copy", "a", "b", PIPECOPY_CONFIG="no.toml")
     assert neither == "there is no file no.toml, which PIPECOPY_CONFIG names"
+    nobody = refused("copy", "a", "b", PIPECOPY_CONFIG="~no-such-user/no.toml")
+    assert nobody == "~no-such-user/no.toml can't be read: there is no such user"
     empty = refused("copy", "nightly", PIPECOPY_CONFIG="")
     assert empty.startswith("pipecopy.toml: jobs.nightly.bogus is an unknown option")
 
