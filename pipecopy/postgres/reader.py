@@ -45,7 +45,7 @@ class Reader:
         self.in_gap = False
         """The ids that were looked at last have no rows."""
         self._is_dense = False
-        """They had one row each: with a condition, the next batch is then as many ids, unsearched."""
+        """They had one row each: the next batch of a condition is then as many ids."""
         self._row_bytes = 0.0
         """Of the last batch, on average."""
 
