@@ -98,7 +98,8 @@ class Reader:
     def load_batch(self, first: int, past_last: int, rows: int) -> CopyRows:
         """Return the next `rows` rows of these ids, and all others with the id of the last one.
 
-        They are fewer if that many had more than `max_batch_bytes`.
+        They are fewer if that many had more than `max_batch_bytes`; and with a condition, in the
+        first gap after ids that had one row each.
         """
         if self._most_bytes and self._row_bytes:
             rows = max(1, min(rows, int(_FILL * self._most_bytes / self._row_bytes)))
