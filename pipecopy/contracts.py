@@ -190,12 +190,12 @@ class Column:
         return f"{self.type} GENERATED ALWAYS AS ({self.generated})"
 
     def agrees(self, other: Column) -> bool:
-        """Tell whether the other side's takes its values as they are, or both compute their own."""
+        """Return whether the other side's takes its values as they are, or both compute theirs."""
         both_computed = self.generated is not None and other.generated is not None
         return both_computed or str(self) == str(other)
 
     def is_computed_like(self, other: Column) -> bool:
-        """Tell whether both sides compute it, of one type: it can be compared, not copied.
+        """Return whether both sides compute it, of one type: it can be compared, not copied.
 
         Whatever the expressions: what they call may differ if they do not, and the other way round.
         """
@@ -227,6 +227,11 @@ class TableDescription:
     state: Any = None
     """What must stay as it is while a run is under way, as plain values; for the sessions that
     replace this one."""
+
+    @property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by their names, in their order."""
+        return {column.name: column for column in self.columns}
 
     @property
     def problems(self) -> tuple[Finding, ...]:

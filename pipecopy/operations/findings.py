@@ -120,7 +120,7 @@ def columns_of(source: Any, target: Any, findings: Sequence[Finding]) -> tuple[C
         return ()
     if not source.columns or not target.columns:
         return ()
-    here, there = ({c.name: c for c in table.columns} for table in (source, target))
+    here, there = source.by_name, target.by_name
     return tuple(
         CheckColumn(
             name=name,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pipecopy.contracts import Column, Side, TableDescription
+from pipecopy.contracts import Side, TableDescription
 from pipecopy.errors import TableMismatchError
 from pipecopy.report import Finding, problem, warning
 from pipecopy.supervisor.endpoints import Endpoint
@@ -77,7 +77,7 @@ def between(source: Any, target: Any, *, types: bool = True) -> Iterator[Finding
 def _columns(
     source: TableDescription, target: TableDescription, *, types: bool
 ) -> Iterator[Finding]:
-    of_source, of_target = _by_name(source), _by_name(target)
+    of_source, of_target = source.by_name, target.by_name
     for name, column in of_source.items():
         if name not in of_target and column.generated is None:
             yield problem(
@@ -104,8 +104,8 @@ def _columns(
 
 def _generated(source: TableDescription, target: TableDescription) -> Iterator[Finding]:
     """Warn of the generated columns that may differ."""
-    of_target = _by_name(target)
-    for name, column in _by_name(source).items():
+    of_target = target.by_name
+    for name, column in source.by_name.items():
         there = of_target.get(name)
         if column.generated is None:
             continue
@@ -121,10 +121,6 @@ def _generated(source: TableDescription, target: TableDescription) -> Iterator[F
                 f" the source and {there} in the target",
                 what="columns",
             )
-
-
-def _by_name(table: TableDescription) -> dict[str, Column]:
-    return {column.name: column for column in table.columns}
 
 
 def _are_one(source: str | None, target: str | None) -> bool:

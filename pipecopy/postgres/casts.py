@@ -290,8 +290,7 @@ def _scale(modifier: int) -> int:
 
 def differing(table: Table, other: Any) -> tuple[tuple[Column, Column], ...]:
     """Return the columns whose type is another one in the other side's table, and those there."""
-    described = isinstance(other, TableDescription)
-    there = {column.name: column for column in other.columns} if described else {}
+    there = other.by_name if isinstance(other, TableDescription) else {}
     return tuple(
         (column, there[column.name])
         for column in table.described()

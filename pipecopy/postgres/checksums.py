@@ -107,7 +107,7 @@ class Checksums:
         """Return the generated columns that the other side compares too."""
         if self._other is None or version_of(self._other) is None:
             return []
-        there = {column.name: column for column in self._other.columns}
+        there = self._other.by_name
         alike = {
             column.name
             for column in self._table.described()
