@@ -22,7 +22,7 @@ from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.drivers import Recorder
-from tests.support.strikes import FAULTS, Strike
+from tests.support.strikes import FAULTS, Strike, is_first
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,8 @@ class _Altered:
     def _call(self, call: Callable[..., Any], *args: Any) -> Any:
         self._calls += 1
         pool = self._pool
-        if self._calls < pool.alteration.number or pool.struck.exists():
+        if self._calls < pool.alteration.number or not is_first(pool.struck):
             return call(*args)
-        pool.struck.touch()
         with psycopg.connect(pool.admin, autocommit=True, application_name="tests") as other:
             return self._struck(other, call, *args)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.drivers import RecordingDatabase, RecordingPool
-from tests.support.strikes import FAULTS
+from tests.support.strikes import FAULTS, is_first
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,7 @@ class ComparingPool(RecordingPool):
 
     def struck(self) -> bool:
         """Tell whether the fault is still to come; it is not from then on."""
-        mark = Path(self.folder) / "struck"
-        due = bool(self.fault) and not mark.exists()
-        if due:
-            mark.touch()
-        return due
+        return bool(self.fault) and is_first(Path(self.folder) / "struck")
 
 
 class ComparingDatabase(RecordingDatabase):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipecopy import Row
-from tests.support.strikes import FAULTS, RESULTS, Strike
+from tests.support.strikes import FAULTS, RESULTS, Strike, is_first
 
 _Result = TypeVar("_Result")
 
@@ -167,9 +167,8 @@ class HangingPool(RecordingPool):
     """Hangs when it is unpickled, in the first worker or in every one."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        marker: Path = state["folder"] / "hung"
-        if not marker.exists() or (state["folder"] / "always").exists():
-            marker.touch()
+        folder: Path = state["folder"]
+        if is_first(folder / "hung") or (folder / "always").exists():
             FAULTS["deadlock"](None)
         self.__dict__.update(state)
 

@@ -65,6 +65,15 @@ def _be_killed(_: object = None) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_first(marker: Path) -> bool:
+    """Tell whether this process comes here first: both sides' workers may come at once."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 class UnpicklableError(Exception):
     """It holds what can't be pickled."""
 
