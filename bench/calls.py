@@ -6,17 +6,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench import progress
-from bench.contenders import Pipecopy
+from bench.contenders import Command, Pipecopy, start_cold
 from bench.idle import IdlePool
-from bench.processes import running_command
-from bench.servers import Databases, Servers, fill_small
+from bench.servers import Servers, fill_small
 from pipecopy import Config, ConnectionPool, copy_table
 from pipecopy.events import CallEnded, CallStarted, Event, WorkerKilled
 
@@ -24,6 +24,7 @@ _CONFIG = Config(
     batch_size=1, max_retries=1, retries_delay=0, call_timeout=30, full_copy_timeout=300
 )
 _HANG_LIMIT = 0.3  # seconds
+_COPIES = 20
 
 Seen = list[tuple[float, Event]]
 
@@ -33,16 +34,15 @@ def idle_call(times: int, calls: int) -> dict[str, Any]:
     few = calls // 10
     found = []
     for _ in range(times):
-        seconds = [_seconds(IdlePool(number)) for number in (few, few + calls)]
-        found.append(1000 * (seconds[1] - seconds[0]) / calls)
+        fewer, more = (_milliseconds(partial(_idle, number)) for number in (few, few + calls))
+        found.append((more - fewer) / calls)
     progress(f"a call that does nothing: {median(found):.3f} ms")
     return {"calls": calls, "milliseconds": round(median(found), 4)}
 
 
-def _seconds(pool: ConnectionPool) -> float:
-    began = time.monotonic()
-    copy_table(_CONFIG, pool, "PROD", "STATS")
-    return time.monotonic() - began
+def _idle(calls: int) -> None:
+    start_cold()
+    copy_table(_CONFIG, IdlePool(calls), "PROD", "STATS")
 
 
 def kill(times: int) -> dict[str, Any]:
@@ -67,10 +67,15 @@ def start_and_stop(servers: Servers, times: int) -> dict[str, Any]:
     with servers.filled("ends", 1, fill_small) as databases:
         databases.empty_target()
         found["PostgreSQL"] = _ends(databases.pool, times)
-        command = median(_command(databases) for _ in range(times))
-    python = median(_python() for _ in range(times))
-    progress(f"start and stop, in milliseconds: {found}; the command: {command:.0f}")
-    return {**found, "command": round(command, 1), "python": round(python, 1)}
+        whole: dict[str, list[float]] = {"command": [], "python": [], "next_copy": []}
+        for _ in range(times):  # in turn, so that a slow minute strikes all alike
+            whole["command"].append(_milliseconds(partial(Command(10_000).copy, databases)))
+            whole["python"].append(_milliseconds(_import_psycopg))
+            copy = partial(copy_table, Pipecopy(10_000, 1).config, databases.pool, "PROD", "STATS")
+            whole["next_copy"] += [_milliseconds(copy) for _ in range(_COPIES)][1:]
+    medians = {name: round(median(each), 1) for name, each in whole.items()}
+    progress(f"start and stop, in milliseconds: {found}; {medians}")
+    return {**found, "copies": _COPIES, **medians}
 
 
 def _ends(pool: ConnectionPool, times: int) -> dict[str, float]:
@@ -85,21 +90,19 @@ def _ends(pool: ConnectionPool, times: int) -> dict[str, float]:
     return {"start": round(median(starts), 2), "stop": round(median(stops), 2)}
 
 
-def _command(databases: Databases) -> float:
+def _milliseconds(work: Callable[[], object]) -> float:
     began = time.monotonic()
-    with running_command(databases) as process:
-        process.wait()
+    work()
     return 1000 * (time.monotonic() - began)
 
 
-def _python() -> float:
-    began = time.monotonic()
+def _import_psycopg() -> None:
     subprocess.run([sys.executable, "-c", "import psycopg"], check=True)
-    return 1000 * (time.monotonic() - began)
 
 
 def _observed(config: Config, pool: ConnectionPool) -> Seen:
     seen: Seen = []
+    start_cold()
     copy_table(
         config,
         pool,

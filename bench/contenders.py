@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import subprocess
-from typing import Literal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
 
 import psycopg
 
@@ -14,6 +21,17 @@ Kind = Literal["limit", "pipecopy", "floor", "peer"]
 
 LONGEST = 600.0
 """Seconds that one command may take."""
+
+
+_runs = itertools.count(1)
+
+
+def start_cold() -> None:
+    """Have the next run start as a process's first one, not with what the last one has left.
+
+    A run with another environment has workers of its own, down to what forks them.
+    """
+    os.environ["PIPECOPY_BENCH_RUN"] = str(next(_runs))
 
 
 class CommandError(RuntimeError):
@@ -90,13 +108,16 @@ class Pipe(Contender):
 
 
 class Pipecopy(Contender):
-    """`copy_table`, as a user's program calls it."""
+    """`copy_table`, as a user's program calls it: once."""
 
     kind = "pipecopy"
 
-    def __init__(self, batch_size: int, read_ahead: int) -> None:
+    def __init__(self, batch_size: int, read_ahead: int, *, batch_time: float = 0) -> None:
         self.name = f"pipecopy-{batch_size}-{read_ahead}"
         self.title = f"pipecopy, {batch_size:,} a batch, read-ahead {read_ahead}"
+        if batch_time:
+            self.name += f"-{batch_time:g}s"
+            self.title += f", {batch_time:g} s a batch"
         self.config = Config(
             batch_size=batch_size,
             max_retries=0,
@@ -105,13 +126,52 @@ class Pipecopy(Contender):
             full_copy_timeout=1200,
             read_ahead=read_ahead,
         )
+        self._lacks = bool(batch_time) and not hasattr(self.config, "batch_time")
+        if batch_time and not self._lacks:
+            options: dict[str, Any] = {"batch_time": batch_time}
+            self.config = replace(self.config, **options)
+
+    def missing(self) -> str | None:
+        return "Config has no batch_time" if self._lacks else None
 
     def copy(self, databases: Databases) -> None:
         self.run(databases)
 
     def run(self, databases: Databases, observer: Observer | None = None) -> CopyReport:
         """Copy, and return the report."""
+        start_cold()
         return copy_table(self.config, databases.pool, "PROD", "STATS", observer=observer)
+
+
+class Command(Contender):
+    """`python -m pipecopy copy`, off a terminal."""
+
+    kind = "pipecopy"
+
+    def __init__(self, batch_size: int) -> None:
+        self.name = f"command-{batch_size}"
+        self.title = f"python -m pipecopy copy, {batch_size:,} a batch"
+        self._batch_size = batch_size
+
+    @contextlib.contextmanager
+    def running(self, databases: Databases) -> Iterator[subprocess.Popen[bytes]]:
+        """Start it; the block waits for its end, which must be a good one."""
+        command = [sys.executable, "-m", "pipecopy", "copy", "--batch-size", str(self._batch_size)]
+        command += [databases.source_conninfo, databases.target_conninfo]
+        with tempfile.TemporaryFile() as said:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=said) as process:
+                try:
+                    yield process
+                finally:
+                    if process.poll() is None:
+                        process.terminate()  # it stops cleanly
+            said.seek(0)
+            if process.returncode:
+                raise CommandError(f"{self.title} failed: {said.read().decode()}")
+
+    def copy(self, databases: Databases) -> None:
+        with self.running(databases) as process:
+            process.wait(LONGEST)
 
 
 class Floor(Contender):

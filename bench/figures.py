@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, TypeAlias
 
 Figures: TypeAlias = dict[str, Any]
-_DEFAULT = "pipecopy-10000-1"
+_DEFAULT, _SMALL_BATCHES = "pipecopy-10000-1", "pipecopy-1000-1"
 
 
 def rows_per_second(result: Figures) -> float | None:
@@ -69,27 +69,44 @@ def goals(figures: Figures) -> list[Goal]:
     """Return all of them."""
     return [
         *_throughput(figures.get("data_sets", {}).get("small", {}).get("contenders", {})),
+        *_other_sizes(figures.get("data_sets", {})),
         *_second_copy(figures.get("second_copy")),
-        *_slow_line(figures.get("round_trips"), figures.get("latency")),
-        *_cost(figures.get("memory"), figures.get("idle_call")),
+        *_trips(figures.get("round_trips")),
+        *_slow_line(figures.get("latency", {}).get("contenders", {})),
+        *_cost(figures.get("memory"), figures.get("idle_call"), figures.get("cpu")),
+        *_starts(figures.get("start_and_stop")),
         *_sparse(figures.get("sparse")),
         *_verify(figures.get("verify")),
     ]
 
 
+def _least(
+    title: str, bound: float, contenders: Figures, name: str, to: str | None = "pipe-binary"
+) -> Goal:
+    value = ratio(contenders, name, to) if to else None
+    return Goal(title, bound, least=True, value=value)
+
+
 def _throughput(small: Figures) -> Iterator[Goal]:
     for size in (10_000, 100_000):
-        value = ratio(small, f"pipecopy-{size}-1", "pipe-binary")
-        yield Goal(f"{size:,} rows a batch, of the binary pipe", 0.95, least=True, value=value)
-    value = ratio(small, "pipecopy-1000-1", "floor-1000")
-    yield Goal("1,000 rows a batch, of the floor", 0.85, least=True, value=value)
+        title = f"{size:,} rows a batch, of the binary pipe"
+        yield _least(title, 0.95, small, f"pipecopy-{size}-1")
+    yield _least("1,000 rows a batch, of the floor", 0.85, small, _SMALL_BATCHES, "floor-1000")
     peer = fastest_peer(small)
-    yield Goal(
-        f"10,000 rows a batch, of the fastest peer{f', {peer}' if peer else ''}",
-        1.1,
-        least=True,
-        value=ratio(small, _DEFAULT, peer) if peer else None,
+    title = f"10,000 rows a batch, of the fastest peer{f', {peer}' if peer else ''}"
+    yield _least(title, 1.1, small, _DEFAULT, peer)
+
+
+def _other_sizes(data_sets: Figures) -> Iterator[Goal]:
+    fewer, more = (
+        data_sets.get(name, {}).get("contenders", {}) for name in ("small_600k", "small_2m")
     )
+    title = "rows, the whole command, of the binary pipe"
+    yield _least(f"600,000 {title}", 0.9, fewer, "command-10000")
+    yield _least(f"2,000,000 {title}", 0.95, more, "command-10000")
+    yield _least("600,000 rows, 10,000 a batch, of the binary pipe", 0.93, fewer, _DEFAULT)
+    title = "600,000 rows, 1,000 a batch, of the floor"
+    yield _least(title, 0.88, fewer, _SMALL_BATCHES, "floor-1000")
 
 
 def _second_copy(second: Figures | None) -> Iterator[Goal]:
@@ -103,17 +120,25 @@ def _second_copy(second: Figures | None) -> Iterator[Goal]:
         yield Goal(f"{which}: WAL, of the first's", 0.02, least=False, value=wal)
 
 
-def _slow_line(trips: Figures | None, latency: Figures | None) -> Iterator[Goal]:
-    for side, bound in (("save", 2), ("load", 1)):
-        value = trips["first"][side] if trips else None
-        yield Goal(f"round trips per {side}, first copy", bound, least=False, value=value)
-    value = ratio(latency["contenders"], "pipecopy-100000-1", "pipe-binary") if latency else None
-    yield Goal(
-        "20 ms each way, 100,000 rows a batch, of the pipe there", 0.8, least=True, value=value
-    )
+def _trips(trips: Figures | None) -> Iterator[Goal]:
+    for when, title, bounds in (
+        ("batch", "per batch", (1, 2)),
+        ("before", "before the first load", (5, 5)),
+        ("after", "after the last save", (2, 2)),
+    ):
+        for side, bound in zip(("source", "target"), bounds, strict=True):
+            value = trips["first"][side][when] if trips else None
+            yield Goal(f"round trips {title}, {side}", bound, least=False, value=value)
 
 
-def _cost(memory: Figures | None, idle: Figures | None) -> Iterator[Goal]:
+def _slow_line(contenders: Figures) -> Iterator[Goal]:
+    title = "20 ms each way, 100,000 rows a batch, of the pipe there"
+    yield _least(title, 0.88, contenders, "pipecopy-100000-1")
+    title = "20 ms each way, `--batch-time 2s`, of 10,000 rows a batch"
+    yield _least(title, 2, contenders, f"{_DEFAULT}-2s", _DEFAULT)
+
+
+def _cost(memory: Figures | None, idle: Figures | None, cpu: Figures | None) -> Iterator[Goal]:
     peaks = [peak["megabytes"] for peak in memory["peaks"]] if memory else []
     value = max(peaks, default=None)
     yield Goal("peak memory, 10,000 rows a batch", 160, least=False, value=value, unit=" MB")
@@ -121,6 +146,22 @@ def _cost(memory: Figures | None, idle: Figures | None) -> Iterator[Goal]:
     yield Goal("peak memory of most rows, of that of fewest", 1.1, least=False, value=grown)
     value = idle["milliseconds"] if idle else None
     yield Goal("a call that does nothing", 0.5, least=False, value=value, unit=" ms")
+    ours, psql = (sum(cpu[name].values()) for name in ("pipecopy", "psql")) if cpu else (0, 0)
+    value = ours / psql if psql else None
+    yield Goal("CPU time of the client, of psql's two", 2.5, least=False, value=value)
+
+
+def _starts(starts: Figures | None) -> Iterator[Goal]:
+    command = copy = share = None
+    if starts:
+        command = starts["command"] / starts["python"]
+        copy, share = starts["next_copy"] / 1000, starts["next_copy"] / starts["python"]
+    python = '`python -c "import psycopg"`'
+    title = f"time of `python -m pipecopy copy` of one row, of {python}"
+    yield Goal(title, 1.8, least=False, value=command)
+    title = "time of each copy of one row after the first in a process"
+    yield Goal(title, 0.06, least=False, value=copy, unit=" s")
+    yield Goal(f"{title}, of {python}", 0.26, least=False, value=share)
 
 
 def _sparse(sparse: Figures | None) -> Iterator[Goal]:

@@ -50,7 +50,7 @@ _ON_ROWS: dict[str, Callable[[Databases, int, int], dict[str, Any]]] = {
 }
 # The names in `_measure_other_parts`.
 _OTHERS = ("round_trips", "memory", "idle_call", "kill", "start_and_stop", "sparse")
-_DATA_SETS = ("small", "medium", "huge")
+_DATA_SETS = ("small", "small_600k", "small_2m", "medium", "huge")
 
 
 def run() -> None:
@@ -91,7 +91,7 @@ def _options() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        choices=(*_DATA_SETS, *_ON_ROWS, *_OTHERS, *(each.name for each in contenders("small", 1))),
+        choices=(*_DATA_SETS, *_ON_ROWS, *_OTHERS, *sorted(_names(*_DATA_SETS))),
         default=[],
         help="data sets, other figures, or contenders: %(choices)s",
     )
@@ -105,14 +105,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _names(*data_sets: str) -> set[str]:
+    return {each.name for data_set in data_sets for each in contenders(data_set, 1)}
+
+
 class _Chosen:
     """What `--only` names; without a name of a kind, that kind is not narrowed."""
 
     def __init__(self, names: Collection[str]) -> None:
-        self._contenders = {each.name for each in contenders("small", 1)} & set(names)
+        self._contenders = _names(*_DATA_SETS) & set(names)
         self._parts = set(names) - self._contenders
         if self._contenders and not self._parts:
-            self._parts = set(_DATA_SETS)
+            self._parts = {each for each in _DATA_SETS if self._contenders & _names(each)}
 
     def part(self, name: str) -> bool:
         return not self._parts or name in self._parts

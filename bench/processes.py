@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 from bench import progress
-from bench.contenders import Pipe
+from bench.contenders import Command, Pipe
 from bench.servers import Databases, Servers, fill_small, grow_small
 from tests.support.memory import MEMORY_FILES, family, memory_of
 
@@ -40,7 +37,10 @@ def cpu_seconds(databases: Databases, rows: int, rounds: int) -> dict[str, Any]:
         databases.empty_target()
         pipes.append(_cpu_of_the_pipe(databases))
         databases.empty_target()
-        with running_command(databases) as process, _Watch(process.pid, memory=False) as watch:
+        with (
+            Command(10_000).running(databases) as process,
+            _Watch(process.pid, memory=False) as watch,
+        ):
             process.wait()
         copies.append(_by_role(watch.usage.cpu))
         progress(f"CPU seconds: {copies[-1]}, {pipes[-1]}")
@@ -74,7 +74,7 @@ def _peak(databases: Databases, rows: int) -> dict[str, Any]:
     grow_small(databases.source, rows)
     databases.empty_target()
     with (
-        running_command(databases, _MEMORY_BATCH) as process,
+        Command(_MEMORY_BATCH).running(databases) as process,
         _Watch(process.pid, memory=True) as watch,
     ):
         process.wait()
@@ -96,24 +96,6 @@ def _by_role(values: dict[str, Any]) -> dict[str, float]:
         role = _ROLES.get(name, "supervisor")
         found[role] = found.get(role, 0) + value
     return found
-
-
-@contextlib.contextmanager
-def running_command(
-    databases: Databases, batch_size: int = 10_000
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `python -m pipecopy copy`; the block waits for its end, which must be a good one."""
-    command = [sys.executable, "-m", "pipecopy", "copy", "--quiet"]
-    command += ["--batch-size", str(batch_size)]
-    command += [databases.source_conninfo, databases.target_conninfo]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()  # it stops cleanly
-    if process.returncode:
-        raise RuntimeError(f"the command ended with code {process.returncode}")
 
 
 @dataclass

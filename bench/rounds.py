@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench import progress
-from bench.contenders import CommandError, Contender, Floor, Pipe, Pipecopy
+from bench.contenders import Command, CommandError, Contender, Floor, Pipe, Pipecopy
 from bench.peers import Dlt, Pgcopydb, Pgloader, Sling, Upsert
 from bench.servers import Databases
 
@@ -23,6 +23,11 @@ def contenders(data_set: str, rows: int) -> list[Contender]:
     different sizes hold the same rows there, since their bytes are bounded.
     """
     tenth = max(1, rows // 10)
+    if data_set == "small_2m":
+        return [Pipe("binary"), Command(10_000)]
+    if data_set == "small_600k":
+        few, many = Pipecopy(1_000, 1), Pipecopy(10_000, 1)
+        return [Pipe("binary"), Command(10_000), many, few, Floor(1_000)]
     if data_set != "small":
         return [
             Pipe("binary"),

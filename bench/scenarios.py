@@ -13,10 +13,11 @@ from statistics import median
 from typing import Any
 
 from bench import progress
-from bench.contenders import Pipe, Pipecopy
+from bench.contenders import Pipe, Pipecopy, start_cold
 from bench.rounds import run_rounds
 from bench.servers import Databases, Servers, fill_small
 from pipecopy import verify_tables
+from pipecopy.events import CallEnded, CallStarted, Event
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import add_profiles
 from tests.support.proxy import Proxy
@@ -26,8 +27,7 @@ _CONTENDER = Pipecopy(10_000, 1)
 _SPARSE_SHARE = 0.1  # of the small data set's rows
 _SPARSE_IDS = 10**12
 _LATENCY = 0.02  # seconds, each way
-_TRIP_ROWS = 20_000
-_MORE, _FEWER = 1_000, 2_000  # rows a batch: the slope between them leaves out start and end
+_TRIP_ROWS, _TRIP_BATCH = 20_000, 1_000
 
 
 def second_copy(databases: Databases, rows: int, rounds: int) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def verifications(databases: Databases, rows: int, rounds: int) -> dict[str, Any
 
 
 def _verify(databases: Databases, differing: tuple[int, ...]) -> None:
+    start_cold()
     report = verify_tables(_CONTENDER.config, databases.pool, "PROD", "STATS")
     if report.differing_ids != differing or report.missing or report.surplus:
         raise AssertionError(f"the verification found something else: {report}")
@@ -121,38 +122,50 @@ def _fill(step: int, table: TemporaryDatabase, rows: int) -> None:
 
 
 def round_trips(servers: Servers) -> dict[str, Any]:
-    """Return the round trips per batch, and those that come once: at the start and the end.
-
-    A proxy on each side counts them.
-    """
-    batches = _TRIP_ROWS / _MORE - _TRIP_ROWS / _FEWER
-    found: dict[str, Any] = {"batches": int(_TRIP_ROWS / _MORE)}
+    """Count each side's before the first load, from then to the last save, and after that."""
     with servers.filled("round_trips", _TRIP_ROWS, fill_small) as databases:
-        for copy in ("first", "second"):
-            counts = [_trips(databases, size, again=copy == "second") for size in (_MORE, _FEWER)]
-            found[copy] = {}
-            for side, more, fewer in zip(("load", "save"), *counts, strict=True):
-                found[copy][side] = round((more - fewer) / batches, 2)
-                found[copy][f"{side} once"] = round(2 * fewer - more, 1)
-            progress(f"round trips per batch of a {copy} copy: {found[copy]}")
-    return found
+        databases.empty_target()
+        found = {copy: _trips(databases) for copy in ("first", "second")}
+    progress(f"round trips: {found}")
+    return {"batches": _TRIP_ROWS // _TRIP_BATCH, **found}
 
 
-def _trips(databases: Databases, batch_size: int, *, again: bool) -> tuple[int, int]:
-    contender = Pipecopy(batch_size, 1)
-    databases.empty_target()
-    if again:
-        contender.copy(databases)
-    with Proxy(databases.source.server) as near, Proxy(databases.target.server) as far:
-        contender.copy(databases.by_ports(near.port, far.port))
-        return near.round_trips, far.round_trips
+def _trips(databases: Databases) -> dict[str, dict[str, float]]:
+    """Copy through proxies that count answers, each late enough for the event before it."""
+    with (
+        Proxy(databases.source.server) as near,
+        Proxy(databases.target.server) as far,
+        near.latency(_LATENCY),
+        far.latency(_LATENCY),
+    ):
+        seen: list[tuple[Event, tuple[int, int]]] = []
+        Pipecopy(_TRIP_BATCH, 1).run(
+            databases.by_ports(near.port, far.port),
+            observer=lambda event: seen.append((event, (near.round_trips, far.round_trips))),
+        )
+        total = near.round_trips, far.round_trips
+    loads, saves = (
+        [trips for event, trips in seen if isinstance(event, kind) and event.where.call == call]
+        for kind, call in ((CallStarted, "load_rows"), (CallEnded, "save_rows"))
+    )
+    return {
+        side: {
+            "before": before,
+            "batch": round((last - before) / len(saves), 2),
+            "after": end - last,
+        }
+        for side, before, last, end in zip(
+            ("source", "target"), loads[0], saves[-1], total, strict=True
+        )
+    }
 
 
 def through_latency(databases: Databases, rows: int, rounds: int) -> dict[str, Any]:
-    """Time the binary pipe and pipecopy in turn, through proxies that deliver bytes 20 ms later."""
+    """Time the binary pipe and pipecopy, by rows and by time, through proxies 20 ms away."""
     with _proxy(databases.source.server) as near, _proxy(databases.target.server) as far:
         slow = databases.by_ports(near, far)
-        results = run_rounds(slow, [Pipe("binary"), Pipecopy(100_000, 1)], rows, rounds)
+        pipecopy = Pipecopy(100_000, 1), Pipecopy(10_000, 1), Pipecopy(10_000, 1, batch_time=2)
+        results = run_rounds(slow, [Pipe("binary"), *pipecopy], rows, rounds)
     return {"milliseconds": 1000 * _LATENCY, "rows": rows, "contenders": results}
 
 

@@ -14,6 +14,7 @@ from tests.support.servers import PostgresServer
 FULL_ROWS = 1_000_000
 """Rows of the small data set in a full run; all else is scaled with it."""
 QUICK_ROWS = 50_000
+_DIFFERENT = 100_000  # small rows that are made one by one, which takes as long as to copy them
 
 # Autovacuum would strike one contender and spare the next, so this one table is left to the bench;
 # all settings of the servers are PostgreSQL's defaults.
@@ -137,19 +138,22 @@ class DataSet:
 
 
 def data_sets(small_rows: int) -> list[DataSet]:
-    """Return the three data sets; the larger rows get fewer with `small_rows`."""
+    """Return the data sets; all get fewer rows with `small_rows`."""
     medium = max(100, small_rows * 20_000 // FULL_ROWS)
     huge = max(1, small_rows * 10 // FULL_ROWS)
     return [
         DataSet("small", "rows of 400 bytes", small_rows, fill_small),
+        DataSet("small_600k", "rows of 400 bytes", max(1, small_rows * 6 // 10), fill_small),
+        DataSet("small_2m", "rows of 400 bytes", 2 * small_rows, fill_small),
         DataSet("medium", "rows of 50 KB", medium, _fill_medium, most_rounds=1),
         DataSet("huge", "rows of 20 MB", huge, _fill_huge, most_rounds=1),
     ]
 
 
 def fill_small(database: TemporaryDatabase, rows: int) -> None:
-    """Insert rows of about 400 bytes."""
-    add_profiles(database, 1, rows + 1)
+    """Insert rows of about 400 bytes: a hundred thousand different ones, and copies of these."""
+    add_profiles(database, 1, min(rows, _DIFFERENT) + 1)
+    grow_small(database, rows)
 
 
 def grow_small(database: TemporaryDatabase, rows: int) -> None:
@@ -158,6 +162,7 @@ def grow_small(database: TemporaryDatabase, rows: int) -> None:
         database.execute(
             f"INSERT INTO profiles SELECT id + {have}, data FROM profiles WHERE id <= {rows - have}"
         )
+    database.execute("SELECT setval('profiles_id_seq', max(id)) FROM profiles")
 
 
 # Hexadecimal digits of MD5 sums: the servers find nothing in them to compress, so a row takes as

@@ -147,17 +147,14 @@ def _latency(latency: Figures) -> Table:
 
 def _round_trips(trips: Figures) -> Table:
     return Table(
-        "Round trips per batch",
-        ("", "source", "target", "source, once", "target, once"),
+        "Round trips",
+        ("", "before the first load", "per batch", "after the last save"),
         [
-            (f"{copy} copy", *(f"{trips[copy][side]:g}" for side in _SIDES))
+            (f"{copy} copy: {side}", *(f"{each[when]:g}" for when in ("before", "batch", "after")))
             for copy in ("first", "second")
+            for side, each in trips[copy].items()
         ],
-        "Once: at the start and the end of a copy.",
     )
-
-
-_SIDES = ("load", "save", "load once", "save once")
 
 
 def _cpu(cpu: Figures) -> Table:
@@ -225,3 +222,5 @@ def _times(figures: Figures) -> Iterator[tuple[str, str]]:
         yield from row(stop, "start_and_stop", driver, "stop")
     yield from row("`python -m pipecopy copy` of one row, as a whole", "start_and_stop", "command")
     yield from row('`python -c "import psycopg"`, for comparison', "start_and_stop", "python")
+    again = "`copy_table` of one row, each of 20 in one process after the first"
+    yield from row(again, "start_and_stop", "next_copy")

@@ -46,15 +46,15 @@ class Traffic:
     to_server: int = 0
     to_client: int = 0
     round_trips: int = 0
-    """How often the client sent something after it had heard from the server, or at first."""
+    """How often the server answered what the client had sent."""
     last: str = "to_client"
 
     def note(self, direction: str, size: int) -> None:
         if direction == "to_server":
             self.to_server += size
-            self.round_trips += self.last == "to_client"
         else:
             self.to_client += size
+            self.round_trips += self.last == "to_server"
         self.last = direction
 
 
