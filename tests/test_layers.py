@@ -15,7 +15,8 @@ ROOT = Path(pipecopy.__file__).parent
 # From the top down: a file imports from its own folder, or from a layer below.
 LAYERS = [
     {"__main__", "demo"},
-    {"cli", ""},
+    {"cli"},
+    {""},
     {"operations"},
     {"supervisor"},
     {"workers", "postgres"},

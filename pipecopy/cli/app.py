@@ -1,4 +1,7 @@
-"""The commands: each is a function that Cyclopts calls with its options, and that runs."""
+"""The commands: each is a function that Cyclopts calls with its options, and that runs.
+
+What runs it, `pipecopy` imports when it is asked for: nothing of the others, nothing for `--help`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
-from rich.console import Console
 
+import pipecopy
 from pipecopy.cli.config import Configuration
 from pipecopy.cli.display import Screen, stamped
 from pipecopy.cli.exits import EXIT_CODES, Ending, Exit, completed, failed
@@ -33,9 +36,6 @@ from pipecopy.cli.streams import Stream
 from pipecopy.cli.text import event_line, one_line
 from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, Event, RunEnded
-from pipecopy.operations.check import check_copy
-from pipecopy.operations.copy import copy_table
-from pipecopy.operations.verify import verify_tables
 from pipecopy.redact import redact
 from pipecopy.report import Report
 
@@ -101,6 +101,8 @@ def run(
     """Run the command of the command line; every error of its own, and a signal, is an ending."""
     app, configuration = build_app(environ)
     if not argv:
+        from rich.console import Console  # noqa: PLC0415 - 20 ms, which a copy does not need
+
         app.help_print([], console=Console(stderr=True))
         return failed(ConfigError("no command was given"), Output())
     problem = None
@@ -161,7 +163,7 @@ def copy(  # noqa: D417 - the groups describe their own options
         _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
         pool = selection.pool(connections, create=create)
         return partial(
-            copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
+            pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
 
     return _run(copying, Screen(err, quiet=output.quiet), output, signals)
@@ -199,7 +201,7 @@ def check(  # noqa: D417 - the groups describe their own options
         _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
         pool = selection.pool(connections, create=create)
         return partial(
-            check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
+            pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
 
     def line(event: Event) -> str | None:
@@ -246,7 +248,7 @@ def verify(  # noqa: D417 - the groups describe their own options
             raise ConfigError("--delete-surplus needs --repair")
         pool = selection.pool(connections)
         how: dict[str, Any] = {"repair": repair, "delete_surplus": delete_surplus, **vars(ids)}
-        return partial(verify_tables, limits.config(), pool, source, target, **how)
+        return partial(pipecopy.verify_tables, limits.config(), pool, source, target, **how)
 
     screen = Screen(err, quiet=output.quiet)
     return _run(verifying, screen, output, signals, nothing="nothing was compared")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from pipecopy.cli.checklist import page
 from pipecopy.cli.main import INTERNAL_ERROR, StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.text import far_line, one_line, summary_lines, verdict_line
@@ -76,6 +75,8 @@ def exit_code(error: BaseException) -> int:
             code = Exit.USAGE
         case CallTimeoutError():
             code = Exit.AGAIN
+        case DatabaseError(driver_error="ImportError" | "ModuleNotFoundError"):
+            code = Exit.INTERNAL  # psycopg is missing, or finds no libpq
         case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
             sqlstate,
             name,
@@ -89,10 +90,8 @@ def exit_code(error: BaseException) -> int:
             code = Exit.FULL_COPY_TIMEOUT
         case TableMismatchError():
             code = Exit.MISMATCH
-        case DatabaseError(side="source"):
-            code = Exit.SOURCE
-        case DatabaseError(side="target"):
-            code = Exit.TARGET
+        case DatabaseError(side=str(side)):
+            code = Exit.SOURCE if side == "source" else Exit.TARGET
     return code
 
 
@@ -123,7 +122,7 @@ def completed(report: Report, output: Output) -> Ending:
     code, lines, text = int(Exit.DONE), list[str](), ""
     match report:
         case CheckReport():
-            code, text = check_code(report), page(report)
+            code, text = check_code(report), _page(report)
         case VerifyReport():
             code = Exit.DONE if report.equal else Exit.MISMATCH
             lines = [verdict_line(report)] if code else []
@@ -151,11 +150,17 @@ def failed(error: BaseException, output: Output, *, nothing: str = "nothing was 
         lines.append(f"{error}; {far or nothing}")
     else:
         lines.append(_error_line(error, f"; {far}" if far else "", shown=output.traceback))
-    text = page(report) if isinstance(report, CheckReport) else ""
+    text = _page(report) if isinstance(report, CheckReport) else ""
     if output.json:
         whole = {**(report.to_dict() if report else {}), "error": error_dict(error)}
         text = f"{json.dumps(whole)}\n"
     return Ending(code=exit_code(error), lines=tuple(map(redact, lines)), text=text)
+
+
+def _page(report: CheckReport) -> str:
+    from pipecopy.cli.checklist import page  # noqa: PLC0415 - loads rich, 20 ms: for a check alone
+
+    return page(report)
 
 
 def _has_begun(report: Report) -> bool:

@@ -9,8 +9,22 @@ when found dead), `session` by `session_start`, `wire` (COPY). Of the table: `ta
 `writable` and `estimate`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.pool import PostgresPool
-from pipecopy.postgres.rows import CopyRows
+
+if TYPE_CHECKING:
+    from pipecopy.postgres.rows import CopyRows
 
 __all__ = ["CopyRows", "PostgresError", "PostgresPool"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "CopyRows":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pipecopy.postgres.rows import CopyRows  # noqa: PLC0415 - loads psycopg: see pool.py
+
+    return CopyRows

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import get_args
+from typing import TYPE_CHECKING
 
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
-from pipecopy.postgres.connection import Connection, find_server
-from pipecopy.postgres.database import PostgresDatabase
-from pipecopy.postgres.rowtext import JsonForm
-from pipecopy.postgres.table import Selection
+
+if TYPE_CHECKING:
+    from pipecopy.postgres.database import PostgresDatabase
+    from pipecopy.postgres.rowtext import JsonForm
 
 
 class PostgresPool:
@@ -93,15 +93,26 @@ class PostgresPool:
         refused, PostgresError for a name that says nothing, a pooler, or another copy that holds
         the target.
         """
-        selection = self._selection()
+        # these load psycopg, which takes 70 ms: a supervisor hands the pool on without it
+        from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as said
+        from pipecopy.postgres.database import PostgresDatabase  # noqa: PLC0415 - as said
+        from pipecopy.postgres.table import Selection  # noqa: PLC0415 - as said
+
+        session = self._session
+        on_target = session is not None and session.side == "target"
+        selection = Selection(
+            table=self._target_table or self._table if on_target else self._table,
+            key=self._key,
+            columns=self._columns,
+            where=self._where,
+        )
         connection = Connection(
             find_server(dbname, self._connections),
-            run=self._session,
+            run=session,
             table=selection.table,
             session_pooler=self._session_pooler,
         )
         connection.open()
-        session = self._session
         return PostgresDatabase(
             connection,
             selection,
@@ -112,16 +123,6 @@ class PostgresPool:
             and session.side == "target"
             and session.mode != "verify",
             json=self._json,
-        )
-
-    def _selection(self) -> Selection:
-        """Return what is copied on the session's side; without a session, the source's."""
-        on_target = self._session is not None and self._session.side == "target"
-        return Selection(
-            table=self._target_table or self._table if on_target else self._table,
-            key=self._key,
-            columns=self._columns,
-            where=self._where,
         )
 
     def __repr__(self) -> str:
@@ -142,7 +143,7 @@ def _check_arguments(*, columns: object, where: object, json: object) -> None:
             bad.append(f"where must be a condition as text, not {type(where).__name__}")
         elif not where.strip() or "\0" in where:
             bad.append("where is empty, or has a NUL character in it")
-    if json is not None and json not in get_args(JsonForm):
+    if json is not None and json not in ("text", "decoded"):
         bad.append(f'json must be "text" or "decoded", not {json!r:.50}')
     if bad:
         raise ConfigError("; ".join(bad))

@@ -167,7 +167,8 @@ def serve(control_fd: int, supervisor: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     name_process("pipecopy forker")
     for module in sys.argv[1:]:
-        importlib.import_module(module)
+        with suppress(ImportError):  # a worker raises it again, in the call that needs the module
+            importlib.import_module(module)
     gc.freeze()  # a collection in a worker would copy the pages that they share
     gc.enable()
     children: dict[int, _Child] = {}

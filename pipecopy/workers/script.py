@@ -38,11 +38,14 @@ def modules_to_preload() -> list[str]:
     They are ours alone: a module of the user's may open a connection when it is imported, which
     two workers must never share, or start a thread, which no fork takes along.
     """
-    return sorted(
+    names = {
         name
         for name in sys.modules
         if name.startswith("pipecopy.") and not name.startswith(("pipecopy.cli", "pipecopy.demo"))
-    )
+    }
+    if "pipecopy.postgres.pool" in names:
+        names.add("pipecopy.postgres.database")  # which its pool imports when it connects
+    return sorted(names)
 
 
 @contextmanager

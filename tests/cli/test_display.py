@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from pipecopy.cli.display import Meter
+from pipecopy.cli.bar import Bar
+from pipecopy.cli.meter import Meter
 from pipecopy.cli.text import Status
 from pipecopy.config import Config
 from pipecopy.events import (
@@ -51,11 +52,10 @@ class Clock:
         return self.now
 
 
-def metered(events: list[tuple[Event, float]], now: float, **how: bool) -> Meter:
+def metered(events: list[tuple[Event, float]], now: float) -> Meter:
     """Return the meter at a time after the events, each of which came at its time."""
     clock = Clock()
-    console = Console(file=io.StringIO(), width=60, legacy_windows=False)
-    meter = Meter(console, get_time=clock, **how)
+    meter = Meter(clock)
     for event, at in events:
         clock.now = at
         meter.take(event)
@@ -67,9 +67,10 @@ def status(events: list[tuple[Event, float]], now: float) -> Status:
     return metered(events, now).status()
 
 
-def drawn(meter: Meter) -> list[str]:
-    with meter.console.capture() as screen:
-        meter.console.print(meter)
+def drawn(meter: Meter, *, brief: bool = False) -> list[str]:
+    console = Console(file=io.StringIO(), width=60, legacy_windows=False)
+    with console.capture() as screen:
+        console.print(Bar(console, meter, brief=brief))
     return [line.rstrip() for line in screen.get().splitlines()]
 
 
@@ -162,7 +163,7 @@ def test_the_bar_on_the_way() -> None:
 
 
 def test_a_brief_display_shows_only_what_is_waited_for() -> None:
-    assert drawn(metered([], 0.0, brief=True)) == ["looking at both databases"]
-    assert drawn(metered(HALF, 108.0, brief=True))[0].startswith(
+    assert drawn(metered([], 0.0), brief=True) == ["looking at both databases"]
+    assert drawn(metered(HALF, 108.0), brief=True)[0].startswith(
         "running for 3s of 30s: source 'prod'"
     )

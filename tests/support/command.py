@@ -11,6 +11,7 @@ from typing import Any
 
 _STUBBED = """
 import os, signal, sys, time
+import pipecopy
 from pipecopy.cli import app
 from pipecopy.errors import *
 from pipecopy.events import RunEnded
@@ -24,7 +25,7 @@ def report(outcome):
 
 {stub}
 
-app.copy_table = copy_table
+pipecopy.copy_table = copy_table
 from pipecopy.__main__ import main
 main()
 """
