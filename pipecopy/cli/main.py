@@ -23,9 +23,12 @@ from pipecopy.redact import redact
 if TYPE_CHECKING:
     from pipecopy.cli.exits import Ending
     from pipecopy.report import Report
+    from pipecopy.workers.launch import Launched
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERNAL_ERROR = 70
+_SERVER_STOP = 0.1
+"""Seconds that the fork server gets to end."""
 
 
 class StoppedBySignal(BaseException):
@@ -77,10 +80,11 @@ class StopSignals:
         os.kill(os.getpid(), signum)
 
 
-def main(mask: Iterable[int]) -> NoReturn:
+def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
     """Run the command of sys.argv; end the process without waiting for anything stuck.
 
     `mask` has the signals to block from now on; until now, all that stop the command were blocked.
+    `server` is the fork server if one was launched.
     """
     signals = StopSignals()
     code = INTERNAL_ERROR
@@ -91,7 +95,7 @@ def main(mask: Iterable[int]) -> NoReturn:
             tempfile.gettempdir()
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            ending = _run(err, signals)
+            ending = _run(err, signals, server)
             signals.ignore()
             code = ending.code
             _finish(ending.lines, ending.text, out, err)
@@ -102,12 +106,17 @@ def main(mask: Iterable[int]) -> NoReturn:
         if isinstance(sys.stderr, Stream):
             line = redact(f"internal error: {type(error).__name__}: {error}\n")
             sys.stderr.finish(line, time.monotonic() + LONGEST)
+    if server is not None:
+        server.stop(_SERVER_STOP)
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
 
 
-def _run(err: Stream, signals: StopSignals) -> Ending:
+def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:
     from pipecopy.cli import app  # noqa: PLC0415 - heavy: after the signal handlers
+    from pipecopy.workers.servers import fork_servers  # noqa: PLC0415 - as above
 
+    if server is not None:
+        fork_servers.adopt(server)
     return app.run(sys.argv[1:], os.environ, err, signals)
 
 

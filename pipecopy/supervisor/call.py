@@ -27,7 +27,8 @@ from pipecopy.events import (
 from pipecopy.redact import redact
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.state import State
-from pipecopy.workers import Crashed, Outcome, Raised, Returned, Task, Worker
+from pipecopy.workers.messages import Crashed, Outcome, Raised, Returned, Task
+from pipecopy.workers.worker import Worker
 
 _START_TIMEOUT = 5.0
 """Seconds that a worker gets to start, if a call gets less: 0.03 for one of the package's own
@@ -231,7 +232,7 @@ class Call:
         """Kill the worker, whose limit is reached."""
         cut_short = self._lasts < full_limit
         hang = self.endpoint.ensure_worker().find_hang()
-        self._kill(hang, at_limit=True)
+        self._kill(hang)
         seen = f" while {hang}" if hang is not None else ""
         verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
         if cut_short:
@@ -239,11 +240,11 @@ class Call:
             raise self._full_copy_timeout(verdict)
         self._timed_out(verdict)
 
-    def _kill(self, hang: Hang | None = None, *, at_limit: bool = False) -> None:
+    def _kill(self, hang: Hang | None = None) -> None:
         worker = self.endpoint.ensure_worker()
         seconds = self._state.clock.now() - self._began
         self._pass_on_output(worker)
-        died = self.endpoint.kill_at_limit() if at_limit else self.endpoint.kill()
+        died = self.endpoint.kill()
         self._state.count("kills")
         if not died:
             self._state.warn(

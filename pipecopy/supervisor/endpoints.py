@@ -9,7 +9,11 @@ from typing import Any
 
 from pipecopy.contracts import ConnectionPool, Session
 from pipecopy.redact import redact, secrets_in
-from pipecopy.workers import Buffer, ForkServer, Setup, Worker, modules_to_preload, pickle_pool
+from pipecopy.workers.buffer import Buffer
+from pipecopy.workers.process import Setup
+from pipecopy.workers.script import modules_to_preload, pickle_pool
+from pipecopy.workers.servers import ForkServer, fork_servers
+from pipecopy.workers.worker import Worker
 
 
 class Endpoint:
@@ -54,20 +58,14 @@ class Endpoint:
             self.worker = self._endpoints.start_worker(self._name, self.session)
         return self.worker
 
-    def kill_at_limit(self) -> bool:
-        """Kill the worker; if it was not even forked in time, what forks it is replaced."""
-        forked = self.worker is None or self.worker.pid is not None
-        died = self.kill()
-        if not forked:
-            self._endpoints.replace_fork_server()
-        return died
-
     def kill(self) -> bool:
         """Kill the worker, if there is one; False if it had to be abandoned."""
         worker, self.worker = self.worker, None
         self.connected = False
         if worker is None:
             return True
+        if worker.pid is None:
+            self._endpoints.retire_server()
         died = worker.kill()
         worker.release()
         if not died and self.side == "source":  # a writer only reads its buffer
@@ -92,7 +90,9 @@ class Endpoints:
         self._preload = modules_to_preload()
         self._wake = wake
         self._servers: list[ForkServer] = []
-        """The last one forks; those before it got stuck."""
+        """Those that were taken."""
+        self._server: ForkServer | None = None
+        """The one that forks."""
         self._count = buffers
         self._buffers: list[Buffer] = []
         self.loading = 0
@@ -106,27 +106,28 @@ class Endpoints:
         return self.source, self.target
 
     def start(self) -> None:
-        """Start the fork server and both workers, at the same time; the thread has to live on.
-
-        Raises ConfigError if the pool can't be pickled.
-        """
+        """Start both workers. Raises ConfigError if the pool can't be pickled."""
         self._pickled = pickle_pool(self._pool)
         self._buffers += [Buffer() for _ in range(self._count)]
-        self._servers.append(ForkServer(self._preload))
         for endpoint in self.both:
             endpoint.ensure_worker()
 
     def start_worker(self, dbname: str, session: Session) -> Worker:
         """Start a worker for one side; `start` comes first."""
+        if self._server is None:
+            self._server = fork_servers.take(self._preload)
+            self._servers.append(self._server)
         setup = Setup.of(self._pickled, dbname, session, tuple(self._buffers))
-        return Worker(self._servers[-1], setup, self._wake)
+        return Worker(self._server, setup, self._wake)
 
-    def replace_fork_server(self) -> None:
-        """Have another fork server start the workers: this one is stuck, perhaps in an import."""
-        self._servers.append(ForkServer(self._preload))
-        for endpoint in self.both:
-            if endpoint.worker is not None and endpoint.worker.pid is None:
-                endpoint.kill()
+    def retire_server(self) -> None:
+        """Have another fork server start the workers: this one has not forked one in time."""
+        server, self._server = self._server, None
+        if server is not None:
+            fork_servers.retire(server)
+            for endpoint in self.both:
+                if endpoint.worker is not None and endpoint.worker.pid is None:
+                    endpoint.kill()
 
     def next_buffer(self) -> None:
         """Have the reader write the next buffer, since this one holds a batch."""
@@ -147,7 +148,7 @@ class Endpoints:
         with ExitStack() as steps:  # each is taken, whatever the others come to; the last one first
             steps.callback(self._close_buffers)  # of this moment: to kill may retire one
             for server in self._servers:
-                steps.callback(server.stop)
+                steps.callback(fork_servers.give_back, server)
             for endpoint in self.both:
                 steps.callback(endpoint.kill)
 

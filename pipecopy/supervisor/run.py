@@ -15,7 +15,7 @@ from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.state import ReportT, State
-from pipecopy.workers import Batch, Connected, Task
+from pipecopy.workers.messages import Batch, Connected, Task
 
 _OVERHEAD = 4096
 """Bytes of a buffer besides the rows' own."""

@@ -24,7 +24,7 @@ from pipecopy.report import Outcome
 from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.run import Run, StoppedError
 from pipecopy.supervisor.state import ReportT
-from pipecopy.workers import in_importing_worker, leave_unguarded_script
+from pipecopy.workers.script import in_importing_worker, leave_unguarded_script
 
 _GRACE = 0.2
 """Seconds past the whole run's limit after which the caller no longer waits for the clean-up."""

@@ -37,11 +37,16 @@ class MemoryFile:
         if append:
             fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
 
+    @classmethod
+    def of(cls, fd: int) -> Self:
+        """Return the file that a descriptor leads to."""
+        file = cls.__new__(cls)
+        file.fd = fd
+        return file
+
     def duplicate(self) -> Self:
         """Return the same file by a descriptor of its own."""
-        other = type(self).__new__(type(self))
-        other.fd = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
-        return other
+        return self.of(fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3))
 
     def is_same(self, other: MemoryFile) -> bool:
         """Return whether both are the same file."""

@@ -2,7 +2,7 @@
 
 What it changes, and why:
 
-- a worker comes from the copy's own fork server (forkserver.py says why);
+- a worker comes from a fork server of our own (forkserver.py says why);
 - `terminate` kills at once, and no wait is without a limit: Pebble sends SIGTERM, waits 3 s, sends
   SIGKILL and then waits for ever, which a worker stuck in C or in the kernel sits out;
 - it starts one worker only: Pebble would replace one that died, on a pool that is given up;
@@ -28,8 +28,9 @@ from typing import Any
 
 from multiprocess import connection, context, popen_forkserver, process, reduction
 
-from pipecopy.workers.forkserver import Forked, ForkServer
+from pipecopy.workers.launch import import_path
 from pipecopy.workers.script import main_to_import
+from pipecopy.workers.servers import Forked, ForkServer
 
 _WORD = struct.Struct("<q")
 _STATUS_TIMEOUT = 0.2
@@ -238,6 +239,7 @@ def _preparation(name: str) -> dict[str, Any]:
     """
     return {
         "name": name,
+        "sys_path": import_path(),  # the server's may be another run's
         "sys_argv": sys.argv,
         "orig_dir": process.ORIGINAL_DIR,
         **main_to_import(),

@@ -1,11 +1,12 @@
 """The fork server: a process that has imported what the workers need, and forks one on request.
 
-multiprocess has one too. This one belongs to a single copy, so it has the environment of this
-moment and goes when the copy ends; it needs no address in the file system and no resource tracker;
-it and all its workers die with the supervisor, however stuck they are, since the kernel sends
-SIGKILL down that line of parents; and it hands out a pidfd for each worker, by which the worker
-can be killed and awaited without a race for its process id. Forking from here takes 10 ms;
-starting an interpreter took 200 (measured on two cores).
+multiprocess has one too. This one needs no address in the file system and no resource tracker; it
+and all its workers die with the supervisor, however stuck they are, since the kernel sends SIGKILL
+down that line of parents; and it hands out a pidfd for each worker, by which the worker can be
+killed and awaited without a race for its process id. Forking from here takes 10 ms; starting an
+interpreter took 200 (measured on two cores).
+
+This page runs in the server and its children. launch.py starts it, servers.py asks it for workers.
 """
 
 from __future__ import annotations
@@ -19,134 +20,20 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import threading
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from multiprocess import forkserver, spawn, util
+from multiprocess import forkserver, spawn
 
-from pipecopy.workers.buffer import MemoryFile
-
-_WORD = struct.Struct("<q")
+WORD = struct.Struct("<q")
+"""How numbers are sent: the process id, the errno, the exit code."""
 _MOST_FDS = 250  # the kernel passes at most 253 in one message (SCM_MAX_FD)
-_STOP_TIMEOUT = 0.1
-"""Seconds that the killed server gets to end."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_NAME = 15
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What batch hosts send to a whole process group; only the supervisor decides what follows."""
-
-
-@dataclass(frozen=True)
-class Forked:
-    """A process that was forked."""
-
-    pid: int
-    pidfd: int
-    status: socket.socket
-    """Receives its exit code, as a signed 64-bit number."""
-    data: int
-    """The pipe from which it reads what it has to run."""
-
-
-class ForkServer:
-    """The supervisor's side: starts the fork server and asks it for workers."""
-
-    def __init__(self, preload: Sequence[str]) -> None:
-        """Start it; `preload` names the modules that it imports before it forks.
-
-        It dies with the calling thread, which has to live as long as the copy.
-
-        Raises:
-            OSError: the host can't start a process, or has no memory or descriptor left for it.
-
-        """
-        self.output = MemoryFile("output", append=True)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = (
-            # collections, which look at what is imported again and again, took 15 % (measured)
-            f"import gc, sys; gc.disable(); sys.path[:] = {_import_path()!r}; "
-            f"from {__name__} import serve; "
-            f"serve({theirs.fileno()}, {os.getpid()})"
-        )
-        # inherited by the server: no signal may strike before it ignores them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, *util._args_from_interpreter_flags(), "-c", code, *preload],  # noqa: SLF001 - multiprocess's own list of the flags to pass on
-                stdin=subprocess.DEVNULL,
-                stdout=self.output.fd,
-                stderr=self.output.fd,
-                pass_fds=[theirs.fileno()],
-            )
-        except BaseException:
-            self._control.close()
-            self.output.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-        self._stopping = threading.Lock()
-
-    @property
-    def exitcode(self) -> int | None:
-        """Its exit code, None while it runs."""
-        return self._process.poll()
-
-    def fork(self, fds: Sequence[int]) -> Forked:
-        """Fork a process that inherits the descriptors; waits until the server has done so.
-
-        Raises:
-            OSError: the server has ended, or the host could not fork.
-
-        """
-        status, their_status = socket.socketpair()
-        their_data, data = os.pipe()
-        try:
-            socket.send_fds(self._control, [b"f"], [their_status.fileno(), their_data, *fds])
-        except BaseException:
-            status.close()
-            os.close(data)
-            raise
-        finally:
-            their_status.close()
-            os.close(their_data)
-        message, pidfds, _, _ = socket.recv_fds(status, _WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
-        if pidfds:
-            return Forked(_WORD.unpack(message)[0], pidfds[0], status, data)
-        status.close()
-        os.close(data)
-        if not message:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_TIMEOUT)
-            raise OSError("the fork server ended")
-        (number,) = _WORD.unpack(message)
-        raise OSError(number, f"the fork server could not fork: {os.strerror(number)}")
-
-    def stop(self) -> None:
-        """End the server, and with it every worker that still runs."""
-        with self._stopping:
-            self._process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_TIMEOUT)
-            self._control.close()
-            self.output.close()
-
-
-def _import_path() -> list[str]:
-    try:
-        here = str(Path.cwd())
-    except OSError:  # it was deleted
-        here = ""
-    return [entry or here for entry in sys.path if isinstance(entry, str)]
-
-
-# What follows runs in the server and its children.
 
 
 @dataclass(frozen=True)
@@ -198,7 +85,7 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
         pid = os.fork()
     except OSError as error:
         with socket.socket(fileno=status_fd) as status, suppress(OSError):
-            status.sendall(_WORD.pack(error.errno or errno.EAGAIN))
+            status.sendall(WORD.pack(error.errno or errno.EAGAIN))
         for fd in fds[1:]:
             os.close(fd)
         return None
@@ -223,7 +110,7 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
         os.close(fd)
     child = _Child(pid, os.pidfd_open(pid), socket.socket(fileno=status_fd))
     with suppress(OSError):  # the supervisor may be gone
-        socket.send_fds(child.status, [_WORD.pack(pid)], [child.pidfd])
+        socket.send_fds(child.status, [WORD.pack(pid)], [child.pidfd])
     return child
 
 
@@ -237,7 +124,7 @@ def _run(data: int, inherited: list[int]) -> int:
 def _reap(child: _Child) -> None:
     _, status = os.waitpid(child.pid, 0)
     with child.status, suppress(OSError):
-        child.status.sendall(_WORD.pack(os.waitstatus_to_exitcode(status)))
+        child.status.sendall(WORD.pack(os.waitstatus_to_exitcode(status)))
     os.close(child.pidfd)
 
 

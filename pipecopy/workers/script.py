@@ -18,6 +18,8 @@ from multiprocess import process
 
 from pipecopy.errors import ConfigError
 
+DRIVER = "pipecopy.postgres.database"
+"""The module that takes as long to import as all others: each worker had to, without a preload."""
 UNGUARDED_EXIT = 213
 """Exit code of a worker that found itself starting a copy while it imported the script."""
 
@@ -38,14 +40,10 @@ def modules_to_preload() -> list[str]:
     They are ours alone: a module of the user's may open a connection when it is imported, which
     two workers must never share, or start a thread, which no fork takes along.
     """
-    names = {
-        name
-        for name in sys.modules
-        if name.startswith("pipecopy.") and not name.startswith(("pipecopy.cli", "pipecopy.demo"))
-    }
-    if "pipecopy.postgres.pool" in names:
-        names.add("pipecopy.postgres.database")  # which its pool imports when it connects
-    return sorted(names)
+    ours = {name for name in sys.modules if name.startswith("pipecopy.")}
+    if "pipecopy.postgres.pool" in ours:
+        ours.add(DRIVER)  # which its pool imports when it connects
+    return sorted(name for name in ours if not name.startswith(("pipecopy.cli", "pipecopy.demo")))
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from pipecopy.events import Hang
 from pipecopy.workers import process
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
-from pipecopy.workers.forkserver import ForkServer
 from pipecopy.workers.messages import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
+from pipecopy.workers.servers import ForkServer
 from pipecopy.workers.stack import UNINTERRUPTIBLE, find_hang, state_of
 
 _CLOCK_STEP = 366 * 86_400

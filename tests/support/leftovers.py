@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipecopy.workers.servers import fork_servers
 from tests.support.servers import running_servers
 
 MARK = "TEST_OF_PIPECOPY"
@@ -87,6 +88,7 @@ def nothing_left_behind(test: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[MARK]
+    fork_servers.stop_idle()  # else each test would wait until they go by themselves
     for server in running_servers():
         server.resume()
     deadline = time.monotonic() + PATIENCE
@@ -100,8 +102,10 @@ def nothing_left_behind(test: str) -> Iterator[None]:
 def left_of_copies() -> list[str]:
     """Return what is left of all copies of the test under way, one line each.
 
-    Unlike the look after each test, it leaves alone what the test itself still needs.
+    Unlike the look after each test, it leaves alone what the test itself still needs. A fork server
+    of this process may stay for the next copy.
     """
+    fork_servers.stop_idle()
     (before,) = _under_way
     return [
         *(f"process {process}" for process in before.processes(_COPYING)),

@@ -1,0 +1,159 @@
+"""The process of a fork server: started with next to nothing imported, since a command begins so.
+
+`subprocess` would do, but takes 8 ms to import (measured), and `signal` and `socket` 3 and 5.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found] # typeshed has no such module
+import _socket
+import fcntl
+import os
+import select
+import sys
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes a while
+    from collections.abc import Iterator, Sequence
+
+_CONTROL_FD = 3
+"""Where the server finds its end of the socket by which it is asked for workers."""
+_FIRST_FREE_FD = 10
+"""Above all that are given to the server, so that none is replaced before it is given."""
+_STOP_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+
+
+class Launched:
+    """A process that was launched."""
+
+    def __init__(self, pid: int, control: int, output: int, preload: Sequence[str]) -> None:
+        self.pid = pid
+        self.control = control
+        """The descriptor of the supervisor's end of the socket."""
+        self.output = output
+        """The descriptor of a memory file, which takes its standard output and error."""
+        self.preload = preload
+        """The modules that it imports before it forks."""
+        self._pidfd = os.pidfd_open(pid)
+        self._exitcode: int | None = None
+        self._reaping = allocate_lock()
+
+    def wait(self, timeout: float) -> int | None:
+        """Return the exit code, None if it has not ended within `timeout` seconds.
+
+        If somebody else has waited for it, the exit code is not known: it is -1.
+        """
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        if self._exitcode is None and poller.poll(1000 * timeout):
+            with self._reaping:
+                if self._exitcode is None:
+                    self._exitcode = self._reap()
+        return self._exitcode
+
+    def _reap(self) -> int:
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:  # as if the host ignores SIGCHLD
+            return -1
+
+    def stop(self, timeout: float) -> None:
+        """Kill it, and with it all that it forked; give it `timeout` seconds to end."""
+        if self.wait(0) is None:
+            _signal.pidfd_send_signal(self._pidfd, _signal.SIGKILL)
+            self.wait(timeout)
+
+    def close(self) -> None:
+        """Close the descriptors, which nobody may use any more."""
+        for fd in (self.control, self.output, self._pidfd):
+            os.close(fd)
+
+
+def launch(preload: Sequence[str]) -> Launched:
+    """Start a fork server, which dies with the calling thread.
+
+    Args:
+        preload: the modules that it imports before it forks.
+
+    Raises:
+        OSError: the host can't start a process, or has no memory or descriptor left for it.
+
+    """
+    control, theirs, output = _descriptors()
+    code = (
+        # collections, which look at what is imported again and again, took 15 % (measured)
+        f"import gc, sys; gc.disable(); sys.path[:] = {import_path()!r}; "
+        f"from pipecopy.workers.forkserver import serve; serve({_CONTROL_FD}, {os.getpid()})"
+    )
+    # inherited by the server: no signal may strike before it ignores them
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, *_interpreter_flags(), "-c", code, *preload],
+            os.environ,
+            file_actions=[
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+                (os.POSIX_SPAWN_DUP2, theirs, _CONTROL_FD),
+            ],
+        )
+    except BaseException:
+        os.close(control)
+        os.close(output)
+        raise
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        os.close(theirs)
+    return Launched(pid, control, output, tuple(preload))
+
+
+def _descriptors() -> tuple[int, int, int]:
+    """Return both ends of the socket, the supervisor's first, and the file for the output."""
+    made: list[int] = []
+    try:
+        for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+            made.append(fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
+            end.close()
+        output = os.memfd_create("pipecopy-output", os.MFD_CLOEXEC)
+        made.append(fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
+        os.close(output)
+        fcntl.fcntl(made[-1], fcntl.F_SETFL, os.O_APPEND)
+    except BaseException:
+        for fd in made:
+            os.close(fd)
+        raise
+    return made[0], made[1], made[2]
+
+
+def _inheritable() -> Iterator[int]:
+    """Yield what a program that is started would inherit besides its standard streams."""
+    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - pathlib takes a while to load
+        try:
+            if fd > 2 and os.get_inheritable(fd):  # noqa: PLR2004 - the standard streams
+                yield fd
+        except OSError:  # that of the folder itself, which is closed by now
+            continue
+
+
+def _interpreter_flags() -> list[str]:
+    """Return the flags that this interpreter was started with; others are in the environment."""
+    first = sys.orig_argv[1:2]
+    if not first or not first[0].startswith("-") or first[0].startswith(("-m", "-c")):
+        return []
+    import subprocess  # noqa: PLC0415 - as the page above says
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # noqa: SLF001 - the standard library's own list of the flags to pass on
+    return flags
+
+
+def import_path() -> list[str]:
+    """Return where modules are looked for, with a name for the working directory."""
+    try:
+        here = os.getcwd()  # noqa: PTH109 - pathlib takes a while to load
+    except OSError:  # it was deleted
+        here = ""
+    return [entry or here for entry in sys.path if isinstance(entry, str)]

@@ -1,0 +1,228 @@
+"""The fork servers of this process: a run takes one, and leaves it to the next run that can use it.
+
+To import what the workers need takes longer than to copy a small table. So a server stays for a
+moment when its last run has ended, and serves any run of this process that begins meanwhile, or at
+the same time, as long as its workers would inherit the same from a server of the run's own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipecopy.workers.buffer import MemoryFile
+from pipecopy.workers.forkserver import WORD
+from pipecopy.workers.launch import Launched, launch
+from pipecopy.workers.script import DRIVER
+
+_IDLE = 1.0
+"""Seconds for which a server waits for the next run."""
+_STOP_TIMEOUT = 0.1
+"""Seconds that a killed server gets to end."""
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A process that was forked."""
+
+    pid: int
+    pidfd: int
+    status: socket.socket
+    """Receives its exit code, as a signed 64-bit number."""
+    data: int
+    """The pipe from which it reads what it has to run."""
+
+
+class ForkServer:
+    """One fork server, by which the runs ask for workers."""
+
+    def __init__(self, process: Launched) -> None:
+        self.process = process
+        self.output = MemoryFile.of(process.output)
+        self._control = socket.socket(fileno=process.control)
+
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self.process.wait(0)
+
+    def fork(self, fds: Sequence[int]) -> Forked:
+        """Fork a process that inherits the descriptors; waits until the server has done so.
+
+        Raises:
+            OSError: the server has ended, or the host could not fork.
+
+        """
+        status, their_status = socket.socketpair()
+        their_data, data = os.pipe()
+        try:
+            socket.send_fds(self._control, [b"f"], [their_status.fileno(), their_data, *fds])
+        except BaseException:
+            status.close()
+            os.close(data)
+            raise
+        finally:
+            their_status.close()
+            os.close(their_data)
+        message, pidfds, _, _ = socket.recv_fds(status, WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
+        if pidfds:
+            return Forked(WORD.unpack(message)[0], pidfds[0], status, data)
+        status.close()
+        os.close(data)
+        if not message:
+            self.process.wait(_STOP_TIMEOUT)
+            raise OSError("the fork server ended")
+        (number,) = WORD.unpack(message)
+        raise OSError(number, f"the fork server could not fork: {os.strerror(number)}")
+
+    def stop(self) -> None:
+        """End the server, and with it every worker that still runs."""
+        self.process.stop(_STOP_TIMEOUT)
+        self._control.detach()
+        self.process.close()
+
+
+@dataclass(eq=False)
+class _Held:
+    """A server, and who needs it."""
+
+    inherited: tuple[object, ...]
+    preload: tuple[str, ...]
+    users: int = 1
+    """The runs that have taken it."""
+    reusable: bool = True
+    server: Future[ForkServer] = field(default_factory=Future)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def serves(self, inherited: tuple[object, ...], preload: Sequence[str]) -> bool:
+        """Tell whether another run can use it."""
+        return (
+            self.reusable
+            and self.inherited == inherited
+            and (DRIVER in self.preload or DRIVER not in preload)
+            and not (self.server.done() and self.server.result().exitcode is not None)
+        )
+
+
+class ForkServers:
+    """The fork servers of a process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held: list[_Held] = []
+
+    def take(self, preload: Sequence[str]) -> ForkServer:
+        """Return a server, which may be another run's too, until it is given back.
+
+        Args:
+            preload: the modules that a new one imports before it forks.
+
+        Raises:
+            OSError: the host can't start a process, or has no memory or descriptor left for it.
+            RuntimeError: the host can't start a thread.
+
+        """
+        inherited = _inherited()
+        with self._changed:
+            for held in self._held:
+                if held.serves(inherited, preload):
+                    held.users += 1
+                    break
+            else:
+                held = _Held(inherited, tuple(preload))
+                # it dies with the thread that starts it, which so lives as long
+                threading.Thread(
+                    target=self._hold, args=(held,), name="pipecopy-servers", daemon=True
+                ).start()
+                self._held.append(held)
+        return held.server.result()
+
+    def give_back(self, server: ForkServer) -> None:
+        """Say that a run needs the server no more; a retired one ends with its last run."""
+        with self._changed:
+            held = self._of(server)
+            held.users -= 1
+            self._changed.notify_all()
+            ends = not held.users and not held.reusable
+        if ends:
+            held.gone.wait(2 * _STOP_TIMEOUT)
+
+    def retire(self, server: ForkServer) -> None:
+        """Let no other run take it: it is stuck, or has yet to fork for a run that has ended."""
+        with self._changed:
+            self._of(server).reusable = False
+
+    def adopt(self, process: Launched) -> None:
+        """Let runs use a server that was launched before, and is stopped by whoever did that."""
+        held = _Held(_inherited(), tuple(process.preload))
+        held.server.set_result(ForkServer(process))
+        with self._changed:
+            self._held.append(held)
+
+    def stop_idle(self) -> None:
+        """Stop those that wait for the next run."""
+        with self._changed:
+            idle = [held for held in self._held if not held.users]
+            for held in idle:
+                held.reusable = False
+            self._changed.notify_all()
+        for held in idle:
+            held.gone.wait(2 * _STOP_TIMEOUT)
+
+    def _of(self, server: ForkServer) -> _Held:
+        return next(h for h in self._held if h.server.done() and h.server.result() is server)
+
+    def _hold(self, held: _Held) -> None:
+        """Launch a server, and stop it when it is not needed any more."""
+        try:
+            server = ForkServer(launch(held.preload))
+        except BaseException as error:  # noqa: BLE001 - raised where it is taken
+            with self._changed:
+                self._held.remove(held)
+            held.server.set_exception(error)
+            return
+        held.server.set_result(server)
+        with self._changed:
+            while held.users:
+                self._changed.wait_for(lambda: not held.users)
+                self._changed.wait_for(lambda: held.users or not held.reusable, _IDLE)
+            self._held.remove(held)
+        server.stop()
+        held.gone.set()
+
+
+def _inherited() -> tuple[object, ...]:
+    """Return what a process that this thread starts would inherit."""
+    thread = Path("/proc/thread-self")
+    in_status = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed")
+    try:
+        here = os.stat(".")  # noqa: PTH116 - pathlib asks for its name, which it may have lost
+        status = (thread / "status").read_text().splitlines()
+        return (
+            dict(os.environ),
+            (here.st_dev, here.st_ino),
+            os.getpriority(os.PRIO_PROCESS, 0),
+            [line for line in status if line.startswith(in_status)],
+            (thread / "limits").read_text(),
+            (thread / "cgroup").read_text(),
+            sorted(name.readlink() for name in (thread / "ns").iterdir()),
+        )
+    except OSError:
+        return (object(),)  # equal to no other
+
+
+fork_servers = ForkServers()
+"""Those of this process: its runs know nothing of each other."""
+
+
+def _forget_them() -> None:
+    # a process that was forked has none of the threads, and its parent's servers are not its own
+    fork_servers.__init__()  # type: ignore[misc] # in its place: others have imported it
+
+
+os.register_at_fork(after_in_child=_forget_them)
