@@ -1,0 +1,204 @@
+"""Several runs of one process: which fork server each has, and when that goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipecopy.errors import CallTimeoutError
+from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.runs import copy
+from tests.support.scripts import run_script
+from tests.support.strikes import Strike
+
+GONE = 2.0
+"""Seconds in which an idle server goes by itself: after one, and a little."""
+SERVER = "pipecopy forker"
+"""How `ps` shows one."""
+
+
+@dataclass(frozen=True)
+class LookingPool(RecordingPool):
+    """Writes what each worker of the source has inherited to a file."""
+
+    def connect(self, dbname: str) -> RecordingDatabase:
+        if dbname == "source":
+            seen = f"{os.environ.get('SEEN')} {Path.cwd().name} {os.getppid()}"
+            (self.folder / "seen").write_text(seen)
+        return super().connect(dbname)
+
+    def seen(self) -> list[str]:
+        """Return the variable, the working directory, and the process id of the fork server."""
+        return (self.folder / "seen").read_text().split()
+
+
+@pytest.fixture
+def pools(tmp_path: Path) -> Iterator[list[LookingPool]]:
+    found = []
+    for number in range(3):
+        (folder := tmp_path / str(number)).mkdir()
+        found.append(LookingPool(folder))
+        found[-1].create(range(number, 30))
+    yield found
+    for pool in found:
+        pool.assert_equal()
+
+
+def servers() -> list[psutil.Process]:
+    """Return the fork servers of this process."""
+    return [each for each in psutil.Process().children() if each.name() == SERVER]
+
+
+def test_one_after_the_other_have_one(pools: list[LookingPool]) -> None:
+    for pool in pools:
+        copy(pool)
+    (server,) = servers()
+    assert [pool.seen()[2] for pool in pools] == [str(server.pid)] * 3
+    assert server.children() == []  # the workers are gone with each run
+
+
+def test_at_once_have_one_and_a_kill_strikes_one_run_alone(pools: list[LookingPool]) -> None:
+    hung, *others = pools
+    strike = Strike(side="source", call="load_rows", fault="deadlock", skip=1)
+    with ThreadPoolExecutor(3) as threads:
+        failing = threads.submit(
+            copy, LookingPool(hung.folder, (strike,)), call_timeout=1, full_copy_timeout=20
+        )
+        reports = list(threads.map(copy, others))
+        with pytest.raises(CallTimeoutError):
+            failing.result()
+    assert [report.kills for report in reports] == [0, 0]
+    assert len({pool.seen()[2] for pool in pools}) == 1
+    copy(hung)
+
+
+def test_it_goes_when_no_run_follows(pools: list[LookingPool]) -> None:
+    for pool in pools:
+        copy(pool)
+    (server,) = servers()
+    psutil.wait_procs([server], timeout=GONE)
+    assert not server.is_running()
+    assert not [t for t in threading.enumerate() if t.name.startswith("pipecopy")]
+
+
+def test_each_run_has_the_environment_of_its_own_start(
+    pools: list[LookingPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, pool in enumerate(pools):
+        monkeypatch.setenv("SEEN", str(number))
+        monkeypatch.chdir(pool.folder)
+        copy(pool)
+    assert [pool.seen()[:2] for pool in pools] == [["0", "0"], ["1", "1"], ["2", "2"]]
+
+
+def test_a_module_that_was_added_to_the_path_later(
+    pools: list[LookingPool], tmp_path: Path
+) -> None:
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "later_driver.py").write_text(
+        "from tests.support.drivers import RecordingPool\nclass Pool(RecordingPool): pass\n"
+    )
+    script = f"""
+        import sys
+        from pathlib import Path
+        from tests.support.drivers import RecordingPool
+        from tests.support.runs import copy
+
+        if __name__ == "__main__":
+            copy(RecordingPool(Path({str(pools[0].folder)!r})))
+            sys.path.insert(0, {str(tmp_path / "later")!r})
+            import later_driver
+            for folder in {[str(pool.folder) for pool in pools[1:]]!r}:
+                copy(later_driver.Pool(Path(folder)))
+        """
+    root = str(Path(__file__).parents[2])
+    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_one_that_was_killed_while_it_was_idle_is_replaced(pools: list[LookingPool]) -> None:
+    copy(pools[0])
+    (server,) = servers()
+    server.send_signal(signal.SIGKILL)
+    psutil.wait_procs([server], timeout=GONE)
+    for pool in pools[1:]:
+        copy(pool)
+    assert pools[1].seen()[2] == pools[2].seen()[2] != str(server.pid)
+
+
+def test_a_stopped_one_is_replaced_in_the_next_run(pools: list[LookingPool]) -> None:
+    copy(pools[0])
+    (server,) = servers()
+    server.suspend()
+    with pytest.raises(CallTimeoutError):  # its workers do not start
+        copy(pools[1], call_timeout=1)
+    for pool in pools[1:]:
+        copy(pool)
+    assert pools[1].seen()[2] != str(server.pid)
+    assert not server.is_running()
+
+
+def test_a_process_that_is_forked_after_a_run_has_its_own(
+    pools: list[LookingPool], tmp_path: Path
+) -> None:
+    script = f"""
+        import os
+        from pathlib import Path
+        from tests.support.runs import copy
+        from tests.workers.test_servers import LookingPool
+
+        if __name__ == "__main__":
+            first, *others = [LookingPool(Path(f)) for f in {[str(p.folder) for p in pools]!r}]
+            copy(first)
+            child = os.fork()
+            if child == 0:
+                copy(others[0])
+                os._exit(0)
+            copy(others[1])  # at the same time
+            _, status = os.waitpid(child, 0)
+            raise SystemExit(os.waitstatus_to_exitcode(status))
+        """
+    root = str(Path(__file__).parents[2])
+    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    assert ended.returncode == 0, ended.stderr
+    seen = [pool.seen()[2] for pool in pools]
+    assert seen[0] == seen[2] != seen[1]
+
+
+def test_it_inherits_no_descriptor_of_the_host(pools: list[LookingPool], tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        for pool in pools:
+            copy(pool)
+        (server,) = servers()
+        assert lock.name not in [file.path for file in server.open_files()]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["copy", "--help"], ["copy"], ["copy", "a", "b", "c"]]
+)
+def test_a_command_that_copies_nothing_leaves_none(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "pipecopy", *arguments]
+    ended = subprocess.run(
+        command, env={**os.environ, "SEEN": "here"}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == (0 if "--help" in arguments else 2)
+    left = [each for each in psutil.process_iter() if _environment(each).get("SEEN") == "here"]
+    assert left == []
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
