@@ -113,9 +113,10 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
 
 def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:
     from pipecopy.cli import app  # noqa: PLC0415 - heavy: after the signal handlers
-    from pipecopy.workers.servers import fork_servers  # noqa: PLC0415 - as above
 
     if server is not None:
+        from pipecopy.workers.servers import fork_servers  # noqa: PLC0415 - as above
+
         fork_servers.adopt(server)
     return app.run(sys.argv[1:], os.environ, err, signals)
 
