@@ -35,6 +35,9 @@ class Config:
     open on the source when its greatest id is read, if the `Database` can tell (PostgreSQL's
     can): a row that one of them commits after its batch was loaded is missed. A warning names those
     that are still open then."""
+    batch_time: float | None = None
+    """Seconds that saving a batch should take, more than 0 and at most half of `call_timeout`: its
+    rows are adapted, beginning with `batch_size`. None: they are not. For a copy alone."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -46,6 +49,7 @@ class Config:
             *_bad_int("read_ahead", self.read_ahead, least=0, most=1),
             *_bad_int("max_batch_bytes", self.max_batch_bytes, least=1),
             *_bad_seconds("settle", self.settle, zero=True),
+            *_bad_batch_time(self.batch_time, self.call_timeout),
         ]
         if bad:
             raise ConfigError("; ".join(bad))
@@ -87,6 +91,15 @@ def _bad_seconds(field: str, value: object, *, zero: bool) -> list[str]:
     if value < 0 or (value == 0 and not zero):
         return [f"{field} must be {'at least' if zero else 'more than'} 0, not {_shown(value)}"]
     return []
+
+
+def _bad_batch_time(value: float | None, call_timeout: float) -> list[str]:
+    if value is None:
+        return []
+    bad = _bad_seconds("batch_time", value, zero=False)
+    if bad or _bad_seconds("call_timeout", call_timeout, zero=False) or value <= call_timeout / 2:
+        return bad
+    return [f"batch_time must be at most half of call_timeout, {call_timeout}, not {value}"]
 
 
 def _shown(value: object) -> str:

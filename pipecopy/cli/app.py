@@ -160,7 +160,7 @@ def copy(  # noqa: D417 - the groups describe their own options
     """
 
     def copying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
+        _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -198,7 +198,7 @@ def check(  # noqa: D417 - the groups describe their own options
     """
 
     def checking() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), resume=resume, where=selection.where))
+        _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -243,7 +243,7 @@ def verify(  # noqa: D417 - the groups describe their own options
     """
 
     def verifying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids)))
+        _refuse(conflicts(**vars(ids), **limits.times))
         if delete_surplus and not repair:
             raise ConfigError("--delete-surplus needs --repair")
         pool = selection.pool(connections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -197,7 +198,13 @@ class IdRange:
 
 
 def conflicts(
-    *, from_id: int = 0, to_id: int | None = None, resume: bool = False, where: str | None = None
+    *,
+    from_id: int = 0,
+    to_id: int | None = None,
+    resume: bool = False,
+    where: str | None = None,
+    batch_time: float | None = None,
+    call_timeout: float = math.inf,
 ) -> list[str]:
     """Say which options, each valid in itself, do not go together."""
     bad = []
@@ -205,6 +212,11 @@ def conflicts(
         bad.append(f"--from-id {from_id} is above --to-id {to_id}")
     if resume and where is not None:
         bad.append("--resume does not go with --where: rows it left out before would stay missing")
+    if batch_time is not None and batch_time > call_timeout / 2:
+        bad.append(
+            f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
+            f" {duration_text(call_timeout)}: a save that takes longer than planned would be killed"
+        )
     return bad
 
 
@@ -229,6 +241,15 @@ class Limits:
     """Size of one batch: a bigger one is split; a single row that is bigger goes alone."""
     settle: Duration = 0.0
     """How long to wait for transactions open at the start, whose rows would be missed."""
+    batch_time: Annotated[Duration | None, bounds(0, above=True), Parameter(show_default=False)] = (
+        None
+    )
+    """Time that saving a batch should take: a copy adapts its rows, beginning with --batch-size."""
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """Those that may not go together."""
+        return {"batch_time": self.batch_time, "call_timeout": self.call_timeout}
 
     def config(self) -> Config:
         """Return them as the library takes them."""

@@ -197,8 +197,10 @@ def summary_lines(report: Report) -> list[str]:
     counters = ", ".join(counted(number, one) for one, number in counts.items())
     run = f"run {report.run_id}: {counters}"
     match report:
-        case CopyReport(rows=rows, batches=batches, bytes=size):
-            done = f"{counted(rows, 'row')} in {counted(batches, 'batch')}, {size / _MB:,.1f} MB"
+        case CopyReport(rows=rows, batches=batches, bytes=size, batch_size=adapted):
+            last = "" if adapted is None else f" (adapted to {counted(adapted, 'row')})"
+            done = f"{counted(rows, 'row')} in {counted(batches, 'batch')}{last}"
+            done = f"{done}, {size / _MB:,.1f} MB"
             return [f"{done}, in {took}: {speed_text(rows / seconds, size / seconds)}", run]
         case VerifyReport(rows=rows, ranges=ranges):
             done = f"{counted(rows, 'row')} compared in {counted(ranges, 'range')}"

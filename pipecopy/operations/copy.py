@@ -23,6 +23,7 @@ from pipecopy.errors import (
     TableMismatchError,
 )
 from pipecopy.events import BatchSaved, Observer, RangeKnown
+from pipecopy.operations.batchsize import BatchSize, Saved
 from pipecopy.operations.fit import fit
 from pipecopy.operations.settle import Settling
 from pipecopy.report import CopyReport
@@ -196,18 +197,58 @@ def _first_id(run: Run[CopyReport], extent: Extent, last_id: int) -> int:
 
 
 def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
-    saving: Call | None = None
+    size, saving = BatchSize.of(run.config), None
     while first_id <= last_id:
         if not run.config.read_ahead:
-            run.wait(saving)
-        batch = run.load(first_id, last_id + 1, rows=run.config.batch_size)
-        run.wait(saving)
+            size, saving = _after(saving, run, size), None
+        began, asked = run.clock.now(), size.rows
+        batch = run.load(first_id, last_id + 1, rows=asked)
+        took = run.clock.now() - began
+        size, saving = _after(saving, run, size), None
         if batch.rows:
-            saving = run.save(batch, on_return=partial(_count, run, batch))
+            call = run.save(batch, on_return=partial(_count, run, batch))
+            saving = _Saving(call=call, batch=batch, asked=asked, load_seconds=took)
         else:
             _count(run, batch)
         first_id = batch.end
-    run.wait(saving)
+    _after(saving, run, size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Saving:
+    """A save that is under way, and how its batch was loaded."""
+
+    call: Call
+    batch: Loaded
+    asked: int
+    """The rows (ids) that were asked for."""
+    load_seconds: float
+
+
+def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> BatchSize:
+    """Wait for the save, and return the size of the batch that is loaded next."""
+    if saving is None:
+        return size
+    run.wait(saving.call)
+    if size.batch_time is None:
+        return size
+    adapted = size.after(
+        Saved(
+            asked=saving.asked,
+            rows=saving.batch.rows,
+            bytes=saving.batch.bytes,
+            load=saving.load_seconds,
+            save=saving.call.seconds,
+            timed_out=saving.call.was_retried,
+        )
+    )
+    run.update(batch_size=adapted.rows)
+    if adapted.too_slow and not size.too_slow:
+        run.warn(
+            f"a batch of {saving.asked} rows took {saving.call.seconds:.2g} s to save, and"
+            f" batch_time is {size.batch_time:g} s: batches are not made smaller than that"
+        )
+    return adapted
 
 
 def _count(run: Run[CopyReport], batch: Loaded) -> None:

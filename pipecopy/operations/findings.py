@@ -200,6 +200,8 @@ def _batches(
     config: Config, ids: int, rows: int | None, size: int | None, *, by_rows: bool
 ) -> int | None:
     by_ids = math.ceil(ids / config.batch_size)
+    if config.batch_time is not None:
+        return None
     if not by_rows:
         return by_ids if rows is None else min(by_ids, rows)
     if rows is None:

@@ -85,12 +85,19 @@ class Call:
         self._lasts = self._until(self._start_limit)
         """Seconds that the present phase may last."""
         self.value: Any = None
+        self.seconds = 0.0
+        """How long the attempt took that ended last."""
         endpoint.ensure_worker()
 
     @property
     def done(self) -> bool:
         """The call has returned, and `value` is what."""
         return self._phase is _Phase.DONE
+
+    @property
+    def was_retried(self) -> bool:
+        """An attempt has timed out, and another one has begun."""
+        return self._attempt > 1
 
     @property
     def due(self) -> float:
@@ -309,9 +316,9 @@ class Call:
 
     def _ended(self, outcome: CallOutcome, detail: str = "") -> None:
         self._phase = _Phase.DONE
-        seconds = self._state.clock.now() - self._began
+        self.seconds = self._state.clock.now() - self._began
         self._state.notify(
-            CallEnded(where=self._where, outcome=outcome, seconds=seconds, detail=detail)
+            CallEnded(where=self._where, outcome=outcome, seconds=self.seconds, detail=detail)
         )
 
     @property

@@ -38,6 +38,7 @@ max-retries = 5
 retries_delay = 0.5
 full_copy_timeout = "6h"
 max_batch_bytes = 1_000_000
+batch_time = "2s"
 from_id = 10
 to_id = 20
 create = true
@@ -84,6 +85,7 @@ def test_a_job_has_a_value_for_every_option() -> None:
         call_timeout=10.0,
         full_copy_timeout=21_600.0,
         max_batch_bytes=1_000_000,
+        batch_time=2.0,
     )
     assert (command.create, command.resume, command.output.quiet) == (True, True, True)
 

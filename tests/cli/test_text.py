@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipecopy.cli.text import (
@@ -130,6 +132,10 @@ def test_the_summary() -> None:
         "1,000,000 rows in 100 batches, 392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s",
         "run 0123456789ab: 206 calls, 1 timeout, 1 kill, 1 retry",
     ]
+    adapted = replace(REPORT, batch_size=150_994)
+    assert summary_lines(adapted)[0].startswith(
+        "1,000,000 rows in 100 batches (adapted to 150,994 rows), 392.0 MB, in 40s: "
+    )
     assert far_line(REPORT) == (
         "every id below 1000001 (of 1000000) is in the target: 1,000,000 rows in 40.0s"
     )

@@ -33,6 +33,8 @@ GOOD: dict[str, Any] = {
         ("read_ahead", 1),
         ("settle", 0.5),
         ("settle", 10**7),
+        ("batch_time", None),
+        ("batch_time", 0.0005),
     ],
 )
 def test_takes(field: str, value: Any) -> None:
@@ -62,6 +64,8 @@ def test_takes(field: str, value: Any) -> None:
         ("full_copy_timeout", 1e300),
         ("read_ahead", 2),
         *(("settle", value) for value in (True, "1", None, -1, math.nan, math.inf, 10**7 + 1)),
+        *(("batch_time", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**7 + 1)),
+        ("batch_time", 0.0006),
     ],
 )
 def test_refuses_by_name(field: str, value: Any) -> None:
@@ -84,6 +88,15 @@ def test_names_every_bad_field_at_once() -> None:
         )
     named = [part.split()[0] for part in str(caught.value).split("; ")]
     assert named == [*GOOD, "read_ahead"]
+
+
+def test_a_save_has_twice_the_time_that_it_should_take() -> None:
+    limits = {**GOOD, "call_timeout": 30}
+    assert Config(**limits, batch_time=15).batch_time == 15
+    with pytest.raises(ConfigError, match=r"^batch_time must be at most half of call_timeout, 30,"):
+        Config(**limits, batch_time=15.1)
+    with pytest.raises(ConfigError, match=r"^call_timeout must be more than 0, not 0$"):
+        Config(**{**GOOD, "call_timeout": 0}, batch_time=1)
 
 
 def test_is_frozen_and_takes_no_positions() -> None:

@@ -1,0 +1,113 @@
+"""BatchSize: how many rows the next batch has, so that saving it takes about `Config.batch_time`.
+
+The anchors: pt-online-schema-change's `--chunk-time` takes the rate from a decaying average, rows
+and seconds each times 0.75 before the next ones are added (Percona Toolkit, WeightedAvgRate).
+Spirit (block/spirit, pkg/table: the dynamic chunk size) grows by half at most, each ten chunks, and
+shrinks at once if one took 5 times too long. Growth here is to double at most, with each save: a
+copy of 100 batches is half done before ten of them have grown by half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from pipecopy.config import Config
+
+_GROWTH = 2
+_SHRINK = 0.5
+"""At most to this share at once, unless a save took `_FAR` times too long."""
+_FAR = 5
+_WEIGHT = 0.75
+"""What a save counts for, in the average, once the next one has ended."""
+_FILL = 0.9
+"""How full of `max_batch_bytes` a batch is aimed to be."""
+_LEAST = 0.01
+"""Of `batch_size`: the time that no rows take, such as the line's, does not shrink with them."""
+_SHORTEST = 0.001
+"""Seconds, for a clock that has not moved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What a batch was, and how long it took."""
+
+    asked: int
+    """The rows (ids) that were asked for."""
+    rows: int
+    bytes: int
+    load: float
+    """Seconds for which it was loaded."""
+    save: float
+    """Seconds of the attempt that saved it."""
+    timed_out: bool = False
+    """An attempt before that one had timed out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSize:
+    """The rows (ids) of the next batch, and what is remembered of the saves so far."""
+
+    rows: int
+    batch_time: float | None
+    """None: it stays as it is."""
+    first: int
+    most_bytes: int
+    too_slow: bool = False
+    """Even the smallest batch has taken longer."""
+    rows_saved: float = 0.0
+    """In the average, as is `seconds`."""
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the size of the first batch."""
+        return cls(
+            rows=config.batch_size,
+            batch_time=config.batch_time,
+            first=config.batch_size,
+            most_bytes=config.max_batch_bytes,
+        )
+
+    @property
+    def least(self) -> int:
+        """The size of the smallest batch."""
+        return max(1, int(_LEAST * self.first))
+
+    def after(self, saved: Saved) -> Self:
+        """Return the size once this batch is saved.
+
+        It may have had another size than the present one: with `read_ahead` the next batch is
+        loaded already. So what is too big is seen by what was asked for then, and told twice it
+        shrinks once. It grows by rows, not by ids: gaps promise nothing, and a batch of few rows,
+        whose rate is that of the line, keeps it from growing at most. A load that takes longer
+        than a save should takes back what has grown, and no more: without an index on the key each
+        load takes the same time, whatever the size.
+        """
+        if self.batch_time is None:
+            return self
+        if saved.timed_out:  # the seconds of an attempt that was killed tell no rate
+            return self._sized(min(self.rows, _SHRINK * saved.asked), saved)
+        rows_saved = _WEIGHT * self.rows_saved + saved.rows
+        seconds = _WEIGHT * self.seconds + max(saved.load, saved.save, _SHORTEST)
+        if saved.save > self.batch_time:
+            rows = self._shrunk(saved.asked, saved.save)
+        elif saved.load > self.batch_time:
+            rows = max(min(self.rows, self.first), self._shrunk(saved.asked, saved.load))
+        else:
+            rate = min(rows_saved / seconds, saved.rows / max(saved.load, saved.save, _SHORTEST))
+            rows = max(self.rows, min(_GROWTH * self.rows, rate * self.batch_time))
+        return replace(self._sized(rows, saved), rows_saved=rows_saved, seconds=seconds)
+
+    def _shrunk(self, asked: int, seconds: float) -> float:
+        """Return the size for a batch that took too long."""
+        times = seconds / (self.batch_time or seconds)
+        most = 0 if times > _FAR else _SHRINK * self.rows
+        return min(self.rows, max(most, asked / times))
+
+    def _sized(self, rows: float, saved: Saved) -> Self:
+        """Return it with this size, or what fits into a batch, as far as it has grown."""
+        fit = _FILL * self.most_bytes * saved.rows / max(1, saved.bytes)
+        rows = min(rows, max(fit, self.first))
+        too_slow = saved.asked <= self.least and saved.save > (self.batch_time or saved.save)
+        return replace(self, rows=max(self.least, int(rows)), too_slow=self.too_slow or too_slow)
