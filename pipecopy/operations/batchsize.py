@@ -22,6 +22,8 @@ _WEIGHT = 0.75
 """What a save counts for, in the average, once the next one has ended."""
 _FILL = 0.9
 """How full of `max_batch_bytes` a batch is aimed to be."""
+_TELLING = 0.5
+"""Of the rows that were asked for: fewer may be odd ones, and do not tell how big they are."""
 _LEAST = 0.01
 """Of `batch_size`: the time that no rows take, such as the line's, does not shrink with them."""
 _SHORTEST = 0.001
@@ -96,7 +98,8 @@ class BatchSize:
             rows = max(min(self.rows, self.first), self._shrunk(saved.asked, saved.load))
         else:
             rate = min(rows_saved / seconds, saved.rows / max(saved.load, saved.save, _SHORTEST))
-            rows = max(self.rows, min(_GROWTH * self.rows, rate * self.batch_time))
+            most = min(_GROWTH * self.rows, rate * self.batch_time, self._fit(saved))
+            rows = max(self.rows, most)
         return replace(self._sized(rows, saved), rows_saved=rows_saved, seconds=seconds)
 
     def _shrunk(self, asked: int, seconds: float) -> float:
@@ -105,9 +108,16 @@ class BatchSize:
         most = 0 if times > _FAR else _SHRINK * self.rows
         return min(self.rows, max(most, asked / times))
 
+    def _fit(self, saved: Saved) -> float:
+        """Return how many such rows fit into a batch."""
+        return _FILL * self.most_bytes * saved.rows / max(1, saved.bytes)
+
     def _sized(self, rows: float, saved: Saved) -> Self:
-        """Return it with this size, or what fits into a batch, as far as it has grown."""
-        fit = _FILL * self.most_bytes * saved.rows / max(1, saved.bytes)
-        rows = min(rows, max(fit, self.first))
+        """Return it with this size; what has grown shrinks as rows get bigger.
+
+        A database that can't split a batch would have one of too many bytes.
+        """
+        if saved.bytes > self.most_bytes or saved.rows >= _TELLING * saved.asked:
+            rows = min(rows, max(self._fit(saved), self.first))
         too_slow = saved.asked <= self.least and saved.save > (self.batch_time or saved.save)
         return replace(self, rows=max(self.least, int(rows)), too_slow=self.too_slow or too_slow)

@@ -245,8 +245,8 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
     run.update(batch_size=adapted.rows)
     if adapted.too_slow and not size.too_slow:
         run.warn(
-            f"a batch of {saving.asked} rows took {saving.call.seconds:.2g} s to save, and"
-            f" batch_time is {size.batch_time:g} s: batches are not made smaller than that"
+            f"batch_time is {size.batch_time:g} s, but a batch of the smallest size,"
+            f" {saving.asked}, took {saving.call.seconds:.2g} s to save"
         )
     return adapted
 

@@ -131,6 +131,8 @@ def test_batches_of_few_rows_change_nothing(read_ahead: int) -> None:
     _saves, size = copy(Server(), 20, read_ahead=read_ahead)
     few = size.after(Saved(asked=size.rows, rows=3, bytes=1200, load=0.04, save=0.08))
     assert few.rows == size.rows
+    wide = size.after(Saved(asked=size.rows, rows=1, bytes=2**61, load=0.04, save=0.08))
+    assert wide.rows == size.rows
     sparse, still = copy(Server(density=0.001), 20, read_ahead=read_ahead)
     assert still.rows == FIRST, "10 rows in 10,000 ids tell nothing of other ids"
     assert all(each.save < 0.1 for each in sparse)
@@ -149,6 +151,13 @@ def test_no_batch_grows_past_its_bytes(read_ahead: int) -> None:
     saves, size = copy(cut, 40, read_ahead=read_ahead, most_bytes=most_bytes)
     assert all(400 * each.asked <= most_bytes for each in saves)
     assert size.rows == int(0.9 * most_bytes / 400)
+
+
+def test_a_batch_that_has_grown_too_big_to_be_split_shrinks_as_far_as_it_had_grown() -> None:
+    size = BatchSize(rows=8 * FIRST, first=FIRST, batch_time=2, most_bytes=FIRST * 400)
+    wide = Saved(asked=8 * FIRST, rows=8 * FIRST, bytes=8 * FIRST * 100, load=0.1, save=0.1)
+    assert size.after(wide).rows == int(0.9 * 4 * FIRST)
+    assert size.after(Saved(**{**vars(wide), "bytes": 10**9})).rows == FIRST
 
 
 @both
