@@ -15,7 +15,7 @@ TICK = 0.25
 _STOPPED = 1.0
 """A gap this much longer than a tick, in seconds, may be one in which this process was stopped."""
 _RECENT = 0.001
-"""Seconds for which the count of them is good: to ask each time took a quarter of the CPU time of a
+"""Seconds for which the count of them is good: to ask each time took a seventh of the CPU time of a
 call that does nothing (measured), and in so few there are a few dozens at most."""
 _SWITCHES = 100
 """Context switches a second that tell a process that ran from one that was stopped: a thread that
