@@ -15,6 +15,7 @@ from typing import Any
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
+from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader, aggregated
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, TableColumn
@@ -99,7 +100,8 @@ class Checksums:
         if copied not in self._known_hashes:
             columns = [*self._table.columns, *([] if copied else self._generated())]
             values = self._values(sorted(columns, key=lambda each: each.name))
-            fast = _way(ways(self._session), self._other) != _SHA256
+            (own,) = ask(self._session.query_all, ways())
+            fast = _way(own, self._other) != _SHA256
             self._known_hashes[copied] = _fast_hash(values) if fast else _sha256(values)
         return self._known_hashes[copied]
 
@@ -133,13 +135,13 @@ class Checksums:
         return values
 
 
-def ways(session: ServerSession) -> tuple[str, ...]:
+def ways() -> Question[tuple[str, ...]]:
     """Return the ways in which the server can make checksums, the best one first.
 
     The fast hash depends on the encoding of the text and, by the server's source, on the byte
     order of its machine: the way's name has both. What any server can do takes three times as long.
     """
-    ((encoding, probe),) = session.query(
+    ((encoding, probe),) = yield (
         "SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.hashtextextended("
         f"'{_PROBE}' COLLATE pg_catalog.\"C\", {len(_PROBE)})::pg_catalog.text"
     )

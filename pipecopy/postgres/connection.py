@@ -54,11 +54,14 @@ class Connection:
         run: Session | None,
         table: str,
         session_pooler: bool,
+        questions: str | None = None,
     ) -> None:
+        """`questions`, as SQL, go along with the start of each session of a run."""
         self.server = server
         self.run = run
         self._table = table
         self._session_pooler = session_pooler
+        self._questions = None if run is None else questions
         self._parameters = parameters(server, run)
         self._statement_timeout = 0.0 if run is None else statement_limit(run) / 1000
         self._session: ServerSession | None = None
@@ -89,6 +92,7 @@ class Connection:
                     run=self.run,
                     table=self._table,
                     session_pooler=self._session_pooler,
+                    questions=self._questions,
                 )
             session = ServerSession(connection, facts)
             if self._server is not None:
@@ -122,6 +126,7 @@ class Connection:
                     " write-ahead log behind what was read or saved before"
                 )
             time.sleep(_REPLAY_PAUSE)  # a standby has no event for this before PostgreSQL 19
+            session.take_answers()  # they are of a time before that
             with raised_timeouts(session.watch, session.facts.statement_timeout):
                 session.server = server_state(session.query(session.facts.asked)[0])
 

@@ -18,10 +18,11 @@ from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, Postgres
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import survey
+from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
-from pipecopy.postgres.sequence import advance_sequences
+from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import application_name
 from pipecopy.postgres.table import Selection, Table
@@ -82,6 +83,8 @@ class PostgresDatabase:
         self._removing: frozenset[int] = frozenset()
         """The ids whose rows the call removes."""
         self._opened: _Opened | None = None
+        self._open_then: list[OpenTransaction] | None = None
+        """What was open when the call before this one read the greatest id."""
 
     def __repr__(self) -> str:
         return f"<PostgresDatabase: {self._selection.table!r} in {self._connection.server.shown}>"
@@ -99,8 +102,34 @@ class PostgresDatabase:
 
     def get_max_id(self) -> int:
         """Return the greatest id in the table, 0 for an empty one."""
-        self._table.greatest_id = self._call(lambda opened: opened.reader.max_id())
+        self._table.greatest_id, self._open_then = self._call(self._max_id)
         return self._table.greatest_id
+
+    def _max_id(self, opened: _Opened) -> tuple[int, list[OpenTransaction] | None]:
+        """Return the greatest id, and for a copy the transactions that were open then.
+
+        In this order, each by a snapshot of its own: a row with an id up to the greatest one is
+        there already, or one of these transactions commits it.
+        """
+        run, query_all = self._connection.run, opened.guard.query_all
+        if run is not None and run.side == "source" and run.mode == "copy":
+            try:
+                found = ask(query_all, opened.reader.max_id(), self._open_ones(opened.table))
+            except psycopg.Error as error:
+                # the role may not see who is open, perhaps: the id is to be had all the same
+                if not opened.session.goes_on_after(error):
+                    raise
+            else:
+                return found[0], found[1]
+        (greatest,) = ask(query_all, opened.reader.max_id())
+        return greatest, None
+
+    def _open_ones(
+        self, table: Table, among: Sequence[str] | None = None
+    ) -> Question[list[OpenTransaction]]:
+        run = self._connection.run
+        own = None if run is None else application_name(run).removesuffix(run.side)
+        return transactions.open_transactions(table, among, own)
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 if there is none."""
@@ -142,22 +171,23 @@ class PostgresDatabase:
             self._forget_table()
             self._table.state = None
             looked = self._table.look(session)
-            described = describe.describe(
-                session,
-                self._selection,
-                looked.table,
-                looked.relations,
-                run,
-            )
+            try:
+                described = describe.describe(
+                    session, self._selection, looked.table, looked.relations, run
+                )
+            except psycopg.Error as error:
+                if not is_guards(error):
+                    raise
+                return work(session)  # it was altered after that look, which may be an old one
             state = self._table.state
             return described if state is None else replace(described, state=state.plain())
 
-        return self._connection.call(work)
+        return self._in_session(work)
 
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
         run = self._connection.run
-        return self._connection.call(
+        return self._in_session(
             lambda session: survey(
                 session,
                 self._selection,
@@ -183,9 +213,7 @@ class PostgresDatabase:
     def _create(self, source: Any) -> str | None:
         """Create the table like the source table, if it is missing; return what differs in it."""
         self._forget_table()
-        return self._connection.call(
-            lambda session: create.create(session, self._selection, source)
-        )
+        return self._in_session(lambda session: create.create(session, self._selection, source))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
@@ -216,12 +244,24 @@ class PostgresDatabase:
             self._removing = frozenset()
 
     def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
-        """Return the transactions that may still commit rows with ids that were handed out."""
-        run = self._connection.run
-        own = None if run is None else application_name(run).removesuffix(run.side)
-        return self._call(
-            lambda opened: transactions.open_transactions(opened.session, opened.table, among, own)
-        )
+        """Return the transactions that may still commit rows with ids that were handed out.
+
+        Or a sentence, if the role may not know. Right after `get_max_id` in a copy, it is what
+        was open then.
+        """
+        then, self._open_then = self._open_then, None
+        if among is None and then is not None:
+            return then
+
+        def work(opened: _Opened) -> list[OpenTransaction] | str:
+            found: list[OpenTransaction]
+            try:
+                (found,) = ask(opened.session.query_all, self._open_ones(opened.table, among))
+            except psycopg.errors.InsufficientPrivilege as error:
+                return transactions.untold(error)
+            return found
+
+        return self._call(work)
 
     def confirm(self) -> None:
         """See that the server and the table are those that rows were saved to."""
@@ -234,13 +274,17 @@ class PostgresDatabase:
         """
 
         def work(opened: _Opened) -> str | None:
-            opened.guard.look()
-            return advance_sequences(opened.session, opened.table, max_id)
+            (sequences,) = ask(opened.guard.query_all, find_key_sequences(opened.table))
+            return advance_sequences(opened.session, sequences, max_id)
 
         return self._call(work)
 
     def _call(self, work: Callable[[_Opened], Result]) -> Result:
-        return self._connection.call(lambda session: self._on_known_table(session, work))
+        return self._in_session(lambda session: self._on_known_table(session, work))
+
+    def _in_session(self, work: Callable[[ServerSession], Result]) -> Result:
+        self._open_then = None
+        return self._connection.call(work)
 
     def _on_known_table(self, session: ServerSession, work: Callable[[_Opened], Result]) -> Result:
         """Do the work on the table that the run looks at.
@@ -304,4 +348,4 @@ class PostgresDatabase:
 
     def _forget_table(self) -> None:
         self._table.forget()
-        self._opened = None
+        self._opened = self._open_then = None

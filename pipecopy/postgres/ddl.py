@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
-from pipecopy.postgres.guard import Relations, find_relations
-from pipecopy.postgres.names import quoted
+from pipecopy.postgres.guard import RELATIONS, Relations, relations_from
+from pipecopy.postgres.names import about_table, quoted
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import NO_TABLES, Selection, Table, find_table
+from pipecopy.postgres.table import NO_TABLES, TABLE, Selection, Table, table_from
 from pipecopy.report import with_remedy
 
 _LONGEST_SHOWN = 80
@@ -86,12 +86,14 @@ class KnownTable:
         """
         if self._looked is not None and self._looked.session is session:
             return self._looked
+        rows = session.take_answers()
         while True:
-            # this first: what changes while the rest is looked at changes the token
-            relations = find_relations(session, self._selection.table)
-            table = find_table(session, self._selection)
-            if relations.oid == (None if table is None else table.oid):
+            *_, of_relations, of_table = rows or session.query_all(look_sql(self._selection))
+            relations, table = relations_from(of_relations), table_from(of_table, self._selection)
+            is_one = relations.oid == (None if table is None else table.oid)
+            if is_one and not (rows and table is None):  # it may have been created since
                 break
+            rows = None
         known = self.state
         if known is not None:
             table = None if table is None else table.with_columns(known.columns)
@@ -117,6 +119,14 @@ class KnownTable:
     def forget(self) -> None:
         """Look once more the next time, in the same session too."""
         self._looked = None
+
+
+def look_sql(selection: Selection) -> str:
+    """Return SQL for a look at the table; its rows are those of the last two statements.
+
+    The relations first: what changes while the rest is looked at changes the token.
+    """
+    return about_table(selection.table, f"{RELATIONS}; {TABLE}")
 
 
 def _from_plain(plain: Any) -> TableState | None:

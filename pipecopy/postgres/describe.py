@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import psycopg
 
@@ -11,15 +13,17 @@ from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
-from pipecopy.postgres.guard import Relations
-from pipecopy.postgres.names import all_tables, literal, quoted, readings
+from pipecopy.postgres.guard import Relations, is_guards, still_the_same
+from pipecopy.postgres.names import CATALOG_PATH, all_tables, literal, quoted, readings
+from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import also
+from pipecopy.postgres.rights import missing_rights
 from pipecopy.postgres.schema import define
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import NOT_READ, Selection, Table, TableColumn
+from pipecopy.postgres.table import NOT_READ, Selection, Table
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
-from pipecopy.postgres.writable import against_writing
+from pipecopy.postgres.writable import against_writing, no_replica_identity
 from pipecopy.report import Finding, problem, warning
 
 _OIDS = (26, 1028)
@@ -49,27 +53,47 @@ def describe(
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
-    findings = [*_of_any_run(session, selection, table), *_of_run(session, table, relations, run)]
-    if side == "source" and not any(found.mark == "problem" for found in findings):
-        # on a verified target those rows count as surplus
-        findings += [*_bad_keys(session, table), *ids_out_of_order(session, table)]
-    is_whole = table.key is not None and not table.misnamed
+    findings = [*_of_any_run(session, table, key), *_of_run(session, table, relations, run)]
+    # on a verified target the rows with bad keys count as surplus
+    asks_for_rows = side == "source" and not _has_problem(findings)
+    of_rows = [_bad_keys, ids_out_of_order] if asks_for_rows else []
+
+    def questions() -> Iterator[Question[Any]]:
+        yield from (_identity(session, table), ways(), _definition(table, side))
+        yield from _of_catalogs(selection, table, run)
+
+    try:
+        _, *answers = ask(
+            session.query_all,
+            still_the_same(table, relations),
+            *questions(),
+            *(of_row(table) for of_row in of_rows),
+        )
+    except psycopg.Error as error:
+        if is_guards(error) or not session.goes_on_after(error):
+            raise
+        # the role may not read the rows, or not even the name: first what is said of its rights
+        answers = ask(session.query_all, *questions())
+        if not _has_problem(itertools.chain(*answers[3:])):
+            answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
+    identity, checksums, definition, *more = answers
+    findings += itertools.chain(*more)
     return TableDescription(
         table=table.sql,
         key=key if table.key is None else table.key.name,
         columns=table.described(),
-        identity=_identity(session, table),
+        identity=identity,
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
-        checksums=ways(session),
-        definition=define(session, table) if side != "target" and is_whole else None,
+        checksums=checksums,
+        definition=definition,
         server=server_of(session),
     )
 
 
-def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> Iterator[Finding]:
-    yield from _ambiguous(session, selection.table)
+def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Finding]:
+    """Say what speaks against any run, by what is known of the table."""
     if table.key is None:
-        yield problem(f"The table {table.sql} has no column {selection.key} that could be the key.")
+        yield problem(f"The table {table.sql} has no column {key} that could be the key.")
     elif not table.key.is_integer:
         yield problem(
             f"The key {table.key_sql} of the table {table.sql} is of the type {table.key.type}, not"
@@ -81,12 +105,6 @@ def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> I
             "The database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
             " they are read as UTF-8."
         )
-    ((hidden,),) = session.ask_catalogs(f"SELECT row_security_active({table.oid})")
-    if hidden:
-        yield problem(
-            f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
-            "connect as a role with BYPASSRLS, or as the table's owner.",
-        )
     if table.is_temporary:
         yield problem(
             f"The table {table.sql} is temporary: it belongs to one session, and ends with it."
@@ -96,28 +114,46 @@ def _of_any_run(session: ServerSession, selection: Selection, table: Table) -> I
 def _of_run(
     session: ServerSession, table: Table, relations: Relations, run: Session | None
 ) -> Iterator[Finding]:
-    """Say what speaks against what the run does with the table."""
+    """Say what speaks against what the run does with the table, by what is known of it."""
     if run is None:
-        yield from missing_rights(session, table, written=False)
         return
     side, deletes, verified = run.side, run.deletes, run.mode == "verify"
-    written = side == "target" and (run.writes or not verified)
     if side == "source" and deletes and session.server.is_standby:
         yield problem(
             f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
         )
-    compared = table.generated if verified else ()
-    yield from missing_rights(
-        session, table, written=written, deletes=written and deletes, compared=compared
-    )
-    if written:
-        yield from against_writing(session, table, relations, deletes=deletes)
+    if _is_written(run):
+        yield from against_writing(table, relations, deletes=deletes)
     else:
         yield from _no_ordered_index(table, side)
     if side == "source" or verified:
         yield from _where(session, table, verified=verified)
-    if side == "source":
-        yield from _large_objects(session, table)
+
+
+def _of_catalogs(
+    selection: Selection, table: Table, run: Session | None
+) -> Iterator[Question[list[Finding]]]:
+    """Yield what the server has to be asked for, and can be whatever speaks against the run."""
+    yield _ambiguous(selection.table)
+    yield _row_security(table)
+    if run is None:
+        yield missing_rights(table, written=False)
+        return
+    written = _is_written(run)
+    compared = table.generated if run.mode == "verify" else ()
+    yield missing_rights(table, written=written, deletes=written and run.deletes, compared=compared)
+    if written:
+        yield no_replica_identity(table, deletes=run.deletes)
+    if run.side == "source":
+        yield _large_objects(table)
+
+
+def _has_problem(findings: Iterable[Finding]) -> bool:
+    return any(found.mark == "problem" for found in findings)
+
+
+def _is_written(run: Session) -> bool:
+    return run.side == "target" and (run.writes or run.mode != "verify")
 
 
 def _no_table(name: str, side: Side | None) -> Finding:
@@ -127,14 +163,27 @@ def _no_table(name: str, side: Side | None) -> Finding:
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 
-def _ambiguous(session: ServerSession, name: str) -> Iterator[Finding]:
+def _ambiguous(name: str) -> Question[list[Finding]]:
     """Refuse a name by which each side could mean another table."""
-    if len(readings(name)) > 1:
-        tables = [str(table) for (table,) in session.query(all_tables(name))]
-        if len(tables) > 1:
-            yield problem(
-                f"The name {name} may mean {' or '.join(tables)}.", "put the one meant in quotes."
-            )
+    if len(readings(name)) == 1:
+        return []
+    tables = [str(table) for (table,) in (yield all_tables(name))]
+    if len(tables) < 2:  # noqa: PLR2004 - one is not ambiguous
+        return []
+    what = f"The name {name} may mean {' or '.join(tables)}."
+    return [problem(what, "put the one meant in quotes.")]
+
+
+def _row_security(table: Table) -> Question[list[Finding]]:
+    ((hidden,),) = yield f"{CATALOG_PATH}SELECT row_security_active({table.oid})"
+    if not hidden:
+        return []
+    return [
+        problem(
+            f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
+            "connect as a role with BYPASSRLS, or as the table's owner.",
+        )
+    ]
 
 
 def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
@@ -146,104 +195,63 @@ def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
         )
 
 
-def _large_objects(session: ServerSession, table: Table) -> Iterator[Finding]:
+def _large_objects(table: Table) -> Question[list[Finding]]:
     """Warn of the columns whose oids may stand for large objects, in a database that has some."""
     columns = [quoted(column.name) for column in table.columns if column.type_oid in _OIDS]
     if not columns:
-        return
-    ((some,),) = session.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)")
-    if some:
-        yield warning(
+        return []
+    ((some,),) = yield "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)"
+    if not some:
+        return []
+    return [
+        warning(
             f"Only the oids in {', '.join(columns)} are copied and compared, not the large objects"
             " that they may stand for.",
             "copy those with pg_dump -b, or keep their bytes in a column of the type bytea.",
         )
+    ]
 
 
-def missing_rights(
-    session: ServerSession,
-    table: Table,
-    *,
-    written: bool,
-    deletes: bool = False,
-    compared: Iterable[TableColumn] = (),
-) -> Iterator[Finding]:
-    """Rights to the columns that are copied; a right to the table holds for each column.
-
-    `deletes`: surplus rows are removed too. `compared`: columns that are only read.
-    """
-    needed = ["SELECT"]
-    if written:
-        needed += ["INSERT", "UPDATE"]
-        if deletes or table.unique_index is None:
-            needed.append("DELETE")
-    checks = []
-    for right in needed:
-        touched = (*table.columns, *(compared if right == "SELECT" else ()))
-        columns = ", ".join(str(column.number) for column in touched) or "NULL"
-        if right == "DELETE":
-            checks.append(f"has_table_privilege({table.oid}, 'DELETE')")
-        else:
-            checks.append(
-                f"(SELECT bool_and(has_column_privilege({table.oid}, attnum, '{right}'))"
-                f" FROM pg_attribute WHERE attrelid = {table.oid} AND attnum IN ({columns}))"
-            )
-    ((usage, temporary, role, database, *granted),) = session.ask_catalogs(
-        f"SELECT has_schema_privilege({literal(quoted(table.schema))}::regnamespace, 'USAGE'),"
-        " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
-        f" current_database()::text, {', '.join(checks)}",
-    )
-    if not usage:
-        yield no_right(role, "USAGE", f"schema {table.schema}", f"SCHEMA {quoted(table.schema)}")
-    missing = [right for right, has in zip(needed, granted, strict=True) if has is False]
-    if missing:
-        yield no_right(role, ", ".join(missing), table.sql, table.sql)
-    if written and not temporary:
-        yield no_right(role, "TEMP", f"database {database}", f"DATABASE {quoted(database)}")
-
-
-def no_right(role: str, right: str, on: str, on_sql: str) -> Finding:
-    """Return the problem that a role lacks a right."""
-    the = "" if on == on_sql else "the "
-    return problem(
-        f"The role {role} has no {right} right on {the}{on}.",
-        f"GRANT {right} ON {on_sql} TO {quoted(role)};",
-        what="rights",
-    )
-
-
-def _bad_keys(session: ServerSession, table: Table) -> Iterator[Finding]:
+def _bad_keys(table: Table) -> Question[list[Finding]]:
     key = table.key_sql
     never_null = table.keyed.not_null and not table.has_children  # a child may have dropped it
-    ((null, negative),) = session.query(
+    ((null, negative),) = yield (
         f"SELECT {'false' if never_null else _exists(table, f'{key} IS NULL')},"
         f" {_exists(table, f'{key} OPERATOR(pg_catalog.<) 0')}"
     )
-    for what, is_there in (("NULL", null), ("negative", negative)):
-        if is_there:
-            yield problem(
-                f"The source table {table.sql} has rows whose key {key} is {what}; those can't be"
-                " copied.",
-                f"leave them out (where {key} >= 0).",
-            )
+    return [
+        problem(
+            f"The source table {table.sql} has rows whose key {key} is {what}; those can't be"
+            " copied.",
+            f"leave them out (where {key} >= 0).",
+        )
+        for what, is_there in (("NULL", null), ("negative", negative))
+        if is_there
+    ]
 
 
 def _exists(table: Table, condition: str) -> str:
     return f"EXISTS (SELECT FROM {table.sql} WHERE {condition}{also(table)})"
 
 
-def _identity(session: ServerSession, table: Table) -> str:
+def _identity(session: ServerSession, table: Table) -> Question[str]:
     """Return what identifies this very table; a standby's is the beginning of its primary's.
 
     A clone of the server's files has all of it but the time when the server started.
     """
     started = ""
     if not session.server.is_standby:
-        ((started,),) = session.query(
+        ((started,),) = yield (
             "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
         )
     system = "" if session.server.system is None else session.server.system
     return f"{system}/{table.database_oid}/{table.oid}/{started}"
+
+
+def _definition(table: Table, side: Side | None) -> Question[dict[str, Any] | None]:
+    if side == "target" or table.key is None or table.misnamed:
+        return None
+    return (yield from define(table))
 
 
 def check_where(session: ServerSession, table: Table) -> None:

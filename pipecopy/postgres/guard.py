@@ -24,7 +24,8 @@ from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import failover
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.names import about_table, literal
+from pipecopy.postgres.names import literal
+from pipecopy.postgres.questions import Question, Rows
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, fires
 from pipecopy.postgres.types import types_token
@@ -56,18 +57,11 @@ class Guard:
         """`wants_greatest_key`: a lost tail of the table is to be seen by it, too."""
         self._session = session
         self._table = table
-        same = [f"{token_now(table, relations)} OPERATOR(pg_catalog.=) {literal(relations.token)}"]
-        if table.types_token:
-            now = types_token_now(table)
-            same.append(f"{now} OPERATOR(pg_catalog.=) {literal(table.types_token)}")
         lsn = "NULL" if session.server.lsn is None else f"({failover.LSN})::pg_catalog.text"
         greatest = "NULL::bigint"
         if table.ordered_index and (wants_greatest_key or session.server.lsn is None):
             greatest = f"({greatest_key(table)})::bigint"
-        self._statement = (
-            f"SELECT CASE WHEN {' AND '.join(same)} THEN {lsn}"
-            f" ELSE {fail(literal(_CHANGED))}::pg_catalog.text END, {greatest}"
-        )
+        self._statement = f"SELECT {_if_same(table, relations, lsn)}, {greatest}"
         self._name = ""
         self._is_prepared = False
 
@@ -85,9 +79,13 @@ class Guard:
         """How many results the look adds to those of a query string."""
         return 1 if self._is_prepared else 2
 
-    def query(self, statements: str) -> list[tuple[Any, ...]]:
+    def query(self, statements: str) -> Rows:
         """Run statements in one round trip and transaction; return the rows of the last SELECT."""
-        *_, rows, (seen,) = self._session.query_all(f"{statements}; {self._look_sql}")
+        return self.query_all(statements)[-1]
+
+    def query_all(self, statements: str) -> list[Rows]:
+        """Run statements in one round trip and transaction; return the rows of each SELECT."""
+        *rows, (seen,) = self._session.query_all(f"{statements}; {self._look_sql}")
         self._seen(*seen)
         return rows
 
@@ -128,6 +126,24 @@ class Guard:
         """Take note of a look that found nothing changed."""
         self._is_prepared = True
         self._session.reached(lsn, greatest_key)
+
+
+def still_the_same(table: Table, relations: Relations) -> Question[None]:
+    """Ask first, before what is then known to be of the very table that was looked at.
+
+    Raises what `is_guards` knows if it is another one.
+    """
+    yield f"SELECT {_if_same(table, relations, 'NULL')}"
+
+
+def _if_same(table: Table, relations: Relations, sql: str) -> str:
+    """Return SQL for what that SQL, a text, gives if the table is still the same; else it fails."""
+    same = [f"{token_now(table, relations)} OPERATOR(pg_catalog.=) {literal(relations.token)}"]
+    if table.types_token:
+        now = types_token_now(table)
+        same.append(f"{now} OPERATOR(pg_catalog.=) {literal(table.types_token)}")
+    failing = f"{fail(literal(_CHANGED))}::pg_catalog.text"
+    return f"CASE WHEN {' AND '.join(same)} THEN {sql} ELSE {failing} END"
 
 
 def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
@@ -180,12 +196,8 @@ class Relations:
     cleared: str
 
 
-def find_relations(session: ServerSession, name: str) -> Relations:
-    """Look for what belongs to the table of that name, in one round trip.
-
-    All of it is seen by one snapshot: what changes later changes the token.
-    """
-    found = session.query(about_table(name, _RELATIONS))
+def relations_from(found: Rows) -> Relations:
+    """Return what `RELATIONS` found."""
     ((oid, token, rows, firing, cascades, constraints, versions, cleared),) = found
     rows = rows or []
     return Relations(
@@ -248,7 +260,7 @@ _TARGET = "(SELECT oid FROM target)"
 # Children are read and written with their table, and the relations below a view are read with it;
 # a materialized view has rows of its own. One trigger of a partitioned table has a copy in each of
 # its partitions, as has a foreign key.
-_RELATIONS = f"""
+RELATIONS = f"""
 WITH RECURSIVE target (oid) AS (
     SELECT nullif(current_setting('pipecopy.oid'), '')::oid
 ), reached (oid, is_child) AS (
@@ -321,3 +333,5 @@ SELECT (SELECT oid::bigint FROM target),
         WHERE attrelid = (SELECT oid FROM target) AND attnum > 0 AND NOT attisdropped),
        (SELECT coalesce(extract(epoch FROM stats_reset)::text, '') FROM pg_stat_bgwriter)
 """
+"""SQL for what belongs to a table, to be asked by `about_table`. All of it is seen by one snapshot:
+what changes later changes the token."""

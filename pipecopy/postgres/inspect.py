@@ -10,10 +10,12 @@ from typing import Any
 from pipecopy.contracts import Side, Survey, TableDescription
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
-from pipecopy.postgres.describe import check_where, missing_rights, no_right
+from pipecopy.postgres.describe import check_where
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
+from pipecopy.postgres.rights import missing_rights, no_right
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
@@ -121,8 +123,9 @@ def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
 
 def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
     """Say that the role has the rights it needs, or which it lacks."""
-    if missing := [*missing_rights(session, table, written=side == "target")]:
-        return missing
+    (missing,) = ask(session.query_all, missing_rights(table, written=side == "target"))
+    if missing:
+        return [*missing]
     if side == "source":
         return [_ok("rights", "SELECT")]
     also = ", DELETE" if table.unique_index is None else ""
@@ -242,7 +245,7 @@ def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[
         found = problem(f"{_capital(held(table.sql, row))}.", _end_of(row[1]), what="lock")
         yield replace(found, cause="busy")
     yield from _surroundings(session, table)
-    sequences = find_key_sequences(session, table)
+    (sequences,) = ask(session.query_all, find_key_sequences(table))
     if not sequences:
         yield _ok("sequence", "none is behind the key")
     for sequence in sequences:

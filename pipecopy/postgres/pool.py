@@ -96,6 +96,7 @@ class PostgresPool:
         # these load psycopg, which takes 70 ms: a supervisor hands the pool on without it
         from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as said
         from pipecopy.postgres.database import PostgresDatabase  # noqa: PLC0415 - as said
+        from pipecopy.postgres.ddl import look_sql  # noqa: PLC0415 - as said
         from pipecopy.postgres.table import Selection  # noqa: PLC0415 - as said
 
         session = self._session
@@ -111,6 +112,7 @@ class PostgresPool:
             run=session,
             table=selection.table,
             session_pooler=self._session_pooler,
+            questions=look_sql(selection),
         )
         connection.open()
         return PostgresDatabase(

@@ -19,6 +19,7 @@ from itertools import takewhile
 from pipecopy.contracts import Side
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
+from pipecopy.postgres.questions import Question
 from pipecopy.postgres.rows import CopyColumn, CopyRows, fields_of, row_bounds
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import TRAILER, CopyRead
@@ -59,13 +60,14 @@ class Reader:
         found = self._guard.query(_by_index(self._table, sql))
         return int(found[0][0]) + 1 if found else past_last
 
-    def max_id(self) -> int:
+    def max_id(self) -> Question[int]:
         """Return the greatest key, 0 for none."""
         table = self._table
-        return self._number(
+        ((found,),) = yield (
             f"SELECT coalesce(pg_catalog.max({table.key_sql}), 0) FROM {table.sql}"
             f" WHERE true{also(table)}"
         )
+        return max(0, int(found))
 
     def max_id_in(self, first: int, past_last: int) -> int:
         """Return the greatest key in `[first, past_last)`, 0 for none."""

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipecopy.contracts import TableDescription
+from pipecopy.postgres.names import CATALOG_PATH
+from pipecopy.postgres.questions import Question
 from pipecopy.postgres.sequence import NEXT_VALUE
-from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NEVER_NULL, Table, TableColumn
 from pipecopy.postgres.types import TypeShape, shape_from_plain
 
@@ -81,7 +82,7 @@ class TableDefinition:
     """What else there is, such as `2 indexes`."""
 
 
-def define(session: ServerSession, table: Table) -> dict[str, Any]:
+def define(table: Table) -> Question[dict[str, Any]]:
     """Return what the table is like as plain values, for `definition_of`."""
     sql = _DEFINITION.format(
         oid=table.oid,
@@ -90,7 +91,7 @@ def define(session: ServerSession, table: Table) -> dict[str, Any]:
         next_value=NEXT_VALUE.format(sequence="c.oid"),
         besides=", ".join(f"(SELECT count(*) FROM {rows})" for rows in _BESIDES.values()),
     )
-    ((facts, columns),) = session.ask_catalogs(sql)
+    ((facts, columns),) = yield CATALOG_PATH + sql
     wanted = [*table.columns, *table.generated]
     if not table.others:  # as it stands there, the generated ones among the others
         wanted.sort(key=lambda column: column.number)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psycopg
 
-from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
+from pipecopy.postgres.questions import Question
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table
 from pipecopy.report import Finding, warning
@@ -62,14 +64,16 @@ class KeySequence:
         return None
 
 
-def advance_sequences(session: ServerSession, table: Table, max_id: int) -> str | None:
-    """Set each sequence behind the key past `max_id`; return a warning if that can't be done.
+def advance_sequences(
+    session: ServerSession, sequences: Iterable[KeySequence], max_id: int
+) -> str | None:
+    """Set each sequence past `max_id`; return a warning if that can't be done.
 
     A sequence that is past it already stays as it is. Time-outs and broken connections are raised.
     """
     warnings = [
         str(left)
-        for found in find_key_sequences(session, table)
+        for found in sequences
         if (left := found.why_left(max_id) or _advance_one(session, found, max_id)) is not None
     ]
     return " ".join(warnings) or None
@@ -95,13 +99,14 @@ def _advance_one(session: ServerSession, found: KeySequence, max_id: int) -> Fin
     return None
 
 
-def find_key_sequences(session: ServerSession, table: Table) -> list[KeySequence]:
+def find_key_sequences(table: Table) -> Question[list[KeySequence]]:
     """Find what the key's identity or default draws from.
 
     A default that has the text of its nextval's name, or a function that calls nextval, depends on
     no sequence: only its text shows it.
     """
-    return [KeySequence(*row) for row in session.ask_catalogs(_key_sequences(table))]
+    rows = yield CATALOG_PATH + _key_sequences(table)
+    return [KeySequence(*row) for row in rows]
 
 
 def _key_sequences(table: Table) -> str:

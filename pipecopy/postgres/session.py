@@ -17,7 +17,8 @@ from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import wire
 from pipecopy.postgres.names import CATALOG_PATH
-from pipecopy.postgres.session_start import SessionFacts
+from pipecopy.postgres.questions import Rows
+from pipecopy.postgres.session_start import SessionFacts, rows_of_each
 
 _TIMEOUTS = (
     errors.LockNotAvailable,  # 55P03: lock_timeout
@@ -35,6 +36,7 @@ class ServerSession:
     def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
         self._connection = connection
         self.facts = facts
+        self._answers = facts.answers
         self.server = facts.server
         """Which server it is, and how far that has come, as last heard."""
         self._expected = sys.maxsize
@@ -44,30 +46,31 @@ class ServerSession:
         self.watch = Stopwatch()
         """Of the statement under way."""
 
+    def take_answers(self) -> list[Rows] | None:
+        """Return, once, what was answered to the questions that went along with its start."""
+        answers, self._answers = self._answers, None
+        return answers
+
     @property
     def info(self) -> psycopg.ConnectionInfo:
         """What the client knows of the connection."""
         return self._connection.info
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str) -> Rows:
         """Run statements in one round trip and transaction; return the rows of the last SELECT."""
         return (self.query_all(sql) or [[]])[-1]
 
-    def ask_catalogs(self, sql: str) -> list[tuple[Any, ...]]:
+    def ask_catalogs(self, sql: str) -> Rows:
         """Run a query of the catalogs, whose names are the server's own under any search path."""
         return self.query(CATALOG_PATH + sql)
 
-    def query_all(self, sql: str) -> list[list[tuple[Any, ...]]]:
+    def query_all(self, sql: str) -> list[Rows]:
         """Run statements in one round trip and transaction; return the rows of each SELECT."""
         self.watch.restart()
         with self._connection.cursor() as cursor:
             cursor.execute(sql.encode())
             self.answered = True
-            rows = [cursor.fetchall()] if cursor.description else []
-            while cursor.nextset():
-                if cursor.description:
-                    rows.append(cursor.fetchall())
-            return rows
+            return rows_of_each(cursor)
 
     def reached(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of how far the server has come."""
@@ -129,6 +132,10 @@ class ServerSession:
     def is_lost(self) -> bool:
         """Return whether the connection broke."""
         return self._connection.pgconn.status != ConnStatus.OK
+
+    def goes_on_after(self, error: psycopg.Error) -> bool:
+        """Return whether something else may be asked: no time-out, nor the connection's end."""
+        return not isinstance(error, psycopg.OperationalError) and not self.is_lost()
 
     def close(self) -> None:
         self._connection.close()

@@ -20,6 +20,7 @@ from pipecopy.postgres import failover
 from pipecopy.postgres.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, PostgresError
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
+from pipecopy.postgres.questions import Rows
 
 _LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
@@ -50,7 +51,7 @@ _SAMENESS = {
 _MAY_NOT_ASK = ("42501", "42883", "0A000", "55000")
 """SQLSTATEs of a server that does not give its position, at all or to this role."""
 
-Query = Callable[[str], list[tuple[Any, ...]]]
+Query = Callable[[str], Rows]
 """Runs one statement, and returns its rows."""
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class SessionFacts:
     server: ServerState
     asked: str
     """The statement that gives a `ServerState` to this role."""
+    answers: list[Rows] | None = None
+    """Of the questions that went along."""
 
 
 def prepare(
@@ -75,20 +78,22 @@ def prepare(
     run: Session | None,
     table: str,
     session_pooler: bool,
+    questions: str | None = None,
 ) -> SessionFacts:
     """Make the session ready; returns what the server said about it.
 
-    Raises PostgresError if a pooler is in between, or another copy holds the target; and
-    TimeoutError if an orphan of this copy does not end.
+    `questions` go along, unless they may be why the server refuses the rest. Raises PostgresError
+    if a pooler is in between, or another copy holds the target; and TimeoutError if an orphan of
+    this copy does not end.
     """
     *states, least = failover.STATES
     for state in states:
         try:
-            return _prepare(connection, run, table, state, session_pooler=session_pooler)
+            return _prepare(connection, run, table, state, questions, session_pooler=session_pooler)
         except psycopg.Error as error:
             if error.sqlstate not in _MAY_NOT_ASK:
                 raise
-    return _prepare(connection, run, table, least, session_pooler=session_pooler)
+    return _prepare(connection, run, table, least, None, session_pooler=session_pooler)
 
 
 def _prepare(
@@ -96,6 +101,7 @@ def _prepare(
     run: Session | None,
     table: str,
     server: str,
+    questions: str | None,
     *,
     session_pooler: bool,
 ) -> SessionFacts:
@@ -110,13 +116,16 @@ def _prepare(
         statements.append(_end_orphans(run, direct))
         if run.may_write:
             statements.append(_lock(table, direct))
+    if questions is not None:
+        statements.append(questions)  # last: they may change the search path
     began = time.monotonic()
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(statements).encode())
-        if run is not None:
-            cursor.nextset()
-        cursor.nextset()
-        is_direct, statement_timeout = cursor.fetchall()[0]
+
+        def query_all(sql: str) -> list[Rows]:
+            cursor.execute(sql.encode())
+            return rows_of_each(cursor)
+
+        _, ((is_direct, statement_timeout),), (state,), *rest = query_all("; ".join(statements))
         if not is_direct:
             raise PostgresError(
                 "there is a connection pooler (such as PgBouncer) before the server, and a copy"
@@ -124,27 +133,18 @@ def _prepare(
                 " session mode and say so (session_pooler)",
                 FEATURE_NOT_SUPPORTED,
             )
-        cursor.nextset()
-        facts = SessionFacts(
-            version=info.server_version,
-            statement_timeout=float(statement_timeout) / 1000,
-            server=failover.server_state(cursor.fetchall()[0]),
-            asked=server,
-        )
         if run is not None:
-            _next_rows(cursor)
-            _report_orphans(connection, cursor.fetchall())
+            _report_orphans(connection, rest.pop(0))
         if run is not None and run.may_write:
-            _next_rows(cursor)
-
-            def query(sql: str) -> list[tuple[Any, ...]]:
-                cursor.execute(sql.encode())
-                _last_rows(cursor)
-                return cursor.fetchall()
-
             until = began + min(_LOCK_WAIT, run.call_timeout / 2)
-            _wait_for_lock(query, table, cursor.fetchall(), until)
-    return facts
+            _wait_for_lock(lambda sql: query_all(sql)[-1], table, rest.pop(0), until)
+    return SessionFacts(
+        version=info.server_version,
+        statement_timeout=float(statement_timeout) / 1000,
+        server=failover.server_state(state),
+        asked=server,
+        answers=rest or None,
+    )
 
 
 def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
@@ -159,16 +159,13 @@ def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
     return _wait_for_lock(query, table, query(_lock(table, "true")), until)
 
 
-def _next_rows(cursor: psycopg.Cursor[Any]) -> None:
-    """Go on to the result of the next statement that returns rows."""
-    while cursor.nextset() and cursor.description is None:
-        pass
-
-
-def _last_rows(cursor: psycopg.Cursor[Any]) -> None:
-    """Go on to the result of the last statement."""
+def rows_of_each(cursor: psycopg.Cursor[Any]) -> list[Rows]:
+    """Return the rows of each statement that returns some."""
+    rows = [cursor.fetchall()] if cursor.description else []
     while cursor.nextset():
-        pass
+        if cursor.description:
+            rows.append(cursor.fetchall())
+    return rows
 
 
 def _settings(version: int, run: Session | None, direct: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
 from pipecopy.postgres.names import about_table, quoted, readings
+from pipecopy.postgres.questions import Rows
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.types import (
     INTEGERS,
@@ -195,7 +196,11 @@ def fires(enabled: str) -> str:
 
 def find_table(session: ServerSession, selection: Selection) -> Table | None:
     """Return the table of that name, None if there is none, in one round trip."""
-    rows = session.query(about_table(selection.table, _TABLE))
+    return table_from(session.query(about_table(selection.table, TABLE)), selection)
+
+
+def table_from(rows: Rows, selection: Selection) -> Table | None:
+    """Return what `TABLE` found."""
     if not rows:
         return None
     ((facts, column_facts, types, indexes, types_token),) = rows
@@ -294,7 +299,7 @@ a.attnotnull AND NOT EXISTS (  -- since 18 such a constraint may not be valid ye
 """Whether the column `a` of pg_attribute holds no NULL."""
 
 
-_TABLE = f"""
+TABLE = f"""
 WITH RECURSIVE target AS (
     SELECT c.oid::bigint, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
@@ -345,3 +350,4 @@ SELECT row_to_json(target),
        {types_token(USERS_TYPES)}
 FROM target
 """
+"""SQL for the table and its columns, types and indexes, to be asked by `about_table`."""

@@ -10,15 +10,15 @@ transaction of the database counts: one of them may hold an id from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
 
 from pipecopy.contracts import OpenTransaction
-from pipecopy.postgres.names import literal, quoted
-from pipecopy.postgres.session import ServerSession
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
+from pipecopy.postgres.questions import Question
 from pipecopy.postgres.table import Table
 from pipecopy.report import Finding, warning
 
@@ -67,20 +67,13 @@ class _Found:
 
 
 def open_transactions(
-    session: ServerSession, table: Table, among: Sequence[str] | None, own_sessions: str | None
-) -> list[OpenTransaction] | str:
+    table: Table, among: Sequence[str] | None, own_sessions: str | None
+) -> Question[list[OpenTransaction]]:
     """Return those that may bring rows to the table; `among` these ids, if they are given.
 
-    `own_sessions` begins the application name of this run's own ones. Returns a sentence if the
-    role may not know.
+    `own_sessions` begins the application name of this run's own ones.
     """
-    try:
-        rows = session.ask_catalogs(_open(table, own_sessions))
-    except psycopg.errors.InsufficientPrivilege as error:
-        return (
-            "the role may not see which transactions are open"
-            f" ({error.diag.message_primary}): rows that are committed late may be missed"
-        )
+    rows = yield CATALOG_PATH + _open(table, own_sessions)
     is_standby, oldest, next_one = rows[0][:3]
     found = [_Found(*row[3:]) for row in rows if row[3] is not None]
     if among is None:
@@ -92,6 +85,14 @@ def open_transactions(
         who = "open on the primary when last seen; the standby that answers now can't tell"
         return [{"id": each, "who": who} for each in among]
     return [each.plain() for each in found if each.is_one_of(among)]
+
+
+def untold(error: psycopg.Error) -> str:
+    """Return what is said if the role may not see them."""
+    return (
+        "the role may not see which transactions are open"
+        f" ({error.diag.message_primary}): rows that are committed late may be missed"
+    )
 
 
 def _of_primary(oldest: int, below: int) -> list[OpenTransaction]:
@@ -106,17 +107,19 @@ def _of_primary(oldest: int, below: int) -> list[OpenTransaction]:
     return [{"id": f"{_BELOW}{below}", "who": who, "since": None}]
 
 
-def ids_out_of_order(session: ServerSession, table: Table) -> Iterator[Finding]:
+def ids_out_of_order(table: Table) -> Question[list[Finding]]:
     """Warn of sequences behind the key that give lower ids than before to later transactions."""
     if table.kind not in "rp" or table.key is None:
-        return
-    for schema, name, cache, increment, cycles in session.ask_catalogs(
-        f"WITH RECURSIVE {_sequences(table)}"
+        return []
+    rows = yield (
+        f"{CATALOG_PATH}WITH RECURSIVE {_sequences(table)}"
         " SELECT n.nspname::text, c.relname::text, s.seqcache, s.seqincrement, s.seqcycle"
         " FROM sequences JOIN pg_sequence s ON s.seqrelid = sequences.oid"
         " JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE s.seqcache > 1 OR s.seqincrement < 0 OR s.seqcycle ORDER BY 1, 2",
-    ):
+        " WHERE s.seqcache > 1 OR s.seqincrement < 0 OR s.seqcycle ORDER BY 1, 2"
+    )
+    found = []
+    for schema, name, cache, increment, cycles in rows:
         sequence = quoted(schema, name)
         remedy = "run `verify --repair` later."
         if cache > 1:
@@ -126,12 +129,15 @@ def ids_out_of_order(session: ServerSession, table: Table) -> Iterator[Finding]:
             why = f"counts down (INCREMENT BY {increment})"
         else:
             why = "starts over at its end (CYCLE)" if cycles else ""
-        yield warning(
-            f"The sequence {sequence} behind the key {table.key_sql} {why}: transactions that begin"
-            " during a copy may commit rows with ids that it has passed, and those are missed"
-            " without a further warning.",
-            remedy,
+        found.append(
+            warning(
+                f"The sequence {sequence} behind the key {table.key_sql} {why}: transactions that"
+                " begin during a copy may commit rows with ids that it has passed, and those are"
+                " missed without a further warning.",
+                remedy,
+            )
         )
+    return found
 
 
 def _sequences(table: Table) -> str:

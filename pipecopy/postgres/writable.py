@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
-from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.session_start import Query
+from pipecopy.postgres.questions import Question
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
 from pipecopy.report import Finding, problem, warning
 
 
-def against_writing(
-    session: ServerSession, table: Table, relations: Relations, *, deletes: bool
-) -> Iterator[Finding]:
+def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Finding]:
     """Yield the reasons not to write there, and what one should know; `deletes`: to remove rows."""
     yield from _not_filled(table)
     yield from _rules(table, relations, deletes=deletes)
@@ -27,7 +24,6 @@ def against_writing(
         yield problem(f"The target {table.sql} is {kind}, not a table.")
     yield from _unlogged(table, relations)
     yield from _triggers(table, relations)
-    yield from _no_replica_identity(session, table, deletes=deletes)
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,13 @@ class WithoutIdentity:
     remedy: str
 
 
-def without_identity(query: Query, table: Table, *, deletes: bool) -> WithoutIdentity | None:
+def without_identity(table: Table, *, deletes: bool) -> Question[WithoutIdentity | None]:
     """Return those of the table and its partitions that are published without replica identity.
 
     They count if updates are published, or with `deletes` removals.
     """
-    rows = query(
-        CATALOG_PATH
-        + _WITHOUT_IDENTITY.format(
-            tables=with_partitions(table), action="pubdelete" if deletes else "pubupdate"
-        )
+    rows = yield CATALOG_PATH + _WITHOUT_IDENTITY.format(
+        tables=with_partitions(table), action="pubdelete" if deletes else "pubupdate"
     )
     if not rows:
         return None
@@ -91,19 +84,21 @@ _WITHOUT_IDENTITY = """
 """
 
 
-def _no_replica_identity(
-    session: ServerSession, table: Table, *, deletes: bool
-) -> Iterator[Finding]:
+def no_replica_identity(table: Table, *, deletes: bool) -> Question[list[Finding]]:
+    """Warn if the server refuses to change, or remove, rows."""
     replaced = table.unique_index is None
-    found = without_identity(session.query, table, deletes=replaced or deletes)
+    found = yield from without_identity(table, deletes=replaced or deletes)
     if found is None and deletes:
-        found = without_identity(session.query, table, deletes=False)
-    if found is not None:
-        yield warning(
+        found = yield from without_identity(table, deletes=False)
+    if found is None:
+        return []
+    return [
+        warning(
             "Published without a replica identity, so the server refuses to change or remove rows"
             f" of {found.names}: new rows are saved, and one that differs is an error.",
             found.remedy,
         )
+    ]
 
 
 def _not_filled(table: Table) -> Iterator[Finding]:

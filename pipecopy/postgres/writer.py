@@ -17,6 +17,7 @@ from pipecopy.postgres.errors import (
     PostgresError,
 )
 from pipecopy.postgres.guard import Guard
+from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.table import Table
@@ -117,7 +118,7 @@ class Writer:
 
     def _refused(self, error: psycopg.Error, what: str, *, deletes: bool) -> Exception:
         """Return an error that says what to do, or the server's own if this is not the cause."""
-        found = without_identity(self._guard.query, self._table, deletes=deletes)
+        (found,) = ask(self._guard.query_all, without_identity(self._table, deletes=deletes))
         if found is None:
             return error
         return PostgresError(

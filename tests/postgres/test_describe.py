@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from pipecopy.contracts import Column, Mode, Side, TableDescription
@@ -448,3 +449,34 @@ def test_large_objects_are_a_warning_where_there_are_some(
         assert lines(described(source_db, "target"), "warning") == []
     source_db.execute("ALTER TABLE profiles DROP pic")
     assert lines(described(source_db, "source"), "warning") == []
+
+
+def test_it_is_the_table_of_now_that_is_described(source_db: TemporaryDatabase) -> None:
+    """A session looks at the table as it starts, which may be long before."""
+    with opened(source_db, "source") as database:
+        source_db.execute(TABLE)
+        assert len(database.describe().columns) == 2
+    with opened(source_db, "source") as database:
+        source_db.execute("ALTER TABLE profiles ADD more text")
+        assert len(database.describe().columns) == 3
+        assert database.get_max_id() == 0
+    with opened(source_db, "source") as database:
+        source_db.execute("DROP TABLE profiles; CREATE TABLE profiles (id bigint PRIMARY KEY)")
+        assert len(database.describe().columns) == 1
+    with opened(source_db, "source") as database:
+        source_db.execute("DROP TABLE profiles")
+        (problem,) = lines(database.describe(), "problem")
+        assert "There is no table" in problem
+
+
+def test_a_look_that_is_refused_does_not_keep_a_session_from_its_start(
+    source_db: TemporaryDatabase,
+) -> None:
+    source_db.execute(TABLE)
+    source_db.execute("REVOKE SELECT ON pg_trigger FROM PUBLIC")
+    with (
+        role(source_db, "GRANT SELECT ON profiles TO {role}") as uri,
+        opened(uri, "source") as database,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="pg_trigger"),
+    ):
+        database.describe()

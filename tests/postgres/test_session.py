@@ -375,9 +375,12 @@ def _max_id_of(uri: str) -> int:
 def test_a_killed_client_is_noticed_by_a_waiting_server(target_db: TemporaryDatabase) -> None:
     target_db.execute(TABLE)
     with opened(target_db, "target") as database, target_db.connect() as other:
+        session = database._connection._session
+        assert session is not None
         other.execute("BEGIN; LOCK TABLE profiles")
         with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(database.get_max_id)
+            # a call would open another session, which ends this one
+            call = threads.submit(session.query, "SELECT FROM profiles")
             _wait_until_it_waits(target_db)
             _shut(database)
             deadline = time.monotonic() + 3

@@ -221,7 +221,7 @@ class Proxy:
     def _read(self, flow: Flow) -> None:
         chunk = flow.source.recv(_CHUNK)
         if chunk:
-            flow.connection.traffic.note(flow.direction, len(chunk))
+            flow.connection.traffic.note(flow.direction, chunk)
             flow.queue.append((time.monotonic() + self._latency, memoryview(chunk)))
             flow.queued += len(chunk)
         else:

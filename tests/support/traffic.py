@@ -10,6 +10,8 @@ from typing import Literal
 
 Direction = Literal["to_server", "to_client", "both"]
 Action = Literal["freeze", "cut", "reset"]
+_BEGINNING = 1000
+"""Bytes that are kept of what the client says at a time."""
 
 
 @dataclass(eq=False)
@@ -47,13 +49,17 @@ class Traffic:
     to_client: int = 0
     round_trips: int = 0
     """How often the server answered what the client had sent."""
+    said: list[bytes] = field(default_factory=list)
+    """How each time began that the client said something."""
     last: str = "to_client"
 
-    def note(self, direction: str, size: int) -> None:
+    def note(self, direction: str, chunk: bytes) -> None:
         if direction == "to_server":
-            self.to_server += size
+            self.to_server += len(chunk)
+            if self.last == "to_client":
+                self.said.append(chunk[:_BEGINNING])
         else:
-            self.to_client += size
+            self.to_client += len(chunk)
             self.round_trips += self.last == "to_server"
         self.last = direction
 
