@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 
@@ -112,12 +111,14 @@ class Pipecopy(Contender):
 
     kind = "pipecopy"
 
-    def __init__(self, batch_size: int, read_ahead: int, *, batch_time: float = 0) -> None:
+    def __init__(
+        self, batch_size: int, read_ahead: int, *, batch_time: float | None = None
+    ) -> None:
         self.name = f"pipecopy-{batch_size}-{read_ahead}"
         self.title = f"pipecopy, {batch_size:,} a batch, read-ahead {read_ahead}"
-        if batch_time:
+        if batch_time is not None:
             self.name += f"-{batch_time:g}s"
-            self.title += f", {batch_time:g} s a batch"
+            self.title = f"pipecopy, {batch_time:g} s a batch, read-ahead {read_ahead}"
         self.config = Config(
             batch_size=batch_size,
             max_retries=0,
@@ -125,14 +126,8 @@ class Pipecopy(Contender):
             call_timeout=120,
             full_copy_timeout=1200,
             read_ahead=read_ahead,
+            batch_time=batch_time,
         )
-        self._lacks = bool(batch_time) and not hasattr(self.config, "batch_time")
-        if batch_time and not self._lacks:
-            options: dict[str, Any] = {"batch_time": batch_time}
-            self.config = replace(self.config, **options)
-
-    def missing(self) -> str | None:
-        return "Config has no batch_time" if self._lacks else None
 
     def copy(self, databases: Databases) -> None:
         self.run(databases)
