@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
-from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError
+from pipecopy.errors import TableMismatchError
 from pipecopy.events import Observer
 from pipecopy.operations.copy import Extent
 from pipecopy.operations.findings import (
@@ -19,7 +19,6 @@ from pipecopy.operations.findings import (
     open_now,
     plan_of,
     shown,
-    side_of,
 )
 from pipecopy.operations.fit import between, own
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
@@ -85,20 +84,20 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
     connected = _connect(run)
     if run.target in connected:
         extent.refuse_target_without_ranges(run.target)
-    described = _ask(run, {end: () for end in connected if "describe" in end.offers}, "describe")
+    described = _ask(run, {end: ("describe",) for end in connected if "describe" in end.offers})
     for endpoint, table in described.items():
         _add(run, *map(shown, own(endpoint.side, table)))
     _look_at_fit(run, described)
     last_id = _last_id(run, extent, connected)
-    transactions = _open_transactions(run) if last_id else []
-    resume_id = _resume_id(run, extent, connected, last_id)
+    transactions, resume_id = _ask_before_first_load(run, extent, connected, last_id)
     first_id = extent.from_id if resume_id is None else resume_id
     resumed = resume_id is not None
     # the one row where a resumed copy begins is there, and says nothing of all the others
     begins = {run.source: first_id, run.target: first_id + int(resumed)}
     surveys = _survey(run, connected, described, begins, last_id)
     if transactions:  # those that end so soon do not matter
-        transactions = _open_transactions(run, [each["id"] for each in transactions])
+        again = (OPEN_TRANSACTIONS, [each["id"] for each in transactions])
+        transactions = _open_ones(run, _ask(run, {run.source: again}))
     if transactions:
         _add(run, open_now(transactions, run.config.settle))
     run.update(items=tuple(sorted(run.report.items, key=lambda item: _SIDES.index(item.side))))
@@ -122,35 +121,28 @@ def _add(run: Run[CheckReport], *items: Finding) -> None:
 
 def _ask(
     run: Run[CheckReport],
-    arguments: Mapping[Endpoint, tuple[Any, ...]],
-    call: str,
+    calls: Mapping[Endpoint, tuple[Any, ...]],
     on_return: Callable[[Endpoint], None] = lambda _: None,
+    *,
+    known_bad: Collection[str | None] = (),
 ) -> dict[Endpoint, Any]:
-    """Make a call on these sides at the same time; return what those returned that did not fail.
+    """Make a call on each of these sides at the same time; return what they return.
 
-    A failing one becomes a problem. Raises what ends the whole check.
+    One that fails returns nothing; it is a problem, unless its side is known to have one. Raises
+    what ends the whole check.
     """
-    calls = {}
+    begun = {
+        endpoint: run.begin(endpoint, *call, on_return=partial(on_return, endpoint))
+        for endpoint, call in calls.items()
+    }
     failed = set()
-
-    def note(error: PipecopyError) -> None:
-        _add(run, failed_call(error))
-        failed.add(side_of(error))
-
-    for endpoint, args in arguments.items():
-        try:
-            calls[endpoint] = run.begin(
-                endpoint, call, *args, on_return=partial(on_return, endpoint)
-            )
-        except (CallTimeoutError, DatabaseError) as error:
-            note(error)
-    for begun in calls.values():
-        while not begun.done:  # the error of the other one may come first
-            try:
-                run.wait(begun)
-            except (CallTimeoutError, DatabaseError) as error:
-                note(error)
-    return {end: begun.value for end, begun in calls.items() if end.side not in failed}
+    for error in run.errors_of(begun.values()):
+        if isinstance(error, TableMismatchError):
+            raise error
+        failed.add(error.side)
+        if error.side not in known_bad:
+            _add(run, failed_call(error))
+    return {end: call.value for end, call in begun.items() if end.side not in failed}
 
 
 def _connect(run: Run[CheckReport]) -> list[Endpoint]:
@@ -160,7 +152,7 @@ def _connect(run: Run[CheckReport]) -> list[Endpoint]:
         message = "It can be reached."
         _add(run, Finding(side=endpoint.side, what="connect", mark="ok", message=message))
 
-    connected = _ask(run, dict.fromkeys(run.endpoints.both, ()), "connect", reached)
+    connected = _ask(run, dict.fromkeys(run.endpoints.both, ("connect",)), reached)
     for endpoint, answer in connected.items():
         endpoint.offers = answer.offers
     return list(connected)
@@ -172,54 +164,61 @@ def _look_at_fit(run: Run[CheckReport], described: Mapping[Endpoint, Any]) -> No
         return
     found = [*between(source, target, types="meet" not in run.target.offers)]
     if _has_columns(source) and _has_columns(target):
-        for endpoint, other in ((run.target, source), (run.source, target)):
-            found += _met(run, endpoint, other)
+        found += _met(run, {run.target: source, run.source: target})
     _add(run, *map(shown, found))
     run.update(columns=columns_of(source, target, found))
 
 
-def _met(run: Run[CheckReport], endpoint: Endpoint, other: Any) -> list[Finding]:
-    """Tell one side of the other's table."""
-    if "meet" not in endpoint.offers:
-        return []
-    before = run.report.items
-    endpoint.know(other=other)
-    met = _ask(run, {endpoint: (other,)}, "meet")
-    if endpoint not in met and endpoint.side in _bad_sides(before):
-        run.update(items=before)  # it failed of what is known to be wrong there
-    findings: list[Finding] = met.get(endpoint, [])
-    return findings
+def _met(run: Run[CheckReport], others: Mapping[Endpoint, Any]) -> list[Finding]:
+    """Tell each side of the other's table."""
+    asked = {end: ("meet", other) for end, other in others.items() if "meet" in end.offers}
+    for endpoint, (_, other) in asked.items():
+        endpoint.know(other=other)
+    met = _ask(run, asked, known_bad=_bad_sides(run))
+    return [found for findings in met.values() for found in findings]
 
 
 def _last_id(run: Run[CheckReport], extent: Extent, connected: list[Endpoint]) -> int | None:
-    greatest = _ask_sound(run, connected, run.source, "get_max_id")
+    if not _is_sound(run, connected, run.source):
+        return None
+    greatest = _ask(run, {run.source: ("get_max_id",)}).get(run.source)
     return None if greatest is None else extent.last_id(greatest)
 
 
-def _resume_id(
+def _ask_before_first_load(
     run: Run[CheckReport], extent: Extent, connected: list[Endpoint], last_id: int | None
-) -> int | None:
-    """Return where the copy resumes, None if it begins with the first id."""
+) -> tuple[list[OpenTransaction], int | None]:
+    """Return the transactions whose rows a copy that began now could miss; where it resumes.
+
+    None if it begins with the first id.
+    """
+    calls: dict[Endpoint, tuple[Any, ...]] = {}
+    if last_id and OPEN_TRANSACTIONS in run.source.offers:
+        calls[run.source] = (OPEN_TRANSACTIONS,)
     # without a last id there is no plan; and a target that lacks its table has a problem
     question = None if last_id is None else extent.how_far(last_id)
-    if question is None:
-        return None
-    reached = _ask_sound(run, connected, run.target, *question)
-    return reached if reached is not None and reached > extent.from_id else None
+    if question is not None and _is_sound(run, connected, run.target):
+        calls[run.target] = question
+    answers = _ask(run, calls)
+    reached = answers.get(run.target, 0)
+    return _open_ones(run, answers), reached if reached > extent.from_id else None
 
 
-def _ask_sound(
-    run: Run[CheckReport], connected: list[Endpoint], endpoint: Endpoint, call: str, *args: int
-) -> int | None:
-    """Ask one side, unless something is known to be wrong with it."""
-    if endpoint not in connected or endpoint.side in _bad_sides(run.report.items):
-        return None
-    answer: int | None = _ask(run, {endpoint: args}, call).get(endpoint)
-    return answer
+def _open_ones(run: Run[CheckReport], answers: Mapping[Endpoint, Any]) -> list[OpenTransaction]:
+    found = answers.get(run.source)
+    if isinstance(found, str):
+        unknown = warning(found, what="transactions")
+        _add(run, replace(shown(unknown), side="source"))
+    return found if isinstance(found, list) else []
 
 
-def _bad_sides(items: tuple[Finding, ...]) -> set[str | None]:
-    return {item.side for item in items if item.mark == "problem"}
+def _is_sound(run: Run[CheckReport], connected: list[Endpoint], endpoint: Endpoint) -> bool:
+    """Tell whether nothing is known to be wrong with a side."""
+    return endpoint in connected and endpoint.side not in _bad_sides(run)
+
+
+def _bad_sides(run: Run[CheckReport]) -> set[str | None]:
+    return {item.side for item in run.report.items if item.mark == "problem"}
 
 
 def _survey(
@@ -231,14 +230,14 @@ def _survey(
 ) -> dict[Endpoint, Mapping[str, Any]]:
     past_last = None if last_id is None else last_id + 1
     others = {run.source: run.target, run.target: run.source}
-    arguments = {
-        endpoint: (begins[endpoint], past_last, described.get(others[endpoint]))
+    calls = {
+        endpoint: ("survey", begins[endpoint], past_last, described.get(others[endpoint]))
         for endpoint in connected
         if "survey" in endpoint.offers
     }
     surveys: dict[Endpoint, Mapping[str, Any]] = {
         endpoint: survey
-        for endpoint, survey in _ask(run, arguments, "survey").items()
+        for endpoint, survey in _ask(run, calls).items()
         if isinstance(survey, dict)
     }
     for endpoint, survey in surveys.items():
@@ -248,17 +247,6 @@ def _survey(
         found = [replace(shown(each), side=side) for each in survey.get("findings", ())]
         run.update(items=tuple(merged(items, found)))
     return surveys
-
-
-def _open_transactions(run: Run[CheckReport], *among: list[str]) -> list[OpenTransaction]:
-    """Return those whose rows a copy that began now could miss."""
-    if OPEN_TRANSACTIONS not in run.source.offers:
-        return []
-    found = _ask(run, {run.source: among}, OPEN_TRANSACTIONS).get(run.source)
-    if isinstance(found, str):
-        unknown = warning(found, what="transactions")
-        _add(run, replace(shown(unknown), side="source"))
-    return found if isinstance(found, list) else []
 
 
 def _has_columns(table: Any) -> bool:

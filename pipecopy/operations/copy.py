@@ -127,17 +127,17 @@ class Extent:
                 f" {target} has no get_max_id_in"
             )
 
-    def how_far(self, last_id: int) -> tuple[str, *tuple[int, ...]] | None:
+    def how_far(self, last_id: int | None) -> tuple[str, *tuple[int, ...]] | None:
         """Return the call, with its arguments, that asks the target how far it is.
 
         It returns the greatest id there: of all, or of the range, up to `last_id`. None if nothing
-        has to be known.
+        has to be known, or the range is not known without `last_id`.
         """
         if not self.resume:
             return None
         if not self.is_range:
             return ("get_max_id",)
-        if last_id < self.from_id:
+        if last_id is None or last_id < self.from_id:
             return None
         return ("get_max_id_in", self.from_id, last_id + 1)
 
@@ -159,9 +159,9 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
     run.connect()
     extent.refuse_target_without_ranges(run.target)
     fit(run)
-    last_id = extent.last_id(run.call(run.source, "get_max_id"))
+    last_id, reached = _ask_ids(run, extent)
     settling = Settling(run)
-    first_id = _first_id(run, extent, last_id)
+    first_id = _first_id(run, extent, last_id, reached)
     run.update(first_id=first_id, next_id=first_id, max_id=last_id)
     if 0 < last_id >= first_id:
         settling.wait(
@@ -174,12 +174,25 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
     finish(run, last_id)
 
 
-def _first_id(run: Run[CopyReport], extent: Extent, last_id: int) -> int:
+def _ask_ids(run: Run[CopyReport], extent: Extent) -> tuple[int, int | None]:
+    """Return the last id, and how far the target is; None if nothing has to be known of it."""
+
+    def how_far(last_id: int | None) -> Call | None:
+        question = extent.how_far(last_id)
+        if question is None:
+            return None
+        return run.begin(run.target, *question, key_range=question[1:] or None)
+
+    greatest, reached = run.wait_both(run.begin(run.source, "get_max_id"), how_far(None))
+    last_id = extent.last_id(greatest)
+    return last_id, run.wait(how_far(last_id)) if reached is None else reached
+
+
+def _first_id(run: Run[CopyReport], extent: Extent, last_id: int, reached: int | None) -> int:
     """Return where the copy begins, or resumes."""
-    from_id, question = extent.from_id, extent.how_far(last_id)
-    if question is None:
+    from_id = extent.from_id
+    if reached is None:
         return from_id
-    reached: int = run.call(run.target, *question, key_range=question[1:] or None)
     first_id = max(from_id, reached)
     if reached > last_id:  # of all its ids: of a range, none is asked for above
         run.warn(

@@ -9,6 +9,7 @@ from typing import Any
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.errors import TableMismatchError
 from pipecopy.report import Finding, problem, warning
+from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
 
@@ -21,20 +22,14 @@ def fit(run: Run[Any]) -> tuple[Any, Any]:
     Raises TableMismatchError with all that does not fit, and what `Run.call` raises.
     """
     source, target = run.source, run.target
-    of_source = run.call(source, "describe") if "describe" in source.offers else None
-    if "create" in target.offers and of_source is not None:
-        created = run.call(target, "create", of_source)
-        if created:
-            run.warn(f"target: {created}")
-    of_target = run.call(target, "describe") if "describe" in target.offers else None
+    of_source, of_target = _described(run)
     findings = [
         *own("source", of_source),
         *own("target", of_target),
         *between(of_source, of_target, types="meet" not in target.offers),
     ]
     if not _problems(findings) and of_source is not None and of_target is not None:
-        for endpoint, other in ((target, of_source), (source, of_target)):
-            findings += _met(run, endpoint, other)
+        findings += _met(run, of_source, of_target)
     if problems := _problems(findings):
         raise TableMismatchError(
             f"the tables of {source} and {target} do not fit together: {_as_text(problems)}",
@@ -44,6 +39,24 @@ def fit(run: Run[Any]) -> tuple[Any, Any]:
         if found.mark == "warning":
             run.warn(str(found))
     return of_source, of_target
+
+
+def _described(run: Run[Any]) -> tuple[Any, Any]:
+    """Return what the two sides say of their tables; one that is missing is created if asked."""
+    source, target = run.source, run.target
+    if "create" not in target.offers:
+        return run.wait_both(_begin(run, source, "describe"), _begin(run, target, "describe"))
+    of_source = run.wait(_begin(run, source, "describe"))
+    if of_source is not None:
+        created = run.call(target, "create", of_source)
+        if created:
+            run.warn(f"target: {created}")
+    return of_source, run.wait(_begin(run, target, "describe"))
+
+
+def _begin(run: Run[Any], endpoint: Endpoint, call: str, *args: object) -> Call | None:
+    """Begin a call if the side offers it."""
+    return run.begin(endpoint, call, *args) if call in endpoint.offers else None
 
 
 def own(side: Side, table: Any) -> list[Finding]:
@@ -143,10 +156,12 @@ def _as_text(lines: list[str]) -> str:
     return " ".join([*(f"{one}." if one[-1] not in ".;" else one for one in others), last])
 
 
-def _met(run: Run[Any], endpoint: Endpoint, other: object) -> list[Finding]:
-    """Tell one side of the other's table, in this worker and in all that replace it."""
-    if "meet" not in endpoint.offers:
-        return []
-    endpoint.know(other=other)
-    met: list[Finding] = run.call(endpoint, "meet", other)
-    return met
+def _met(run: Run[Any], of_source: object, of_target: object) -> list[Finding]:
+    """Tell each side of the other's table, in this worker and in all that replace it."""
+    for endpoint, other in ((run.source, of_target), (run.target, of_source)):
+        if "meet" in endpoint.offers:
+            endpoint.know(other=other)
+    by_source, by_target = run.wait_both(
+        _begin(run, run.source, "meet", of_target), _begin(run, run.target, "meet", of_source)
+    )
+    return [*(by_target or ()), *(by_source or ())]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Session
-from pipecopy.errors import PipecopyError
+from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.state import ReportT, State
-from pipecopy.workers.messages import Batch, Connected, Task
+from pipecopy.workers.messages import Batch, Task
 
 _OVERHEAD = 4096
 """Bytes of a buffer besides the rows' own."""
@@ -101,10 +101,9 @@ class Run(State[ReportT]):
     # -- calls
 
     def begin(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Call:
-        """Begin a call; `how` is what `Call` takes beyond. Raises what `wait` raises."""
+        """Begin a call, which the next wait takes on; `how` is what `Call` takes beyond."""
         begun = Call(endpoint, Task(call, args), self, **how)
         self._under_way.append(begun)
-        begun.advance()
         return begun
 
     def wait(self, call: Call | None) -> Any:
@@ -129,18 +128,43 @@ class Run(State[ReportT]):
         """Make a call and return what it returned; raises what `wait` raises."""
         return self.wait(self.begin(endpoint, call, *args, **how))
 
+    def errors_of(self, calls: Iterable[Call]) -> Iterator[PipecopyError]:
+        """Wait for all of these calls; yield the error of each that fails, as soon as it does.
+
+        Raises what ends a run at once, such as FullCopyTimeoutError and StoppedError.
+        """
+        for call in calls:
+            while not call.done:  # the error of another one may come first
+                try:
+                    self.wait(call)
+                except (CallTimeoutError, DatabaseError, TableMismatchError) as error:
+                    yield error
+
+    def wait_both(self, source: Call | None, target: Call | None) -> tuple[Any, Any]:
+        """Return what a call on each side returned; both go on at the same time.
+
+        If both fail, the error is the source's, whichever came first: one of the target waits for
+        the source's call to end.
+        """
+        of_target: PipecopyError | None = None
+        for error in self.errors_of(call for call in (source, target) if call is not None):
+            if error.side == "source":
+                raise error
+            of_target = error
+        if of_target is not None:
+            raise of_target
+        return source and source.value, target and target.value
+
     def call_both(self, call: str, *args: Any, **how: Any) -> tuple[Call, Call]:
-        """Make the same call on both sides at the same time; return the two when both are done."""
+        """Make the same call on both sides, as `wait_both` does; return the two."""
         source, target = (self.begin(side, call, *args, **how) for side in self.endpoints.both)
-        self.wait(source)
-        self.wait(target)
+        self.wait_both(source, target)
         return source, target
 
     def connect(self) -> None:
-        """Open both sides, one after the other."""
-        for endpoint in self.endpoints.both:
-            connected: Connected = self.call(endpoint, "connect")
-            endpoint.offers = connected.offers
+        """Open both sides."""
+        for connecting in self.call_both("connect"):
+            connecting.endpoint.offers = connecting.value.offers
 
     def pause(self, seconds: float) -> None:
         """Let so many seconds pass, at most those that are left; raises StoppedError."""
@@ -166,24 +190,18 @@ class Run(State[ReportT]):
             call.cut_short()
         self._under_way.clear()
 
-    def close(self, endpoints: tuple[Endpoint, ...], limit: float) -> None:
-        """Close the sides that are connected, all at once; `limit` is in seconds.
+    def close(self, limit: float) -> None:
+        """Close the sides that are connected, both at once; `limit` is in seconds.
 
         Warns of each that did not close. Raises StoppedError.
         """
-        closing: list[Call] = []
-        for endpoint in endpoints:
-            if endpoint.connected:
-                try:
-                    closing.append(self.begin(endpoint, "close", limit=limit, retry=False))
-                except PipecopyError as error:
-                    self.warn(str(error))
-        for call in closing:
-            while not call.done:  # the error of another one may come first
-                try:
-                    self.wait(call)
-                except PipecopyError as error:
-                    self.warn(str(error))
+        closing = [
+            self.begin(endpoint, "close", limit=limit, retry=False)
+            for endpoint in self.endpoints.both
+            if endpoint.connected
+        ]
+        for error in sorted(self.errors_of(closing), key=lambda error: error.side or ""):
+            self.warn(str(error))  # source before target
 
     # -- batches
 

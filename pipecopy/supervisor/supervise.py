@@ -205,12 +205,8 @@ class _RunThread(Generic[ReportT]):
         """Close both sides if they are connected and not stuck."""
         run = self._run
         run.cut_short()
-        left = run.left
-        if left <= 0 or outcome == "stopped":
-            run.close(run.endpoints.both, _STOP_CLOSE if left > _STOP_CLOSE else _LAST_CLOSE)
-            return
-        for endpoint in run.endpoints.both:
-            run.close((endpoint,), min(run.config.call_timeout, max(run.left, _LAST_CLOSE)))
+        limit = _STOP_CLOSE if outcome == "stopped" else run.config.call_timeout
+        run.close(min(limit, max(run.left, _LAST_CLOSE)))
 
     def _end(self, outcome: Outcome) -> None:
         """Leave nothing behind, and say how it went."""
