@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
@@ -83,7 +83,7 @@ class Report:
             redact(name, secrets_in(name)) if isinstance(name, str) else ""
             for name in (from_name, to_name)
         )
-        return cls(run_id=secrets.token_hex(6), source=source, target=target, **fields)
+        return cls(run_id=os.urandom(6).hex(), source=source, target=target, **fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that `json.dumps` takes."""

@@ -5,6 +5,7 @@ What runs it, `pipecopy` imports when it is asked for: nothing of the others, no
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -117,6 +118,8 @@ def run(
     if problem is not None:
         json = configuration.json or "--json" in argv  # it may not have come further
         return failed(_as_config_error(problem), Output(json=json))
+    gc.freeze()  # what was imported stays: nobody need look at it
+    gc.enable()
     given = {"err": err, "signals": signals}
     ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
     return ending if isinstance(ending, Ending) else Ending(code=Exit.DONE)  # that of the help

@@ -14,7 +14,7 @@ with all that belongs to it (`Relations`). Any DDL changes one of them.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,7 @@ class Guard:
         if self._is_prepared:
             return f"EXECUTE {self._name}"
         # a name of its own, since a statement that fails may have come so far, or not
-        self._name = f"pipecopy_{secrets.token_hex(8)}"
+        self._name = f"pipecopy_{os.urandom(8).hex()}"
         return f"PREPARE {self._name} AS {self._statement}; EXECUTE {self._name}"
 
     @property

@@ -14,9 +14,12 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipecopy.events import Hang
 from pipecopy.workers.buffer import MemoryFile
+
+if TYPE_CHECKING:
+    from pipecopy.events import Hang
 
 _MOST_STACK = 64_000  # bytes
 UNINTERRUPTIBLE = "in uninterruptible sleep"
@@ -58,6 +61,8 @@ def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang:
     `stack` is the file that it was given for `write_stack_on_request`; None if it has not come to
     that. After this it may only be killed: the request may have interrupted what it waited for.
     """
+    from pipecopy.events import Hang  # noqa: PLC0415 - takes 8 ms: a fork server needs no events
+
     state, wait_channel = state_of(pid), _wait_channel(pid)
     frames = "" if stack is None or state not in _ANSWERING else _ask_for_stack(pidfd, stack)
     return Hang(state=state, wait_channel=wait_channel, stack=frames)

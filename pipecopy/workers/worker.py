@@ -8,11 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessPool
 
-from pipecopy.events import Hang
 from pipecopy.workers import process
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
@@ -21,6 +20,9 @@ from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
 from pipecopy.workers.servers import ForkServer
 from pipecopy.workers.stack import UNINTERRUPTIBLE, find_hang, state_of
+
+if TYPE_CHECKING:
+    from pipecopy.events import Hang
 
 _CLOCK_STEP = 366 * 86_400
 """Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
