@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from fractions import Fraction
 
 import durationpy
 
@@ -55,7 +54,9 @@ def bytes_of(text: str) -> int:
     unit = _UNITS.get((match[2] or "").lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f'"{text}" is not a valid size such as 64MiB, 500kB or 1GB')
-    return int(Fraction(match[1]) * unit)
+    whole, _, part = match[1].partition(".")
+    scale: int = 10 ** len(part)
+    return int(whole + part) * unit // scale
 
 
 def size_text(size: int) -> str:

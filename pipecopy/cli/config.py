@@ -14,7 +14,6 @@ from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
-from cyclopts.config import Dict
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section, read_config_file
 from pipecopy.cli.options import conflicts, to_columns
@@ -168,6 +167,8 @@ class Configuration:
             # Cyclopts' own makes texts of the items, and that of a single one may be read as a list
             argument.append(Token(keyword=section.origin(key), implicit_value=tuple(value)))
         else:
+            from cyclopts.config import Dict  # noqa: PLC0415 - takes 3 ms: seldom needed
+
             source = Dict({key: value}, source=section.name, use_commands_as_keys=False)
             alone = ArgumentCollection([argument])  # type: ignore[no-untyped-call] # it has no hints
             source(self._root, (), alone)
