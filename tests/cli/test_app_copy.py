@@ -36,6 +36,19 @@ def test_with_json_the_report_is_all_of_standard_output(
     assert "error" not in report
 
 
+def test_batches_by_time_end_with_the_size_that_came_of_it(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 1000)
+    create_profiles(target_db)
+    result = run("copy", source_db.uri, target_db.uri, *QUICK, "--batch-time", "5s", "--json")
+    report = json.loads(result.stdout)
+    assert (result.returncode, report["rows"], report["warnings"]) == (0, 1000, [])
+    assert report["batch_size"] > 300
+    assert f"(adapted to {report['batch_size']:,} rows)" in result.stderr
+    assert_equal_tables(source_db, target_db)
+
+
 def test_an_unreachable_source_is_one_error_line_and_3(target_db: TemporaryDatabase) -> None:
     create_profiles(target_db)
     result = run("copy", NOWHERE, target_db.uri, *QUICK, "--quiet", "--json")

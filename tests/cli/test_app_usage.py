@@ -99,6 +99,13 @@ def test_the_version() -> None:
         ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number'),
         ("copy a b --to-id=-1", "--to-id must be at least 0, not -1"),
         ("copy a b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
+        (
+            "copy a b --batch-time 20s",
+            (
+                "--batch-time 20s is more than half of --call-timeout 30s: a save that takes longer"
+                " than planned would be killed"
+            ),
+        ),
         ("copy a b --columns id,", f"--columns: 'id,' {NO_COLUMNS}"),
         ("copy a b --table= --columns id --where=", "--table is empty; --where is empty"),
         (

@@ -143,6 +143,10 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
             "jobs.nightly: --from-id 7 is above --to-id 3",
         ),
         (
+            "jobs.nightly.batch_time = 3\njobs.nightly.call_timeout = '5s'",
+            "jobs.nightly: --batch-time 3s is more than half of --call-timeout 5s",
+        ),
+        (
             "jobs.nightly.from_id = 'x'\njobs.nightly.to_id = 3",
             'jobs.nightly.from_id: "x" is not a whole number',
         ),
