@@ -76,7 +76,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
-from pipecopy.report import Finding
+from pipecopy.finding import Finding
 
 Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""

@@ -23,7 +23,7 @@ LAYERS = [
     {"events", "units"},
     {"config", "contracts"},
     {"errors", "report"},
-    {"redact"},
+    {"redact", "finding"},
 ]
 ONLY_IN = {
     "pebble": "workers",

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pipecopy.cli.text import counted, one_line
-from pipecopy.report import CheckColumn, CheckPlan, CheckReport, Finding, Mark
+from pipecopy.finding import Finding, Mark
+from pipecopy.report import CheckColumn, CheckPlan, CheckReport
 
 WIDEST = 100
 """Characters; only SQL may be longer, so that it can be copied."""

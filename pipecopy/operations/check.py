@@ -11,6 +11,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
 from pipecopy.errors import TableMismatchError
 from pipecopy.events import Observer
+from pipecopy.finding import Finding, warning
 from pipecopy.operations.copy import Extent
 from pipecopy.operations.findings import (
     columns_of,
@@ -22,7 +23,7 @@ from pipecopy.operations.findings import (
 )
 from pipecopy.operations.fit import between, own
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
-from pipecopy.report import CheckReport, Finding, warning
+from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise

@@ -12,9 +12,10 @@ from typing import Any
 from pipecopy.config import Config
 from pipecopy.contracts import Column, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
+from pipecopy.finding import Finding, Mark
 from pipecopy.operations.settle import open_ones
 from pipecopy.redact import redact
-from pipecopy.report import CheckColumn, CheckPlan, Finding, Mark
+from pipecopy.report import CheckColumn, CheckPlan
 
 _SILENT = "See that the server answers, and that no firewall drops what is sent to it."
 _STUCK = (

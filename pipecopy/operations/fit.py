@@ -8,7 +8,7 @@ from typing import Any
 
 from pipecopy.contracts import Side, TableDescription
 from pipecopy.errors import TableMismatchError
-from pipecopy.report import Finding, problem, warning
+from pipecopy.finding import Finding, problem, warning
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run

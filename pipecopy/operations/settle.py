@@ -13,7 +13,7 @@ from typing import Any
 from pipecopy.contracts import OpenTransaction
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import TransactionsAwaited
-from pipecopy.report import warning
+from pipecopy.finding import warning
 from pipecopy.supervisor.run import Run
 
 OPEN_TRANSACTIONS = "open_transactions"

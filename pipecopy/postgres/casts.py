@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.contracts import Column, TableDescription
+from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.schema import source_types
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.types import INTEGERS, TypeShape
-from pipecopy.report import Finding, problem, warning
 
 _FLOATS = ("real", "double precision")
 _NUMBERS = (*INTEGERS, *_FLOATS, "numeric")

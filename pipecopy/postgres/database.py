@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, Survey, TableChangedError, TableDescription
+from pipecopy.finding import Finding
 from pipecopy.postgres import casts, create, describe, transactions, versions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
@@ -27,7 +28,6 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import application_name
 from pipecopy.postgres.table import Selection, Table
 from pipecopy.postgres.writer import Writer
-from pipecopy.report import Finding
 
 Result = TypeVar("Result")
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipecopy.contracts import ServerChangedError, Session, TableChangedError, TableDescription
+from pipecopy.finding import with_remedy
 from pipecopy.postgres.guard import RELATIONS, Relations, relations_from
 from pipecopy.postgres.names import about_table, quoted
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NO_TABLES, TABLE, Selection, Table, table_from
-from pipecopy.report import with_remedy
 
 _LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""

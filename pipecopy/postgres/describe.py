@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import Session, Side, TableDescription
+from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
@@ -24,7 +25,6 @@ from pipecopy.postgres.table import NOT_READ, Selection, Table
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
 from pipecopy.postgres.writable import against_writing, no_replica_identity
-from pipecopy.report import Finding, problem, warning
 
 _OIDS = (26, 1028)
 """The types oid and oid[], by their own OIDs; `lo`, an extension's, is a domain over oid."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipecopy.report import with_remedy
+from pipecopy.finding import with_remedy
 
 FEATURE_NOT_SUPPORTED = "0A000"
 INVALID_PARAMETER_VALUE = "22023"

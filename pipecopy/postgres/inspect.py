@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipecopy.contracts import Side, Survey, TableDescription
+from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.describe import check_where
@@ -29,7 +30,6 @@ from pipecopy.postgres.table import (
     with_partitions,
 )
 from pipecopy.postgres.versions import for_other
-from pipecopy.report import Finding, problem, warning
 
 _BIGGEST_KEYS = {21: 2**15 - 1, 23: 2**31 - 1}
 """The greatest value of the integer types that may be too narrow, by their OIDs."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipecopy.finding import Finding, problem
 from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
 from pipecopy.postgres.questions import Question
 from pipecopy.postgres.table import Table, TableColumn
-from pipecopy.report import Finding, problem
 
 
 def missing_rights(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import psycopg
 
+from pipecopy.finding import Finding, warning
 from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
 from pipecopy.postgres.questions import Question
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table
-from pipecopy.report import Finding, warning
 
 NEXT_VALUE = """
     'nextval(''' || replace({sequence}::regclass::text, '''', '''''') || '''::regclass)'

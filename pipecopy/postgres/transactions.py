@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 import psycopg
 
 from pipecopy.contracts import OpenTransaction
+from pipecopy.finding import Finding, warning
 from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
 from pipecopy.postgres.questions import Question
 from pipecopy.postgres.table import Table
-from pipecopy.report import Finding, warning
 
 _BELOW = "below "
 """Begins what a standby's transactions are known by: all that its primary had begun to number."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.questions import Question
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
-from pipecopy.report import Finding, problem, warning
 
 
 def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from pipecopy.contracts import Column, ServerChangedError, TableChangedError, TableDescription
+from pipecopy.finding import Finding
 from pipecopy.redact import redact
-from pipecopy.report import Finding
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""

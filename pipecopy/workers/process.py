@@ -16,8 +16,8 @@ from typing import Any, Self, get_args
 import dill
 
 from pipecopy.contracts import Database, ServerChangedError, Session, TableDescription
+from pipecopy.finding import Finding, Mark
 from pipecopy.redact import secrets_in
-from pipecopy.report import Finding, Mark
 from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
 from pipecopy.workers.forkserver import ignore_stop_signals, name_process
 from pipecopy.workers.messages import (

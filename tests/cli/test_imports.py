@@ -22,6 +22,11 @@ pool = pickle.loads(pickle.dumps(pool))
 assert pool.connections["prod"] == "service=prod", repr(pool)
 print("psycopg" in sys.modules)
 """
+PRELOADED = """
+import sys
+import pipecopy.postgres.database, pipecopy.workers.worker
+print(*{"pipecopy.events", "pipecopy.report"} & sys.modules.keys())
+"""
 CONNECTED = """
 import sys
 from pipecopy import Config, copy_table
@@ -68,11 +73,12 @@ def test_the_help_loads_nothing_of_a_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not loaded & {"pebble", "multiprocess", "dill", "psycopg"}
 
 
-def test_a_pool_is_handed_on_without_psycopg() -> None:
+@pytest.mark.parametrize(("script", "said"), [(HANDED_ON, "False\n"), (PRELOADED, "\n")])
+def test_what_is_handed_on_or_preloaded_loads_no_more_than_it_needs(script: str, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HANDED_ON], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout == "False\n"
+    assert done.stdout == said
 
 
 def test_a_worker_has_all_that_it_needs_to_connect(
