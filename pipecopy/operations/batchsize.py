@@ -1,10 +1,11 @@
 """BatchSize: how many rows the next batch has, so that saving it takes about `Config.batch_time`.
 
-The anchors: pt-online-schema-change's `--chunk-time` takes the rate from a decaying average, rows
-and seconds each times 0.75 before the next ones are added (Percona Toolkit, WeightedAvgRate).
-Spirit (block/spirit, pkg/table: the dynamic chunk size) grows by half at most, each ten chunks, and
-shrinks at once if one took 5 times too long. Growth here is to double at most, with each save: a
-copy of 100 batches is half done before ten of them have grown by half.
+Two tools that do the like were read. pt-online-schema-change (`--chunk-time`, WeightedAvgRate in
+Percona Toolkit) takes the rate from a decaying average: rows and seconds so far, each times 0.75,
+and the new ones. Spirit (block/spirit, pkg/table: the chunker) looks at the slowest tenth of ten
+chunks, grows by half at most, leaves out a chunk of an earlier size, and shrinks at once if one
+took 5 times too long. Here the average and the 5 are the same, but batches may double with each
+save: growing by half each ten saves, a copy of 100 batches would end before it had grown.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ class BatchSize:
         """Return the size once this batch is saved.
 
         It may have had another size than the present one: with `read_ahead` the next batch is
-        loaded already. So what is too big is seen by what was asked for then, and told twice it
-        shrinks once. It grows by rows, not by ids: gaps promise nothing, and a batch of few rows,
-        whose rate is that of the line, keeps it from growing at most. A load that takes longer
+        loaded already. So the batch that took too long tells by its own size what is right: told of
+        two of them, it shrinks once. It grows by the rows of a batch, not by its ids, which may be denser further on; a batch of few
+        rows, whose rate is that of the line, only keeps it from growing. A load that takes longer
         than a save should takes back what has grown, and no more: without an index on the key each
         load takes the same time, whatever the size.
         """

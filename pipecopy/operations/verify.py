@@ -52,7 +52,8 @@ def verify_tables(
     later, since the source is live; only what differs then is reported.
 
     Args:
-        config: the limits, as for `copy_table`; `batch_size` is the most rows of a range.
+        config: the limits, as for `copy_table`; `batch_size` is the most rows of a range, which
+            is adapted to `call_timeout`: `batch_time` is for a copy alone.
         pool: as for `copy_table`. Its databases have to offer `checksum` and `row_checksums`, as
             PostgreSQL's do; the target's `delete_rows` too, with `delete_surplus`.
         from_name: the source's name, for the pool.
