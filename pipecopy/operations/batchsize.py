@@ -82,10 +82,10 @@ class BatchSize:
 
         It may have had another size than the present one: with `read_ahead` the next batch is
         loaded already. So the batch that took too long tells by its own size what is right: told of
-        two of them, it shrinks once. It grows by the rows of a batch, not by its ids, which may be denser further on; a batch of few
-        rows, whose rate is that of the line, only keeps it from growing. A load that takes longer
-        than a save should takes back what has grown, and no more: without an index on the key each
-        load takes the same time, whatever the size.
+        two of them, it shrinks once. It grows by the rows of a batch, not by its ids, which may be
+        denser further on; a batch of few rows, whose rate is that of the line, only keeps it from
+        growing. A load that takes longer than a save should takes back what has grown, and no more:
+        without an index on the key each load takes the same time, whatever the size.
         """
         if self.batch_time is None:
             return self
