@@ -22,8 +22,10 @@ from pipecopy.workers.script import DRIVER
 
 _IDLE = 1.0
 """Seconds for which a server waits for the next run."""
-_STOP_TIMEOUT = 0.1
-"""Seconds that a killed server gets to end."""
+_STOP_TIMEOUT = 0.2
+"""Seconds for which a run waits for the end of a server that it needed last."""
+_REAP_TIMEOUT = 10.0
+"""Seconds for which its own thread does."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ForkServer:
 
     def stop(self) -> None:
         """End the server, and with it every worker that still runs."""
-        self.process.stop(_STOP_TIMEOUT)
+        self.process.stop(_REAP_TIMEOUT)
         self._control.detach()
         self.process.close()
 
@@ -150,7 +152,7 @@ class ForkServers:
             self._changed.notify_all()
             ends = not held.users and not held.reusable
         if ends:
-            held.gone.wait(2 * _STOP_TIMEOUT)
+            held.gone.wait(_STOP_TIMEOUT)
 
     def retire(self, server: ForkServer) -> None:
         """Let no other run take it: it is stuck, or has yet to fork for a run that has ended."""
@@ -172,7 +174,7 @@ class ForkServers:
                 held.reusable = False
             self._changed.notify_all()
         for held in idle:
-            held.gone.wait(2 * _STOP_TIMEOUT)
+            held.gone.wait(_STOP_TIMEOUT)
 
     def _of(self, server: ForkServer) -> _Held:
         return next(h for h in self._held if h.server.done() and h.server.result() is server)
