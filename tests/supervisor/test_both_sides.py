@@ -110,3 +110,11 @@ def test_the_error_is_the_sources_whichever_comes_first(
         well = {"source": source, "target": target}.items()
         closed = {each.side for each in sqlite_pool.recorder.attempts(call="close")}
         assert closed == {each for each, did in well if did not in {"deadlock", "_exit(1)"}}
+
+
+def test_what_did_not_close_is_told_of_the_source_first(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create([1])
+    does = {"source": "late, ValueError", "target": "ValueError"}
+    pool = SidesPool(sqlite_pool.folder, call="close", does=does)
+    report = copy(pool, observer=pool.see)
+    assert [each.partition(" ")[0] for each in report.warnings[-2:]] == ["source", "target"]
