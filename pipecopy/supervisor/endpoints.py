@@ -65,7 +65,7 @@ class Endpoint:
         if worker is None:
             return True
         if worker.pid is None:
-            self._endpoints.retire_server()
+            self._endpoints.retire(worker.server)
         died = worker.kill()
         worker.release()
         if not died and self.side == "source":  # a writer only reads its buffer
@@ -120,14 +120,11 @@ class Endpoints:
         setup = Setup.of(self._pickled, dbname, session, tuple(self._buffers))
         return Worker(self._server, setup, self._wake)
 
-    def retire_server(self) -> None:
-        """Have another fork server start the workers: this one has not forked one in time."""
-        server, self._server = self._server, None
-        if server is not None:
-            fork_servers.retire(server)
-            for endpoint in self.both:
-                if endpoint.worker is not None and endpoint.worker.pid is None:
-                    endpoint.kill()
+    def retire(self, server: ForkServer) -> None:
+        """Have another fork server start the next workers: this one has not forked one in time."""
+        fork_servers.retire(server)
+        if self._server is server:
+            self._server = None
 
     def next_buffer(self) -> None:
         """Have the reader write the next buffer, since this one holds a batch."""

@@ -47,7 +47,7 @@ class Worker:
 
     def __init__(self, server: ForkServer, setup: Setup, wake: Callable[[], None]) -> None:
         self._setup = setup
-        self._server = server
+        self.server = server
         self._server_output_seen = server.output.size
         self._wake = wake
         self._context = WorkerContext(server)
@@ -143,10 +143,10 @@ class Worker:
         exitcode = popen.wait(_LAST_RESULT_TIMEOUT) if popen is not None else None
         output = self._setup.output.tail(_OUTPUT_SHOWN, self._output_seen)
         if not self._ready:  # it had no output of its own yet
-            output += self._server.output.tail(_OUTPUT_SHOWN, self._server_output_seen)
+            output += self.server.output.tail(_OUTPUT_SHOWN, self._server_output_seen)
         if exitcode is None and self._start_error is not None:
             output += str(self._start_error.__cause__ or self._start_error)
-        unguarded = UNGUARDED_EXIT in {exitcode, self._server.exitcode}
+        unguarded = UNGUARDED_EXIT in {exitcode, self.server.exitcode}
         return Crashed(exitcode, output.strip(), unguarded=unguarded)
 
     def new_output(self) -> str:
