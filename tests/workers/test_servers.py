@@ -88,7 +88,8 @@ def test_it_goes_when_no_run_follows(pools: list[LookingPool]) -> None:
     (server,) = servers()
     (thread,) = (each for each in threading.enumerate() if each.name == "pipecopy-servers")
     thread.join(GONE)
-    assert not (thread.is_alive() or server.is_running())
+    assert not thread.is_alive()
+    assert not server.is_running()
 
 
 def test_each_run_has_the_environment_of_its_own_start(
