@@ -27,6 +27,7 @@ from contextlib import suppress
 from typing import Any
 
 from multiprocess import connection, context, popen_forkserver, process, reduction
+from pebble.pool.process import Acknowledgement
 
 from pipecopy.workers.launch import import_path
 from pipecopy.workers.script import main_to_import
@@ -201,7 +202,8 @@ class PipeEnd(connection.Connection):  # type: ignore[misc] # multiprocess has n
 
     def send(self, message: Any) -> None:
         """Send a value."""
-        self.send_bytes(pickle.dumps(message))
+        if not isinstance(message, Acknowledgement):
+            self.send_bytes(pickle.dumps(message))
 
     def recv(self) -> Any:
         """Return the next value; waits for it."""

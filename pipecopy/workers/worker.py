@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
@@ -76,6 +77,7 @@ class Worker:
     def _schedule(self, function: Callable[..., Any], *args: Any, limit: float = 0.0) -> None:
         # called by the starter, then, once that call has returned, by the owner's thread
         future = self._pool.schedule(function, args=args, timeout=limit + _CLOCK_STEP)
+        time.sleep(0)  # Pebble's thread, which sends it, waits for the interpreter
         self._future = future
         future.add_done_callback(lambda _: self._wake())
 
