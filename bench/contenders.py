@@ -20,17 +20,16 @@ Kind = Literal["limit", "pipecopy", "floor", "peer"]
 
 LONGEST = 600.0
 """Seconds that one command may take."""
-
-
 _runs = itertools.count(1)
 
 
 def start_cold() -> None:
-    """Have the next run start as a process's first one, not with what the last one has left.
+    """Have the next run start as a process's first one does, without the last run's fork server.
 
-    A run with another environment has workers of its own, down to what forks them.
+    A run with another environment gets a fork server of its own. The variable has no PIPECOPY_
+    before it, since the command would look all of its options up to warn of that.
     """
-    os.environ["PIPECOPY_BENCH_RUN"] = str(next(_runs))
+    os.environ["BENCH_OF_PIPECOPY"] = str(next(_runs))
 
 
 class CommandError(RuntimeError):
