@@ -33,9 +33,14 @@ class Launched:
         """The descriptor of the supervisor's end of the socket."""
         self.output = output
         """The descriptor of a memory file, which takes its standard output and error."""
-        self.preload = preload
+        self.preload = tuple(preload)
         """The modules that it imports before it forks."""
-        self._pidfd = os.pidfd_open(pid)
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, _signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         self._exitcode: int | None = None
         self._reaping = allocate_lock()
 
@@ -101,6 +106,7 @@ def launch(preload: Sequence[str]) -> Launched:
                 (os.POSIX_SPAWN_DUP2, theirs, _CONTROL_FD),
             ],
         )
+        return Launched(pid, control, output, preload)
     except BaseException:
         os.close(control)
         os.close(output)
@@ -108,24 +114,24 @@ def launch(preload: Sequence[str]) -> Launched:
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         os.close(theirs)
-    return Launched(pid, control, output, tuple(preload))
 
 
 def _descriptors() -> tuple[int, int, int]:
     """Return both ends of the socket, the supervisor's first, and the file for the output."""
+    low: list[int] = []
     made: list[int] = []
     try:
-        for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
-            made.append(fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
-            end.close()
-        output = os.memfd_create("pipecopy-output", os.MFD_CLOEXEC)
-        made.append(fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
-        os.close(output)
+        low += (end.detach() for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
+        low.append(os.memfd_create("pipecopy-output", os.MFD_CLOEXEC))
+        made += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD) for fd in low)
         fcntl.fcntl(made[-1], fcntl.F_SETFL, os.O_APPEND)
     except BaseException:
         for fd in made:
             os.close(fd)
         raise
+    finally:
+        for fd in low:
+            os.close(fd)
     return made[0], made[1], made[2]
 
 

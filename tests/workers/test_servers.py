@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from pipecopy.errors import CallTimeoutError
+from pipecopy.workers.launch import launch
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import copy
 from tests.support.scripts import run_script
@@ -185,16 +187,42 @@ def test_it_inherits_no_descriptor_of_the_host(pools: list[LookingPool], tmp_pat
         assert lock.name not in [file.path for file in server.open_files()]
 
 
+def test_a_launch_that_lacks_a_descriptor_leaves_nothing() -> None:
+    """However many there are, up to just enough."""
+    before, limits = _owned(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    server, failed = None, 0
+    while server is None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (failed + 10, limits[1]))
+        try:
+            server = launch(())
+        except OSError:
+            failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert server is not None or _owned() == before
+    server.stop(GONE)
+    server.close()
+    assert failed > 2
+    assert _owned() == before
+
+
+def _owned() -> tuple[int, int]:
+    """Return how many descriptors and children this process has."""
+    this = psutil.Process()
+    return this.num_fds(), len(this.children())
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["copy", "--help"], ["copy"], ["copy", "a", "b", "c"]]
 )
-def test_a_command_that_copies_nothing_leaves_none(arguments: list[str]) -> None:
+def test_a_command_that_copies_nothing_leaves_none(arguments: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipecopy", *arguments]
+    mark = str(tmp_path)
     ended = subprocess.run(
-        command, env={**os.environ, "SEEN": "here"}, capture_output=True, text=True, check=False
+        command, env={**os.environ, "SEEN": mark}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == (0 if "--help" in arguments else 2)
-    left = [each for each in psutil.process_iter() if _environment(each).get("SEEN") == "here"]
+    left = [each for each in psutil.process_iter() if _environment(each).get("SEEN") == mark]
     assert left == []
 
 
