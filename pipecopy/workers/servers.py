@@ -7,6 +7,7 @@ the same time, as long as its workers would inherit the same from a server of th
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -71,11 +72,13 @@ class ForkServer:
         finally:
             their_status.close()
             os.close(their_data)
-        message, pidfds, _, _ = socket.recv_fds(status, WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
+        message, pidfds, flags, _ = socket.recv_fds(status, WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
         if pidfds:
             return Forked(WORD.unpack(message)[0], pidfds[0], status, data)
         status.close()
         os.close(data)
+        if flags & socket.MSG_CTRUNC:  # this process has no descriptor left for the pidfd
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if not message:
             self.process.wait(_STOP_TIMEOUT)
             raise OSError("the fork server ended")
@@ -161,7 +164,7 @@ class ForkServers:
 
     def adopt(self, process: Launched) -> None:
         """Let runs use a server that was launched before, and is stopped by whoever did that."""
-        held = _Held(_inherited(), tuple(process.preload))
+        held = _Held(_inherited(), process.preload)
         held.server.set_result(ForkServer(process))
         with self._changed:
             self._held.append(held)
