@@ -165,7 +165,7 @@ class Call:
         self._was_shortened = limit < self._limit
         self._state.count("calls")
         self._enter(_Phase.RUNNING, limit)
-        worker.begin(self.task, limit)
+        worker.begin(self.task)
         self._state.notify(CallStarted(where=self._where, limit=limit))
 
     def _await_outcome(self) -> None:

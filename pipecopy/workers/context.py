@@ -6,6 +6,8 @@ What it changes, and why:
 - `terminate` kills at once, and no wait is without a limit: Pebble sends SIGTERM, waits 3 s, sends
   SIGKILL and then waits for ever, which a worker stuck in C or in the kernel sits out;
 - it starts one worker only: Pebble would replace one that died, on a pool that is given up;
+- a worker does not acknowledge a task: that serves limits of Pebble's own, which go by the wall
+  clock, and costs a message each call; the supervisor kills at the limit, by the monotonic clock;
 - its locks are local, since each channel has a single worker: a named semaphore would have to be
   tracked, and removed, by one more process;
 - its channels use the standard pickler, in C: dill's, in Python, took a third of a call that does
@@ -201,7 +203,7 @@ class PipeEnd(connection.Connection):  # type: ignore[misc] # multiprocess has n
         return _inherited_end, (reduction.DupFd(self.fileno()), self.readable, self.writable)
 
     def send(self, message: Any) -> None:
-        """Send a value."""
+        """Send a value; an acknowledgement, which nobody needs, is left out."""
         if not isinstance(message, Acknowledgement):
             self.send_bytes(pickle.dumps(message))
 

@@ -25,9 +25,6 @@ from pipecopy.workers.stack import UNINTERRUPTIBLE, find_hang, state_of
 if TYPE_CHECKING:
     from pipecopy.events import Hang
 
-_CLOCK_STEP = 366 * 86_400
-"""Seconds that Pebble's own limit is longer than the call's: it goes by the wall clock, which may
-be stepped, so the limit that counts is the supervisor's, by the monotonic clock."""
 _KILL_TIMEOUT = 0.08
 """Seconds after SIGKILL after which a worker is taken to be in uninterruptible sleep. Most are
 gone in 1 ms, one with 1 GiB to give back in 30 (measured)."""
@@ -74,10 +71,10 @@ class Worker:
             self._start_error = error
         self._wake()
 
-    def _schedule(self, function: Callable[..., Any], *args: Any, limit: float = 0.0) -> None:
+    def _schedule(self, function: Callable[..., Any], *args: Any) -> None:
         # called by the starter, then, once that call has returned, by the owner's thread
-        future = self._pool.schedule(function, args=args, timeout=limit + _CLOCK_STEP)
-        time.sleep(0)  # Pebble's thread, which sends it, waits for the interpreter
+        future = self._pool.schedule(function, args=args)
+        time.sleep(0)  # gives the interpreter to Pebble's thread, which sends it
         self._future = future
         future.add_done_callback(lambda _: self._wake())
 
@@ -100,13 +97,10 @@ class Worker:
         """A descriptor that becomes readable when the process ends; None before it was forked."""
         return self._popen.pidfd if self._popen is not None else None
 
-    def begin(self, task: Task, limit: float) -> None:
-        """Have the worker, which must be ready, run the task; `limit` is in seconds.
-
-        The limit is for Pebble's bookkeeping: the caller kills the worker in time.
-        """
+    def begin(self, task: Task) -> None:
+        """Have the worker, which must be ready, run the task; the caller kills it in time."""
         try:
-            self._schedule(process.run, pickle.dumps(task), limit=limit)
+            self._schedule(process.run, pickle.dumps(task))
         except RuntimeError as error:  # Pebble's word for a worker that died while idle
             self._start_error = error
 
