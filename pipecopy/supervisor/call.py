@@ -266,6 +266,8 @@ class Call:
 
     def cut_short(self) -> None:
         """Kill the worker if the call is under way: the copy ends for another reason."""
+        if self._phase is _Phase.STARTING and self.endpoint.connected:
+            return  # the worker is idle: it has not been told of the call
         if self._phase is _Phase.RUNNING:
             outcome = self.endpoint.ensure_worker().outcome()
             if isinstance(outcome, Returned):  # it came in time, and counts

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import select
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +17,9 @@ from pipecopy.errors import (
     DatabaseError,
     FullCopyTimeoutError,
     PipecopyError,
+    WorkerCrashedError,
 )
+from pipecopy.events import CallEnded, Event
 from tests.supervisor.sides import CheckedPool, SidesPool
 from tests.support.drivers import RecordingPool
 from tests.support.runs import CONFIG, check, copy, verify
@@ -110,6 +115,36 @@ def test_the_error_is_the_sources_whichever_comes_first(
         well = {"source": source, "target": target}.items()
         closed = {each.side for each in sqlite_pool.recorder.attempts(call="close")}
         assert closed == {each for each, did in well if did not in {"deadlock", "_exit(1)"}}
+
+
+def test_a_side_that_had_nothing_to_do_is_closed_when_the_other_was_found_dead(
+    sqlite_pool: RecordingPool,
+) -> None:
+    """The source's worker dies between two calls; the next one is made on both sides."""
+    sqlite_pool.create([1])
+    does = {"source": "returns", "target": "late"}
+    pool = SidesPool(sqlite_pool.folder, call="get_max_id", does=does)
+
+    def kill_source(event: Event) -> None:
+        if isinstance(event, CallEnded) and event.where.side == "source":
+            for attempt in sqlite_pool.recorder.attempts(side="source", call="get_max_id"):
+                _kill(attempt.pid)
+                (pool.folder / "get_max_id has ended").touch()
+
+    with pytest.raises(WorkerCrashedError) as caught:
+        verify(pool, observer=kill_source)
+    assert (caught.value.side, caught.value.call) == ("source", "checksum")
+    assert caught.value.report.kills == 0
+    assert {each.side for each in sqlite_pool.recorder.attempts(call="close")} == {"target"}
+
+
+def _kill(pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 5) != ([], [], [])
+    finally:
+        os.close(pidfd)
 
 
 def test_what_did_not_close_is_told_of_the_source_first(sqlite_pool: RecordingPool) -> None:
