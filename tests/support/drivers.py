@@ -47,8 +47,9 @@ class Recorder:
     def attempts(self, *, side: str | None = None, call: str | None = None) -> list[Attempt]:
         """Return the attempts in the order in which they began."""
         attempts: dict[str, Attempt] = {}
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        for line in lines:
+        text = self.path.read_text() if self.path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]  # a line across two pages may be seen half written
+        for line in whole.splitlines():
             record: dict[str, Any] = json.loads(line)
             key = record.pop("key")
             if "end" in record:
