@@ -214,13 +214,12 @@ def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
     while first_id <= last_id:
         if not run.config.read_ahead:
             size, saving = _after(saving, run, size), None
-        began, asked = run.clock.now(), size.rows
+        asked = size.rows
         batch = run.load(first_id, last_id + 1, rows=asked)
-        took = run.clock.now() - began
         size, saving = _after(saving, run, size), None
         if batch.rows:
             call = run.save(batch, on_return=partial(_count, run, batch))
-            saving = _Saving(call=call, batch=batch, asked=asked, load_seconds=took)
+            saving = _Saving(call=call, batch=batch, asked=asked)
         else:
             _count(run, batch)
         first_id = batch.end
@@ -229,13 +228,12 @@ def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Saving:
-    """A save that is under way, and how its batch was loaded."""
+    """A save that is under way."""
 
     call: Call
     batch: Loaded
     asked: int
     """The rows (ids) that were asked for."""
-    load_seconds: float
 
 
 def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> BatchSize:
@@ -250,7 +248,7 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
             asked=saving.asked,
             rows=saving.batch.rows,
             bytes=saving.batch.bytes,
-            load=saving.load_seconds,
+            load=saving.batch.seconds,
             save=saving.call.seconds,
             timed_out=saving.call.was_retried,
         )
@@ -258,8 +256,9 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
     run.update(batch_size=adapted.rows)
     if adapted.too_slow and not size.too_slow:
         run.warn(
-            f"batch_time is {size.batch_time:g} s, but a batch of the smallest size,"
-            f" {saving.asked}, took {saving.call.seconds:.2g} s to save"
+            f"saving a batch of the smallest size, {saving.asked}, took"
+            f" {saving.call.seconds:.2g} s, and batch_time is {size.batch_time:g} s: set a longer"
+            " batch_time or a smaller batch_size, since the smallest size is a hundredth of that"
         )
     return adapted
 

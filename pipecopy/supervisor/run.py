@@ -35,6 +35,8 @@ class Loaded:
     rows: int
     bytes: int
     buffer: int
+    seconds: float
+    """How long the attempt took that loaded it."""
 
     @property
     def key_range(self) -> KeyRange:
@@ -215,11 +217,17 @@ class Run(State[ReportT]):
         if rows is not None and "load_batch" not in source.offers:
             past_last, rows = self._end_of_batch(first, past_last, rows), None
         ids = (first, past_last)
-        batch: Batch = self.call(source, "load_rows", buffer, *ids, rows, key_range=ids, rows=rows)
+        call = self.begin(source, "load_rows", buffer, *ids, rows, key_range=ids, rows=rows)
+        batch: Batch = self.wait(call)
         if batch.rows:
             self.endpoints.next_buffer()
         loaded = Loaded(
-            first=first, end=batch.end, rows=batch.rows, bytes=batch.bytes, buffer=buffer
+            first=first,
+            end=batch.end,
+            rows=batch.rows,
+            bytes=batch.bytes,
+            buffer=buffer,
+            seconds=call.seconds,
         )
         if not source.offers & {"load_batch", "end_of_batch"}:
             self._warn_of_size(loaded)

@@ -84,6 +84,17 @@ def test_a_save_that_timed_out_keeps_its_range_and_halves_the_next_batch(
     assert (report.retries, report.next_id) == (1, 100)
 
 
+def test_a_load_that_hung_once_changes_no_size(sqlite_pool: RecordingPool) -> None:
+    """What its killed attempt took, and the delay before the next one, count for nothing."""
+    sqlite_pool.create(range(310))
+    hung = Strike(side="source", call="load_rows", fault="deadlock", skip=3, times=1)
+    pool = sqlite_pool.faulty(hung)
+    report = copy(pool, call_timeout=1, batch_time=0.5, max_retries=1)
+    first, *others = tiled(10, 20, 40, 80, 160, end=310)
+    assert loads(pool) == [first, *others[:3], *others[2:]]
+    assert (report.retries, report.batch_size) == (1, 320)
+
+
 def test_an_error_reports_what_was_saved_and_the_size_until_then(
     sqlite_pool: RecordingPool,
 ) -> None:
@@ -109,8 +120,8 @@ def test_saves_that_take_too_long_get_fewer_rows_down_to_a_hundredth(
     assert sizes == sorted(sizes, reverse=True)
     assert report.batch_size == sizes[-1] == 1
     (warning,) = report.warnings
-    told = "batch_time is 0.02 s, but a batch of the smallest size, 1, took 0.1"
-    assert warning.startswith(told)
+    assert warning.startswith("saving a batch of the smallest size, 1, took 0.1")
+    assert "batch_time is 0.02 s: set a longer batch_time or a smaller batch_size" in warning
     assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
 
 
