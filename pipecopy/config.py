@@ -16,7 +16,7 @@ class Config:
     """How a table is copied; every bad field is named in one `ConfigError`."""
 
     batch_size: int
-    """Rows (ids) in one batch, at least 1."""
+    """Rows (ids) in one batch, at least 1; in the first one with `batch_time`."""
     max_retries: int
     """Retries of one call after its first attempt, at least 0."""
     retries_delay: float
@@ -36,8 +36,9 @@ class Config:
     can): a row that one of them commits after its batch was loaded is missed. A warning names those
     that are still open then."""
     batch_time: float | None = None
-    """Seconds that saving a batch should take, more than 0 and at most half of `call_timeout`: its
-    rows are adapted, beginning with `batch_size`. None: they are not. For a copy alone."""
+    """Seconds that saving a batch should take, more than 0 and at most half of `call_timeout`: the
+    number of rows is adapted, beginning with `batch_size`. None: it is not. A verification does not
+    use it."""
 
     def __post_init__(self) -> None:
         bad = [

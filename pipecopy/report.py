@@ -88,7 +88,8 @@ class CopyReport(Report):
     next_id: int = 0
     """Every id from `first_id` on and below it is durably in the target."""
     batch_size: int | None = None
-    """What `batch_time` has made of the rows (ids) of a batch; None if it adapts none."""
+    """Rows (ids) of the next batch, adapted to `batch_time`; None if that is not set, or no batch
+    was saved."""
 
     def saved(self, *, rows: int, size: int, next_id: int) -> Self:
         """Return it with a batch more, which is durably in the target or had no rows."""

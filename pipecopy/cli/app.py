@@ -1,6 +1,6 @@
 """The commands: each is a function that Cyclopts calls with its options, and that runs.
 
-What runs it, `pipecopy` imports when it is asked for: nothing of the others, nothing for `--help`.
+The operations are taken from `pipecopy`, which imports each when it is used: none for `--help`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def run(
     """Run the command of the command line; every error of its own, and a signal, is an ending."""
     app, configuration = build_app(environ)
     if not argv:
-        from rich.console import Console  # noqa: PLC0415 - 20 ms, which a copy does not need
+        from rich.console import Console  # noqa: PLC0415 - heavy: not for a copy
 
         app.help_print([], console=Console(stderr=True))
         return failed(ConfigError("no command was given"), Output())
@@ -118,7 +118,7 @@ def run(
     if problem is not None:
         json = configuration.json or "--json" in argv  # it may not have come further
         return failed(_as_config_error(problem), Output(json=json))
-    gc.freeze()  # what was imported stays: nobody need look at it
+    gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
     given = {"err": err, "signals": signals}
     ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})

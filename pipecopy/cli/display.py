@@ -112,12 +112,12 @@ class Screen:
 
 
 def _bar(err: Stream, meter: Meter, *, brief: bool) -> Bar | None:
-    """Return the bar, None if there is no terminal, whatever FORCE_COLOR says, or a dumb one."""
+    """Return the bar; None without a terminal, whatever FORCE_COLOR says, and on a dumb one."""
     if not err.isatty():
         return None
-    from rich.console import Console  # noqa: PLC0415 - rich takes 30 ms to load
+    from rich.console import Console  # noqa: PLC0415 - heavy: for a terminal alone
 
-    from pipecopy.cli.bar import Bar  # noqa: PLC0415 - loads more of rich
+    from pipecopy.cli.bar import Bar  # noqa: PLC0415 - as above
 
     console = Console(file=err, highlight=False)  # type: ignore[arg-type] # is an IO[str] but for its base class
     return None if console.is_dumb_terminal else Bar(console, meter, brief=brief)

@@ -158,7 +158,7 @@ def failed(error: BaseException, output: Output, *, nothing: str = "nothing was 
 
 
 def _page(report: CheckReport) -> str:
-    from pipecopy.cli.checklist import page  # noqa: PLC0415 - loads rich, 20 ms: for a check alone
+    from pipecopy.cli.checklist import page  # noqa: PLC0415 - loads rich: for a check alone
 
     return page(report)
 

@@ -53,7 +53,7 @@ class _Done(NamedTuple):
 
 
 class Meter:
-    """Counts what a run tells. rich's own, of a progress bar, is not loaded off a terminal."""
+    """Counts by the events of a run. rich's Progress would, but is not loaded off a terminal."""
 
     def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
         self._get_time = get_time
@@ -126,7 +126,9 @@ class Meter:
             total = max(1, self._max_id + 1 - self._first_id)
             to_do = max(0, self._first_id + total - self._done.next_id)
             share = 1 - to_do / total
-            left = math.ceil(to_do / ids) if ids else None if to_do else 0
+            left = math.ceil(to_do / ids) if ids else None
+            if not to_do:
+                left = 0
         return Status(
             share=share,
             next_id=self._done.next_id,
@@ -147,7 +149,7 @@ class Meter:
         )
 
     def _speeds(self, since: float) -> tuple[float, float, float] | tuple[None, None, None]:
-        """Return how many ids, rows and bytes of a second, None if that is not known."""
+        """Return the ids, rows and bytes per second, None if that is not known."""
         while self._steps and self._steps[0].at < since:
             self._steps.popleft()
         if not self._steps or self._steps[0].at == self._steps[-1].at:

@@ -226,7 +226,7 @@ class Limits:
     """What bounds a run. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, or seconds."""
 
     batch_size: Annotated[Whole, bounds(1)] = 10_000
-    """The most rows in one batch, or in one range that is compared."""
+    """Rows in one batch, and the most in one range that is compared."""
     max_retries: Annotated[Whole, bounds(0)] = 3
     """Retries of a database call that timed out, after its first attempt."""
     retries_delay: Duration = 1.0
@@ -248,7 +248,7 @@ class Limits:
 
     @property
     def times(self) -> dict[str, Any]:
-        """Those that may not go together."""
+        """The two that may not go together, for `conflicts`."""
         return {"batch_time": self.batch_time, "call_timeout": self.call_timeout}
 
     def config(self) -> Config:

@@ -2,10 +2,10 @@
 
 Two tools that do the like were read. pt-online-schema-change (`--chunk-time`, WeightedAvgRate in
 Percona Toolkit) takes the rate from a decaying average: rows and seconds so far, each times 0.75,
-and the new ones. Spirit (block/spirit, pkg/table: the chunker) looks at the slowest tenth of ten
-chunks, grows by half at most, leaves out a chunk of an earlier size, and shrinks at once if one
-took 5 times too long. Here the average and the 5 are the same, but batches may double with each
-save: growing by half each ten saves, a copy of 100 batches would end before it had grown.
+and the new ones. Spirit (block/spirit, pkg/table: the chunker, by time) looks at the second slowest
+of ten chunks, grows by half at most, leaves out a chunk of an earlier size, and shrinks at once if
+one took 5 times too long. Here the average and the 5 are the same, but batches may double with each
+save: if they grew by half every ten saves, a copy of 100 batches would end before they had grown.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from typing import Self
 from pipecopy.config import Config
 
 _GROWTH = 2
+"""At most to so many times the size at once."""
 _SHRINK = 0.5
-"""At most to this share at once, unless a save took `_FAR` times too long."""
+"""At most to this share of the size at once, unless a save or a load took `_FAR` times too long."""
 _FAR = 5
 _WEIGHT = 0.75
-"""What a save counts for, in the average, once the next one has ended."""
+"""What a save counts for in the average once the next one has ended."""
 _FILL = 0.9
-"""How full of `max_batch_bytes` a batch is aimed to be."""
+"""The share of `max_batch_bytes` that a batch may grow to: the next rows may be bigger."""
 _TELLING = 0.5
-"""Of the rows that were asked for: fewer may be odd ones, and do not tell how big they are."""
+"""The share of the rows asked for that has to be there to tell how big rows are."""
 _LEAST = 0.01
-"""Of `batch_size`: the time that no rows take, such as the line's, does not shrink with them."""
+"""The smallest batch, as a share of `batch_size`: fewer rows do not make a round trip shorter."""
 _SHORTEST = 0.001
 """Seconds, for a clock that has not moved."""
 
@@ -40,11 +41,11 @@ class Saved:
     rows: int
     bytes: int
     load: float
-    """Seconds for which it was loaded."""
+    """Seconds of the attempt that loaded it."""
     save: float
     """Seconds of the attempt that saved it."""
     timed_out: bool = False
-    """An attempt before that one had timed out."""
+    """An earlier attempt to save it timed out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +82,15 @@ class BatchSize:
         """Return the size once this batch is saved.
 
         It may have had another size than the present one: with `read_ahead` the next batch is
-        loaded already. So the batch that took too long tells by its own size what is right: told of
-        two of them, it shrinks once. It grows by the rows of a batch, not by its ids, which may be
-        denser further on; a batch of few rows, whose rate is that of the line, only keeps it from
-        growing. A load that takes longer than a save should takes back what has grown, and no more:
-        without an index on the key each load takes the same time, whatever the size.
+        loaded already. So a batch that took too long counts by its own size: two of one size shrink
+        the next one once. What a batch grows to is told by rows, not by ids, which may be denser
+        further on; few rows, which take little more than a round trip, only keep it from growing.
+        A load that takes longer than a save should takes back what has grown, and no more: without
+        an index on the key each load takes the same time, whatever the size.
         """
         if self.batch_time is None:
             return self
-        if saved.timed_out:  # the seconds of an attempt that was killed tell no rate
+        if saved.timed_out:  # slow or stuck, nobody can tell: its rate does not count
             return self._sized(min(self.rows, _SHRINK * saved.asked), saved)
         rows_saved = _WEIGHT * self.rows_saved + saved.rows
         seconds = _WEIGHT * self.seconds + max(saved.load, saved.save, _SHORTEST)

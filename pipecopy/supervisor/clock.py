@@ -14,12 +14,12 @@ TICK = 0.25
 """Seconds between two looks at the clock at most, while something is waited for."""
 _STOPPED = 1.0
 """A gap this much longer than a tick, in seconds, may be one in which this process was stopped."""
-_RECENT = 0.001
-"""Seconds for which the count of them is good: to ask each time took a seventh of the CPU time of a
-call that does nothing (measured), and in so few there are a few dozens at most."""
 _SWITCHES = 100
 """Context switches a second that tell a process that ran from one that was stopped: a thread that
 waits for the interpreter, while another one keeps it, wakes 200 times (sys.getswitchinterval)."""
+_RECENT = 0.001
+"""Seconds for which a count of these switches is good enough: few happen in so short a time, and to
+count at each look took a seventh of the CPU time of a call that does nothing (measured)."""
 
 
 class Clock:

@@ -112,7 +112,7 @@ _BEHIND = Expected(
 def test_a_standby_that_catches_up_goes_on_in_the_place_of_its_primary(
     lagging: Replicated,
 ) -> None:
-    # a look at the table there would see another one until then
+    # until the standby catches up its table differs: whoever compares it too early ends the copy
     lagging.tables.source.execute("ALTER TABLE profiles ALTER id TYPE integer")
     lagging.standby.receive()
     with (
