@@ -98,6 +98,11 @@ class DatabaseError(PipecopyError):
         self.driver_error = driver_error
         self.driver_traceback = driver_traceback
 
+    @property
+    def lacks_module(self) -> bool:
+        """Whether this host lacks a module, such as the driver's: no server is at fault."""
+        return self.driver_error in {"ImportError", "ModuleNotFoundError"}
+
 
 class WorkerCrashedError(DatabaseError):
     """The worker died during a call, and pipecopy had not killed it.

@@ -75,8 +75,8 @@ def exit_code(error: BaseException) -> int:
             code = Exit.USAGE
         case CallTimeoutError():
             code = Exit.AGAIN
-        case DatabaseError(driver_error="ImportError" | "ModuleNotFoundError"):
-            code = Exit.INTERNAL  # psycopg is missing, or finds no libpq
+        case DatabaseError(lacks_module=True):  # psycopg is missing, or finds no libpq
+            code = Exit.INTERNAL
         case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
             sqlstate,
             name,

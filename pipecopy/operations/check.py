@@ -9,7 +9,7 @@ from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
-from pipecopy.errors import TableMismatchError
+from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import Observer
 from pipecopy.finding import Finding, warning
 from pipecopy.operations.copy import Extent
@@ -130,20 +130,29 @@ def _ask(
     """Make a call on each of these sides at the same time; return what they return.
 
     One that fails returns nothing; it is a problem, unless its side is known to have one. Raises
-    what ends the whole check.
+    what ends the whole check, of the source first.
     """
     begun = {
         endpoint: run.begin(endpoint, *call, on_return=partial(on_return, endpoint))
         for endpoint, call in calls.items()
     }
     failed = set()
+    ending: list[PipecopyError] = []
     for error in run.errors_of(begun.values()):
-        if isinstance(error, TableMismatchError):
-            raise error
         failed.add(error.side)
-        if error.side not in known_bad:
+        if _ends_check(error):
+            ending.append(error)
+        elif error.side not in known_bad:
             _add(run, failed_call(error))
+    if ending:
+        raise min(ending, key=lambda error: error.side or "")  # source before target
     return {end: call.value for end, call in begun.items() if end.side not in failed}
+
+
+def _ends_check(error: PipecopyError) -> bool:
+    """Tell whether to look further is of no use: a table changed, or this host is at fault."""
+    lacks_module = isinstance(error, DatabaseError) and error.lacks_module
+    return lacks_module or isinstance(error, TableMismatchError)
 
 
 def _connect(run: Run[CheckReport]) -> list[Endpoint]:

@@ -90,12 +90,13 @@ def test_a_worker_has_all_that_it_needs_to_connect(
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "10\n", "")
 
 
+@pytest.mark.parametrize("command", ["copy", "check", "verify"])
 def test_a_psycopg_that_does_not_load_is_one_error_line_and_70(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "psycopg.py").write_text('raise ImportError("no pq wrapper available")')
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    result = run("copy", "service=a", "service=b", "--quiet")
+    result = run(command, "service=a", "service=b", "--quiet")
     assert result.returncode == 70
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: source 'service=a': connect failed on attempt 1: ImportError: ")
