@@ -15,6 +15,7 @@ from bench.soak.copies import Ended
 from bench.soak.measures import Measures
 from bench.soak.scene import Scene
 from pipecopy.events import CallEnded
+from pipecopy.workers.servers import fork_servers
 from tests.support.checks import LATE_COPY
 from tests.support.databases import TemporaryDatabase
 from tests.support.leftovers import PATIENCE
@@ -60,7 +61,11 @@ def check_time(ended: Ended, scene: Scene, measures: Measures) -> None:
 
 
 def check_processes(ended: Ended, scene: Scene, measures: Measures) -> None:
-    """See that the copy's processes are gone, right at its end."""
+    """See that the copy's processes are gone, right at its end.
+
+    The fork server of this process may stay for the next copy.
+    """
+    fork_servers.stop_idle()
     timeout = GONE_AT_RETURN if ended.mode == "library" else GONE_PROCESSES
     seconds = _wait_until_gone(
         measures,

@@ -266,17 +266,16 @@ class Call:
 
     def cut_short(self) -> None:
         """Kill the worker if the call is under way: the copy ends for another reason."""
-        if self._phase is _Phase.STARTING and self.endpoint.connected:
-            return  # the worker is idle: it has not been told of the call
-        if self._phase is _Phase.RUNNING:
-            outcome = self.endpoint.ensure_worker().outcome()
-            if isinstance(outcome, Returned):  # it came in time, and counts
-                self._take(outcome)
-            elif isinstance(outcome, Raised):
-                self._note_saved_rows(outcome)
-        if self._phase in (_Phase.STARTING, _Phase.RUNNING):
-            self._kill()
-            self._ended("cut short", "the copy ended")
+        if self._phase is not _Phase.RUNNING:
+            return  # the worker has not been told of the call
+        outcome = self.endpoint.ensure_worker().outcome()
+        if isinstance(outcome, Returned):  # it came in time, and counts
+            self._take(outcome)
+            return
+        if isinstance(outcome, Raised):
+            self._note_saved_rows(outcome)
+        self._kill()
+        self._ended("cut short", "the copy ended")
 
     def _note_saved_rows(self, raised: Raised) -> None:
         """Note whether what was saved still is what the two tables have in common.
