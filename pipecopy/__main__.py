@@ -34,10 +34,10 @@ def _fork_server() -> Launched | None:
     argv = sys.argv[1:]
     if argv[:1] not in (["copy"], ["check"], ["verify"]) or {"--help", "-h"} & {*argv}:
         return None
-    from pipecopy.workers.launch import launch  # noqa: PLC0415 - for this process alone
+    from pipecopy.workers import launch  # noqa: PLC0415 - for this process alone
 
     try:
-        return launch(("pipecopy.workers.worker", "pipecopy.postgres.database"))
+        return launch.launch(("pipecopy.workers.worker", launch.DRIVER))
     except OSError:
         return None  # the run tries again, and says what the host refuses
 

@@ -123,9 +123,10 @@ def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
 
 def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
     """Say that the role has the rights it needs, or which it lacks."""
+    missing: list[Finding]
     (missing,) = ask(session.query_all, missing_rights(table, written=side == "target"))
     if missing:
-        return [*missing]
+        return missing
     if side == "source":
         return [_ok("rights", "SELECT")]
     also = ", DELETE" if table.unique_index is None else ""

@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes a while
     from collections.abc import Iterator, Sequence
 
+DRIVER = "pipecopy.postgres.database"
+"""What takes as long to import as all else that a worker needs; its `connect` imports it."""
 _CONTROL_FD = 3
 """Where the server finds its end of the socket by which it is asked for workers."""
 _FIRST_FREE_FD = 10

@@ -17,9 +17,8 @@ import dill
 from multiprocess import process
 
 from pipecopy.errors import ConfigError
+from pipecopy.workers.launch import DRIVER
 
-DRIVER = "pipecopy.postgres.database"
-"""The module that takes as long to import as all others: each worker had to, without a preload."""
 UNGUARDED_EXIT = 213
 """Exit code of a worker that found itself starting a copy while it imported the script."""
 

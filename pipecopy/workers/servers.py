@@ -18,8 +18,7 @@ from pathlib import Path
 
 from pipecopy.workers.buffer import MemoryFile
 from pipecopy.workers.forkserver import WORD
-from pipecopy.workers.launch import Launched, launch
-from pipecopy.workers.script import DRIVER
+from pipecopy.workers.launch import DRIVER, Launched, launch
 
 _IDLE = 1.0
 """Seconds for which a server waits for the next run."""
