@@ -14,11 +14,11 @@ from pipecopy.finding import Finding
 from pipecopy.postgres import casts, create, describe, transactions, versions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
-from pipecopy.postgres.ddl import KnownTable
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import survey
+from pipecopy.postgres.look import KnownTable
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows

@@ -96,7 +96,7 @@ class PostgresPool:
         # these load psycopg, which takes 70 ms: a supervisor hands the pool on without it
         from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as said
         from pipecopy.postgres.database import PostgresDatabase  # noqa: PLC0415 - as said
-        from pipecopy.postgres.ddl import look_sql  # noqa: PLC0415 - as said
+        from pipecopy.postgres.look import look_sql  # noqa: PLC0415 - as said
         from pipecopy.postgres.table import Selection  # noqa: PLC0415 - as said
 
         session = self._session
