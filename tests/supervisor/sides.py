@@ -40,13 +40,17 @@ class SidesPool(ComparingPool):
 
     def act(self, side: str, call: str) -> None:
         """Do what the call is to do on that side."""
-        if self.meets:
+        other = self.folder / f"{call} of {'target' if side == 'source' else 'source'}"
+        if self.meets or call == self.call:
             (self.folder / f"{call} of {side}").touch()
-            _await(self.folder / f"{call} of {'target' if side == 'source' else 'source'}")
+        if self.meets:
+            _await(other)
         elif call == self.call:
             for what in self.does[side].split(", "):
                 if what == "late":
                     _await(self.folder / f"{call} has ended")
+                elif what == "meets":
+                    _await(other)
                 elif what != "returns":
                     FAULTS[what](None)
 

@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, str, type[PipecopyError], str, dict[str, float]]] = 
         "source",
         {"full_copy_timeout": 2},
     ),
-    "source fails, target hangs": ("ValueError", "deadlock", DatabaseError, "source", {}),
+    "source fails, target hangs": ("meets, ValueError", "deadlock", DatabaseError, "source", {}),
     "target hangs": ("returns", "deadlock", CallTimeoutError, "target", _ONCE),
     "both hang": ("deadlock", "deadlock", CallTimeoutError, "source", _ONCE),
 }
