@@ -35,7 +35,7 @@ LATE_CALL = 0.15
 LATE_COPY = 0.25
 """Seconds by which the whole copy's limit may be overshot."""
 SHORTEST_START = 5.0
-"""Seconds that a worker gets to start where a call gets less, as the README says."""
+"""Seconds that a worker gets to start if a call gets less, as the README says."""
 
 LIMITS = Config(
     batch_size=10,
@@ -99,9 +99,9 @@ class Ended:
 
     limits: Config
     report: CopyReport | None
-    """None where nothing was begun."""
+    """None if nothing was begun."""
     error: str | None
-    """The error's class; None where the copy is complete."""
+    """The error's class; None if the copy is complete."""
     side: str | None = None
     call: str | None = None
     key_range: tuple[int, int] | None = None

@@ -35,7 +35,7 @@ class Attempt:
     start: float
     """By time.monotonic(), which all processes share."""
     end: float | None = None
-    """None where it never ended."""
+    """None if it never ended."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class FrozenFolder:
     """A small file system in a file, mounted by loop, which can be frozen."""
 
     def __init__(self, parent: Path) -> None:
-        """Mount it; skips the test, with a reason, where that can't be done."""
+        """Mount it; skips the test, with a reason, if that can't be done."""
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if missing:
             pytest.skip(f"state D needs {', '.join(missing)}")
@@ -47,7 +47,7 @@ class FrozenFolder:
         _run("fsfreeze", "-f", self.path).check_returncode()
 
     def thaw(self) -> None:
-        """Free whoever waits; nothing happens where it is not frozen."""
+        """Free whoever waits; nothing happens if it is not frozen."""
         thaw(self.path)
 
     def remove(self) -> None:

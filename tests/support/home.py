@@ -45,7 +45,7 @@ def binaries(version: int) -> Path:
 
 
 def why_missing(version: int) -> str:
-    """Return why there are no such programs on this machine; empty where there are."""
+    """Return why there are no such programs on this machine; empty if there are."""
     if version in IN_WHEEL or (binaries(version) / "postgres").exists():
         return ""
     return (

@@ -1,4 +1,4 @@
-"""PgBouncer between a copy and its servers, where the system has it."""
+"""PgBouncer between a copy and its servers, if the system has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.servers import free_port
 
 
 def binary() -> str:
-    """Return the path of PgBouncer; skip the test where there is none."""
+    """Return the path of PgBouncer; skip the test if there is none."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     found = shutil.which("pgbouncer", path=path)
     if found is None:

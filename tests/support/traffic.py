@@ -27,7 +27,7 @@ class Fault:
     victims: set[int] = field(default_factory=set)
 
     def budget(self, flow: Flow) -> int | None:
-        """Return how many bytes may still pass in the flow; None where it is not concerned."""
+        """Return how many bytes may still pass in the flow; None if it is not concerned."""
         if self.direction not in {"both", flow.direction}:
             return None
         number = flow.connection.number
@@ -78,7 +78,7 @@ class Flow:
         self.queued = 0
         self.source_ended = False
         self.end_passed_on = False
-        self.next_write = 0.0  # later than now only where a throttle holds it back
+        self.next_write = 0.0  # later than now only if a throttle holds it back
 
 
 class Connection:

@@ -49,7 +49,7 @@ def _locked(file: Path, kind: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stepped(seconds: float) -> Iterator[None]:
-    """Step the clock, and set it right again at the end; skip the test where that can't be done."""
+    """Step the clock, and correct it at the end; skip the test if that can't be done."""
     ahead = time.time() - time.monotonic()
     try:
         time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
