@@ -109,7 +109,8 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             line = redact(f"internal error: {type(error).__name__}: {error}\n")
             sys.stderr.finish(line, time.monotonic() + LONGEST)
     if server is not None:
-        server.stop(_SERVER_STOP)
+        with suppress(OSError):  # the kernel ends it with this process in any case
+            server.stop(_SERVER_STOP)
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
 
 

@@ -64,7 +64,7 @@ class Endpoint:
         self.connected = False
         if worker is None:
             return True
-        if worker.pid is None:
+        if worker.pid is None:  # it may still be forked
             self._endpoints.retire(worker.server)
         died = worker.kill()
         worker.release()
@@ -90,7 +90,7 @@ class Endpoints:
         self._preload = modules_to_preload()
         self._wake = wake
         self._servers: list[ForkServer] = []
-        """Those that were taken."""
+        """All that were taken, to be given back."""
         self._server: ForkServer | None = None
         """The one that forks."""
         self._count = buffers
@@ -121,7 +121,7 @@ class Endpoints:
         return Worker(self._server, setup, self._wake)
 
     def retire(self, server: ForkServer) -> None:
-        """Have another fork server start the next workers: this one has not forked one in time."""
+        """Have another fork server start the next workers: this one has yet to fork one."""
         fork_servers.retire(server)
         if self._server is server:
             self._server = None

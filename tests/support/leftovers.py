@@ -103,7 +103,7 @@ def left_of_copies() -> list[str]:
     """Return what is left of all copies of the test under way, one line each.
 
     Unlike the look after each test, it leaves alone what the test itself still needs. A fork server
-    of this process may stay for the next copy.
+    that only waits for the next copy of this process is stopped first.
     """
     fork_servers.stop_idle()
     (before,) = _under_way
