@@ -14,8 +14,8 @@ describe() -> TableDescription | Any
     Looks at the table before the first row. Of other plain values, unequal ones do not fit.
 meet(other: Any) -> Sequence[Finding]
     Takes note of what `describe` said of the other side's table, and says how the two fit: types
-    that differ may. The target is told first. What replaces a killed worker finds it in its
-    `Session`.
+    that differ may. Both sides are told at the same time. What replaces a killed worker finds it in
+    its `Session`.
 survey(min_id: int, max_id: int | None, other: Any) -> Survey
     What a check shows besides, of a copy of ids in `[min_id, max_id)`, without changing anything;
     None for an unknown end. `other` is what `describe` said of the other side's table, None if that

@@ -1,6 +1,6 @@
 """What was found out about a table: a driver tells it, reports show it.
 
-A file of its own, since drivers need no reports: those would take a fork server 6 ms to import.
+A file of its own: a fork server imports it with the drivers, and the reports would take 6 ms more.
 """
 
 from __future__ import annotations

@@ -198,9 +198,9 @@ def _last_id(run: Run[CheckReport], extent: Extent, connected: list[Endpoint]) -
 def _ask_before_first_load(
     run: Run[CheckReport], extent: Extent, connected: list[Endpoint], last_id: int | None
 ) -> tuple[list[OpenTransaction], int | None]:
-    """Return the transactions whose rows a copy that began now could miss; where it resumes.
+    """Return the open transactions whose rows a copy could miss if it began now, and its first id.
 
-    None if it begins with the first id.
+    That is None if the copy does not resume.
     """
     calls: dict[Endpoint, tuple[Any, ...]] = {}
     if last_id and OPEN_TRANSACTIONS in run.source.offers:
