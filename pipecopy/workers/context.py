@@ -47,8 +47,9 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
 
     _name = "forkserver"
 
-    def __init__(self, server: ForkServer) -> None:
+    def __init__(self, server: ForkServer, output: int) -> None:
         self._server = server
+        self._output = output
         self._process: WorkerProcess | None = None
         self.popen: WorkerPopen | None = None
         """The process as the kernel knows it; None before it was forked."""
@@ -77,7 +78,7 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
         return self._name
 
     def _launch(self, process_obj: WorkerProcess) -> WorkerPopen:
-        popen = WorkerPopen(self._server, process_obj)
+        popen = WorkerPopen(self._server, self._output, process_obj)
         self.popen = popen  # so the process can be killed while feed() waits, perhaps for ever
         popen.feed()
         return popen
@@ -117,7 +118,7 @@ class WorkerPopen:
     method = "forkserver"
     DupFd = popen_forkserver._DupFd  # noqa: SLF001 - looks where the fork server puts them
 
-    def __init__(self, server: ForkServer, process_obj: WorkerProcess) -> None:
+    def __init__(self, server: ForkServer, output: int, process_obj: WorkerProcess) -> None:
         self._fds: list[int] = []
         self._closing = threading.Lock()
         self.returncode: int | None = None
@@ -128,7 +129,7 @@ class WorkerPopen:
             reduction.dump(process_obj, self._message)
         finally:
             context.set_spawning_popen(None)
-        self._forked: Forked = server.fork(self._fds)
+        self._forked: Forked = server.fork(output, self._fds)
         self.pid = self._forked.pid
         self.pidfd = self._forked.pidfd
         self.sentinel = self.pidfd

@@ -80,7 +80,7 @@ def serve(control_fd: int, supervisor: int) -> None:
 def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child | None:
     """Fork a worker; if that fails, send the supervisor the errno and return None."""
     server = os.getpid()
-    status_fd, data, *inherited = fds
+    status_fd, data, output, *inherited = fds
     try:
         pid = os.fork()
     except OSError as error:
@@ -98,6 +98,9 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
             for sibling in siblings.values():
                 os.close(sibling.pidfd)
                 sibling.status.close()
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
             code = _run(data, inherited)
         except BaseException:  # noqa: BLE001 - whatever it was, the supervisor shows it
             traceback.print_exc()

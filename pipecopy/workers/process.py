@@ -44,7 +44,7 @@ class Setup:
     session: Session
     buffers: tuple[Buffer, ...]
     output: MemoryFile
-    """Takes the driver's standard output and error: an abandoned worker holds no pipe open."""
+    """Takes its standard output and error: an abandoned worker holds no pipe open."""
     stack: MemoryFile
     """Takes the stack of a call that has reached its limit."""
 
@@ -190,8 +190,7 @@ def initialize(setup: Setup) -> None:
     global _process  # noqa: PLW0603
     ignore_stop_signals()
     name_process(f"pipecopy {setup.session.side}")
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        os.dup2(setup.output.fd, number)
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None if the host closed it
             stream.reconfigure(line_buffering=True)  # what is printed outlives a kill
     faulthandler.enable()  # a crash in C leaves its stack in the output

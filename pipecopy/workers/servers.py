@@ -53,8 +53,10 @@ class ForkServer:
         """Its exit code, None while it runs."""
         return self.process.wait(0)
 
-    def fork(self, fds: Sequence[int]) -> Forked:
+    def fork(self, output: int, fds: Sequence[int]) -> Forked:
         """Fork a process that inherits the descriptors; waits until the server has done so.
+
+        `output` becomes its standard output and error.
 
         Raises:
             OSError: the server has ended, or the host could not fork.
@@ -63,7 +65,9 @@ class ForkServer:
         status, their_status = socket.socketpair()
         their_data, data = os.pipe()
         try:
-            socket.send_fds(self._control, [b"f"], [their_status.fileno(), their_data, *fds])
+            socket.send_fds(
+                self._control, [b"f"], [their_status.fileno(), their_data, output, *fds]
+            )
         except BaseException:
             status.close()
             os.close(data)

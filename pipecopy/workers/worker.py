@@ -46,9 +46,8 @@ class Worker:
     def __init__(self, server: ForkServer, setup: Setup, wake: Callable[[], None]) -> None:
         self._setup = setup
         self.server = server
-        self._server_output_seen = server.output.size
         self._wake = wake
-        self._context = WorkerContext(server)
+        self._context = WorkerContext(server, setup.output.fd)
         self._pool = ProcessPool(
             max_workers=1,
             initializer=process.initialize,
@@ -110,7 +109,9 @@ class Worker:
             answer = self._answer()
             if isinstance(answer, Crashed):
                 return answer
-            self._ready = answer is not None
+            if answer is not None:
+                self._ready = True
+                self._output_seen = self._setup.output.size  # of the script, not of the driver
         return self._ready
 
     def outcome(self) -> Outcome | None:
@@ -138,8 +139,8 @@ class Worker:
         popen = self._popen
         exitcode = popen.wait(_LAST_RESULT_TIMEOUT) if popen is not None else None
         output = self._setup.output.tail(_OUTPUT_SHOWN, self._output_seen)
-        if not self._ready:  # it had no output of its own yet
-            output += self.server.output.tail(_OUTPUT_SHOWN, self._server_output_seen)
+        if self.server.exitcode is not None:  # the worker died with it
+            output += self.server.output.tail(_OUTPUT_SHOWN)
         if exitcode is None and self._start_error is not None:
             output += str(self._start_error.__cause__ or self._start_error)
         unguarded = UNGUARDED_EXIT in {exitcode, self.server.exitcode}

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import psutil
 import pytest
 
 from pipecopy.errors import CallTimeoutError
+from pipecopy.workers.buffer import MemoryFile
+from pipecopy.workers.forkserver import WORD
 from pipecopy.workers.launch import launch
+from pipecopy.workers.servers import fork_servers
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import copy
 from tests.support.scripts import run_script
@@ -185,6 +189,21 @@ def test_it_inherits_no_descriptor_of_the_host(pools: list[LookingPool], tmp_pat
             copy(pool)
         (server,) = servers()
         assert lock.name not in [file.path for file in server.open_files()]
+
+
+def test_what_a_worker_says_as_it_starts_is_not_told_of_another_one() -> None:
+    server = fork_servers.take(())
+    try:
+        with closing(MemoryFile("output", append=True)) as output:
+            forked = server.fork(output.fd, ())
+            os.close(forked.data)  # so that it has nothing to run
+            os.close(forked.pidfd)
+            with forked.status:
+                assert forked.status.recv(WORD.size) == WORD.pack(1)
+            assert "EOFError" in output.tail(1000)
+        assert server.output.size == 0
+    finally:
+        fork_servers.give_back(server)
 
 
 def test_a_launch_that_lacks_a_descriptor_leaves_nothing() -> None:
