@@ -168,12 +168,12 @@ def test_the_end_of_a_batch_is_asked_for_by_the_rows_it_should_have(
     assert [key for ids in saved for key in ids] == list(range(0, 3000, 100))
 
 
-# -- PostgreSQL, behind a slow line
+# -- PostgreSQL, behind a slow link
 
 
 @pytest.mark.server
 @both
-def test_over_a_slow_line_batches_grow_and_the_copy_takes_less_time(
+def test_over_a_slow_link_batches_grow_and_the_copy_takes_less_time(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, read_ahead: int
 ) -> None:
     create_profiles(source_db, 20_000, step=7)
