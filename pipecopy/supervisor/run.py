@@ -146,13 +146,18 @@ class Run(State[ReportT]):
         """Return what a call on each side returned; both go on at the same time.
 
         If both fail, the error is the source's, whichever came first: one of the target waits for
-        the source's call to end.
+        the source's call to end, and is then a warning.
         """
         of_target: PipecopyError | None = None
-        for error in self.errors_of(call for call in (source, target) if call is not None):
-            if error.side == "source":
-                raise error
-            of_target = error
+        try:
+            for error in self.errors_of(call for call in (source, target) if call is not None):
+                if error.side == "source":
+                    raise error
+                of_target = error
+        except PipecopyError:
+            if of_target is not None:
+                self.warn(str(of_target))
+            raise
         if of_target is not None:
             raise of_target
         return source and source.value, target and target.value
