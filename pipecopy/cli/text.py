@@ -86,7 +86,7 @@ def event_line(event: Event) -> str | None:
         case DriverOutput(side=side, dbname=dbname, text=text):
             line = redact(f"{side} {dbname!r}: driver output: {text.rstrip()}")
         case Warned(message=message):
-            line = f"warning: {redact(message)}"
+            line = f"warning: {redact(one_line(message))}"
     return line
 
 

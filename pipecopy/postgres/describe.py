@@ -63,11 +63,12 @@ def describe(
         yield from _of_catalogs(selection, table, run)
 
     try:
-        _, *answers = ask(
+        _, *answers, _ = ask(
             session.query_all,
             still_the_same(table, relations),
             *questions(),
             *(of_row(table) for of_row in of_rows),
+            still_the_same(table, relations, last=True),
         )
     except psycopg.Error as error:
         if is_guards(error) or not session.goes_on_after(error):

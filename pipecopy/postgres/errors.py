@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipecopy.finding import with_remedy
 
+INTERNAL_ERROR = "XX000"
 FEATURE_NOT_SUPPORTED = "0A000"
 INVALID_PARAMETER_VALUE = "22023"
 TRIGGERED_DATA_CHANGE_VIOLATION = "27000"

@@ -23,8 +23,8 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import failover
-from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.names import literal
+from pipecopy.postgres.errors import INTERNAL_ERROR, PostgresError
+from pipecopy.postgres.names import CATALOG_PATH, literal
 from pipecopy.postgres.questions import Question, Rows
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, fires
@@ -36,8 +36,9 @@ _CHANGED = "pipecopy: the table was altered"
 _ABOUT_THE_SESSION = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
 """Classes of SQLSTATE of errors that no DDL on a table brings about."""
 _INTEGRITY = "23"
-_BAD_DATA = "08P01"
-"""Of a binary value that is too short for its column, though its class is another."""
+_DUE_TO_DDL = ("08P01", INTERNAL_ERROR)
+"""Of a binary value that is too short for its column, and of a relation that is gone since the
+statement was parsed, though their classes are others."""
 
 
 class Guard:
@@ -128,12 +129,12 @@ class Guard:
         self._session.reached(lsn, greatest_key)
 
 
-def still_the_same(table: Table, relations: Relations) -> Question[None]:
-    """Ask first, before what is then known to be of the very table that was looked at.
+def still_the_same(table: Table, relations: Relations, *, last: bool = False) -> Question[None]:
+    """Ask before what is then known to be of the very table that was looked at, and after it.
 
-    Raises what `is_guards` knows if it is another one.
+    Raises what `is_guards` knows if it is another one. The `last` one goes with the catalogs'.
     """
-    yield f"SELECT {_if_same(table, relations, 'NULL')}"
+    yield f"{CATALOG_PATH if last else ''}SELECT {_if_same(table, relations, 'NULL')}"
 
 
 def _if_same(table: Table, relations: Relations, sql: str) -> str:
@@ -149,7 +150,7 @@ def _if_same(table: Table, relations: Relations, sql: str) -> str:
 def is_due_to_ddl(error: psycopg.Error | PostgresError) -> bool:
     """Return whether an altered table may have brought the error about."""
     state = error.sqlstate
-    return state is not None and (state == _BAD_DATA or not state.startswith(_ABOUT_THE_SESSION))
+    return state is not None and (state in _DUE_TO_DDL or not state.startswith(_ABOUT_THE_SESSION))
 
 
 def is_refused_by_constraint(error: psycopg.Error | PostgresError) -> bool:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg
+
 from pipecopy.contracts import Session, TableDescription
 from pipecopy.postgres.ddl import TableState, compare, fixed_of, from_plain, state_of
 from pipecopy.postgres.guard import RELATIONS, Relations, relations_from
 from pipecopy.postgres.names import about_table
+from pipecopy.postgres.questions import Rows
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import TABLE, Selection, Table, table_from
 
@@ -56,7 +59,7 @@ class KnownTable:
             return self._looked
         rows = session.take_answers()
         while True:
-            *_, of_relations, of_table = rows or session.query_all(look_sql(self._selection))
+            *_, of_relations, of_table = rows or self._ask(session)
             relations, table = relations_from(of_relations), table_from(of_table, self._selection)
             is_one = relations.oid == (None if table is None else table.oid)
             if is_one and not (rows and table is None):  # it may have been created since
@@ -76,6 +79,15 @@ class KnownTable:
             self.state = state_of(table, relations, self._run)
         self._looked = Looked(session, table, relations)
         return self._looked
+
+    def _ask(self, session: ServerSession, tries: int = 5) -> list[Rows]:
+        """Ask for the rows of a look; again if a relation is gone since that was parsed."""
+        try:
+            return session.query_all(look_sql(self._selection))
+        except psycopg.errors.InternalError_:
+            if tries == 1:
+                raise
+            return self._ask(session, tries - 1)
 
     def look_again(
         self, session: ServerSession, *, refused: bool = False

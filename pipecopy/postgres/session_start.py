@@ -17,7 +17,12 @@ import psycopg
 
 from pipecopy.contracts import Session
 from pipecopy.postgres import failover
-from pipecopy.postgres.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, PostgresError
+from pipecopy.postgres.errors import (
+    FEATURE_NOT_SUPPORTED,
+    INTERNAL_ERROR,
+    OBJECT_IN_USE,
+    PostgresError,
+)
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
 from pipecopy.postgres.questions import Rows
@@ -91,6 +96,9 @@ def prepare(
         try:
             return _prepare(connection, run, table, state, questions, session_pooler=session_pooler)
         except psycopg.Error as error:
+            if error.sqlstate == INTERNAL_ERROR and questions is not None:  # DDL struck these
+                how: Any = {"run": run, "table": table, "session_pooler": session_pooler}
+                return prepare(connection, **how)
             if error.sqlstate not in _MAY_NOT_ASK:
                 raise
     return _prepare(connection, run, table, least, None, session_pooler=session_pooler)

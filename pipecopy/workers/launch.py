@@ -15,14 +15,15 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes a while
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 DRIVER = "pipecopy.postgres.database"
 """What takes as long to import as all else that a worker needs; its `connect` imports it."""
 _CONTROL_FD = 3
 """Where the server finds its end of the socket by which it is asked for workers."""
 _FIRST_FREE_FD = 10
-"""Above all that are given to the server, so that none is replaced before it is given."""
+_MOST_FDS = 4096
+"""How many are looked at if nothing tells which are open."""
 _STOP_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
@@ -38,7 +39,7 @@ class Launched:
         self.preload = tuple(preload)
         """The modules that it imports before it forks."""
         try:
-            self._pidfd = os.pidfd_open(pid)
+            (self._pidfd,) = _above_the_first([os.pidfd_open(pid)])
         except OSError:
             os.kill(pid, _signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -90,7 +91,9 @@ def launch(preload: Sequence[str]) -> Launched:
     control, theirs, output = _descriptors()
     code = (
         # collections, which look at what is imported again and again, took 15 % (measured)
-        f"import gc, sys; gc.disable(); sys.path[:] = {import_path()!r}; "
+        f"import gc, os, sys; gc.disable(); sys.path[:] = {import_path()!r}; "
+        # here, since posix_spawn refuses to close one above RLIMIT_NOFILE
+        f"[os.closerange(fd, fd + 1) for fd in {_inheritable()}]; "
         f"from pipecopy.workers.forkserver import serve; serve({_CONTROL_FD}, {os.getpid()})"
     )
     # inherited by the server: no signal may strike before it ignores them
@@ -101,7 +104,6 @@ def launch(preload: Sequence[str]) -> Launched:
             [sys.executable, *_interpreter_flags(), "-c", code, *preload],
             os.environ,
             file_actions=[
-                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),
                 (os.POSIX_SPAWN_DUP2, output, 2),
@@ -120,31 +122,51 @@ def launch(preload: Sequence[str]) -> Launched:
 
 def _descriptors() -> tuple[int, int, int]:
     """Return both ends of the socket, the supervisor's first, and the file for the output."""
-    low: list[int] = []
+    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    low = [end.detach() for end in ends]
+    try:
+        low.append(os.memfd_create("pipecopy-output", os.MFD_CLOEXEC))
+        fcntl.fcntl(low[-1], fcntl.F_SETFL, os.O_APPEND)
+    except BaseException:
+        for fd in low:
+            os.close(fd)
+        raise
+    control, theirs, output = _above_the_first(low)
+    return control, theirs, output
+
+
+def _above_the_first(fds: list[int]) -> list[int]:
+    """Move the descriptors above those that are given to the server.
+
+    So none is replaced before it is given, and none takes the place of a stream that is closed.
+    """
     made: list[int] = []
     try:
-        low += (end.detach() for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
-        low.append(os.memfd_create("pipecopy-output", os.MFD_CLOEXEC))
-        made += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD) for fd in low)
-        fcntl.fcntl(made[-1], fcntl.F_SETFL, os.O_APPEND)
+        made += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD) for fd in fds)
     except BaseException:
         for fd in made:
             os.close(fd)
         raise
     finally:
-        for fd in low:
+        for fd in fds:
             os.close(fd)
-    return made[0], made[1], made[2]
+    return made
 
 
-def _inheritable() -> Iterator[int]:
-    """Yield what a program that is started would inherit besides its standard streams."""
-    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - pathlib takes a while to load
-        try:
-            if fd > 2 and os.get_inheritable(fd):  # noqa: PLR2004 - the standard streams
-                yield fd
-        except OSError:  # that of the folder itself, which is closed by now
-            continue
+def _inheritable() -> list[int]:
+    """Return what a program that is started would inherit besides its standard streams."""
+    try:
+        fds = [*map(int, os.listdir("/proc/self/fd"))]  # noqa: PTH208 - pathlib takes a while to load
+    except OSError:  # there is no /proc
+        fds = [*range(os.sysconf("SC_OPEN_MAX"))][:_MOST_FDS]
+    return [fd for fd in fds if fd > _CONTROL_FD and _is_inheritable(fd)]
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # it is closed
+        return False
 
 
 def _interpreter_flags() -> list[str]:

@@ -7,10 +7,13 @@ the same time, as long as its workers would inherit the same from a server of th
 
 from __future__ import annotations
 
+import atexit
 import errno
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -104,8 +107,16 @@ class _Held:
     users: int = 1
     """The runs that have taken it."""
     reusable: bool = True
+    idle_until: float = 0.0
+    """When it goes, by time.monotonic(), if there are no users."""
     server: Future[ForkServer] = field(default_factory=Future)
     gone: threading.Event = field(default_factory=threading.Event)
+
+    def left(self) -> float:
+        """Return the seconds for which it is kept at least."""
+        if self.users:
+            return math.inf
+        return self.idle_until - time.monotonic() if self.reusable else 0.0
 
     def serves(self, inherited: tuple[object, ...], preload: Sequence[str]) -> bool:
         """Tell whether another run can use it."""
@@ -155,6 +166,7 @@ class ForkServers:
         with self._changed:
             held = self._of(server)
             held.users -= 1
+            held.idle_until = time.monotonic() + _IDLE
             self._changed.notify_all()
             ends = not held.users and not held.reusable
         if ends:
@@ -196,9 +208,8 @@ class ForkServers:
             return
         held.server.set_result(server)
         with self._changed:
-            while held.users:
-                self._changed.wait_for(lambda: not held.users)
-                self._changed.wait_for(lambda: held.users or not held.reusable, _IDLE)
+            while (left := held.left()) > 0:
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
             self._held.remove(held)
         server.stop()
         held.gone.set()
@@ -207,14 +218,17 @@ class ForkServers:
 def _inherited() -> tuple[object, ...]:
     """Return what a process that this thread starts would inherit."""
     thread = Path("/proc/thread-self")
-    in_status = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed")
+    credentials = ("Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp")
+    in_status = (*credentials, "Umask", "Cpus_allowed", "SigBlk", "SigIgn")
     try:
         here = os.stat(".")  # noqa: PTH116 - pathlib asks for its name, which it may have lost
         status = (thread / "status").read_text().splitlines()
         return (
             dict(os.environ),
             (here.st_dev, here.st_ino),
-            os.getpriority(os.PRIO_PROCESS, 0),
+            (os.getsid(0), os.getpgrp()),
+            (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)),
+            (thread / "oom_score_adj").read_text(),
             [line for line in status if line.startswith(in_status)],
             (thread / "limits").read_text(),
             (thread / "cgroup").read_text(),
@@ -234,3 +248,5 @@ def _forget_them() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_them)
+# the kernel would end them too, but their parent has to wait for them, or they stay as zombies
+atexit.register(fork_servers.stop_idle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pipecopy.contracts import Column, Mode, Side, TableDescription
 from pipecopy.operations.fit import between
 from tests.support.databases import TemporaryDatabase
+from tests.support.gates import table_gate
 from tests.support.home import give_to_server_user
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
@@ -467,6 +469,19 @@ def test_it_is_the_table_of_now_that_is_described(source_db: TemporaryDatabase) 
         source_db.execute("DROP TABLE profiles")
         (problem,) = lines(database.describe(), "problem")
         assert "There is no table" in problem
+
+
+def test_a_table_that_is_replaced_while_it_is_described(source_db: TemporaryDatabase) -> None:
+    source_db.execute(TABLE)
+    with (
+        opened(source_db, "source") as connected,
+        table_gate(source_db) as gate,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        found = threads.submit(connected.describe)
+        gate.arrival()
+        gate.execute("DROP TABLE profiles; CREATE TABLE profiles (id bigint PRIMARY KEY); COMMIT")
+        assert found.result().columns == (Column(name="id", type="bigint"),)
 
 
 def test_a_look_that_is_refused_does_not_keep_a_session_from_its_start(

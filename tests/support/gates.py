@@ -36,6 +36,10 @@ class Gate:
             assert time.monotonic() < deadline, "no call of the copy came to the gate"
             time.sleep(0.02)  # pg_stat_activity sends no events
 
+    def execute(self, sql: str) -> None:
+        """Run statements in the session that holds the lock."""
+        self._connection.execute(sql)
+
     def lift(self) -> None:
         """Let the calls go on, now and later."""
         with contextlib.suppress(psycopg.OperationalError):  # its server may be gone

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -96,6 +97,53 @@ def test_it_goes_when_no_run_follows(pools: list[LookingPool]) -> None:
     thread.join(GONE)
     assert not thread.is_alive()
     assert not server.is_running()
+
+
+def test_it_goes_a_second_after_the_last_run(pools: list[LookingPool]) -> None:
+    for pool in pools:
+        copy(pool)
+        time.sleep(0.6)
+    assert len({pool.seen()[2] for pool in pools}) == 1
+
+
+def test_a_script_leaves_no_zombie(pools: list[LookingPool], tmp_path: Path) -> None:
+    """In a container there may be nobody to wait for what a process leaves behind."""
+    script = f"""
+        import atexit, os, psutil
+        from pathlib import Path
+
+        def look():  # after all that pipecopy does at the end
+            os._exit(len(psutil.Process().children()))
+
+        atexit.register(look)
+        from tests.support.runs import copy
+        from tests.workers.test_servers import LookingPool
+
+        if __name__ == "__main__":
+            for folder in {[str(pool.folder) for pool in pools]!r}:
+                copy(LookingPool(Path(folder)))
+        """
+    root = str(Path(__file__).parents[2])
+    assert run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root}).returncode == 0
+
+
+def test_a_descriptor_above_the_limit_is_closed(pools: list[LookingPool], tmp_path: Path) -> None:
+    script = f"""
+        import fcntl, os, resource
+        from pathlib import Path
+        from tests.support.runs import copy
+        from tests.workers.test_servers import LookingPool
+
+        if __name__ == "__main__":
+            os.set_inheritable(fcntl.fcntl(0, fcntl.F_DUPFD, 200), True)
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (150, most))
+            for folder in {[str(pool.folder) for pool in pools]!r}:
+                copy(LookingPool(Path(folder)))
+        """
+    root = str(Path(__file__).parents[2])
+    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_each_run_has_the_environment_of_its_own_start(
