@@ -121,6 +121,15 @@ def test_output_that_could_not_be_written_is_said(
     assert result.stderr.splitlines()[-1] == f"standard output could not be written: {why}"
 
 
+def test_output_into_a_closed_stream_is_said(tables: Tables) -> None:
+    arguments = ["copy", tables.source.uri, tables.target.uri, *options()]
+    with closed(">&-") as how:  # standard input is open: what is opened next gets the number 1
+        process = start(arguments, stderr=subprocess.PIPE, **how)
+        _, err = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    assert err.splitlines()[-1] == "standard output could not be written: it is closed"
+
+
 def test_errors_that_nobody_reads_change_no_exit_code(full_pipe: int) -> None:
     result = run("copy", "a", "b", "--batch-size", "0", "--json", stderr=full_pipe)
     assert (result.returncode, json.loads(result.stdout)["error"]["exit_code"]) == (2, 2)
