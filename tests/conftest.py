@@ -70,12 +70,15 @@ def _signals_end_what_is_started() -> Iterator[None]:
         signal.signal(signum, handler)
 
 
-@pytest.fixture(autouse=True)
-def _clock_is_steady(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run the tests of a module with STEPS_THE_CLOCK alone: the clock is the whole machine's."""
-    steps = getattr(request.module, "STEPS_THE_CLOCK", False)
-    with alone() if steps else steady():
-        yield
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run the tests of a module with STEPS_THE_CLOCK alone: the clock is the whole machine's.
+
+    Here, and not in a fixture, since the wait for the others must not count for a test's timeout.
+    """
+    module = item.getparent(pytest.Module)
+    with alone() if getattr(module and module.obj, "STEPS_THE_CLOCK", False) else steady():
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
