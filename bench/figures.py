@@ -152,16 +152,15 @@ def _cost(memory: Figures | None, idle: Figures | None, cpu: Figures | None) -> 
 
 
 def _starts(starts: Figures | None) -> Iterator[Goal]:
-    command = copy = share = None
+    command = copy = None
     if starts:
         command = starts["command"] / starts["python"]
-        copy, share = starts["next_copy"] / 1000, starts["next_copy"] / starts["python"]
+        copy = starts["next_copy"] / 1000
     python = '`python -c "import psycopg"`'
     title = f"time of `python -m pipecopy copy` of one row, of {python}"
     yield Goal(title, 1.8, least=False, value=command)
     title = "time of each copy of one row after the first in a process"
     yield Goal(title, 0.06, least=False, value=copy, unit=" s")
-    yield Goal(f"{title}, of {python}", 0.26, least=False, value=share)
 
 
 def _sparse(sparse: Figures | None) -> Iterator[Goal]:
