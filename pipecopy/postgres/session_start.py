@@ -97,8 +97,7 @@ def prepare(
             return _prepare(connection, run, table, state, questions, session_pooler=session_pooler)
         except psycopg.Error as error:
             if error.sqlstate == INTERNAL_ERROR and questions is not None:  # DDL struck these
-                how: Any = {"run": run, "table": table, "session_pooler": session_pooler}
-                return prepare(connection, **how)
+                return prepare(connection, run=run, table=table, session_pooler=session_pooler)
             if error.sqlstate not in _MAY_NOT_ASK:
                 raise
     return _prepare(connection, run, table, least, None, session_pooler=session_pooler)

@@ -27,13 +27,13 @@ from dataclasses import dataclass
 
 from multiprocess import forkserver, spawn
 
+from pipecopy.workers.launch import STOP_SIGNALS
+
 WORD = struct.Struct("<q")
 """How numbers are sent: the process id, the errno, the exit code."""
 _MOST_FDS = 250  # the kernel passes at most 253 in one message (SCM_MAX_FD)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_NAME = 15
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What batch hosts send to a whole process group; only the supervisor decides what follows."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def serve(control_fd: int, supervisor: int) -> None:
     _die_with_parent(supervisor)
     ignore_stop_signals()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if the host ignores it, none can be awaited
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     name_process("pipecopy forker")
     for module in sys.argv[1:]:
         with suppress(ImportError):  # a worker raises it again, in the call that needs the module
@@ -149,5 +149,5 @@ def name_process(name: str) -> None:
 
 def ignore_stop_signals() -> None:
     """Leave SIGINT, SIGTERM and SIGHUP to the supervisor."""
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

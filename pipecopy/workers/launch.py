@@ -24,7 +24,8 @@ _CONTROL_FD = 3
 _FIRST_FREE_FD = 10
 _MOST_FDS = 4096
 """How many are looked at if nothing tells which are open."""
-_STOP_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+STOP_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+"""What batch hosts send to a whole process group; only the supervisor decides what follows."""
 
 
 class Launched:
@@ -97,7 +98,7 @@ def launch(preload: Sequence[str]) -> Launched:
         f"from pipecopy.workers.forkserver import serve; serve({_CONTROL_FD}, {os.getpid()})"
     )
     # inherited by the server: no signal may strike before it ignores them
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOP_SIGNALS)
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         pid = os.posix_spawn(
             sys.executable,

@@ -123,8 +123,7 @@ def test_a_script_leaves_no_zombie(pools: list[LookingPool], tmp_path: Path) -> 
             for folder in {[str(pool.folder) for pool in pools]!r}:
                 copy(LookingPool(Path(folder)))
         """
-    root = str(Path(__file__).parents[2])
-    assert run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root}).returncode == 0
+    assert run_script(tmp_path, script).returncode == 0
 
 
 def test_a_descriptor_above_the_limit_is_closed(pools: list[LookingPool], tmp_path: Path) -> None:
@@ -141,8 +140,7 @@ def test_a_descriptor_above_the_limit_is_closed(pools: list[LookingPool], tmp_pa
             for folder in {[str(pool.folder) for pool in pools]!r}:
                 copy(LookingPool(Path(folder)))
         """
-    root = str(Path(__file__).parents[2])
-    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    ended = run_script(tmp_path, script)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -176,8 +174,7 @@ def test_a_module_that_was_added_to_the_path_later(
             for folder in {[str(pool.folder) for pool in pools[1:]]!r}:
                 copy(later_driver.Pool(Path(folder)))
         """
-    root = str(Path(__file__).parents[2])
-    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    ended = run_script(tmp_path, script)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -223,8 +220,7 @@ def test_a_process_that_is_forked_after_a_run_has_its_own(
             _, status = os.waitpid(child, 0)
             raise SystemExit(os.waitstatus_to_exitcode(status))
         """
-    root = str(Path(__file__).parents[2])
-    ended = run_script(tmp_path, script, env={**os.environ, "PYTHONPATH": root})
+    ended = run_script(tmp_path, script)
     assert ended.returncode == 0, ended.stderr
     seen = [pool.seen()[2] for pool in pools]
     assert seen[0] == seen[2] != seen[1]
