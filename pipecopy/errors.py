@@ -8,7 +8,8 @@
     ├── FullCopyTimeoutError (also a TimeoutError)
     ├── DatabaseError                          a call raised; .sqlstate if there is one
     │   └── WorkerCrashedError                 the worker died during a call
-    └── TableMismatchError                     the two tables do not fit together, or one changed
+    ├── TableMismatchError                     the two tables do not fit together, or one changed
+    └── HostError                              this machine refused what a run needs
 """
 
 from __future__ import annotations
@@ -133,3 +134,18 @@ class TableMismatchError(PipecopyError):
     def __init__(self, message: str, *, differences: tuple[str, ...] = (), **where: Any) -> None:
         super().__init__(message, **where)
         self.differences = differences
+
+
+class HostError(PipecopyError):
+    """This machine refused what a run needs: neither the source nor the target is at fault.
+
+    `errno` (int | None) is the number of the system's error, `limit` (str | None) the limit that
+    was reached, such as `"RLIMIT_NOFILE"`.
+    """
+
+    def __init__(
+        self, message: str, *, errno: int | None = None, limit: str | None = None, **where: Any
+    ) -> None:
+        super().__init__(message, **where)
+        self.errno = errno
+        self.limit = limit

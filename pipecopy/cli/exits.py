@@ -16,6 +16,7 @@ from pipecopy.errors import (
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    HostError,
     PipecopyError,
     TableMismatchError,
 )
@@ -45,6 +46,7 @@ class Exit(IntEnum):
     TARGET = 4
     MISMATCH = 5
     INTERNAL = INTERNAL_ERROR
+    HOST = 71
     AGAIN = 75
     FULL_COPY_TIMEOUT = 124
 
@@ -58,6 +60,7 @@ Exit codes:
     5  the two tables do not fit together, one changed on the way,
        or `verify` found differences
    70  internal error
+   71  this machine refused something that a run needs
    75  a call timed out on all its attempts, another copy holds the
        target, or a server ended a session or failed over: run it
        again
@@ -73,6 +76,8 @@ def exit_code(error: BaseException) -> int:
             code = 128 + signum
         case ConfigError():
             code = Exit.USAGE
+        case HostError():
+            code = Exit.HOST
         case CallTimeoutError():
             code = Exit.AGAIN
         case DatabaseError(lacks_module=True):  # psycopg is missing, or finds no libpq

@@ -14,6 +14,7 @@ from pipecopy.errors import (
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    HostError,
     TableMismatchError,
     WorkerCrashedError,
 )
@@ -108,6 +109,7 @@ CODES = [
     (WorkerCrashedError("", side="target"), 4),
     (TableMismatchError(""), 5),
     (ValueError(""), 70),
+    (HostError(""), 71),
     (CallTimeoutError("", side="target"), 75),
     (_refused(side="target", call="connect"), 75),
     (_refused(side="target", call="save_rows"), 75),  # its worker was replaced, and connected
