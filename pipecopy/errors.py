@@ -137,7 +137,7 @@ class TableMismatchError(PipecopyError):
 
 
 class HostError(PipecopyError):
-    """This machine refused what a run needs: neither the source nor the target is at fault.
+    """The machine refused what a run needs: neither the source nor the target is at fault.
 
     `errno` (int | None) is the number of the system's error, `limit` (str | None) the limit that
     was reached, such as `"RLIMIT_NOFILE"`.

@@ -78,18 +78,9 @@ def exit_code(error: BaseException) -> int:
             code = Exit.USAGE
         case HostError():
             code = Exit.HOST
-        case CallTimeoutError():
-            code = Exit.AGAIN
         case DatabaseError(lacks_module=True):  # psycopg is missing, or finds no libpq
             code = Exit.INTERNAL
-        case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
-            sqlstate,
-            name,
-        ) == _HELD:
-            code = Exit.AGAIN
-        case DatabaseError(sqlstate=str(sqlstate)) if (
-            sqlstate.startswith(_PASSING) and sqlstate != _PROTOCOL_VIOLATION
-        ):
+        case CallTimeoutError() | DatabaseError() if _passes(error):
             code = Exit.AGAIN
         case FullCopyTimeoutError():
             code = Exit.FULL_COPY_TIMEOUT
@@ -98,6 +89,21 @@ def exit_code(error: BaseException) -> int:
         case DatabaseError(side=str(side)):
             code = Exit.SOURCE if side == "source" else Exit.TARGET
     return code
+
+
+def _passes(error: CallTimeoutError | DatabaseError) -> bool:
+    """Tell whether the error goes away by itself."""
+    match error:
+        case CallTimeoutError():
+            return True
+        case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
+            sqlstate,
+            name,
+        ) == _HELD:
+            return True
+        case DatabaseError(sqlstate=str(sqlstate)):
+            return sqlstate.startswith(_PASSING) and sqlstate != _PROTOCOL_VIOLATION
+    return False
 
 
 def check_code(report: CheckReport) -> int:
