@@ -126,6 +126,16 @@ class ServerChangedError(Exception):
     """The connection has failed: it leads to another server than the one that was looked at."""
 
 
+class TargetInUseError(Exception):
+    """A driver raises it from any call if another run holds the target's table.
+
+    Running it again helps, once that run has ended.
+    """
+
+    sqlstate = "55006"
+    """The object is in use."""
+
+
 class TableChangedError(Exception):
     """A driver raises it from any call if its table is no longer the one that was described.
 

@@ -18,6 +18,12 @@ from typing import Any
 
 from pipecopy.redact import redact
 
+_PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
+"""SQLSTATEs, or their beginnings, of what passes: a connection that broke or leads to another
+server, a session that the server ended, and what it says of itself while it starts or is full."""
+_PROTOCOL_VIOLATION = "08P01"
+"""Of class 08, but it does not pass: the server can't read a value."""
+
 
 class PipecopyError(Exception):
     """The root of all errors that pipecopy raises; it survives pickling whole.
@@ -51,6 +57,11 @@ class PipecopyError(Exception):
         self.attempts = attempts
         self.report = report
 
+    @property
+    def passes(self) -> bool:
+        """Whether it goes away by itself: to run again, later, is all there is to do."""
+        return False
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the message and the attributes, past each class's own `__init__`."""
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -72,6 +83,8 @@ class ConfigError(PipecopyError, ValueError):
 class CallTimeoutError(PipecopyError, TimeoutError):
     """One call timed out on all its attempts, each of which had its full limit."""
 
+    passes = True
+
 
 class FullCopyTimeoutError(PipecopyError, TimeoutError):
     """The whole copy reached its limit, or a retry would have begun after it."""
@@ -82,7 +95,8 @@ class DatabaseError(PipecopyError):
 
     `sqlstate` (str | None) is the server's five-character code, `driver_error` (str | None) the
     driver's class name, `driver_traceback` (str | None) its traceback as text: the driver's own
-    exception never leaves the worker, since many can't be unpickled.
+    exception never leaves the worker, since many can't be unpickled. `in_use` (bool): another run
+    holds the target's table.
     """
 
     def __init__(
@@ -92,12 +106,20 @@ class DatabaseError(PipecopyError):
         sqlstate: str | None = None,
         driver_error: str | None = None,
         driver_traceback: str | None = None,
+        in_use: bool = False,
         **where: Any,
     ) -> None:
         super().__init__(message, **where)
         self.sqlstate = sqlstate
         self.driver_error = driver_error
         self.driver_traceback = driver_traceback
+        self.in_use = in_use
+
+    @property
+    def passes(self) -> bool:
+        """Whether it goes away by itself: by the SQLSTATE, or since the other run will end."""
+        code = self.sqlstate or ""
+        return self.in_use or (code.startswith(_PASSING) and code != _PROTOCOL_VIOLATION)
 
     @property
     def lacks_module(self) -> bool:

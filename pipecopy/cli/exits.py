@@ -12,7 +12,6 @@ from pipecopy.cli.main import INTERNAL_ERROR, StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.text import far_line, one_line, summary_lines, verdict_line
 from pipecopy.errors import (
-    CallTimeoutError,
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
@@ -22,19 +21,6 @@ from pipecopy.errors import (
 )
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
-
-_HELD = ("55006", "pipecopy.postgres.errors.PostgresError")
-"""The SQLSTATE and the class of the error if another copy holds the target.
-
-The class tells it from what the server itself calls "object in use": only what takes the lock of
-a copy raises it with that SQLSTATE (`connect`, a call that had to connect again, `create`).
-"""
-
-_PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
-"""SQLSTATEs, or their beginnings, of what passes: a connection that broke or leads to another
-server, a session that the server ended, and what it says of itself while it starts or is full."""
-_PROTOCOL_VIOLATION = "08P01"
-"""Of class 08, but it does not pass: the server can't read a value."""
 
 
 class Exit(IntEnum):
@@ -80,7 +66,7 @@ def exit_code(error: BaseException) -> int:
             code = Exit.HOST
         case DatabaseError(lacks_module=True):  # psycopg is missing, or finds no libpq
             code = Exit.INTERNAL
-        case CallTimeoutError() | DatabaseError() if _passes(error):
+        case PipecopyError(passes=True):
             code = Exit.AGAIN
         case FullCopyTimeoutError():
             code = Exit.FULL_COPY_TIMEOUT
@@ -89,21 +75,6 @@ def exit_code(error: BaseException) -> int:
         case DatabaseError(side=str(side)):
             code = Exit.SOURCE if side == "source" else Exit.TARGET
     return code
-
-
-def _passes(error: CallTimeoutError | DatabaseError) -> bool:
-    """Tell whether the error goes away by itself."""
-    match error:
-        case CallTimeoutError():
-            return True
-        case DatabaseError(side="target", sqlstate=sqlstate, driver_error=name) if (
-            sqlstate,
-            name,
-        ) == _HELD:
-            return True
-        case DatabaseError(sqlstate=str(sqlstate)):
-            return sqlstate.startswith(_PASSING) and sqlstate != _PROTOCOL_VIOLATION
-    return False
 
 
 def check_code(report: CheckReport) -> int:

@@ -90,8 +90,8 @@ class PostgresPool:
         """Open the database.
 
         Raises TimeoutError when the server did not answer in time, psycopg's errors when it
-        refused, PostgresError for a name that says nothing, a pooler, or another copy that holds
-        the target.
+        refused, PostgresError for a name that says nothing or a pooler, TargetInUseError if another
+        copy holds the target.
         """
         # these load psycopg, which takes 70 ms: a supervisor hands the pool on without it
         from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as said

@@ -15,12 +15,11 @@ from typing import Any
 
 import psycopg
 
-from pipecopy.contracts import Session
+from pipecopy.contracts import Session, TargetInUseError
 from pipecopy.postgres import failover
 from pipecopy.postgres.errors import (
     FEATURE_NOT_SUPPORTED,
     INTERNAL_ERROR,
-    OBJECT_IN_USE,
     PostgresError,
 )
 from pipecopy.postgres.failover import ServerState
@@ -159,7 +158,7 @@ def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
 
     A session that has it already takes it once more, and gives up both as it ends. `query` is
     what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
-    Raises PostgresError if another copy holds the table, and what `query` does.
+    Raises TargetInUseError if another copy holds the table, and what `query` does.
     """
     wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
     until = time.monotonic() + wait
@@ -295,7 +294,7 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
     while rows and not rows[0][1]:
         if time.monotonic() >= until:
             found = query(holder(rows[0][0]))
-            raise PostgresError(held(table, found[0] if found else None), OBJECT_IN_USE)
+            raise TargetInUseError(held(table, found[0] if found else None))
         time.sleep(_LOCK_PAUSE)
         rows = query(_lock(table, "true"))
     return bool(rows)

@@ -12,7 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
-from pipecopy.contracts import Column, ServerChangedError, TableChangedError, TableDescription
+from pipecopy.contracts import (
+    Column,
+    ServerChangedError,
+    TableChangedError,
+    TableDescription,
+    TargetInUseError,
+)
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
 
@@ -59,7 +65,7 @@ class Returned:
     """The `position` of the `Database` after the call; None if it has none."""
 
 
-Reason: TypeAlias = Literal["error", "timed out", "server changed", "table changed"]
+Reason: TypeAlias = Literal["error", "timed out", "server changed", "table changed", "in use"]
 """What an exception means for the run: by `TimeoutError` and the exceptions of the contract."""
 
 
@@ -82,7 +88,7 @@ class Raised:
 
     def __str__(self) -> str:
         """Return what was raised; without its class if that is one of the contract."""
-        if self.reason in {"server changed", "table changed"}:
+        if self.reason in {"server changed", "table changed", "in use"}:
             return self.message
         code = f" ({self.sqlstate})" if self.sqlstate else ""
         message = f": {self.message}" if self.message else ""
@@ -205,11 +211,13 @@ def _name(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> Reason:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, ServerChangedError):
-        return "server changed"
-    return "table changed" if isinstance(error, TableChangedError) else "error"
+    reasons: dict[type[BaseException], Reason] = {
+        TimeoutError: "timed out",
+        ServerChangedError: "server changed",
+        TableChangedError: "table changed",
+        TargetInUseError: "in use",
+    }
+    return next((reasons[kind] for kind in reasons if isinstance(error, kind)), "error")
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -18,7 +18,6 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
-from pipecopy.postgres.errors import OBJECT_IN_USE, PostgresError
 from pipecopy.report import CopyReport
 from tests.support.command import run_stubbed
 
@@ -96,11 +95,7 @@ def test_no_password_is_in_an_internal_error(stub: str) -> None:
     assert "postgresql://me:***@host/db" in line
 
 
-def _refused(*, side: str, call: str) -> DatabaseError:
-    name = f"{PostgresError.__module__}.{PostgresError.__qualname__}"
-    return DatabaseError("", side=side, call=call, sqlstate=OBJECT_IN_USE, driver_error=name)
-
-
+PASSING = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08006", "08001")
 CODES = [
     (ConfigError(""), 2),
     (DatabaseError("", side="source"), 3),
@@ -111,10 +106,10 @@ CODES = [
     (ValueError(""), 70),
     (HostError(""), 71),
     (CallTimeoutError("", side="target"), 75),
-    (_refused(side="target", call="connect"), 75),
-    (_refused(side="target", call="save_rows"), 75),  # its worker was replaced, and connected
-    (_refused(side="source", call="connect"), 3),
-    (DatabaseError("", side="target", sqlstate="55006", driver_error="psycopg.X"), 4),
+    (DatabaseError("", side="target", sqlstate="55006", in_use=True), 75),
+    (DatabaseError("", side="target", sqlstate="55006"), 4),  # the server's own word
+    *((DatabaseError("", side="source", sqlstate=code), 75) for code in PASSING),
+    *((DatabaseError("", side="source", sqlstate=code), 3) for code in ("08P01", "25006", "57014")),
     (FullCopyTimeoutError(""), 124),
     (StoppedBySignal(1), 129),
     (StoppedBySignal(2), 130),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipecopy.contracts import Session, TableDescription
+from pipecopy.contracts import Session, TableDescription, TargetInUseError
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.postgres import PostgresError, PostgresPool
 from tests.support.databases import TemporaryDatabase
@@ -342,7 +342,7 @@ def test_the_new_table_is_held_at_once_and_made_once(
     with opened(target_db, "target", create=True) as target:
         assert target.create(described) is None
         assert target.create(described) is None  # as after a time-out
-        with pytest.raises(PostgresError, match="another copy"):
+        with pytest.raises(TargetInUseError, match="another copy"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)
@@ -365,12 +365,12 @@ def test_of_two_copies_that_find_no_table_one_goes_on(
             for run in ("a" * 12, "b" * 12)
         ]
 
-        def create(number: int) -> PostgresError | None:
+        def create(number: int) -> TargetInUseError | None:
             if together:
                 barrier.wait(10)
             try:
                 targets[number].create(described)
-            except PostgresError as error:
+            except TargetInUseError as error:
                 return error
             return None
 
@@ -399,7 +399,7 @@ def test_a_copy_waits_for_the_table_that_another_is_making(
         _wait_until_blocked(target_db)
         other.commit()
         assert creating.result(10) is None
-        with pytest.raises(PostgresError, match="another copy"):
+        with pytest.raises(TargetInUseError, match="another copy"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)

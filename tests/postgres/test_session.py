@@ -13,7 +13,7 @@ import dill
 import psycopg
 import pytest
 
-from pipecopy.contracts import Mode, Session
+from pipecopy.contracts import Mode, Session, TargetInUseError
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.databases import TemporaryDatabase
@@ -160,7 +160,7 @@ def test_an_orphan_of_a_role_that_becomes_another_is_ended(target_db: TemporaryD
             with pytest.raises(psycopg.OperationalError):
                 orphan.execute("SELECT 1")
             database.save_rows([(1, None)])
-            with pytest.raises(PostgresError, match="another copy"):  # of the table it became
+            with pytest.raises(TargetInUseError, match="another copy"):  # of the table it became
                 PostgresPool(table=f"{owner}.profiles").for_session(
                     Session(run_id="b" * 12, side="target", call_timeout=0.1)
                 ).connect(target_db.uri)
@@ -189,7 +189,7 @@ def test_an_orphan_of_another_role_stays(target_db: TemporaryDatabase) -> None:
 def test_two_copies_into_one_table_do_not_run_at_once(target_db: TemporaryDatabase) -> None:
     target_db.execute(TABLE + "; CREATE TABLE other (LIKE profiles INCLUDING ALL)")
     with opened(target_db, "target"):
-        with pytest.raises(PostgresError, match=f"another copy .*{NAME}/target") as raised:
+        with pytest.raises(TargetInUseError, match=f"another copy .*{NAME}/target") as raised:
             PostgresPool().for_session(
                 Session(run_id="ba9876543210", side="target", call_timeout=0.5)
             ).connect(target_db.uri)
@@ -313,7 +313,7 @@ def test_a_connection_found_dead_is_opened_again(target_db: TemporaryDatabase, c
         _end_sessions(target_db)
         _do(database, call, rows)
         # what a session has is there again: its name, and its lock
-        with pytest.raises(PostgresError, match="another copy"):
+        with pytest.raises(TargetInUseError, match="another copy"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)
