@@ -64,14 +64,14 @@ def bad_ids(from_id: object, to_id: object) -> list[str]:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0
     ]
     if not bad and isinstance(from_id, int) and isinstance(to_id, int) and from_id > to_id:
-        bad.append(f"from_id, {from_id}, is above to_id, {to_id}")
+        bad.append(f"`from_id`, {from_id}, is above `to_id`, {to_id}")
     return bad
 
 
 def bad_resume(*, resume: bool, where: object) -> list[str]:
     """Say what is wrong with resuming a copy of chosen rows."""
     if resume and where is not None:
-        return ["resume does not go with where: rows it left out before would stay missing"]
+        return ["`resume` does not go with `where`: rows it left out before would stay missing"]
     return []
 
 

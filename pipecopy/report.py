@@ -7,24 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
-from pipecopy.finding import Cause, Finding, Mark, problem, warning
+from pipecopy.finding import Finding, Mark
 from pipecopy.redact import redact, secrets_in
-
-__all__ = [
-    "LISTED_IDS",
-    "Cause",
-    "CheckColumn",
-    "CheckPlan",
-    "CheckReport",
-    "CopyReport",
-    "Finding",
-    "Mark",
-    "Outcome",
-    "Report",
-    "VerifyReport",
-    "problem",
-    "warning",
-]  # a driver's user may take findings from here, too
 
 Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread."""

@@ -23,7 +23,7 @@ LAYERS = [
     {"events", "units"},
     {"config", "contracts"},
     {"errors", "report"},
-    {"redact", "finding"},
+    {"redact", "finding", "arguments"},
 ]
 ONLY_IN = {
     "pebble": "workers",

@@ -35,6 +35,7 @@ from pipecopy.cli.options import (
 )
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.text import event_line, one_line
+from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, Event, RunEnded
 from pipecopy.redact import redact
@@ -276,7 +277,7 @@ def _run(
         # in another thread: no signal gets in between
         if isinstance(event, RunEnded):
             signals.ignore()
-        screen(event)
+        screen(in_options(event))
 
     try:
         runs = operation()
@@ -287,5 +288,5 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
-        return failed(error, output, nothing=nothing)
-    return completed(report, output)
+        return failed(in_options(error), output, nothing=nothing)
+    return completed(in_options(report), output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import locale
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -123,9 +122,9 @@ class _Page:
         head.append(self._signs.marks[item.mark], _STYLES[item.mark])
         head.append(f" {item.what:{self._word}}  ")
         style = "" if item.mark == "ok" else _STYLES[item.mark]
-        yield from self._hanging(head, _as_options(one_line(item.message)), style)
+        yield from self._hanging(head, one_line(item.message), style)
         if item.remedy:
-            remedy = self._signs.remedy + _as_options(one_line(item.remedy))
+            remedy = self._signs.remedy + one_line(item.remedy)
             yield from self._hanging(
                 Text(" " * self._indent), remedy, _REMEDY, wrap=not remedy.endswith(";")
             )
@@ -194,15 +193,6 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
         yield "saved by", f"{plan.method}: {plan.method_reason}"
     until = datetime.fromisoformat(plan.ends_before)
     yield "ends", f"by {until:%Y-%m-%d %H:%M:%S} at the latest, if it begins now"
-
-
-def _as_options(text: str) -> str:
-    """Return the text with options of the command instead of arguments of the library."""
-    return re.sub(
-        r"\((call_timeout|columns|create|session_pooler|settle|where)\b",
-        lambda match: f"(--{match[1].replace('_', '-')}",
-        text,
-    )
 
 
 def _rows(plan: CheckPlan) -> str:

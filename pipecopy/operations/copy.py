@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+from pipecopy.arguments import function_call
 from pipecopy.config import Config, bad_ids, bad_resume
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import (
@@ -123,7 +124,7 @@ class Extent:
         """Raise ConfigError if the target can't tell how far a copy of the range came."""
         if self.resume and self.is_range and "get_max_id_in" not in target.offers:
             raise ConfigError(
-                "resume does not go with from_id or to_id here: the Database of"
+                "`resume` does not go with `from_id` or `to_id` here: the Database of"
                 f" {target} has no get_max_id_in"
             )
 
@@ -167,7 +168,8 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
         settling.wait(
             "the first batch was loaded",
             f"rows with ids up to {last_id} may be missing in the target",
-            remedy="run `verify --repair` when they have ended, or copy with `--settle`.",
+            remedy=f"run {function_call('verify_tables', repair=True)} when they have ended, or"
+            " copy with `settle`.",
         )
     run.notify(RangeKnown(first_id=first_id, max_id=last_id))
     _copy_batches(run, first_id, last_id)
@@ -198,7 +200,7 @@ def _first_id(run: Run[CopyReport], extent: Extent, last_id: int, reached: int |
         run.warn(
             f"nothing was copied: the target's greatest id, {reached}, is above {last_id}, the"
             " last one to copy; if no interrupted first copy has filled the target, copy"
-            " without resume"
+            " without `resume`"
         )
     elif first_id > from_id:
         among = " of the range" if extent.is_range else ""
@@ -257,8 +259,9 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
     if adapted.too_slow and not size.too_slow:
         run.warn(
             f"saving a batch of the smallest size, {saving.asked}, took"
-            f" {saving.call.seconds:.2g} s, and batch_time is {size.batch_time:g} s: set a longer"
-            " batch_time or a smaller batch_size, since the smallest size is a hundredth of that"
+            f" {saving.call.seconds:.2g} s, and `batch_time` is {size.batch_time:g} s: set a"
+            " longer `batch_time` or a smaller `batch_size`, since the smallest size is a hundredth"
+            " of that"
         )
     return adapted
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pipecopy.arguments import function_call
 from pipecopy.config import Config
 from pipecopy.contracts import Column, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
@@ -20,7 +21,10 @@ from pipecopy.report import CheckColumn, CheckPlan
 _SILENT = "See that the server answers, and that no firewall drops what is sent to it."
 _STUCK = (
     "See in the server's pg_stat_activity what it waits for; or give a call more time"
-    " (call_timeout)."
+    " (`call_timeout`)."
+)
+_WAIT_OR_REPAIR = (
+    f"Copy with `settle`, or run {function_call('verify_tables', repair=True)} after the copy."
 )
 _BY_MESSAGE = {
     "Connection refused": "Start the server there, or fix its host and port.",
@@ -105,13 +109,13 @@ def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
     """Return the warning of those whose rows a copy that began now could miss."""
     who = capital(open_ones(transactions))
     said = f"{who} may still commit rows with ids below the greatest one: "
-    waits = f"a copy would wait for that, {settle:g} s at most (settle)."
+    waits = f"a copy would wait for that, {settle:g} s at most (`settle`)."
     return Finding(
         side="source",
         what="transactions",
         mark="warning",
         message=redact(said + (waits if settle else "a copy that begins now may miss them.")),
-        remedy=None if settle else "Copy with `--settle`, or run `verify --repair` after the copy.",
+        remedy=None if settle else _WAIT_OR_REPAIR,
     )
 
 

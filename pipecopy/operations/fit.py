@@ -95,14 +95,14 @@ def _columns(
         if name not in of_target and column.generated is None:
             yield problem(
                 f'the target {target.table} has no column "{name}" ({column} in the source)',
-                "add it there, or leave it out (columns)",
+                "add it there, or leave it out (`columns`)",
                 what="columns",
             )
     for name, column in of_target.items():
         if name not in of_source and column.generated is None:
             yield problem(
                 f'the source {source.table} has no column "{name}" ({column} in the target)',
-                "drop it there, or leave it out (columns)",
+                "drop it there, or leave it out (`columns`)",
                 what="columns",
             )
     for name, column in of_source.items():
@@ -110,7 +110,7 @@ def _columns(
         if types and not column.agrees(there):
             yield problem(
                 f'column "{name}" is {column} in the source and {there} in the target',
-                "change one of the two types, or leave it out (columns)",
+                "change one of the two types, or leave it out (`columns`)",
                 what="columns",
             )
 

@@ -83,7 +83,7 @@ class Settling:
         if run.left <= 0:
             raise FullCopyTimeoutError(
                 f"the whole {run.what} reached its limit of {run.config.full_copy_timeout:g} s"
-                f" while it waited for {open_ones(self._open)} (settle)"
+                f" while it waited for {open_ones(self._open)} (`settle`)"
             )
 
     def _notify(self) -> None:

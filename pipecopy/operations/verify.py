@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from pipecopy.arguments import function_call
 from pipecopy.config import Config, bad_ids
 from pipecopy.contracts import ConnectionPool, TableDescription
 from pipecopy.errors import ConfigError
@@ -77,7 +78,7 @@ def verify_tables(
     """
     bad = bad_ids(from_id, to_id)
     if delete_surplus and not repair:
-        bad.append("delete_surplus does not go without repair")
+        bad.append("`delete_surplus` does not go without `repair`")
     if bad:
         raise ConfigError("; ".join(bad))
     return supervise(
@@ -107,7 +108,8 @@ def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
         settling.wait(
             "the first rows were compared",
             f"rows with ids up to {last_id} may be missing in the target, unseen",
-            remedy="run `verify` again when they have ended, or with `--settle`.",
+            remedy=f"run {function_call('verify_tables')} again when they have ended, or with"
+            " `settle`.",
         )
     run.notify(RangeKnown(first_id=from_id, max_id=last_id))
     if from_id == 0 and to_id is None:  # else they are not asked for

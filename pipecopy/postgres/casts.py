@@ -27,7 +27,7 @@ _HEADER = 4
 """What the modifier of a length or a numeric has added to it."""
 _MOST_DIGITS_OF_SECONDS = 6
 
-_CHANGE_A_TYPE = "change one of the two types, or leave it out (columns)"
+_CHANGE_A_TYPE = "change one of the two types, or leave it out (`columns`)"
 """What to do about types that do not fit."""
 _UTC = "UTC is assumed"
 _WORDS = "and words such as now become the time of the copy"

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from pipecopy.arguments import argument
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.checksums import ways
@@ -160,7 +161,7 @@ def _is_written(run: Session) -> bool:
 def _no_table(name: str, side: Side | None) -> Finding:
     remedy = "fix its name, with its schema"
     if side == "target":
-        remedy += ", or let the copy create it like the source table (create)"
+        remedy += ", or let the copy create it like the source table (`create`)"
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 
@@ -224,7 +225,7 @@ def _bad_keys(table: Table) -> Question[list[Finding]]:
         problem(
             f"The source table {table.sql} has rows whose key {key} is {what}; those can't be"
             " copied.",
-            f"leave them out (where {key} >= 0).",
+            f"leave them out with {argument(where=f'{key} >= 0')}.",
         )
         for what, is_there in (("NULL", null), ("negative", negative))
         if is_there
@@ -265,7 +266,7 @@ def check_where(session: ServerSession, table: Table) -> None:
     if table.where is None:
         return
     begin = f"SELECT FROM {table.sql} WHERE"
-    refused = f"where is not a condition on the rows of {table.sql}"
+    refused = f"`where` is not a condition on the rows of {table.sql}"
     try:
         session.parse(f"{begin}\n{table.where}\n")
         parameters = session.parse(f"{begin} (\n{table.where}\n)")
@@ -308,7 +309,7 @@ def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Ite
             raise
         if error.sqlstate == UNDEFINED_COLUMN:
             yield problem(
-                f"where needs a column of {table.sql} that is not copied, and may have other values"
-                f" on the other side ({error.diag.message_primary}).",
-                "name that column too (columns).",
+                f"`where` needs a column of {table.sql} that is not copied, and may have other"
+                f" values on the other side ({error.diag.message_primary}).",
+                "name that column too (`columns`).",
             )

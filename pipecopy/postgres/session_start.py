@@ -136,7 +136,7 @@ def _prepare(
             raise PostgresError(
                 "there is a connection pooler (such as PgBouncer) before the server, and a copy"
                 " needs a session of its own there: connect to the server itself, or to a pool in"
-                " session mode and say so (session_pooler)",
+                " session mode and say so (`session_pooler`)",
                 FEATURE_NOT_SUPPORTED,
             )
         if run is not None:

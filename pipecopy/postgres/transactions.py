@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from pipecopy.arguments import function_call
 from pipecopy.contracts import OpenTransaction
 from pipecopy.finding import Finding, warning
 from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
@@ -121,7 +122,7 @@ def ids_out_of_order(table: Table) -> Question[list[Finding]]:
     found = []
     for schema, name, cache, increment, cycles in rows:
         sequence = quoted(schema, name)
-        remedy = "run `verify --repair` later."
+        remedy = f"run {function_call('verify_tables', repair=True)} later."
         if cache > 1:
             why = f"gives each session {cache} ids at a time (CACHE {cache})"
             remedy = f"ALTER SEQUENCE {sequence} CACHE 1;"

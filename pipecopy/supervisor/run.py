@@ -259,6 +259,6 @@ class Run(State[ReportT]):
             self._most_bytes = sys.maxsize  # one warning is enough
             self.warn(
                 f"the batch of ids [{batch.first}, {batch.end}) has {batch.bytes} bytes, "
-                f"max_batch_bytes is {self.config.max_batch_bytes}, and its database can't "
-                "split it: a smaller batch_size takes less memory"
+                f"`max_batch_bytes` is {self.config.max_batch_bytes}, and its database can't "
+                "split it: a smaller `batch_size` takes less memory"
             )

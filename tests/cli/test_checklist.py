@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipecopy.cli.checklist import SYMBOLS, WORDS, Signs, checklist, verdict
-from pipecopy.report import CheckColumn, CheckPlan, CheckReport, Finding, Outcome
+from pipecopy.finding import Finding
+from pipecopy.report import CheckColumn, CheckPlan, CheckReport, Outcome
 
 REPORT = CheckReport(
     run_id="0123456789ab",
@@ -40,7 +41,7 @@ REPORT = CheckReport(
             what="columns",
             mark="problem",
             message='The target has no column "größe"',
-            remedy="Add it there, or leave it out (columns)",
+            remedy="Add it there, or leave it out (`--columns`)",
             cause="unfit",
         ),
     ),
@@ -79,7 +80,7 @@ Columns
   ✗ größe  mood (enum: 'sad',…  -
   ✗ columns  The target has no column "größe"
              → Add it there, or leave it out
-             (--columns)
+             (`--columns`)
 
 What a copy would do
   ids        from 300 to 7500

@@ -68,8 +68,8 @@ class Broken:
     "broken",
     [
         Broken("source", "DROP TABLE profiles", "no table profiles", "its name"),
-        Broken("target", "DROP TABLE profiles", "no table profiles", r"\(create\)"),
-        Broken("source", "INSERT INTO profiles VALUES (-1)", "negative", 'where "id" >= 0'),
+        Broken("target", "DROP TABLE profiles", "no table profiles", r"\(`create`\)"),
+        Broken("source", "INSERT INTO profiles VALUES (-1)", "negative", r'`where=."id" >= 0.`'),
         Broken(
             "source",
             "ALTER TABLE profiles ENABLE ROW LEVEL SECURITY; GRANT ALL ON profiles TO checked",
@@ -116,7 +116,7 @@ def test_columns_that_do_not_fit_are_marked_and_named(both: Both) -> None:
     assert {(item.side, item.cause) for item in report.problems} == {(None, "unfit")}
     for name in "bcd":
         assert any(f'column "{name}"' in item.message.lower() for item in report.problems)
-    assert all("(columns)" in (item.remedy or "") for item in report.problems)
+    assert all("(`columns`)" in (item.remedy or "") for item in report.problems)
     assert check_code(report) == 5
 
 

@@ -58,7 +58,7 @@ def test_rows_outside_of_the_range_stay_as_they_are(
         ({"from_id": True}, "from_id must be an int of at least 0, not True"),
         ({"from_id": "7"}, "from_id must be an int of at least 0, not '7'"),
         ({"from_id": 1.5, "to_id": -1}, "not 1.5; to_id must be"),
-        ({"from_id": 9, "to_id": 8}, "from_id, 9, is above to_id, 8"),
+        ({"from_id": 9, "to_id": 8}, "`from_id`, 9, is above `to_id`, 8"),
     ],
 )
 def test_a_range_that_is_none_is_refused(

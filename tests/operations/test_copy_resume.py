@@ -218,5 +218,5 @@ def test_a_target_that_is_ahead_of_the_source_is_left_alone(sqlite_pool: Recordi
 
 
 def test_it_is_refused_with_where() -> None:
-    with pytest.raises(ConfigError, match="resume does not go with where"):
+    with pytest.raises(ConfigError, match="`resume` does not go with `where`"):
         copy(PostgresPool(where="id > 7"), resume=True)

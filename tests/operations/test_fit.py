@@ -9,8 +9,8 @@ import pytest
 
 from pipecopy.contracts import Column, TableDescription
 from pipecopy.errors import DatabaseError, TableMismatchError
+from pipecopy.finding import Finding, problem
 from pipecopy.operations.fit import between
-from pipecopy.report import Finding, problem
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import check, copy, lines
 

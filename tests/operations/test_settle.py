@@ -70,8 +70,8 @@ def test_one_that_took_an_id_and_has_not_ended_is_named(
     assert re.search(r", since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\), open when the", warning)
     assert "had not ended when the first batch was loaded" in warning
     assert MISSED in warning
-    assert "`verify --repair`" in warning
-    assert "`--settle`" in warning
+    assert "`verify_tables(repair=True)`" in warning
+    assert "`settle`" in warning
     assert report.outcome == "complete"
 
 

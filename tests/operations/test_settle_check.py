@@ -15,8 +15,12 @@ pytestmark = pytest.mark.server
 @pytest.mark.parametrize(
     ("settle", "says", "remedy"),
     [
-        (0, "a copy that begins now may miss them.", "Copy with `--settle`, or run `verify --rep"),
-        (30, "a copy would wait for that, 30 s at most (settle).", ""),
+        (
+            0,
+            "a copy that begins now may miss them.",
+            "Copy with `settle`, or run `verify_tables(rep",
+        ),
+        (30, "a copy would wait for that, 30 s at most (`settle`).", ""),
     ],
 )
 def test_an_open_transaction_is_a_warning(

@@ -67,7 +67,7 @@ def test_what_is_no_condition_is_a_problem(source_db: TemporaryDatabase) -> None
     for where, said in NO_CONDITIONS.items():
         with opened(source_db, "source", where=where) as database:
             (problem,) = lines(database.describe(), "problem")
-        beginning = 'where is not a condition on the rows of "public"."profiles": '
+        beginning = '`where` is not a condition on the rows of "public"."profiles": '
         assert problem.startswith(beginning), where
         assert said in problem
     assert source_db.value("SELECT count(*) FROM profiles") == 3
@@ -78,7 +78,7 @@ def test_a_copy_is_refused_before_its_first_row(
 ) -> None:
     create_profiles(source_db, 3)
     create_profiles(target_db)
-    with pytest.raises(TableMismatchError, match="source: where is not a condition") as raised:
+    with pytest.raises(TableMismatchError, match="source: `where` is not a condition") as raised:
         copy(pool(source_db, target_db, where="true); DROP TABLE profiles; SELECT (true"))
     assert len(raised.value.differences) == 1
     assert target_db.value("SELECT count(*) FROM profiles") == 0
@@ -137,7 +137,7 @@ def test_it_goes_for_both_sides_where_rows_are_compared(
     target_db.execute("ALTER TABLE profiles RENAME id TO number")
     with opened(target_db, "target", key="number", **how) as database:
         (problem,) = lines(database.describe(), "problem")
-    assert 'where is not a condition on the rows of "public"."profiles": column "id"' in problem
+    assert '`where` is not a condition on the rows of "public"."profiles": column "id"' in problem
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipecopy.contracts import Column, OpenTransaction, TableDescription
 from pipecopy.events import CallEnded, Event
-from pipecopy.report import Finding, warning
+from pipecopy.finding import Finding, warning
 from tests.operations.sqlite import ComparingDatabase, ComparingPool
 from tests.support.strikes import FAULTS
 

@@ -18,7 +18,7 @@ from pipecopy import (
     verify_tables,
 )
 from pipecopy.contracts import TableDescription
-from pipecopy.report import Finding, Mark
+from pipecopy.finding import Finding, Mark
 from tests.support.databases import TemporaryDatabase
 
 CONFIG = Config(

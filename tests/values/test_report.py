@@ -8,7 +8,7 @@ import json
 import pytest
 
 from pipecopy import CopyReport
-from pipecopy.report import problem, warning
+from pipecopy.finding import problem, warning
 from tests.values.test_errors import REPORT
 
 

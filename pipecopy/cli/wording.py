@@ -1,0 +1,89 @@
+"""What the library says of its arguments, said of the command's options: see `arguments.py`."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from pipecopy.cli.options import IdRange, Limits, Selection
+
+Said = TypeVar("Said")
+
+OPTIONS = {
+    *(field.name for group in (Selection, IdRange, Limits) for field in fields(group)),
+    *("create", "resume", "repair", "delete_surplus"),
+}
+"""The arguments of the library that are options of the command."""
+COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
+_MARKED = re.compile("`([^`]+)`")
+
+
+def in_options(said: Said) -> Said:
+    """Return an event, a report or a text with options instead of arguments.
+
+    An exception is changed itself, with the report on it.
+    """
+    value: Any = said
+    match value:
+        case str():
+            value = _MARKED.sub(_option, value) if "`" in value else value
+        case tuple():
+            value = tuple(map(in_options, value))
+        case BaseException():
+            value.args = in_options(value.args)
+            vars(value).update({name: in_options(each) for name, each in vars(value).items()})
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            before = {field.name: getattr(value, field.name) for field in fields(value)}
+            after = {name: in_options(each) for name, each in before.items()}
+            value = replace(value, **after) if after != before else value
+    found: Said = value
+    return found
+
+
+def _option(marked: re.Match[str]) -> str:
+    """Return what stands between backquotes as the command line has it."""
+    try:
+        return f"`{' '.join(_words(ast.parse(f'_({marked[1]})', mode='eval').body))}`"
+    except (SyntaxError, ValueError):  # it is about something else
+        return marked[0]
+
+
+def _words(python: ast.expr) -> Iterator[str]:
+    """Yield the words of the arguments of a call, or of the command that the call is."""
+    match python:
+        case ast.Call(func=ast.Name(id="_"), args=[ast.Name(id=name)], keywords=[]):
+            yield _name(name)
+        case ast.Call(func=ast.Name(id="_"), args=[ast.Call() as inner], keywords=[]):
+            yield from _words(inner)
+        case ast.Call(func=ast.Name(id=function), args=[], keywords=given) if function in {
+            "_",
+            *COMMANDS,
+        }:
+            if function != "_":
+                yield COMMANDS[function]
+            for each in given:
+                yield _name(each.arg)
+                yield from _value(ast.literal_eval(each.value))
+        case _:
+            raise ValueError
+
+
+def _name(name: str | None) -> str:
+    if name not in OPTIONS:
+        raise ValueError
+    return f"--{name.replace('_', '-')}"
+
+
+def _value(value: object) -> Iterator[str]:
+    """Yield the value of an option, if it has one."""
+    match value:
+        case True:
+            return
+        case list() | tuple():
+            yield shlex.quote(",".join(map(str, value)))
+        case _:
+            yield shlex.quote(str(value))
