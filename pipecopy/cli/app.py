@@ -59,6 +59,25 @@ Configuration:
   environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
   then the environment, the job, and the defaults. --resume=false turns
   off a flag that one of them sets."""
+# not docstrings, which python -OO takes away
+_COPY = """\
+Copy a table from one PostgreSQL server to another, in batches of ids.
+
+A duration is written 250ms, 30s, 5m or 1h30m; a bare number is seconds.
+"""
+_CHECK = """\
+Say whether a copy can start, and what it would do; nothing is written.
+
+Takes the options of `copy`. The checklist goes to standard output; the exit
+code is the one that the copy would end with, 0 if it can start.
+"""
+_VERIFY = """\
+Compare a table on two PostgreSQL servers by checksums of ranges of ids.
+
+A range that differs is narrowed down to the ids. Generated columns are
+compared too. The exit code is 5 if the tables differ in the end, 0 if they
+are equal.
+"""
 _DEMO = """\
 See a copy between two servers of its own, which are removed at the end.
 
@@ -79,12 +98,12 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
         exit_on_error=False,
         print_error=False,
     )
-    for command in (copy, check, verify):
+    for command, text in ((copy, _COPY), (check, _CHECK), (verify, _VERIFY)):
         name = command.__name__
         usage = (
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
-        app.command(command, usage=usage)
+        app.command(command, usage=usage, help=text)
     app.command("pipecopy.demo.demo:demo", name="demo", help=_DEMO, help_epilogue=EXIT_CODES)
     configuration = Configuration(app, environ)
     app.config = (configuration,)
@@ -136,32 +155,34 @@ def _as_config_error(error: Exception) -> Exception:
     return error
 
 
-def copy(  # noqa: D417 - the groups describe their own options
+def copy(
     source: Source,
     target: Target,
     /,
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    create: Annotated[Flag, Parameter(group=TABLE)] = False,
-    resume: Annotated[Flag, Parameter(group=TABLE)] = False,
+    create: Annotated[
+        Flag,
+        Parameter(
+            group=TABLE,
+            help="Create the table in the target, like the one in the source, if it is missing.",
+        ),
+    ] = False,
+    resume: Annotated[
+        Flag,
+        Parameter(
+            group=TABLE,
+            help="Begin at the greatest id in the target, after a first copy that was interrupted.",
+        ),
+    ] = False,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Copy a table from one PostgreSQL server to another, in batches of ids.
-
-    A duration is written 250ms, 30s, 5m or 1h30m; a bare number is seconds.
-
-    Parameters
-    ----------
-    create
-        Create the table in the target, like the one in the source, if it is missing.
-    resume
-        Begin at the greatest id in the target, after a first copy that was interrupted.
-    """
+    """Copy the table, as _COPY says."""
 
     def copying() -> Callable[..., Report]:
         _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
@@ -173,33 +194,30 @@ def copy(  # noqa: D417 - the groups describe their own options
     return _run(copying, Screen(err, quiet=output.quiet), output, signals)
 
 
-def check(  # noqa: D417 - the groups describe their own options
+def check(
     source: Source,
     target: Target,
     /,
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    create: Annotated[Flag, Parameter(group=TABLE)] = False,
-    resume: Annotated[Flag, Parameter(group=TABLE)] = False,
+    create: Annotated[
+        Flag,
+        Parameter(
+            group=TABLE, help="The copy would create the table in the target if it is missing."
+        ),
+    ] = False,
+    resume: Annotated[
+        Flag,
+        Parameter(group=TABLE, help="The copy would begin at the greatest id in the target."),
+    ] = False,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Say whether a copy can start, and what it would do; nothing is written.
-
-    Takes the options of `copy`. The checklist goes to standard output; the exit
-    code is the one that the copy would end with, 0 if it can start.
-
-    Parameters
-    ----------
-    create
-        The copy would create the table in the target if it is missing.
-    resume
-        The copy would begin at the greatest id in the target.
-    """
+    """Look at both sides, as _CHECK says."""
 
     def checking() -> Callable[..., Report]:
         _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
@@ -217,34 +235,35 @@ def check(  # noqa: D417 - the groups describe their own options
     return _run(checking, screen, output, signals, nothing="nothing more was checked")
 
 
-def verify(  # noqa: D417 - the groups describe their own options
+def verify(
     source: Source,
     target: Target,
     /,
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    repair: Annotated[Flag, Parameter(group=REPAIR)] = False,
-    delete_surplus: Annotated[Flag, Parameter(group=REPAIR)] = False,
+    repair: Annotated[
+        Flag,
+        Parameter(
+            group=REPAIR,
+            help="Copy missing and differing rows again; without this nothing is written.",
+        ),
+    ] = False,
+    delete_surplus: Annotated[
+        Flag,
+        Parameter(
+            group=REPAIR,
+            help="With --repair: remove rows whose id is not in the source,"
+            " or not in its part (--where).",
+        ),
+    ] = False,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Compare a table on two PostgreSQL servers by checksums of ranges of ids.
-
-    A range that differs is narrowed down to the ids. Generated columns are
-    compared too. The exit code is 5 if the tables differ in the end, 0 if they
-    are equal.
-
-    Parameters
-    ----------
-    repair
-        Copy missing and differing rows again; without this nothing is written.
-    delete_surplus
-        With --repair: remove rows whose id is not in the source, or not in its part (--where).
-    """
+    """Compare the tables, as _VERIFY says."""
 
     def verifying() -> Callable[..., Report]:
         _refuse(conflicts(**vars(ids), **limits.times))

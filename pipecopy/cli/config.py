@@ -15,7 +15,13 @@ from typing import Any
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
 
-from pipecopy.cli.configfile import SIDES, ConfigFile, Section, read_config_file
+from pipecopy.cli.configfile import (
+    SIDES,
+    ConfigFile,
+    Section,
+    UnreadableError,
+    read_config_file,
+)
 from pipecopy.cli.options import conflicts, to_columns
 from pipecopy.errors import ConfigError
 from pipecopy.redact import redact
@@ -55,6 +61,8 @@ class Configuration:
         self.json = False
         """An error is written as JSON too, wherever that was asked for."""
         self.quiet = False
+        self._unread = ""
+        """Why the file that nobody named was not read, if it may be there."""
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises ConfigError with all that is wrong with their values."""
@@ -90,8 +98,8 @@ class Configuration:
         file = None
         sections = [environment]
         try:
-            file = _read(options, environment)
-            sections += _job(command, options, file)
+            file = self._read(options, environment)
+            sections += self._job(command, options, file)
         except ConfigError as error:
             self._problems.append(str(error))
         if file is not None:
@@ -107,6 +115,47 @@ class Configuration:
             names = [options[side].tokens[-1].value for side in SIDES]
             found = {name: file.databases[name] for name in names if name in file.databases}
             options[_FILE].tokens = [Token(value=file.path, implicit_value=found)]
+
+    def _read(self, options: Options, environment: Section) -> ConfigFile | None:
+        path, origin = DEFAULT_FILE, ""
+        if options[_FILE].has_tokens:
+            path, origin = options[_FILE].tokens[-1].value, "--config"
+        elif _FILE in environment.values:
+            path, origin = environment.values[_FILE], environment.origin(_FILE)
+        options[_FILE].tokens = []
+        try:
+            return read_config_file(path)
+        except FileNotFoundError:
+            if origin:
+                raise ConfigError(f"there is no file {path}, which {origin} names") from None
+        except UnreadableError as error:  # such as in /root, after sudo -u
+            if origin:
+                raise
+            self._unread = str(error)
+        return None
+
+    def _job(self, command: str, options: Options, file: ConfigFile | None) -> list[Section]:
+        """Return the job that is named instead of the two databases, if one is."""
+        source, target = (options[side] for side in SIDES)
+        if not source.has_tokens or target.has_tokens:
+            if self._unread:
+                self.warnings.append(f"{self._unread}; this run goes on without the file")
+            return []
+        name = source.tokens[-1].value
+        source.tokens = []
+        if file is None:
+            raise ConfigError(
+                f'there is no job "{name}":'
+                f" {self._unread or 'the working directory has no pipecopy.toml'}, and neither"
+                f" --config nor PIPECOPY_CONFIG names another file; {_takes(command)}"
+            )
+        if name in file.jobs:
+            return [file.jobs[name]]
+        if name in file.databases:
+            message = f'{file.path} has no job "{name}", but a database of that name'
+            raise ConfigError(f"{message}: {_takes(command)}")
+        jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
+        raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{_hint(name, file.jobs)}')
 
     def _check_file(self, file: ConfigFile, *, given: Collection[str]) -> None:
         """Note all that is wrong with the file, whatever part of it is asked for."""
@@ -190,42 +239,6 @@ def _option(key: str) -> str:
 def _options(arguments: ArgumentCollection) -> dict[str, Argument]:
     leaves = [argument for argument in arguments if argument.parse and not argument.children]
     return {_option(one.name.removeprefix("--")).lower(): one for one in leaves}
-
-
-def _read(options: Options, environment: Section) -> ConfigFile | None:
-    path, origin = DEFAULT_FILE, ""
-    if options[_FILE].has_tokens:
-        path, origin = options[_FILE].tokens[-1].value, "--config"
-    elif _FILE in environment.values:
-        path, origin = environment.values[_FILE], environment.origin(_FILE)
-    options[_FILE].tokens = []
-    try:
-        return read_config_file(path)
-    except FileNotFoundError:
-        if origin:
-            raise ConfigError(f"there is no file {path}, which {origin} names") from None
-        return None
-
-
-def _job(command: str, options: Options, file: ConfigFile | None) -> list[Section]:
-    """Return the job that is named instead of the two databases, if one is."""
-    source, target = (options[side] for side in SIDES)
-    if not source.has_tokens or target.has_tokens:
-        return []
-    name = source.tokens[-1].value
-    source.tokens = []
-    if file is None:
-        raise ConfigError(
-            f'there is no job "{name}": the working directory has no pipecopy.toml, and neither'
-            f" --config nor PIPECOPY_CONFIG names another file; {_takes(command)}"
-        )
-    if name in file.jobs:
-        return [file.jobs[name]]
-    if name in file.databases:
-        message = f'{file.path} has no job "{name}", but a database of that name'
-        raise ConfigError(f"{message}: {_takes(command)}")
-    jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
-    raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{_hint(name, file.jobs)}')
 
 
 def _takes(command: str) -> str:

@@ -123,12 +123,17 @@ def key_text(*parts: str) -> str:
     )
 
 
+class UnreadableError(ConfigError):
+    """The file can't be read."""
+
+
 def read_config_file(path: str) -> ConfigFile:
     """Read the file.
 
     Raises:
         FileNotFoundError: there is none.
-        ConfigError: it can't be read, or is not valid TOML.
+        UnreadableError: it can't be read.
+        ConfigError: it is not valid TOML.
 
     """
     text, mode = _text(path)
@@ -157,9 +162,12 @@ def _text(path: str) -> tuple[str, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}") from None
+        raise UnreadableError(f"{path} can't be read: {error.strerror}") from None
     except RuntimeError:  # of expanduser
-        raise ConfigError(f"{path} can't be read: there is no such user") from None
+        home = Path(path).parts[0]
+        raise UnreadableError(
+            f"{path} can't be read: there is no home directory for {home}; give the whole path"
+        ) from None
     try:
         return raw.decode(), mode
     except UnicodeDecodeError as error:

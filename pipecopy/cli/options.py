@@ -86,6 +86,11 @@ def bounds(least: float, most: float | None = None, *, above: bool = False) -> P
     return Parameter(validator=check)
 
 
+def described(text: str) -> Parameter:
+    """Return the help of an option of one command: python -OO takes docstrings away."""
+    return Parameter(help=text)
+
+
 def _check_text(_type: object, value: str | tuple[str, ...] | None) -> None:
     for text in value if isinstance(value, tuple) else [value]:
         if text is not None and not text.strip():

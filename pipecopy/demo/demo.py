@@ -11,7 +11,7 @@ from typing import Annotated
 from pipecopy.cli.display import Screen
 from pipecopy.cli.exits import Ending, Exit, failed
 from pipecopy.cli.main import StoppedBySignal
-from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds
+from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds, described
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.text import summary_lines
 from pipecopy.config import Config
@@ -32,25 +32,20 @@ _CHECKSUM = "SELECT count(*), md5(string_agg(md5(p::text), '' ORDER BY id)) FROM
 """The number of rows and a checksum of all their values: equal tables have equal ones."""
 
 
-def demo(  # noqa: D417 - the others are not options
+def demo(
     *,
-    rows: Annotated[Whole, bounds(1, MOST_ROWS)] = 200_000,
-    hang: Flag = False,
-    traceback: Flag = False,
+    rows: Annotated[Whole, bounds(1, MOST_ROWS), described("Rows in the table.")] = 200_000,
+    hang: Annotated[
+        Flag,
+        described(
+            "Let a driver deadlock in C, and a save wait for a lock: both are killed and retried."
+        ),
+    ] = False,
+    traceback: Annotated[Flag, described("Show the tracebacks of an error.")] = False,
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Show a copy on `err`; the command line has the help of the demo without loading it.
-
-    Parameters
-    ----------
-    rows
-        Rows in the table.
-    hang
-        Let a driver deadlock in C, and a save wait for a lock: both are killed and retried.
-    traceback
-        Show the tracebacks of an error.
-    """
+    """Show a copy on `err`; the command line has the help of the demo without loading it."""
     try:
         _check_extra()
         with _started_pair(err, rows) as pair:

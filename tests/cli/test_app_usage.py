@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipecopy.cli.app import build_app
 from tests.support.asked import asked
-from tests.support.command import run
+from tests.support.command import environment, run
 
 HELP_CODES = """\
 Exit codes:
@@ -54,6 +56,20 @@ def test_the_help_of_each_command_is_tidy(command: str) -> None:
     assert len(options) == len(set(options)) > 0
     assert "│ * " not in shown  # nothing has to be given that a job may give
     assert "STR" not in shown
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_help_is_whole_without_docstrings(command: str) -> None:
+    arguments = [*command.split(), "--help"]
+    stripped = subprocess.run(
+        [sys.executable, "-OO", "-m", "pipecopy", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert stripped.stdout == run(*arguments).stdout
+    assert not re.findall(r"^│ +--[a-z-]+ *│$", stripped.stdout, re.MULTILINE)
 
 
 def test_the_example_in_the_help_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

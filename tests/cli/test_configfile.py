@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ databases.stats = "postgresql://stats.internal/dwh"
 jobs.nightly.source = "prod"
 jobs.nightly.target = "stats"
 """
+ROOT = Path(__file__).parents[2]
 SECRET = "postgresql://me:s3cret@stats.internal/dwh"  # noqa: S105 - of nobody
 
 
@@ -236,7 +240,37 @@ def test_another_encoding_is_named_with_the_line(folder: Path) -> None:
 
 def test_a_file_that_cannot_be_read(folder: Path) -> None:
     (folder / "pipecopy.toml").mkdir()
-    assert refused("copy", "a", "b") == "pipecopy.toml can't be read: Is a directory"
+    unread = "pipecopy.toml can't be read: Is a directory"
+    assert refused("copy", "a", "b", "--config", "pipecopy.toml") == unread
+    assert refused("copy", "a", "b", PIPECOPY_CONFIG="pipecopy.toml") == unread
+    # nobody named it
+    assert warned("copy", "a", "b") == [f"{unread}; this run goes on without the file"]
+    assert refused("copy", "nightly").startswith(
+        f'there is no job "nightly": {unread}, and neither'
+    )
+
+
+def test_a_working_directory_that_cannot_be_read_is_no_reason(folder: Path) -> None:
+    script = """
+import os
+from tests.support.asked import asked, refused, warned
+asked("copy", "a", "b")  # imports the rest: the interpreter may be root's own
+os.mkdir("unreadable")
+os.chdir("unreadable")
+os.chmod(".", 0)
+if os.geteuid() == 0:  # who may read all
+    os.setgroups([])
+    os.setuid(54321)
+print(asked("copy", "a", "b").source, *warned("copy", "a", "b"), refused("copy", "nightly"), sep="|")
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True
+    ).stdout
+    unread = "pipecopy.toml can't be read: Permission denied"
+    source, warning, refusal = said.split("|")
+    assert (source, warning) == ("a", f"{unread}; this run goes on without the file")
+    assert refusal.startswith(f'there is no job "nightly": {unread}, and neither')
 
 
 def test_the_error_is_one_line_and_2_and_json_where_the_job_asks_for_it() -> None:
@@ -257,7 +291,10 @@ def test_the_file_is_named_by_option_or_variable(folder: Path) -> None:
     neither = refused("copy", "a", "b", PIPECOPY_CONFIG="no.toml")
     assert neither == "there is no file no.toml, which PIPECOPY_CONFIG names"
     nobody = refused("copy", "a", "b", PIPECOPY_CONFIG="~no-such-user/no.toml")
-    assert nobody == "~no-such-user/no.toml can't be read: there is no such user"
+    assert nobody == (
+        "~no-such-user/no.toml can't be read: there is no home directory for ~no-such-user;"
+        " give the whole path"
+    )
     empty = refused("copy", "nightly", PIPECOPY_CONFIG="")
     assert empty.startswith("pipecopy.toml: jobs.nightly.bogus is an unknown option")
 
