@@ -12,20 +12,28 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import mmap
 import os
 import pickle
 import struct
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import dill
 from multiprocess import reduction
 
 from pipecopy.contracts import Row
+from pipecopy.workers.messages import type_name
 
 _WORD = struct.Struct("<q")
 _MOST_BYTES = 1 << 30  # of one write: Linux takes at most 2 GiB less a page
+_DEEPEST = 20
+"""Lists within lists that are looked into for what can't be pickled."""
+_TEXTS = str | bytes | bytearray | memoryview
+"""Sequences that are no rows."""
 
 
 class MemoryFile:
@@ -129,30 +137,71 @@ class Buffer(MemoryFile):
         return rows
 
 
-class _Pickler(pickle.Pickler):
-    """The standard pickler, in C; it takes psycopg2's and sqlite3's views of bytes as bytes."""
-
-    def __init__(self, file: io.BytesIO, raw: list[pickle.PickleBuffer]) -> None:
-        super().__init__(file, protocol=5, buffer_callback=raw.append)
-        self.dispatch_table = {memoryview: lambda view: (bytes, (view.tobytes(),))}
-
-
 def _pickled(rows: Sequence[Row], raw: list[pickle.PickleBuffer]) -> memoryview:
-    file = io.BytesIO()
-    try:
-        _Pickler(file, raw).dump(rows)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        raw.clear()
-        return memoryview(_pickled_by_dill(rows))  # slow, in Python, but it takes local classes
-    return file.getbuffer()
+    found, error = _try_to_pickle(rows, raw)
+    if found is None:
+        raise TypeError(_unpicklable(rows)) from error
+    return found
 
 
-def _pickled_by_dill(rows: Sequence[Row]) -> bytes:
-    try:
-        pickled: bytes = dill.dumps(rows)
-    except Exception as error:
-        raise TypeError(f"a value of these rows can't be pickled: {error}") from error
-    return pickled
+def _try_to_pickle(
+    thing: object, raw: list[pickle.PickleBuffer]
+) -> tuple[memoryview | None, Exception | None]:
+    """Return the pickle, or what speaks against it.
+
+    The standard pickler is in C; dill's is slow, but takes what a function of a script defines.
+    """
+    reason = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dill.PicklingWarning)  # the error says it
+        for kind in (pickle.Pickler, dill.Pickler):
+            file = io.BytesIO()
+            pickler = kind(file, protocol=5, buffer_callback=raw.append)
+            # psycopg2's and sqlite3's views of bytes are bytes, however deep in a value
+            pickler.dispatch_table = {memoryview: lambda view: (bytes, (view.tobytes(),))}
+            try:
+                pickler.dump(thing)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a value may refuse it in its own way
+                raw.clear()
+                reason = error
+            else:
+                return file.getbuffer(), None
+    return None, reason
+
+
+def _is_picklable(thing: object) -> bool:
+    return _try_to_pickle(thing, [])[0] is not None
+
+
+def _unpicklable(rows: Sequence[Row]) -> str:
+    """Say which value it is that can't be pickled, without the value itself."""
+    for row in itertools.filterfalse(_is_picklable, rows):
+        for number, value in enumerate(row, 1):
+            if _is_picklable(value):
+                continue
+            inner = _innermost(value)
+            of = f" of the row with id {int(row[0])}" if isinstance(row[0], int) else ""
+            verb = "is" if inner is value else "contains"
+            return (
+                f"column {number}{of} {verb} {type_name(type(inner))}, which can't be pickled for"
+                " the process that saves it: load_rows has to return another type"
+            )
+    return f"{type_name(type(rows))} can't be pickled for the process that saves the rows"
+
+
+def _innermost(value: object) -> object:
+    """Return what it is in this value that can't be pickled, or the value."""
+    for _ in range(_DEEPEST):
+        if not isinstance(value, list | tuple | set | frozenset | dict):
+            break
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        inner = list(itertools.islice(itertools.filterfalse(_is_picklable, items), 1))
+        if not inner:
+            break
+        (value,) = inner
+    return value
 
 
 def plain_rows(rows: Any, call: str = "load_rows") -> Sequence[Row]:
@@ -165,13 +214,19 @@ def plain_rows(rows: Any, call: str = "load_rows") -> Sequence[Row]:
         TypeError: these are not rows.
 
     """
-    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes | bytearray | memoryview):
-        raise TypeError(f"{call} returned {type(rows).__name__}, not a sequence of rows")
+    if not isinstance(rows, Sequence) or isinstance(rows, _TEXTS):
+        raise TypeError(f"{call} returned {type_name(type(rows))}, not a sequence of rows")
     if not isinstance(rows, list | tuple):
         return rows
-    for row in rows:
-        if type(row) is not tuple and (
-            not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray | memoryview)
-        ):
-            raise TypeError(f"{call} returned a row that is a {type(row).__name__}, not a tuple")
-    return [row if type(row) is tuple else tuple(row) for row in rows]
+    return [row if type(row) is tuple else _values(row, call) for row in rows]
+
+
+def _values(row: Any, call: str) -> tuple[Any, ...]:
+    """Return the values of a row by their position: iterating may give the names of columns."""
+    if not isinstance(row, _TEXTS | Mapping):
+        if isinstance(row, Sequence):
+            return tuple(row)
+        with suppress(TypeError, LookupError, AttributeError):
+            return tuple(row[position] for position in range(len(row)))
+    hint = ": return its values in the order of the columns" if isinstance(row, Mapping) else ""
+    raise TypeError(f"{call} returned a row of type {type_name(type(row))}, not a tuple{hint}")

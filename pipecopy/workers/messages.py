@@ -155,7 +155,7 @@ def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -
         changed = error if isinstance(error, TableChangedError) else None
         differences = () if changed is None else changed.differences
         return Raised(
-            driver_error=_name(error),
+            driver_error=type_name(type(error)),
             message=_text(error, secrets),
             sqlstate=_sqlstate(error),
             traceback=cut(_traceback(error, secrets), secrets, tail=True),
@@ -197,15 +197,15 @@ def _traceback(error: BaseException | None, secrets: Collection[str]) -> str:
     parts: list[str] = []
     while error is not None and len(parts) < _MOST_CAUSES:
         frames = "".join(traceback.format_tb(error.__traceback__))
-        what = f"{_name(error)}: {_text(error, secrets)}"
+        what = f"{type_name(type(error))}: {_text(error, secrets)}"
         parts.append(f"Traceback (most recent call last):\n{frames}{what}\n")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\nwhich led to\n\n".join(reversed(parts))
 
 
-def _name(error: BaseException) -> str:
-    kind = type(error)
-    if kind.__module__ in {"builtins", "__main__", "__mp_main__"}:
+def type_name(kind: type[Any]) -> str:
+    """Return the name of a class with its module; a name such as `java.lang.Long` has it."""
+    if kind.__module__ in {"builtins", "__main__", "__mp_main__"} or "." in kind.__name__:
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
 

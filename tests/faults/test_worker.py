@@ -56,7 +56,7 @@ WRONG_RESULTS: dict[tuple[CallName, str], str] = {
     ("get_max_id", "returns what can't be pickled"): "get_max_id",
     ("load_rows", "returns None"): "not a sequence of rows",
     ("load_rows", "returns a text"): "not a sequence of rows",
-    ("load_rows", "returns numbers"): "a row that is a int",
+    ("load_rows", "returns numbers"): "a row of type int",
     ("load_rows", "returns a generator"): "not a sequence of rows",
     ("load_rows", "returns what can't be pickled"): "can't be pickled",
 }
