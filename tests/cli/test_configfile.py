@@ -250,7 +250,7 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
     )
 
 
-def test_a_working_directory_that_cannot_be_read_is_no_reason(folder: Path) -> None:
+def test_a_working_directory_that_cannot_be_read_is_no_reason() -> None:
     script = """
 import os
 from tests.support.asked import asked, refused, warned
@@ -261,7 +261,8 @@ os.chmod(".", 0)
 if os.geteuid() == 0:  # who may read all
     os.setgroups([])
     os.setuid(54321)
-print(asked("copy", "a", "b").source, *warned("copy", "a", "b"), refused("copy", "nightly"), sep="|")
+print(asked("copy", "a", "b").source, *warned("copy", "a", "b"), sep="|", end="|")
+print(refused("copy", "nightly"))
 """
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
