@@ -73,7 +73,7 @@ finish(max_id: int) -> str | None
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 from pipecopy.finding import Finding
@@ -192,6 +192,8 @@ class Column:
     """The type as the server writes it, such as `character varying(20)`."""
     generated: str | None = None
     """What each side computes it by; None for a column that is copied."""
+    needs_value: bool = field(default=False, compare=False)
+    """No row can be inserted without a value for it."""
 
     def __str__(self) -> str:
         """Return its type, and what it is computed by."""
@@ -232,6 +234,8 @@ class TableDescription:
     the other one has too."""
     definition: Any = None
     """What else a target needs to make such a table, as plain values; for `create`."""
+    not_found: tuple[str, ...] = ()
+    """Names of columns to be left out that the table does not have: one of the two should."""
     server: tuple[str, int] | None = None
     """The kind of server and its version, for the same driver on the other side."""
     state: Any = None

@@ -5,13 +5,19 @@ A file of its own: a fork server imports it with the drivers, and the reports wo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from pipecopy.arguments import argument
 
 Mark: TypeAlias = Literal["ok", "warning", "problem"]
 Cause: TypeAlias = Literal["failed", "timed out", "busy", "unfit"]
 """What a copy would end of: a call that failed, one that timed out, another copy that holds the
 target, tables that do not fit together."""
+
+_PLAIN = re.compile("[a-z_][a-z0-9_]*")
+"""A name that means this very column without quotes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +54,14 @@ def warning(message: str, remedy: str | None = None, *, what: str = "table") -> 
 def with_remedy(message: str, remedy: str | None) -> str:
     """Return a message, and what to do about it, as one line."""
     return message if remedy is None else f"{message} What to do: {remedy}"
+
+
+def leaving_out(*columns: str) -> str:
+    """Return what to do so that these columns are not copied."""
+    return f"leave it out ({argument(exclude=[*map(as_written, columns)])})"
+
+
+def as_written(column: str) -> str:
+    """Return the name as a list of columns has it."""
+    doubled = column.replace('"', '""')
+    return column if _PLAIN.fullmatch(column) else f'"{doubled}"'

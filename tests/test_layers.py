@@ -23,7 +23,8 @@ LAYERS = [
     {"events", "units"},
     {"config", "contracts"},
     {"errors", "report"},
-    {"redact", "finding", "arguments"},
+    {"redact", "finding"},
+    {"arguments"},
 ]
 ONLY_IN = {
     "pebble": "workers",

@@ -185,7 +185,7 @@ def copy(
     """Copy the table, as _COPY says."""
 
     def copying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
+        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts, resume=resume))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -220,7 +220,7 @@ def check(
     """Look at both sides, as _CHECK says."""
 
     def checking() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times, resume=resume, where=selection.where))
+        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts, resume=resume))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -266,7 +266,7 @@ def verify(
     """Compare the tables, as _VERIFY says."""
 
     def verifying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times))
+        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts))
         if delete_surplus and not repair:
             raise ConfigError("--delete-surplus needs --repair")
         pool = selection.pool(connections)

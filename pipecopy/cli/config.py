@@ -30,7 +30,10 @@ DEFAULT_FILE = "pipecopy.toml"
 PREFIX = "PIPECOPY_"
 _FILE = "config"
 """The option that names the file: the commands with a source and a target have it."""
-_CONFLICTING = {"from_id", "to_id", "resume", "where", "batch_time", "call_timeout"}
+_CONFLICTING = {
+    *("from_id", "to_id", "resume", "columns", "exclude", "where"),
+    *("batch_time", "call_timeout"),
+}
 
 Options = Mapping[str, Argument]
 """The options and the two sides of a command by name, as `batch_size` and `source`."""

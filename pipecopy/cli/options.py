@@ -170,10 +170,17 @@ class Selection:
     """The integer key of the table, by which it is cut into batches."""
     columns: Columns = None
     """Only these columns, the key among them; a comma in double quotes is part of a name."""
+    exclude: Columns = None
+    """All columns but these, written in the same way; not together with --columns."""
     where: Annotated[SomeText | None, Parameter(metavar="SQL", allow_leading_hyphen=True)] = None
     """Only rows for which this condition is true; it is evaluated with TimeZone UTC."""
     session_pooler: Flag = False
     """Allow a connection pooler on the way: it is in session mode."""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What names a part of the table, for `conflicts`."""
+        return {"columns": self.columns, "exclude": self.exclude, "where": self.where}
 
     def pool(self, connections: Mapping[str, str], *, create: bool = False) -> PostgresPool:
         """Return the pool for this table; `create` creates a missing table in the target."""
@@ -185,6 +192,7 @@ class Selection:
             target_table=self.target_table,
             key=self.key,
             columns=self.columns,
+            exclude=self.exclude,
             where=self.where,
             create=create,
             session_pooler=self.session_pooler,
@@ -207,6 +215,8 @@ def conflicts(
     from_id: int = 0,
     to_id: int | None = None,
     resume: bool = False,
+    columns: tuple[str, ...] | None = None,
+    exclude: tuple[str, ...] | None = None,
     where: str | None = None,
     batch_time: float | None = None,
     call_timeout: float = math.inf,
@@ -215,6 +225,8 @@ def conflicts(
     bad = []
     if to_id is not None and from_id > to_id:
         bad.append(f"--from-id {from_id} is above --to-id {to_id}")
+    if columns is not None and exclude is not None:
+        bad.append("--exclude does not go with --columns, which names all that is copied")
     if resume and where is not None:
         bad.append("--resume does not go with --where: rows it left out before would stay missing")
     if batch_time is not None and batch_time > call_timeout / 2:

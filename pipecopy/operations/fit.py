@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipecopy.contracts import Side, TableDescription
+from pipecopy.contracts import Column, Side, TableDescription
 from pipecopy.errors import TableMismatchError
-from pipecopy.finding import Finding, problem, warning
+from pipecopy.finding import Finding, as_written, leaving_out, problem, warning
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
@@ -71,6 +71,7 @@ def between(source: Any, target: Any, *, types: bool = True) -> Iterator[Finding
 
     Without `types`, columns of one name fit whatever their types: the target judges those itself.
     """
+    yield from _not_left_out(source, target)
     if isinstance(source, TableDescription) and isinstance(target, TableDescription):
         if source.columns and target.columns:  # a side without columns has said why
             yield from _columns(source, target, types=types)
@@ -91,26 +92,54 @@ def _columns(
     source: TableDescription, target: TableDescription, *, types: bool
 ) -> Iterator[Finding]:
     of_source, of_target = source.by_name, target.by_name
-    for name, column in of_source.items():
-        if name not in of_target and column.generated is None:
-            yield problem(
-                f'the target {target.table} has no column "{name}" ({column} in the source)',
-                "add it there, or leave it out (`columns`)",
-                what="columns",
-            )
-    for name, column in of_target.items():
-        if name not in of_source and column.generated is None:
-            yield problem(
-                f'the source {source.table} has no column "{name}" ({column} in the target)',
-                "drop it there, or leave it out (`columns`)",
-                what="columns",
-            )
+    missing, surplus = _only_in(of_source, of_target), _only_in(of_target, of_source)
+    leave_out = leaving_out(*missing, *surplus)
+    for name, column in missing.items():
+        yield problem(
+            f'the target {target.table} has no column "{name}" ({column} in the source)',
+            f"add it there, or {leave_out}",
+            what="columns",
+        )
+    for name, column in surplus.items():
+        remedy = f"drop it there, or {leave_out}"
+        if column.needs_value:
+            remedy = f"drop it there; or give it a default or allow NULL in it, and {leave_out}"
+        yield problem(
+            f'the source {source.table} has no column "{name}" ({column} in the target)',
+            remedy,
+            what="columns",
+        )
     for name, column in of_source.items():
         there = of_target.get(name, column)
         if types and not column.agrees(there):
             yield problem(
                 f'column "{name}" is {column} in the source and {there} in the target',
-                "change one of the two types, or leave it out (`columns`)",
+                f"change one of the two types, or {leaving_out(name)}",
+                what="columns",
+            )
+
+
+def _only_in(these: Mapping[str, Column], others: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the columns to be copied that the others lack."""
+    return {
+        name: column
+        for name, column in these.items()
+        if name not in others and column.generated is None
+    }
+
+
+def _not_left_out(*tables: Any) -> Iterator[Finding]:
+    """Refuse a name to be left out that no table has: a typo would be copied."""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
+
+    known = [table for table in tables if isinstance(table, TableDescription) and table.columns]
+    columns = dict.fromkeys(column.name for table in known for column in table.columns)
+    for name in known[0].not_found if known else ():
+        if all(name in table.not_found for table in known):
+            like = get_close_matches(name, columns, n=1)
+            yield problem(
+                f"there is no column {name} to be left out",
+                f"fix the name{f' (did you mean {as_written(*like)}?)' if like else ''}",
                 what="columns",
             )
 

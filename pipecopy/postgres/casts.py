@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.contracts import Column, TableDescription
-from pipecopy.finding import Finding, problem, warning
+from pipecopy.finding import Finding, leaving_out, problem, warning
 from pipecopy.postgres.schema import source_types
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.types import INTEGERS, TypeShape
@@ -27,8 +27,6 @@ _HEADER = 4
 """What the modifier of a length or a numeric has added to it."""
 _MOST_DIGITS_OF_SECONDS = 6
 
-_CHANGE_A_TYPE = "change one of the two types, or leave it out (`columns`)"
-"""What to do about types that do not fit."""
 _UTC = "UTC is assumed"
 _WORDS = "and words such as now become the time of the copy"
 _AS_WRITTEN = f"the target's DateStyle says which number is the day, {_WORDS}"
@@ -306,10 +304,15 @@ def judge(table: Table, source: Any) -> Iterator[Finding]:
         message = f'column "{column.name}" is {there} in the source and {column} in the target'
         computed = column.generated is not None or there.generated is not None
         if computed or column.name not in of_source:
-            yield problem(message, what="columns")  # another driver's, which says no more
+            # of another driver, which says no more
+            yield problem(message, leaving_out(column.name), what="columns")
             continue
         found = conversion(of_source[column.name], here[column.name])
         if not found.works:
-            yield problem(f"{message}, as which it can't be read", _CHANGE_A_TYPE, what="columns")
+            yield problem(
+                f"{message}, as which it can't be read",
+                f"change one of the two types, or {leaving_out(column.name)}",
+                what="columns",
+            )
         elif found.losses:
             yield warning(f"{message}: {', and '.join(found.losses)}", what="columns")

@@ -16,9 +16,10 @@ from pipecopy.postgres.errors import (
 )
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
+from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import take_lock, try_lock
-from pipecopy.postgres.table import Selection, find_table
+from pipecopy.postgres.table import find_table
 
 _HAS_VIRTUAL = 180000
 _KINDS = {

@@ -23,10 +23,11 @@ from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm, RowText
+from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import application_name
-from pipecopy.postgres.table import Selection, Table
+from pipecopy.postgres.table import Table
 from pipecopy.postgres.writer import Writer
 
 Result = TypeVar("Result")

@@ -21,8 +21,9 @@ from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.rights import missing_rights
 from pipecopy.postgres.schema import define
+from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import NOT_READ, Selection, Table
+from pipecopy.postgres.table import NOT_READ, Table
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
 from pipecopy.postgres.writable import against_writing, no_replica_identity
@@ -84,6 +85,7 @@ def describe(
         table=table.sql,
         key=key if table.key is None else table.key.name,
         columns=table.described(),
+        not_found=table.not_found,
         identity=identity,
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
         checksums=checksums,

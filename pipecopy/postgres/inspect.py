@@ -18,17 +18,11 @@ from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
 from pipecopy.postgres.rights import missing_rights, no_right
 from pipecopy.postgres.rows import CopyFormat
+from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import held, holder
-from pipecopy.postgres.table import (
-    NO_TABLES,
-    Selection,
-    Table,
-    find_table,
-    fires,
-    with_partitions,
-)
+from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
 
 _BIGGEST_KEYS = {21: 2**15 - 1, 23: 2**31 - 1}

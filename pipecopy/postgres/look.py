@@ -17,8 +17,9 @@ from pipecopy.postgres.ddl import TableState, compare, fixed_of, from_plain, sta
 from pipecopy.postgres.guard import RELATIONS, Relations, relations_from
 from pipecopy.postgres.names import about_table
 from pipecopy.postgres.questions import Rows
+from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.table import TABLE, Selection, Table, table_from
+from pipecopy.postgres.table import TABLE, Table, table_from
 
 
 @dataclass(frozen=True)

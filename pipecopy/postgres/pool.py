@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ class PostgresPool:
         target_table: str | None = None,
         key: str = "id",
         columns: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
         where: str | None = None,
         create: bool = False,
         json: JsonForm | None = None,
@@ -46,6 +47,8 @@ class PostgresPool:
             key: the integer column by which the table is copied.
             columns: those that are copied, the key among them in any case; None for all. The
                 target's other columns keep their values, and get their defaults in new rows.
+            exclude: those that are not copied, instead of `columns`: one of the source that the
+                target lacks, or the other way round. Generated columns are not compared either.
             where: a condition in SQL; only the source's rows that meet it are copied.
             create: create the table on the target, like the source table, if it is missing.
             json: what the source's driver makes of JSON, for a target whose source is not this
@@ -55,15 +58,16 @@ class PostgresPool:
                 pooler is refused.
 
         Raises:
-            ConfigError: `columns`, `where` or `json` is not valid.
+            ConfigError: `columns`, `exclude`, `where` or `json` is not valid.
 
         """
-        _check_arguments(columns=columns, where=where, json=json)
+        _check_arguments(columns=columns, exclude=exclude, where=where, json=json)
         self._connections = dict(connections or {})
         self._table = table
         self._target_table = target_table
         self._key = key
         self._columns = None if columns is None else tuple(columns)
+        self._exclude = () if exclude is None else tuple(exclude)
         self._where = where
         self._create = create
         self._json: JsonForm | None = json
@@ -97,7 +101,7 @@ class PostgresPool:
         from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as said
         from pipecopy.postgres.database import PostgresDatabase  # noqa: PLC0415 - as said
         from pipecopy.postgres.look import look_sql  # noqa: PLC0415 - as said
-        from pipecopy.postgres.table import Selection  # noqa: PLC0415 - as said
+        from pipecopy.postgres.selection import Selection  # noqa: PLC0415 - as said
 
         session = self._session
         on_target = session is not None and session.side == "target"
@@ -105,6 +109,7 @@ class PostgresPool:
             table=self._target_table or self._table if on_target else self._table,
             key=self._key,
             columns=self._columns,
+            exclude=self._exclude,
             where=self._where,
         )
         connection = Connection(
@@ -132,14 +137,11 @@ class PostgresPool:
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"
 
 
-def _check_arguments(*, columns: object, where: object, json: object) -> None:
+def _check_arguments(*, columns: object, exclude: object, where: object, json: object) -> None:
     """Raise ConfigError for what is not valid, with all that is wrong with it."""
-    bad = []
-    if columns is not None:
-        if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):
-            bad.append(f"columns must be a sequence of names, not {type(columns).__name__}")
-        elif not columns or not all(isinstance(name, str) and name for name in columns):
-            bad.append("columns must be names, at least one")
+    bad = [*_wrong_names("columns", columns), *_wrong_names("exclude", exclude)]
+    if columns is not None and exclude is not None:
+        bad.append("exclude does not go with columns, which names all that is copied")
     if where is not None:
         if not isinstance(where, str):
             bad.append(f"where must be a condition as text, not {type(where).__name__}")
@@ -149,3 +151,12 @@ def _check_arguments(*, columns: object, where: object, json: object) -> None:
         bad.append(f'json must be "text" or "decoded", not {json!r:.50}')
     if bad:
         raise ConfigError("; ".join(bad))
+
+
+def _wrong_names(argument: str, names: object) -> Iterator[str]:
+    if names is None:
+        return
+    if not isinstance(names, Sequence) or isinstance(names, str | bytes):
+        yield f"{argument} must be a sequence of names, not {type(names).__name__}"
+    elif not names or not all(isinstance(name, str) and name for name in names):
+        yield f"{argument} must be names, at least one"

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipecopy.contracts import Column
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, PostgresError
-from pipecopy.postgres.names import about_table, quoted, readings
+from pipecopy.postgres.names import about_table, quoted
 from pipecopy.postgres.questions import Rows
+from pipecopy.postgres.selection import Selection, chosen, column_named, left_out_of
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.types import (
     INTEGERS,
@@ -32,18 +33,6 @@ NOT_READ = {
     "t": "a TOAST table",
 }
 """The same, of what has no rows to copy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """What of one side's database is read or written, as the user names it."""
-
-    table: str
-    key: str = "id"
-    columns: tuple[str, ...] | None = None
-    """The columns that are copied; None for all."""
-    where: str | None = None
-    """A condition in SQL that the rows meet which are read; rows are written whatever it says."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +92,12 @@ class Table:
     """Those that could be copied and were not chosen."""
     misnamed: tuple[str, ...]
     """One line for each chosen column that can't be one."""
+    not_found: tuple[str, ...]
+    """The names to be left out that no column has; the other side's table may have it."""
     where: str | None
     """The condition that the rows meet which are read; see `reader.condition`."""
     generated: tuple[TableColumn, ...]
-    """Those that the server computes; none if columns were chosen."""
+    """Those that the server computes and that were not left out; none if columns were chosen."""
     key: TableColumn | None
     unique_index: str | None
     """A valid, whole, immediate unique index on the key alone, on which a conflict is decided."""
@@ -176,7 +167,12 @@ class Table:
     def described(self) -> tuple[Column, ...]:
         """Return the columns for the comparison with the other side's, the generated ones last."""
         return tuple(
-            Column(name=column.name, type=column.shape.spelled(), generated=column.expression)
+            Column(
+                name=column.name,
+                type=column.shape.spelled(),
+                generated=column.expression,
+                needs_value=column.needs_value,
+            )
             for column in (*self.columns, *self.generated)
         )
 
@@ -207,11 +203,13 @@ def table_from(rows: Rows, selection: Selection) -> Table | None:
     every = [_column(each, types) for each in column_facts or ()]
     columns = {column.name: column for column in every if column.expression is None}
     generated = tuple(column for column in every if column.expression is not None)
-    key_name = _column_named(selection.key, columns)
-    copied, misnamed = _chosen(
+    key_name = column_named(selection.key, columns)
+    left_out, not_found = left_out_of(selection.exclude, [column.name for column in every])
+    copied, misnamed = chosen(
         selection.columns,
         quoted(facts["schema"], facts["name"]),
         columns=columns,
+        left_out=left_out,
         generated=[column.name for column in generated],
         key=key_name,
     )
@@ -224,8 +222,13 @@ def table_from(rows: Rows, selection: Selection) -> Table | None:
         columns=tuple(columns[name] for name in copied),
         others=tuple(column for name, column in columns.items() if name not in copied),
         misnamed=misnamed,
+        not_found=not_found,
         where=selection.where,
-        generated=generated if selection.columns is None else (),
+        generated=tuple(
+            column
+            for column in generated
+            if selection.columns is None and column.name not in left_out
+        ),
         key=key,
         # an index of the table alone says nothing about the rows of those that inherit from it
         unique_index=None if facts["has_children"] else unique,
@@ -248,47 +251,6 @@ def _column(facts: Mapping[str, Any], types: Mapping[str, Any]) -> TableColumn:
         always_identity=facts["always_identity"],
         expression=facts["expression"],
     )
-
-
-def _column_named(name: str, columns: Collection[str]) -> str | None:
-    """Return the column that a name means by psql's rules; None if there is none."""
-    return next(
-        (parts[0] for parts in readings(name) if len(parts) == 1 and parts[0] in columns), None
-    )
-
-
-def _chosen(
-    names: tuple[str, ...] | None,
-    table: str,
-    *,
-    columns: Collection[str],
-    generated: Collection[str],
-    key: str | None,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns that are copied, in their order, and a line for each that can't be.
-
-    Without names it is all of them. The key is always copied: first, if it is not named.
-    """
-    if names is None:
-        return tuple(columns), ()
-    found: list[str] = []
-    wrong: list[str] = []
-    for name in names:
-        column = _column_named(name, columns)
-        if column is None and (computed := _column_named(name, generated)) is not None:
-            wrong.append(
-                f"The column {quoted(computed)} of the table {table} is generated: the server"
-                " computes it, and it can't be copied."
-            )
-        elif column is None:
-            wrong.append(f"The table {table} has no column {name}.")
-        elif column in found:
-            wrong.append(f"The column {quoted(column)} of the table {table} is named twice.")
-        else:
-            found.append(column)
-    if key is not None and key not in found:
-        found.insert(0, key)
-    return tuple(found), tuple(wrong)
 
 
 NEVER_NULL = """

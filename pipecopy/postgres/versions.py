@@ -176,7 +176,7 @@ def refusals() -> Iterator[None]:
         raise PostgresError(
             f"{said[1]}.",
             INVALID_PARAMETER_VALUE,
-            "change the value there, or leave the column out (`columns`)",
+            "change the value there, or leave the column out (`exclude`)",
         ) from error
 
 

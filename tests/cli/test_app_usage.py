@@ -128,6 +128,10 @@ def test_the_version() -> None:
             "copy a b --resume --where -x>3",
             "--resume does not go with --where: rows it left out before would stay missing",
         ),
+        (
+            "verify a b --columns id,data --exclude data",
+            "--exclude does not go with --columns, which names all that is copied",
+        ),
         ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}'),
         ("demo --rows 0", "--rows must be 1 to 10000000, not 0"),
     ],

@@ -58,9 +58,13 @@ def write(text: str) -> None:
     Path("pipecopy.toml").chmod(0o600)
 
 
-def test_the_only_name_of_a_list_may_have_a_comma() -> None:
+def test_lists_of_columns() -> None:
     write(SIZES.replace("""["id", "a, b", 'c"d']""", '["a, b"]'))
     assert asked("copy", "nightly").selection.columns == ("a, b",)
+    write('[jobs.some]\nexclude = "secret"\nsource = "service=a"\ntarget = "service=b"')
+    assert asked("verify", "some").selection.exclude == ("secret",)
+    excluded = asked("check", "some", PIPECOPY_EXCLUDE='b,"a, c"').selection.exclude
+    assert excluded == ("b", '"a, c"')
 
 
 def test_a_job_has_a_value_for_every_option() -> None:

@@ -116,8 +116,14 @@ def test_columns_that_do_not_fit_are_marked_and_named(both: Both) -> None:
     assert {(item.side, item.cause) for item in report.problems} == {(None, "unfit")}
     for name in "bcd":
         assert any(f'column "{name}"' in item.message.lower() for item in report.problems)
-    assert all("(`columns`)" in (item.remedy or "") for item in report.problems)
+    # b is only in the source, d only in the target: what leaves both out is ready to be pasted
+    remedies = [item.remedy or "" for item in report.problems]
+    assert ["(`exclude=['b', 'd']`)" in remedy for remedy in remedies] == [True, True, False]
+    assert "(`exclude=['c']`)" in remedies[2]
     assert check_code(report) == 5
+    report = check(both.pool(exclude=["b", "c", "d"]))
+    assert [(column.name, column.mark) for column in report.columns] == [("id", "ok"), ("a", "ok")]
+    assert report.can_start
 
 
 def test_warnings_keep_no_copy_from_starting_and_can_be_got_rid_of(both: Both) -> None:

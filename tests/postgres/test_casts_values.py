@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipecopy.postgres.casts import EXACT, Conversion, conversion
-from pipecopy.postgres.table import Selection, find_table
+from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.table import find_table
 from pipecopy.postgres.types import TypeShape
 from tests.postgres.samples import SAMPLES
 from tests.support.databases import TemporaryDatabase

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipecopy.errors import TableMismatchError
+from pipecopy.errors import ConfigError, TableMismatchError
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
-from tests.support.runs import copy, lines
+from tests.support.runs import check, copy, lines, verify
 
 pytestmark = pytest.mark.server
 
@@ -54,21 +54,72 @@ def test_the_others_get_their_defaults_and_keep_their_values(
     assert after == before
 
 
+def test_all_columns_but_some(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
+    source_db.execute(SOURCE)
+    target_db.execute(TARGET.format(key="PRIMARY KEY") + "; ALTER TABLE profiles ADD doubled text")
+    target_db.execute("INSERT INTO profiles VALUES (3, 'B3', 'stale', 'kept')")
+    # the source alone has `secret`, the target alone the rest; each side computes `doubled` or not
+    given = ["SECRET", "mine", '"number"', "doubled"]
+    some = pool(source_db, target_db, exclude=given)
+    assert not verify(some).equal
+    assert copy(some, batch_size=7).rows == 20
+    found = target_db.query('SELECT id, a, "B", mine, doubled FROM profiles ORDER BY id')
+    expected = [(i, f"a{i}", f"B{i}", "kept" if i == 3 else "default") for i in range(1, 21)]
+    assert found == [(*row, None) for row in expected]
+    target_db.execute("UPDATE profiles SET mine = 'other', doubled = 'x' WHERE id = 5")
+    assert verify(some).equal
+    made = pool(source_db, target_db, exclude=["secret"], target_table="made", create=True)
+    assert copy(made).rows == 20
+    assert (
+        target_db.value(
+            "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute"
+            " WHERE attrelid = 'made'::regclass AND attnum > 0"
+        )
+        == "id,a,B,doubled"
+    )
+
+
+def test_a_name_to_be_left_out_that_no_table_has(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    source_db.execute(SOURCE)
+    target_db.execute(TARGET.format(key="PRIMARY KEY"))
+    wrong = pool(source_db, target_db, exclude=["secrets", "mine", "number", "id"])
+    problems = [str(found) for found in check(wrong).problems]
+    with pytest.raises(TableMismatchError) as raised:
+        copy(wrong)
+    no_key = 'The key "id" of the table "public"."profiles" can\'t be left out.'
+    lacks = 'the target "public"."profiles" has no column "secret" (text in the source)'
+    assert list(raised.value.differences) == [
+        f"source: {no_key}",
+        f"target: {no_key}",
+        "there is no column secrets to be left out What to do: fix the name (did you mean secret?)",
+        f"{lacks} What to do: add it there, or leave it out (`exclude=['secret']`)",
+    ]
+    assert len(problems) == 4
+    with pytest.raises(ConfigError, match="exclude does not go with columns"):
+        PostgresPool(columns=["id"], exclude=["a"])
+    with pytest.raises(ConfigError, match="exclude must be a sequence of names, not str"):
+        PostgresPool(exclude="a")
+
+
 def test_what_is_no_column_to_copy_is_named(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     source_db.execute(SOURCE)
     target_db.execute(TARGET.format(key="PRIMARY KEY"))
-    names = ["a", "nothing", "A", "doubled"]
+    names = ["a", "nothing", "A", "doubled", "secrt"]
     with pytest.raises(TableMismatchError) as raised:
         copy(pool(source_db, target_db, columns=names))
     assert raised.value.differences == (
         'source: The table "public"."profiles" has no column nothing.',
         'source: The column "a" of the table "public"."profiles" is named twice.',
         f"source: {GENERATED}",
+        'source: The table "public"."profiles" has no column secrt (did you mean "secret"?).',
         'target: The table "public"."profiles" has no column nothing.',
         'target: The column "a" of the table "public"."profiles" is named twice.',
         'target: The table "public"."profiles" has no column doubled.',
+        'target: The table "public"."profiles" has no column secrt.',
     )
 
 

@@ -1,0 +1,83 @@
+"""What of a table is copied, as the user names it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pipecopy.postgres.names import quoted, readings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What of one side's database is read or written, as the user names it."""
+
+    table: str
+    key: str = "id"
+    columns: tuple[str, ...] | None = None
+    """The columns that are copied; None for all."""
+    exclude: tuple[str, ...] = ()
+    """Columns that are not; no name may be in both."""
+    where: str | None = None
+    """A condition in SQL that the rows meet which are read; rows are written whatever it says."""
+
+
+def column_named(name: str, columns: Collection[str]) -> str | None:
+    """Return the column that a name means by psql's rules; None if there is none."""
+    return next(
+        (parts[0] for parts in readings(name) if len(parts) == 1 and parts[0] in columns), None
+    )
+
+
+def left_out_of(
+    names: tuple[str, ...], columns: Collection[str]
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the columns that are left out, and the names that no column has."""
+    found = {name: column_named(name, columns) for name in names}
+    left_out = frozenset(column for column in found.values() if column is not None)
+    return left_out, tuple(name for name, column in found.items() if column is None)
+
+
+def chosen(
+    names: tuple[str, ...] | None,
+    table: str,
+    *,
+    columns: Collection[str],
+    left_out: Collection[str],
+    generated: Collection[str],
+    key: str | None,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns that are copied, in their order, and a line for each that can't be.
+
+    Without names it is all but those left out. The key is always copied: first, if it is not named.
+    """
+    if names is None:
+        every = tuple(name for name in columns if name == key or name not in left_out)
+        if key is None or key not in left_out:
+            return every, ()
+        return every, (f"The key {quoted(key)} of the table {table} can't be left out.",)
+    found: list[str] = []
+    wrong: list[str] = []
+    for name in names:
+        column = column_named(name, columns)
+        if column is None and (computed := column_named(name, generated)) is not None:
+            wrong.append(
+                f"The column {quoted(computed)} of the table {table} is generated: the server"
+                " computes it, and it can't be copied."
+            )
+        elif column is None:
+            wrong.append(f"The table {table} has no column {name}{_did_you_mean(name, columns)}.")
+        elif column in found:
+            wrong.append(f"The column {quoted(column)} of the table {table} is named twice.")
+        else:
+            found.append(column)
+    if key is not None and key not in found:
+        found.insert(0, key)
+    return tuple(found), tuple(wrong)
+
+
+def _did_you_mean(name: str, columns: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
+
+    like = get_close_matches(name, columns, n=1)
+    return f" (did you mean {quoted(like[0])}?)" if like else ""
