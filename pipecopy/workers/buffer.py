@@ -22,11 +22,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-import dill
-from multiprocess import reduction
-
 from pipecopy.contracts import Row
 from pipecopy.workers.messages import type_name
+from pipecopy.workers.third_party import dill, reduction
 
 _WORD = struct.Struct("<q")
 _MOST_BYTES = 1 << 30  # of one write: Linux takes at most 2 GiB less a page

@@ -28,12 +28,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from multiprocess import connection, context, popen_forkserver, process, reduction
 from pebble.pool.process import Acknowledgement
 
 from pipecopy.workers.launch import import_path
 from pipecopy.workers.script import main_to_import
 from pipecopy.workers.servers import Forked, ForkServer
+from pipecopy.workers.third_party import connection, context, popen_forkserver, process, reduction
 
 _WORD = struct.Struct("<q")
 _STATUS_TIMEOUT = 0.2

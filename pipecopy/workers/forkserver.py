@@ -25,9 +25,8 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
-from multiprocess import forkserver, spawn
-
 from pipecopy.workers.launch import STOP_SIGNALS
+from pipecopy.workers.third_party import forkserver, spawn
 
 WORD = struct.Struct("<q")
 """How numbers are sent: the process id, the errno, the exit code."""

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
-import dill
-
 from pipecopy.contracts import Database, ServerChangedError, Session, TableDescription
 from pipecopy.finding import Finding, Mark
 from pipecopy.redact import secrets_in
@@ -32,6 +30,7 @@ from pipecopy.workers.messages import (
 )
 from pipecopy.workers.script import importing
 from pipecopy.workers.stack import write_stack_on_request
+from pipecopy.workers.third_party import dill
 
 
 @dataclass(frozen=True)

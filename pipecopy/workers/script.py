@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dill
-from multiprocess import process
-
 from pipecopy.errors import ConfigError
 from pipecopy.workers.launch import DRIVER
+from pipecopy.workers.third_party import dill, process
 
 UNGUARDED_EXIT = 213
 """Exit code of a worker that found itself starting a copy while it imported the script."""
