@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ConnStatus
 
 from pipecopy.contracts import ServerChangedError, Session
-from pipecopy.postgres.errors import INVALID_PARAMETER_VALUE, UNDEFINED_OBJECT, PostgresError
+from pipecopy.postgres.errors import (
+    CONNECTION_FAILURE,
+    INVALID_PARAMETER_VALUE,
+    TOO_MANY_CONNECTIONS,
+    UNABLE_TO_CONNECT,
+    UNDEFINED_OBJECT,
+    PostgresError,
+)
 from pipecopy.postgres.failover import (
     PRIMARY_ONLY,
     ServerState,
@@ -20,23 +30,20 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
-from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts
+from pipecopy.postgres.refused import PsycopgConnection
+from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
 from pipecopy.postgres.session_start import application_name, prepare, statement_limit
 from pipecopy.redact import redact
 
 Result = TypeVar("Result")
 
+_log = logging.getLogger(__name__)
+
 _SLOTS_WAIT = 10.0
 """Seconds for which a refusal may be due to an orphan that still counts."""
 _SLOTS_PAUSE = 0.1
-_NO_SLOT = (  # libpq hands on no SQLSTATE (53300) for a refused connection, only the text
-    "too many connections for",
-    "too many clients already",
-    "remaining connection slots are reserved",
-)
 _REPLAY_PAUSE = 0.1
 """Seconds between two looks at how far a standby has come."""
-_NO_SERVICE = "definition of service"
 _SCHEMES = ("postgresql://", "postgres://")
 _SHORTEST_CONNECT = 2
 """Seconds: libpq and psycopg round a shorter connect_timeout up."""
@@ -66,6 +73,7 @@ class Connection:
         self._statement_timeout = 0.0 if run is None else statement_limit(run) / 1000
         self._session: ServerSession | None = None
         self._server = None if run is None else state_from_plain(run.position)
+        self._has_been_open = self._server is not None
 
     @property
     def last_position(self) -> ServerState | None:
@@ -86,7 +94,10 @@ class Connection:
         until = time.monotonic() + self._statement_timeout
         connection = self._connect()
         try:
-            with raised_timeouts(Stopwatch(), self._statement_timeout):
+            with (
+                _told_when_lost(connection),
+                raised_timeouts(Stopwatch(), self._statement_timeout),
+            ):
                 facts = prepare(
                     connection,
                     run=self.run,
@@ -101,6 +112,7 @@ class Connection:
             connection.close()
             raise
         self._session = session
+        self._has_been_open = True
         return session
 
     def _continue_from(self, before: ServerState, session: ServerSession, until: float) -> None:
@@ -137,16 +149,18 @@ class Connection:
         the work is done again; one that breaks later is an error. Time-outs are TimeoutErrors.
         """
         session = self._session
-        if session is None or session.is_dead():
-            session = self.open()
-        else:
+        if session is None:
+            return _attempt(self.open(), work)
+        if (why := session.death()) is None:
             session.answered = False
             try:
                 return _attempt(session, work)
             except psycopg.OperationalError as error:
-                if session.answered or error.sqlstate is not None or not session.is_lost():
+                if session.answered or error.sqlstate != CONNECTION_FAILURE:
                     raise
-            session = self.open()
+                why = said(error)
+        session = self.open()
+        _log.warning("the session was found dead (%s): another one was opened", why)
         return _attempt(session, work)
 
     def close(self) -> None:
@@ -163,27 +177,43 @@ class Connection:
             try:
                 with raised_timeouts(Stopwatch(), self._statement_timeout):
                     # no prepared statements: a pooler's sessions do not share them
-                    return psycopg.connect(
+                    return PsycopgConnection.connect(
                         **self._parameters,  # type: ignore[arg-type] # all are libpq's own
                         autocommit=True,
                         prepare_threshold=None,
                     )
-            except psycopg.OperationalError as error:
-                if self.server.is_service and _NO_SERVICE in str(error):
+            except psycopg.Error as error:
+                if self.server.is_service and not _from_elsewhere(self.server.conninfo):
                     raise PostgresError(
                         f"no connection is called {self.server.shown!r}, nor a service in libpq's"
                         " pg_service.conf, and it is neither a URI nor a list of keyword=value",
                         UNDEFINED_OBJECT,
                     ) from None
-                refused = any(text in str(error) for text in _NO_SLOT)
-                if not refused or time.monotonic() + _SLOTS_PAUSE >= until:
+                if error.sqlstate is None and self._has_been_open:
+                    error.sqlstate = UNABLE_TO_CONNECT
+                is_full = error.sqlstate == TOO_MANY_CONNECTIONS
+                if not is_full or time.monotonic() + _SLOTS_PAUSE >= until:
                     raise
             time.sleep(_SLOTS_PAUSE)
 
 
 def _attempt(session: ServerSession, work: Callable[[ServerSession], Result]) -> Result:
-    with raised_timeouts(session.watch, session.facts.statement_timeout):
+    with (
+        _told_when_lost(session.connection),
+        raised_timeouts(session.watch, session.facts.statement_timeout),
+    ):
         return work(session)
+
+
+@contextlib.contextmanager
+def _told_when_lost(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Give the error an SQLSTATE if the connection broke and the server gave no reason."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if error.sqlstate is None and connection.pgconn.status != ConnStatus.OK:
+            error.sqlstate = CONNECTION_FAILURE
+        raise
 
 
 @dataclass(frozen=True)
@@ -228,7 +258,7 @@ def parameters(server: Server, run: Session | None) -> dict[str, str]:
     added = {"client_encoding": "UTF8"}
     if run is not None:
         added["application_name"] = application_name(run)
-        known = given | _from_elsewhere(given)
+        known = given | _from_elsewhere(make_conninfo(**given))
         hosts = 1 + known.get("host", known.get("hostaddr", "")).count(",")
         limits = _network_limits(run.call_timeout, hosts)
         # named here, since psycopg reads no service file for the connect_timeout that it applies
@@ -236,12 +266,13 @@ def parameters(server: Server, run: Session | None) -> dict[str, str]:
     return given | added
 
 
-def _from_elsewhere(given: dict[str, str]) -> dict[str, str]:
+def _from_elsewhere(conninfo: str) -> dict[str, str]:
     """Return all parameters as libpq finds them in the service file, environment and defaults.
 
-    It lists them for a connection only: here one that a wrong value ends before the network.
+    None at all if there is no such service. libpq lists them for a connection only: here one that a
+    wrong value ends before the network.
     """
-    never = make_conninfo(**given | {"sslmode": "never"})
+    never = make_conninfo(conninfo, sslmode="never")
     attempt = pq.PGconn.connect_start(never.encode())
     try:
         return {

@@ -34,7 +34,7 @@ class ServerSession:
     """One server session, in autocommit: each query is a transaction of its own."""
 
     def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
-        self._connection = connection
+        self.connection = connection
         self.facts = facts
         self._answers = facts.answers
         self.server = facts.server
@@ -54,7 +54,7 @@ class ServerSession:
     @property
     def info(self) -> psycopg.ConnectionInfo:
         """What the client knows of the connection."""
-        return self._connection.info
+        return self.connection.info
 
     def query(self, sql: str) -> Rows:
         """Run statements in one round trip and transaction; return the rows of the last SELECT."""
@@ -67,7 +67,7 @@ class ServerSession:
     def query_all(self, sql: str) -> list[Rows]:
         """Run statements in one round trip and transaction; return the rows of each SELECT."""
         self.watch.restart()
-        with self._connection.cursor() as cursor:
+        with self.connection.cursor() as cursor:
             cursor.execute(sql.encode())
             self.answered = True
             return rows_of_each(cursor)
@@ -79,7 +79,7 @@ class ServerSession:
     def parse(self, sql: str) -> int:
         """Have the server parse a single statement; return how many parameters it has."""
         self.watch.restart()
-        parameters = wire.parse(self._connection.pgconn, sql)
+        parameters = wire.parse(self.connection.pgconn, sql)
         self.answered = True
         return parameters
 
@@ -89,13 +89,13 @@ class ServerSession:
         Of more than `most` bytes the first are returned, and the rest is cancelled.
         """
         self.watch.restart()
-        pgconn = self._connection.pgconn
+        pgconn = self.connection.pgconn
         wire.start(pgconn, sql, ExecStatus.COPY_OUT)
         self.answered = True
         read = wire.read_copy(pgconn, most, expected=self._expected)
         self._expected = len(read.raw)  # batches are mostly alike
         if read.beyond is not None:
-            self._connection.cancel_safe()
+            self.connection.cancel_safe()
             wire.drain_copy(pgconn)
         return read
 
@@ -105,40 +105,49 @@ class ServerSession:
         Returns the results of the COPY and of what follows it.
         """
         self.watch.restart()
-        wire.start(self._connection.pgconn, sql, ExecStatus.COPY_IN)
+        wire.start(self.connection.pgconn, sql, ExecStatus.COPY_IN)
         self.answered = True
         try:
-            return wire.write_copy(self._connection.pgconn, chunks)
+            return wire.write_copy(self.connection.pgconn, chunks)
         except Exception:
             # a row that can't be written: the session must stay usable
-            if self._connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            if self.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 with contextlib.suppress(psycopg.Error):
-                    wire.abandon_copy(self._connection.pgconn, "the rows could not be written")
+                    wire.abandon_copy(self.connection.pgconn, "the rows could not be written")
             raise
 
-    def is_dead(self) -> bool:
-        """Return whether the connection ended since the last call; no round trip if it did not."""
-        pgconn = self._connection.pgconn
+    def death(self) -> str | None:
+        """Return why the connection ended since the last call, None if it did not.
+
+        No round trip if it did not.
+        """
+        pgconn = self.connection.pgconn
         if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
-            return True
+            return "the connection broke"
         if wire.has_input(pgconn):
             # a server that says something to an idle session mostly says good-bye
             try:
-                self._connection.execute(b"")
-            except psycopg.Error:
-                return True
-        return False
+                self.connection.execute(b"")
+            except psycopg.Error as error:
+                return said(error)
+        return None
 
     def is_lost(self) -> bool:
         """Return whether the connection broke."""
-        return self._connection.pgconn.status != ConnStatus.OK
+        return self.connection.pgconn.status != ConnStatus.OK
 
     def goes_on_after(self, error: psycopg.Error) -> bool:
         """Return whether something else may be asked: no time-out, nor the connection's end."""
         return not isinstance(error, psycopg.OperationalError) and not self.is_lost()
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
+
+
+def said(error: psycopg.Error) -> str:
+    """Return the message of an error in one line, and its SQLSTATE."""
+    message = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    return f"{error.sqlstate}: {message}" if error.sqlstate else message
 
 
 class Stopwatch:

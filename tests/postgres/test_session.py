@@ -64,7 +64,7 @@ def test_limits_of_the_user_are_kept(
             with opened(name, "source", call_timeout=60) as database:
                 session = database._connection._session
                 assert session is not None
-                found = session._connection.info.get_parameters()
+                found = session.connection.info.get_parameters()
                 assert found["connect_timeout"] == "7"
                 assert found["keepalives_idle"] == "33"
                 assert found["keepalives_interval"] == "10"  # ours
@@ -394,5 +394,5 @@ def _shut(database: PostgresDatabase) -> None:
     """Do to the connection what the end of its process does."""
     session = database._connection._session
     assert session is not None
-    with socket.socket(fileno=os.dup(session._connection.fileno())) as raw:
+    with socket.socket(fileno=os.dup(session.connection.fileno())) as raw:
         raw.shutdown(socket.SHUT_RDWR)

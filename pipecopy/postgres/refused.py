@@ -1,0 +1,98 @@
+"""A connection whose refusal has the SQLSTATE that the server gave.
+
+libpq hands on the text of a refusal alone, in the server's language. A libpq that was asked before
+it connects writes the SQLSTATE into that text, at a place of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+import sys
+import time
+from collections.abc import Generator
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.pq import ConnStatus, PollingStatus
+from psycopg.pq.abc import PGconn
+from psycopg.pq.misc import find_libpq_full_path
+from psycopg.waiting import Wait
+
+_DEFAULT, _VERBOSE = 0x1, 0x2
+"""Of libpq's PGVerbosity."""
+_CODE = re.compile(r":  (?P<sqlstate>[0-9A-Z]{5}): ")
+"""What stands between the severity, which is translated too, and the message."""
+_PLACE = re.compile(r"\n[^\n:]+:  \w+, \w+\.c:\d+$", re.MULTILINE)
+"""The last line: the place in the server's code."""
+
+
+class PsycopgConnection(psycopg.Connection[Any]):
+    """psycopg's, but a refusal of the server has that SQLSTATE, and is of its class.
+
+    Should psycopg some day connect in another way than by `_connect_gen`, the SQLSTATE is missing,
+    and no more than that.
+    """
+
+    @classmethod
+    def _connect_gen(
+        cls, conninfo: str = "", *, timeout: float = 0.0
+    ) -> Generator[tuple[int, Wait], Any, Any]:
+        """Do what psycopg's own does; `timeout` is in seconds, 0 if the caller sees to it."""
+        until = time.monotonic() + timeout if timeout else 0.0
+        pgconn = pq.PGconn.connect_start(conninfo.encode())
+        _set_verbosity(pgconn, _VERBOSE)
+        while pgconn.status != ConnStatus.BAD:
+            status = pgconn.connect_poll()
+            if status == PollingStatus.OK:
+                _set_verbosity(pgconn, _DEFAULT)
+                pgconn.nonblocking = 1
+                return cls(pgconn)
+            if status == PollingStatus.FAILED:
+                break
+            wait = Wait.R if status == PollingStatus.READING else Wait.W
+            while not (yield pgconn.socket, wait):
+                if until and time.monotonic() > until:
+                    raise errors.ConnectionTimeout("connection timeout expired")
+        raise _refusal(pgconn)
+
+
+def _refusal(pgconn: PGconn) -> psycopg.Error:
+    """Return the error of a connection that failed; of several hosts, the last one's."""
+    message = pgconn.get_error_message("utf-8")
+    codes = _CODE.findall(message)
+    message = _PLACE.sub("", _CODE.sub(":  ", message))
+    kind: type[psycopg.Error] = errors.OperationalError
+    if codes:
+        with contextlib.suppress(KeyError):  # it may not be one of PostgreSQL's own
+            kind = errors.lookup(codes[-1])
+    error = kind(f"connection failed: {message}", pgconn=errors.finish_pgconn(pgconn))
+    if codes:
+        error.sqlstate = codes[-1]
+    return error
+
+
+def _set_verbosity(pgconn: PGconn, verbosity: int) -> None:
+    """Do what psycopg has no function for; nothing if its libpq can't be reached."""
+    function, pointer = _libpq_function(), getattr(pgconn, "pgconn_ptr", None)
+    if function is not None and pointer is not None:
+        function(pointer, verbosity)
+
+
+@cache
+def _libpq_function() -> Any:
+    """Return `PQsetErrorVerbosity` of the very libpq that psycopg has loaded."""
+    path = (
+        find_libpq_full_path()
+        if pq.__impl__ == "python"
+        else sys.modules[pq.PGconn.__module__].__file__  # which finds what it is linked with
+    )
+    try:
+        function = ctypes.CDLL(path).PQsetErrorVerbosity
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    return function
