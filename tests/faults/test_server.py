@@ -13,6 +13,7 @@ import pytest
 
 from pipecopy.contracts import Side
 from pipecopy.errors import DatabaseError
+from pipecopy.events import DriverOutput
 from tests.faults.held import backend_of, check_held, copying, gate_of, side_of
 from tests.support.checks import ROWS, Expected, Tables, check, run_copy
 from tests.support.databases import TemporaryDatabase, empty_database
@@ -58,16 +59,19 @@ class Case:
 
     fault: Callable[[TemporaryDatabase], None]
     words: tuple[str, ...] = ()
+    exit_code: int | None = 75
     in_call: bool = True
     """It is tried in a call of that side as well, not only between two."""
+    why: str | None = "57P01: "
+    """What is said of the session that was found dead between two; None if it lives on."""
 
 
 FAULTS = {
     "session ended": Case(_end, ("57P01",)),  # by an administrator
-    "query cancelled": Case(_cancel, ("57014",)),
-    "server restarted": Case(_restart),
+    "query cancelled": Case(_cancel, ("57014",), exit_code=None, why=None),
+    "server restarted": Case(_restart, ("08006",), why=""),
     "server restarted in order": Case(_restart_in_order, in_call=False),  # it waits for the call
-    "backend killed": Case(_kill_backend),
+    "backend killed": Case(_kill_backend, why=""),  # a session opened again meets the recovery
 }
 CELLS = [
     pytest.param(case, held, struck, id=f"{struck}: {name} {'in' if held == struck else 'between'}")
@@ -91,10 +95,16 @@ def test_fault(case: Case, held: Side, struck: Side, own_tables: Tables) -> None
         ended = ending.result()
     if struck != held:
         check(ended, own_tables, Expected(retries=0))
+        told = [output.text for output in ended.events(DriverOutput) if output.side == struck]
+        line = f"the session was found dead ({case.why}"
+        assert [line in text for text in told] == [True] * (case.why is not None), told
         return
     call = "load_rows" if held == "source" else "save_rows"
     words = ("attempt 1", *case.words)
-    expected = Expected(error=DatabaseError, side=held, call=call, words=words, retries=0)
+    code = case.exit_code or {"source": 3, "target": 4}[held]
+    expected = Expected(
+        error=DatabaseError, side=held, call=call, exit_code=code, words=words, retries=0
+    )
     check(ended, own_tables, expected)
     check_held(ended)
 
@@ -107,8 +117,15 @@ def test_a_server_that_is_down_is_an_error_at_once(side: Side, own_tables: Table
         ended = run_copy(own_tables.pool(), call_timeout=10, max_retries=3)
     finally:
         server.start()
-    words = ("refused", "attempt 1")
-    expected = Expected(error=DatabaseError, side=side, call="connect", words=words, retries=0)
+    code = {"source": 3, "target": 4}[side]
+    expected = Expected(
+        error=DatabaseError,
+        side=side,
+        call="connect",
+        exit_code=code,
+        words=("refused", "attempt 1"),
+        retries=0,
+    )
     check(ended, own_tables, expected)
 
 
@@ -122,5 +139,6 @@ def test_a_server_that_stays_down_between_two_calls(side: Side, own_tables: Tabl
         gate.lift()
         ended = ending.result()
     server.start()
-    expected = Expected(error=DatabaseError, side=side, words=("refused",), retries=0)
+    words = ("refused", "08001")
+    expected = Expected(error=DatabaseError, side=side, exit_code=75, words=words, retries=0)
     check(ended, own_tables, expected)
