@@ -7,6 +7,8 @@ What either may offer besides is used if it is there. Of a pool:
 
 for_session(session: Session) -> ConnectionPool
     The pool to connect with in this session.
+table: str, target_table: str, key: str
+    What is copied into what, by which column: for the report.
 
 Of any `Database`:
 

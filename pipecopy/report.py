@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
@@ -14,6 +15,12 @@ Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread."""
 
 
+def utc_now() -> str:
+    """Return the time, such as `2026-07-31T02:00:00.125Z`."""
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03}Z"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What every run tells: a copy, a verification, a check."""
@@ -23,8 +30,18 @@ class Report:
     source: str
     """The database's name as it was given, without a password."""
     target: str
+    table: str | None = None
+    """The source's table as the pool was told it; None if the pool has no `table`."""
+    target_table: str | None = None
+    """The target's; the same unless the pool was told another one."""
+    key: str | None = None
+    """The key's column; None if the pool has no `key`."""
     outcome: Outcome = "failed"
     """`failed` as long as the run is under way."""
+    started: str | None = None
+    """When it began: UTC, as ISO 8601 has it, by the clock of this machine."""
+    ended: str | None = None
+    """When it ended; None as long as it is under way."""
     calls: int = 0
     """Attempts of database calls that were started."""
     timeouts: int = 0
@@ -38,13 +55,26 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, from_name: object, to_name: object, **fields: Any) -> Self:
-        """Return the report of a run between the two databases that has just begun."""
+    def of(cls, pool: object, from_name: object, to_name: object, **fields: Any) -> Self:
+        """Return the report of a run between the pool's two databases that has just begun."""
         source, target = (
             redact(name, secrets_in(name)) if isinstance(name, str) else ""
             for name in (from_name, to_name)
         )
-        return cls(run_id=os.urandom(6).hex(), source=source, target=target, **fields)
+        table, target_table, key = (
+            value if isinstance(value := getattr(pool, name, None), str) else None
+            for name in ("table", "target_table", "key")
+        )
+        return cls(
+            run_id=os.urandom(6).hex(),
+            source=source,
+            target=target,
+            table=table,
+            target_table=target_table or table,
+            key=key,
+            started=utc_now(),
+            **fields,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that `json.dumps` takes."""

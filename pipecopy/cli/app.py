@@ -13,10 +13,11 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import pipecopy
+from pipecopy.cli.codes import EXIT_CODES, Exit
 from pipecopy.cli.config import Configuration
 from pipecopy.cli.display import Screen, stamped
-from pipecopy.cli.exits import EXIT_CODES, Ending, Exit, completed, failed
-from pipecopy.cli.main import StoppedBySignal, StopSignals
+from pipecopy.cli.exits import Ending, completed, failed
+from pipecopy.cli.main import StoppedBySignal, StopSignals, asks_for_json, command_of
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
     REPAIR,
@@ -121,27 +122,38 @@ def run(
 ) -> Ending:
     """Run the command of the command line; every error of its own, and a signal, is an ending."""
     app, configuration = build_app(environ)
+    word = command_of(argv)
+
+    def ended(error: BaseException) -> Ending:
+        signals.ignore()
+        json = configuration.json or asks_for_json(argv, environ)  # it may not have come further
+        return failed(error, Output(json=json), word)
+
     if not argv:
         from rich.console import Console  # noqa: PLC0415 - heavy: not for a copy
 
         app.help_print([], console=Console(stderr=True))
-        return failed(ConfigError("no command was given"), Output())
+        return ended(ConfigError("no command was given"))
     problem = None
     try:
         command, bound, ignored = app.parse_args(list(argv))
     except Exception as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
         problem = error
+    except StoppedBySignal as stop:
+        return ended(stop)
     if not configuration.quiet:
         for warning in configuration.warnings:
             err.write(f"{stamped(redact(f'warning: {warning}'))}\n")
     if problem is not None:
-        json = configuration.json or "--json" in argv  # it may not have come further
-        return failed(_as_config_error(problem), Output(json=json))
+        return ended(_as_config_error(problem))
     gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
     given = {"err": err, "signals": signals}
-    ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
+    try:
+        ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
+    except StoppedBySignal as stop:  # between the command and its run
+        return ended(stop)
     return ending if isinstance(ending, Ending) else Ending(code=Exit.DONE)  # that of the help
 
 
@@ -191,7 +203,7 @@ def copy(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
 
-    return _run(copying, Screen(err, quiet=output.quiet), output, signals)
+    return _run("copy", copying, Screen(err, quiet=output.quiet), output, signals)
 
 
 def check(
@@ -232,7 +244,7 @@ def check(
         return None if in_checklist else event_line(event)
 
     screen = Screen(err, quiet=output.quiet, brief=True, line=line)
-    return _run(checking, screen, output, signals, nothing="nothing more was checked")
+    return _run("check", checking, screen, output, signals)
 
 
 def verify(
@@ -274,7 +286,7 @@ def verify(
         return partial(pipecopy.verify_tables, limits.config(), pool, source, target, **how)
 
     screen = Screen(err, quiet=output.quiet)
-    return _run(verifying, screen, output, signals, nothing="nothing was compared")
+    return _run("verify", verifying, screen, output, signals)
 
 
 def _refuse(problems: list[str]) -> None:
@@ -283,14 +295,13 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _run(
+    command: str,
     operation: Callable[[], Callable[..., Report]],
     screen: Screen,
     output: Output,
     signals: StopSignals,
-    *,
-    nothing: str = "nothing was copied",
 ) -> Ending:
-    """Run the operation on the screen and return its ending; from then on ignore signals."""
+    """Run the command's operation on the screen, return its ending; from then on ignore signals."""
 
     def observe(event: Event) -> None:
         # in another thread: no signal gets in between
@@ -307,5 +318,5 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
-        return failed(in_options(error), output, nothing=nothing)
-    return completed(in_options(report), output)
+        return failed(in_options(error), output, command)
+    return completed(in_options(report), output, command)

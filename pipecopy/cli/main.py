@@ -6,14 +6,13 @@ Only what is needed to handle a signal and to say so is imported before the hand
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -81,6 +80,25 @@ class StopSignals:
         os.kill(os.getpid(), signum)
 
 
+ON = ("true", "yes", "1", "on")
+"""How a flag is set in a text."""
+
+
+def command_of(argv: Sequence[str]) -> str | None:
+    """Return the word that names the command; None if there is none."""
+    return argv[0] if argv and not argv[0].startswith("-") else None
+
+
+def asks_for_json(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Tell whether the command line, or else the environment, asks for JSON.
+
+    It is for an end before both were parsed, and before a file was read, which may ask as well.
+    """
+    words = [word.partition("=") for word in argv]
+    given = [value if equals else "true" for name, equals, value in words if name == "--json"]
+    return [environ.get("PIPECOPY_JSON", ""), *given][-1].lower() in ON
+
+
 def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
     """Run the command of sys.argv; end the process without waiting for anything stuck.
 
@@ -103,11 +121,11 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             _finish(ending.lines, ending.text, out, err)
         except StoppedBySignal as stop:  # outside of the command itself
             code = 128 + stop.signum
-            _finish((f"{stop}; nothing more was done",), _stopped(stop, code), out, err)
+            _finish((f"{stop}; nothing more was done",), _result(stop, code), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
-        if isinstance(sys.stderr, Stream):
-            line = redact(f"internal error: {type(error).__name__}: {error}\n")
-            sys.stderr.finish(line, time.monotonic() + LONGEST)
+        if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
+            line = redact(f"internal error: {type(error).__name__}: {error}")
+            _finish((line,), _result(error, code), sys.stdout, sys.stderr)
     if server is not None:
         with suppress(OSError):  # the kernel ends it with this process in any case
             server.stop(_SERVER_STOP)
@@ -124,12 +142,15 @@ def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:
     return app.run(sys.argv[1:], os.environ, err, signals)
 
 
-def _stopped(stop: StoppedBySignal, code: int) -> str:
-    """Return the object that `--json` asks for; `exits`, which writes others, may not be loaded."""
-    if "--json" not in sys.argv:
-        return ""
-    error = {"class": type(stop).__name__, "message": str(stop), "exit_code": code}
-    return f"{json.dumps({'error': error})}\n"
+def _result(error: BaseException, code: int) -> str:
+    """Return the object that `--json` asks for, "" if nobody does or it can't be had."""
+    argv = sys.argv[1:]
+    with suppress(Exception):  # what ended the command may end this import too
+        if asks_for_json(argv, os.environ):
+            from pipecopy.cli.result import result  # noqa: PLC0415 - seldom needed
+
+            return result(command_of(argv), code, error=error)
+    return ""
 
 
 def _finish(lines: Iterable[str], text: str, out: Stream, err: Stream) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
-from pipecopy.cli.main import StopSignals
+from pipecopy.cli.main import ON, StopSignals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
@@ -28,7 +28,7 @@ CONFIGURATION = Group("Configuration", sort_key=4)
 _NAME = re.compile(r'(?:[^",]|"(?:[^"]|"")*")+')
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _FLAGS = {
-    **dict.fromkeys(("true", "yes", "1", "on"), True),
+    **dict.fromkeys(ON, True),
     **dict.fromkeys(("false", "no", "0", "off"), False),
 }
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
+from pipecopy.cli.codes import Exit
 from pipecopy.cli.display import Screen
-from pipecopy.cli.exits import Ending, Exit, failed
+from pipecopy.cli.exits import Ending, failed
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds, described
 from pipecopy.cli.streams import Stream
@@ -55,7 +56,7 @@ def demo(
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
         shown = Output(traceback=traceback)
-        return failed(error, shown, nothing="the servers of the demo are removed")
+        return failed(error, shown, "demo")
 
 
 def _check_extra() -> None:

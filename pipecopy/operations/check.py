@@ -71,7 +71,7 @@ def check_copy(
     extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
     return supervise(
         partial(_check, extent=extent),
-        CheckReport.of(from_name, to_name),
+        CheckReport.of(pool, from_name, to_name),
         config,
         pool,
         (from_name, to_name),

@@ -83,7 +83,7 @@ def copy_table(
     extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
     return supervise(
         partial(_copy_or_confirm, extent=extent),
-        CopyReport.of(from_name, to_name),
+        CopyReport.of(pool, from_name, to_name),
         config,
         pool,
         (from_name, to_name),

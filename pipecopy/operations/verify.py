@@ -83,7 +83,7 @@ def verify_tables(
         raise ConfigError("; ".join(bad))
     return supervise(
         partial(_verify, from_id=from_id, to_id=to_id),
-        VerifyReport.of(from_name, to_name, repair=repair, delete_surplus=delete_surplus),
+        VerifyReport.of(pool, from_name, to_name, repair=repair, delete_surplus=delete_surplus),
         config,
         pool,
         (from_name, to_name),

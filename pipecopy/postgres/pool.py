@@ -80,6 +80,21 @@ class PostgresPool:
         return MappingProxyType(self._connections)
 
     @property
+    def table(self) -> str:
+        """The table on the source, as it was named."""
+        return self._table
+
+    @property
+    def target_table(self) -> str:
+        """The table on the target."""
+        return self._target_table or self._table
+
+    @property
+    def key(self) -> str:
+        """The integer column by which the table is copied."""
+        return self._key
+
+    @property
     def where(self) -> str | None:
         """The condition that the copied rows meet; None for all rows."""
         return self._where
@@ -106,7 +121,7 @@ class PostgresPool:
         session = self._session
         on_target = session is not None and session.side == "target"
         selection = Selection(
-            table=self._target_table or self._table if on_target else self._table,
+            table=self.target_table if on_target else self.table,
             key=self._key,
             columns=self._columns,
             exclude=self._exclude,

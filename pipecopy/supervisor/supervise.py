@@ -20,7 +20,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Mode, Session
 from pipecopy.errors import CallTimeoutError, ConfigError, FullCopyTimeoutError, PipecopyError
 from pipecopy.events import Observer, RunEnded
-from pipecopy.report import Outcome
+from pipecopy.report import Outcome, utc_now
 from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.run import Run, StoppedError
 from pipecopy.supervisor.state import ReportT
@@ -170,7 +170,7 @@ class _RunThread(Generic[ReportT]):
 
     def _unfinished(self, outcome: Outcome) -> ReportT:
         seconds = round(time.monotonic() - self._run.began, 3)
-        return replace(self._run.report, outcome=outcome, seconds=seconds)
+        return replace(self._run.report, outcome=outcome, seconds=seconds, ended=utc_now())
 
     # -- the run's own thread
 
@@ -215,7 +215,8 @@ class _RunThread(Generic[ReportT]):
             run.dismiss()
         except Exception as error:  # noqa: BLE001 - the rest has to be done all the same
             run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
-        run.update(outcome=outcome, seconds=round(run.clock.now() - run.began, 3))
+        seconds = round(run.clock.now() - run.began, 3)
+        run.update(outcome=outcome, seconds=seconds, ended=utc_now())
         run.notify(RunEnded(report=run.report))
         run.notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, run.left)))
         for warning in run.notify.warnings:

@@ -33,7 +33,7 @@ def test_with_json_the_report_is_all_of_standard_output(
     report = json.loads(result.stdout)
     assert (result.returncode, result.stderr) == (0, "")
     assert (report["outcome"], report["rows"], report["next_id"]) == ("complete", 1000, 1001)
-    assert "error" not in report
+    assert report["error"] is None
 
 
 def test_batches_by_time_end_with_the_size_that_came_of_it(
@@ -59,7 +59,7 @@ def test_an_unreachable_source_is_one_error_line_and_3(target_db: TemporaryDatab
     assert "source" in error_lines[0]
     assert "Traceback" not in result.stderr
     assert (report["outcome"], report["error"]["side"]) == ("failed", "source")
-    assert (report["error"]["call"], report["error"]["exit_code"]) == ("connect", 3)
+    assert (report["error"]["call"], report["exit_code"]) == ("connect", 3)
 
 
 def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:

@@ -10,25 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import pipecopy
 from pipecopy.cli.app import build_app
+from pipecopy.cli.codes import EXIT_CODES, MEANINGS
 from tests.support.asked import asked
 from tests.support.command import environment, run
 
-HELP_CODES = """\
-Exit codes:
-    0  done
-    2  wrong usage or configuration
-    3  the source failed
-    4  the target failed
-    5  the two tables do not fit together, one changed on the way,
-       or `verify` found differences
-   70  internal error
-   75  a call timed out on all its attempts, another copy holds the
-       target, or a server ended a session or failed over: run it
-       again
-  124  the full-copy timeout was reached
-  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
-"""
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
 COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
 NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m or 1h30m"
@@ -39,7 +26,15 @@ NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'
 def test_the_help_has_the_exit_codes(arguments: list[str]) -> None:
     result = run(*arguments)
     assert (result.returncode, result.stderr) == (0, "")
-    assert HELP_CODES in result.stdout
+    assert EXIT_CODES in result.stdout
+
+
+def test_the_readme_and_the_help_say_the_same_of_each_exit_code() -> None:
+    readme = (Path(pipecopy.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", readme, re.MULTILINE)
+    assert rows == [(str(m.code), m.what, m.again) for m in MEANINGS]
+    shown = " ".join(EXIT_CODES.split())
+    assert all(re.search(rf"\b{m.code} {re.escape(m.what[:20])}", shown) for m in MEANINGS)
 
 
 def test_the_help_shows_the_defaults_as_people_write_them() -> None:
@@ -159,6 +154,7 @@ def test_wrong_usage_shows_no_password() -> None:
 @pytest.mark.parametrize("wrong", [["--batch-size", "0"], ["--call-timeout", "nan"]])
 def test_with_json_wrong_usage_is_an_object_too(wrong: list[str]) -> None:
     result = run("copy", "a", "b", "--json", *wrong)
-    error = json.loads(result.stdout)["error"]
-    assert (error["class"], error["exit_code"], result.returncode) == ("ConfigError", 2, 2)
+    whole = json.loads(result.stdout)
+    error = whole["error"]
+    assert (error["class"], whole["exit_code"], result.returncode) == ("ConfigError", 2, 2)
     assert wrong[0] in error["message"]

@@ -105,7 +105,7 @@ def test_with_json_the_report_is_all_of_standard_output(
     assert (report["missing_ids"], report["surplus_ids"]) == ([8, 9, 12], [1001])
     assert (report["differing"], report["differing_ids"]) == (1, [700])
     assert (report["first_id"], report["max_id"], report["next_id"]) == (8, 1001, 1002)
-    assert "error" not in report
+    assert report["error"] is None
 
 
 def test_a_job_of_the_file_is_verified_as_it_is_copied(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipecopy.cli.exits import EXIT_CODES, completed, exit_code, failed
+from pipecopy.cli.codes import EXIT_CODES, exit_code
+from pipecopy.cli.exits import completed, failed
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.errors import (
@@ -48,29 +49,31 @@ TOLD = (
 
 
 def test_a_copy_that_is_complete_names_its_run() -> None:
-    assert completed(REPORT, Output()).lines == TOLD
+    assert completed(REPORT, Output(), "copy").lines == TOLD
 
 
 def test_the_last_line_of_an_error_says_how_far_the_copy_came() -> None:
     error = DatabaseError("the disk\nis full", side="target", report=REPORT)
-    assert failed(error, Output()).lines == (*TOLD, f"error: the disk is full; {FAR}")
+    assert failed(error, Output(), "copy").lines == (*TOLD, f"error: the disk is full; {FAR}")
     early = DatabaseError("no way", report=replace(REPORT, max_id=None, batches=0, warnings=()))
-    assert failed(early, Output()).lines == ("error: no way",)
+    assert failed(early, Output(), "copy").lines == ("error: no way",)
 
 
 def test_quiet_says_errors_only() -> None:
     quiet = Output(quiet=True)
-    assert completed(REPORT, quiet).lines == ()
+    assert completed(REPORT, quiet, "copy").lines == ()
     error = DatabaseError("no", side="target", report=REPORT)
-    assert failed(error, quiet).lines == (f"error: no; {FAR}",)
+    assert failed(error, quiet, "copy").lines == (f"error: no; {FAR}",)
     stop = StoppedBySignal(15)
     stop.report = REPORT
-    assert failed(stop, quiet).lines == (f"stopped by SIGTERM; {FAR}",)
-    assert failed(ConfigError("no"), quiet).lines == ("error: no",)
+    assert failed(stop, quiet, "copy").lines == (f"stopped by SIGTERM; {FAR}",)
+    assert failed(ConfigError("no"), quiet, "copy").lines == ("error: no",)
 
 
 def test_a_signal_without_a_report() -> None:
-    assert failed(StoppedBySignal(2), Output()).lines == ("stopped by SIGINT; nothing was copied",)
+    assert failed(StoppedBySignal(2), Output(), "copy").lines == (
+        "stopped by SIGINT; nothing was copied",
+    )
 
 
 @pytest.mark.parametrize(

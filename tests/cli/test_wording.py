@@ -45,7 +45,7 @@ def test_an_argument_becomes_an_option(said: str, shown: str | None) -> None:
 
 
 def test_in_an_event_a_report_and_an_error_on_their_way_to_the_user() -> None:
-    report = CopyReport.of("a", "b", warnings=("copy with `settle`",))
+    report = CopyReport.of(None, "a", "b", warnings=("copy with `settle`",))
     error = TableMismatchError("no: `create`", differences=("no: `create`",), report=report)
     shown = in_options(error)
     assert (str(shown), shown.differences) == ("no: `--create`", ("no: `--create`",))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipecopy import VerifyReport
-from pipecopy.cli.exits import exit_code
+from pipecopy.cli.codes import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import TableMismatchError
 from tests.faults.alt import BATCH, FILL, FILLED, altering, make, rows_in

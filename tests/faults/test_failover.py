@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecopy.cli.exits import exit_code
+from pipecopy.cli.codes import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
 from tests.faults.faulty import FaultyPool

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipecopy import CheckReport
-from pipecopy.cli.exits import check_code
+from pipecopy.cli.codes import check_code
 from pipecopy.errors import ConfigError, FullCopyTimeoutError
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import Both

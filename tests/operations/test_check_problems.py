@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipecopy.cli.exits import check_code, exit_code
+from pipecopy.cli.codes import check_code, exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
 from tests.support.databases import Both, temporary_database

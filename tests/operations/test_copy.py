@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipecopy.cli.exits import exit_code
+from pipecopy.cli.codes import exit_code
 from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import Event, RetryScheduled
 from pipecopy.postgres import PostgresPool

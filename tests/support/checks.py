@@ -17,11 +17,11 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from pipecopy import Config, ConnectionPool, CopyReport, Row, copy_table
-from pipecopy.cli.exits import exit_code
+from pipecopy.cli.codes import exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
 from pipecopy.events import CallEnded, CallStarted, Event
@@ -195,10 +195,11 @@ def command_ended(process: subprocess.Popen[str], limits: Config = LIMITS) -> En
     """Wait for a command that was started with `options(limits)`, its streams being pipes."""
     out, log = process.communicate(timeout=limits.full_copy_timeout + 10)
     values: dict[str, Any] = json.loads(out)
-    error: dict[str, Any] = values.pop("error", {})
+    error: dict[str, Any] = values["error"] or {}
     report = None
-    if "run_id" in values:
-        report = CopyReport(**{**values, "warnings": tuple(values["warnings"])})
+    if values["run_id"] is not None:
+        own = {field.name: values[field.name] for field in fields(CopyReport)}
+        report = CopyReport(**{**own, "warnings": tuple(values["warnings"])})
     key_range = error.get("key_range")
     return Ended(
         limits=limits,

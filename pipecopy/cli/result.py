@@ -1,0 +1,58 @@
+"""What `--json` prints: one object, of one shape for every end of a command.
+
+A command that a signal stops before it is parsed imports this as well, and nothing of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipecopy.cli.main import StoppedBySignal
+from pipecopy.errors import PipecopyError
+from pipecopy.redact import redact
+from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
+
+SCHEMA = 1
+"""Raised whenever the shape changes."""
+_REPORTS: dict[str | None, type[Report]] = {
+    "copy": CopyReport,
+    "check": CheckReport,
+    "verify": VerifyReport,
+}
+_WHERE = ("side", "dbname", "call", "key_range", "attempts", "sqlstate", "errno", "limit")
+
+
+def result(
+    command: str | None,
+    code: int,
+    *,
+    report: Report | None = None,
+    error: BaseException | None = None,
+) -> str:
+    """Return the object as one line.
+
+    `command` is the word on the command line, whose report gives the shape; None without one.
+    """
+    unknown = _REPORTS.get(command, Report)(run_id="", source="", target="").to_dict()
+    outcome = "stopped" if isinstance(error, StoppedBySignal) else "failed"
+    whole = {
+        "schema": SCHEMA,
+        "command": command if command in _REPORTS else None,
+        "outcome": outcome,
+        "exit_code": code,
+        "error": None if error is None else _error(error),
+        **{name: None for name in unknown if name != "outcome"},
+        **({} if report is None else report.to_dict()),
+    }
+    return f"{json.dumps(whole)}\n"
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    own = isinstance(error, PipecopyError)
+    values = {name: getattr(error, name, None) if own else None for name in _WHERE}
+    return {
+        "class": type(error).__name__,
+        "message": redact(str(error)),
+        **{name: redact(v) if isinstance(v, str) else v for name, v in values.items()},
+    }

@@ -1,0 +1,138 @@
+"""`--json` prints one object of one shape, however the command ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipecopy.cli.result import SCHEMA
+from tests.support.command import environment, run, run_stubbed
+
+RUN = """
+    schema command outcome exit_code error
+    run_id source target table target_table key started ended
+    calls timeouts kills retries seconds warnings
+"""
+SHAPES = {  # of schema 1: whoever changes one raises SCHEMA
+    None: RUN,
+    "copy": f"{RUN} rows batches bytes first_id max_id next_id batch_size",
+    "check": f"{RUN} items columns plan can_start",
+    "verify": f"""{RUN}
+        rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids
+        differing_ids repaired deleted without_id repair delete_surplus generated not_compared
+        differing_generated
+    """,
+}
+ERROR = "class message side dbname call key_range attempts sqlstate errno limit"
+NOWHERE = "host=127.0.0.1 port=1"
+QUICK = ("--max-retries", "0", "--call-timeout", "5s")
+
+
+def seen(ended: subprocess.CompletedProcess[str], command: str | None) -> dict[str, Any]:
+    """Return the object, which is all of standard output; see that it has the shape."""
+    assert ended.stdout.count("\n") == 1, (ended.stdout, ended.stderr)
+    whole: dict[str, Any] = json.loads(ended.stdout)
+    assert sorted(whole) == sorted(SHAPES[command].split())
+    assert (whole["schema"], whole["command"]) == (SCHEMA, command)
+    assert whole["exit_code"] == ended.returncode
+    if whole["outcome"] != "complete":
+        assert sorted(whole["error"]) == sorted(ERROR.split())
+    return whole
+
+
+RAISES = "def copy_table(*_, **__): raise {}"
+STUBBED = {  # of a copy that has begun: its outcome and its code
+    "def copy_table(*_, **__): return report('complete')": ("complete", 0),
+    RAISES.format("DatabaseError('no', side='target', report=report('failed'))"): ("failed", 4),
+    RAISES.format("FullCopyTimeoutError('no', report=report('timed out'))"): ("timed out", 124),
+    RAISES.format("HostError('no', errno=24, limit='RLIMIT_NOFILE')"): ("failed", 71),
+    RAISES.format("ValueError('a bug')"): ("failed", 70),
+    "app.Screen = None\ndef copy_table(*_, **__): 0": ("failed", 70),  # outside of the run
+    "def copy_table(*_, **__): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)": (
+        "stopped",
+        143,
+    ),
+}
+
+
+@pytest.mark.parametrize("stub", STUBBED)
+def test_however_a_copy_ends(stub: str) -> None:
+    whole = seen(run_stubbed(stub, "--json"), "copy")
+    assert (whole["outcome"], whole["exit_code"]) == STUBBED[stub]
+    assert (whole["error"] is None) == (whole["exit_code"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("copy", ["a", "b", "--nope"]),
+        ("copy", ["a", "b", "c"]),
+        ("copy", ["a", "b", "--json=true", "--call-timeout", "nan"]),
+        ("check", ["a", "b", "--config", "no.toml"]),
+        ("verify", []),
+        ("verify", ["a", "b", "--delete-surplus"]),
+        (None, ["--nope"]),
+    ],
+)
+def test_wrong_usage(command: str | None, arguments: list[str]) -> None:
+    words = [] if command is None else [command]
+    whole = seen(run(*words, "--json", *arguments), command)
+    assert (whole["outcome"], whole["exit_code"]) == ("failed", 2)
+    assert whole["error"]["class"] == "ConfigError"
+
+
+def test_json_may_be_asked_for_by_a_variable_or_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pipecopy.toml").write_text("[defaults]\njson = true\n", encoding="utf-8")
+    for arguments in (["--nope"], ["--batch-size", "0"]):
+        seen(run("verify", "a", "b", *arguments), "verify")
+    monkeypatch.setenv("PIPECOPY_JSON", "yes")
+    Path("pipecopy.toml").write_text("[nonsense", encoding="utf-8")
+    seen(run("check", "a", "b"), "check")
+    assert run("check", "a", "b", "--json=false").stdout == ""
+
+
+@pytest.mark.parametrize("command", ["copy", "check", "verify"])
+def test_a_signal_in_the_first_millisecond_and_a_server_that_is_not_there(command: str) -> None:
+    program = f"""
+import _signal, runpy, signal, sys
+block = _signal.pthread_sigmask
+
+def strike(how, signals):
+    _signal.pthread_sigmask = block
+    before = block(how, signals)
+    signal.raise_signal(signal.SIGTERM)
+    return before
+
+signal.pthread_sigmask = strike
+sys.argv = ["pipecopy", {command!r}, "a", "b", "--json"]
+runpy.run_module("pipecopy", run_name="__main__")
+"""
+    struck = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        env=environment(),
+    )
+    whole = seen(struck, command)
+    assert (whole["outcome"], whole["exit_code"], whole["run_id"]) == ("stopped", 143, None)
+    named = ("--table", "shop.orders", "--target-table", "orders", "--key", "number")
+    began = seen(run(command, NOWHERE, NOWHERE, *QUICK, *named, "--json"), command)
+    assert (began["table"], began["target_table"], began["key"]) == (
+        "shop.orders",
+        "orders",
+        "number",
+    )
+    started, ended = (datetime.fromisoformat(began[name]) for name in ("started", "ended"))
+    assert str(started.tzinfo) == "UTC"
+    assert 0 <= (ended - started).total_seconds() < 20
