@@ -96,9 +96,14 @@ def _timed_out(side: Side, since: Since, *, until_retry: bool) -> Expected:
 
 
 def _broken(side: Side, call: str) -> Expected:
-    key_range = _THIRD[side] if call in _BATCH.values() else None
+    in_batch = call in _BATCH.values()
     return Expected(
-        error=DatabaseError, exit_code=_EXIT[side], side=side, call=call, key_range=key_range
+        error=DatabaseError,
+        exit_code=75 if in_batch else _EXIT[side],  # an established session passes, the first not
+        side=side,
+        call=call,
+        key_range=_THIRD[side] if in_batch else None,
+        words=("(08006)",) if in_batch else (),
     )
 
 
