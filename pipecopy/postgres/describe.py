@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.failover import PRIMARY_ONLY
-from pipecopy.postgres.guard import Relations, is_guards, still_the_same
+from pipecopy.postgres.guard import Relations, greatest_key, is_guards, still_the_same
 from pipecopy.postgres.names import CATALOG_PATH, all_tables, literal, quoted, readings
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import also
@@ -56,9 +57,12 @@ def describe(
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
     findings = [*_of_any_run(session, table, key), *_of_run(session, table, relations, run)]
-    # on a verified target the rows with bad keys count as surplus
-    asks_for_rows = side == "source" and not _has_problem(findings)
-    of_rows = [_bad_keys, ids_out_of_order] if asks_for_rows else []
+    of_rows: list[Callable[[Table], Question[Sequence[Finding]]]] = []
+    if not _has_problem(findings):
+        if side == "source":  # on a verified target the rows with bad keys count as surplus
+            of_rows = [_bad_keys, ids_out_of_order]
+        elif run is not None and run.may_write and table.ordered_index:
+            of_rows = [partial(_note_greatest_key, session)]
 
     def questions() -> Iterator[Question[Any]]:
         yield from (_identity(session, table), ways(), _definition(table, side))
@@ -236,6 +240,13 @@ def _bad_keys(table: Table) -> Question[list[Finding]]:
 
 def _exists(table: Table, condition: str) -> str:
     return f"EXISTS (SELECT FROM {table.sql} WHERE {condition}{also(table)})"
+
+
+def _note_greatest_key(session: ServerSession, table: Table) -> Question[Sequence[Finding]]:
+    """See, for the first save, which keys are in the table."""
+    ((greatest,),) = yield greatest_key(table)
+    session.reached(None, greatest)
+    return ()
 
 
 def _identity(session: ServerSession, table: Table) -> Question[str]:

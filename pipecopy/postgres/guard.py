@@ -67,6 +67,11 @@ class Guard:
         self._is_prepared = False
 
     @property
+    def greatest_key(self) -> int | None:
+        """The table's, as last heard; None if it is empty, or not known."""
+        return self._session.server.greatest_key
+
+    @property
     def _look_sql(self) -> str:
         """The look, for the end of a query string; it is prepared with the first one that works."""
         if self._is_prepared:

@@ -34,8 +34,9 @@ _REFUSALS = (
 class Writer:
     """Saves batches in one session, by the cheapest way that is right.
 
-    - *direct*: a COPY into the table, if no row of it can have one of the batch's keys. A
-      wrong guess is harmless: the key's unique index refuses the batch whole.
+    - *direct*: a COPY into the table, if no row of it can have one of the batch's keys: its
+      greatest key is known from the look before. If a row has come since then, the key's unique
+      index refuses the batch whole, which is harmless, but an error in the server's log.
     - *upsert*: by a temporary table, writing only the rows that differ.
     - *replace*: by a temporary table too, for a table without a unique index on the key.
 
@@ -53,8 +54,9 @@ class Writer:
         self._table = table
         self._has_batch_table = False
         self._has_batch_index = False
-        self._free_until: float = math.inf
-        """With a unique index: no row is known that a COPY of keys below this would meet."""
+        self._free_until: float | None = None
+        """With a unique index: after a batch that was not saved directly, the next key that is in
+        the table: no row is known that a COPY of keys below this would meet."""
         self._highest: float | None = None
         """Without one: no row of the table has a key above this; None for unknown."""
         self._refusal: psycopg.Error | None = None
@@ -69,7 +71,7 @@ class Writer:
             self._save_without_index(rows, sql)
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
-        if sql.last < self._free_until and self._table.takes_direct:
+        if self._is_free(sql) and self._table.takes_direct:
             try:
                 self._guard.copy_in(sql.direct, chunks_of(rows.raw))
             except (errors.UniqueViolation, errors.ExclusionViolation):
@@ -83,6 +85,13 @@ class Writer:
             raise self._explained(error) from error
         next_taken = results[-1].get_value(0, 0)
         self._free_until = math.inf if next_taken is None else int(next_taken)
+
+    def _is_free(self, sql: SaveSql) -> bool:
+        """Return whether no row is known with one of the batch's keys."""
+        if self._free_until is not None:
+            return sql.last < self._free_until
+        greatest = self._guard.greatest_key
+        return greatest is None or sql.first > greatest
 
     def _save_without_index(self, rows: CopyRows, sql: SaveSql) -> None:
         if self._highest is None:

@@ -29,7 +29,7 @@ class Case:
 
 LOCKS = {
     "on the source's table": Case(lambda t: table_gate(t.source), "source", "describe"),
-    "on the target's table": Case(lambda t: table_gate(t.target), "target", "save_rows"),
+    "on the target's table": Case(lambda t: table_gate(t.target), "target", "describe"),
     "on a row of the target": Case(lambda t: gate_of(t, "target"), "target", "save_rows"),
     "in the source's query": Case(lambda t: gate_of(t, "source"), "source", "load_rows", 0),
 }
