@@ -108,7 +108,7 @@ def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Find
             f" {_INTEGERS}."
         )
     yield from map(problem, table.misnamed)
-    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+    if session.encoding == "SQL_ASCII":
         yield warning(
             "The database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
             " they are read as UTF-8."

@@ -72,6 +72,11 @@ class Guard:
         return self._session.server.greatest_key
 
     @property
+    def session(self) -> ServerSession:
+        """The session in which it looks."""
+        return self._session
+
+    @property
     def _look_sql(self) -> str:
         """The look, for the end of a query string; it is prepared with the first one that works."""
         if self._is_prepared:

@@ -13,19 +13,17 @@ and type is named with its schema. BETWEEN, IN and IS DISTINCT FROM look their o
 
 from __future__ import annotations
 
-import struct
 from itertools import takewhile
 
 from pipecopy.contracts import Side
 from pipecopy.postgres.guard import Guard
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.questions import Question
-from pipecopy.postgres.rows import CopyColumn, CopyRows, fields_of, row_bounds
+from pipecopy.postgres.rows import CopyColumn, CopyRows, row_bounds
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.wire import TRAILER, CopyRead
 
 BIGGEST = 2**63 - 1
-_INTEGERS = {2: struct.Struct("!h"), 4: struct.Struct("!i"), 8: struct.Struct("!q")}
 _FILL = 0.9
 """How full of `max_batch_bytes` a batch is aimed to be; one that is too full is read in vain."""
 
@@ -160,14 +158,7 @@ class Reader:
         )
 
     def _key(self, raw: bytes | bytearray | memoryview, begin: int, end: int, of: CopyRows) -> int:
-        names = [column.name for column in self._columns]
-        field = fields_of(raw, begin, end, of.format)[names.index(self._table.keyed.name)]
-        if field is None:
-            raise ValueError("a row has no key")
-        if of.format == "text":
-            return int(field)
-        (key,) = _INTEGERS[len(field)].unpack(field)
-        return int(key)
+        return of.key_in(raw, begin, end, self._table.keyed.name)
 
 
 def _copy_out(table: Table, first: int, last: int, rows: int | None = None) -> str:

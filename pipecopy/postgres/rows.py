@@ -24,6 +24,7 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEAD = struct.Struct("!ii")  # flags, and the length of an extension
 _INT16 = struct.Struct("!h")
 _INT32 = struct.Struct("!i")
+_INTEGERS = {2: _INT16, 4: _INT32, 8: struct.Struct("!q")}
 _JSONB_VERSION = 1  # the byte before the text of a binary jsonb
 
 _INTERVAL = 1186
@@ -91,6 +92,22 @@ class CopyRows(Sequence[Row]):
         decode = _decoder(self.columns, self.format)
         for begin, end in row_bounds(self.raw, self.format):
             yield decode(fields_of(self.raw, begin, end, self.format))
+
+    def key_of_row(self, index: int, key: str) -> int:
+        """Return the key of one row; `key` is its column."""
+        begin, end = list(row_bounds(self.raw, self.format))[index]
+        return self.key_in(self.raw, begin, end, key)
+
+    def key_in(self, raw: Raw, begin: int, end: int, key: str) -> int:
+        """Return the key of the row of these columns that begins and ends there."""
+        names = [column.name for column in self.columns]
+        field = fields_of(raw, begin, end, self.format)[names.index(key)]
+        if field is None:
+            raise ValueError("a row has no key")
+        if self.format == "text":
+            return int(field)
+        (number,) = _INTEGERS[len(field)].unpack(field)
+        return int(number)
 
     def __repr__(self) -> str:
         return f"<CopyRows: {self._count} rows, {len(self.raw)} bytes, {self.format}>"

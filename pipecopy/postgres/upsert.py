@@ -11,9 +11,9 @@ from pipecopy.postgres.reader import BIGGEST, keys
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.table import Table
 
-_BATCH_NAME = "pipecopy_batch"
-BATCH = f"pg_temp.{_BATCH_NAME}"
-BATCH_INDEX = f"{_BATCH_NAME}_key"
+BATCH_NAME = "pipecopy_batch"
+BATCH = f"pg_temp.{BATCH_NAME}"
+BATCH_INDEX = f"{BATCH_NAME}_key"
 
 SHORT_OF_ROWS = "pipecopy: short of rows"
 """Begins what a statement says that saved fewer rows than it should have."""
@@ -45,7 +45,7 @@ class SaveSql:
         """Make the temporary table, once a session."""
         return (
             f"DROP TABLE IF EXISTS {BATCH};"  # a pool's server session may have one
-            f" CREATE TEMPORARY TABLE {_BATCH_NAME} ON COMMIT DELETE ROWS AS"
+            f" CREATE TEMPORARY TABLE {BATCH_NAME} ON COMMIT DELETE ROWS AS"
             f" SELECT {self._list()} FROM {self.table.sql} WITH NO DATA"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Sequence
 
 import psycopg
@@ -16,12 +17,28 @@ from pipecopy.postgres.errors import (
     UNDEFINED_COLUMN,
     PostgresError,
 )
-from pipecopy.postgres.guard import Guard
+from pipecopy.postgres.guard import Guard, is_guards
+from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import also
+from pipecopy.postgres.rejected import (
+    Place,
+    place_in_copy,
+    remedy_of,
+    rule_of,
+    said_of,
+    search_sql,
+)
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.table import Table
-from pipecopy.postgres.upsert import BATCH_INDEX, ROWS_DIFFER, SHORT_OF_ROWS, SaveSql
+from pipecopy.postgres.upsert import (
+    BATCH,
+    BATCH_INDEX,
+    BATCH_NAME,
+    ROWS_DIFFER,
+    SHORT_OF_ROWS,
+    SaveSql,
+)
 from pipecopy.postgres.wire import chunks_of
 from pipecopy.postgres.writable import without_identity
 
@@ -29,6 +46,8 @@ _REFUSALS = (
     errors.ObjectNotInPrerequisiteState,  # the table is published without a replica identity
     errors.InvalidColumnReference,  # or with columns or a condition that the identity lacks
 )
+_ENOUGH_TIMES = 2
+"""How many times the time of a save that failed has to be left to search for why."""
 
 
 class Writer:
@@ -65,10 +84,17 @@ class Writer:
     def save(self, rows: CopyRows) -> None:
         """Save the rows; raises psycopg's errors, or PostgresError for what this driver refuses."""
         sql = self._sql(rows)
-        if self._table.unique_index is not None:
-            self._save_by_index(rows, sql)
-        else:
-            self._save_without_index(rows, sql)
+        began = time.monotonic()
+        try:
+            if self._table.unique_index is not None:
+                self._save_by_index(rows, sql)
+            else:
+                self._save_without_index(rows, sql)
+        except (errors.IntegrityError, errors.DataError) as error:
+            explained = None if is_guards(error) else self._explained(error, rows, sql, began)
+            if explained is None:
+                raise
+            raise explained from error
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
         if self._is_free(sql) and self._table.takes_direct:
@@ -79,10 +105,7 @@ class Writer:
                 pass
             else:
                 return
-        try:
-            results = self._write(rows, sql, sql.upsert, sql.next_taken)
-        except (errors.UniqueViolation, errors.ExclusionViolation) as error:
-            raise self._explained(error) from error
+        results = self._write(rows, sql, sql.upsert, sql.next_taken)
         next_taken = results[-1].get_value(0, 0)
         self._free_until = math.inf if next_taken is None else int(next_taken)
 
@@ -179,26 +202,57 @@ class Writer:
         return SaveSql(self._table, names, rows.format, first, past_last - 1)
 
     def _explained(
-        self, error: errors.UniqueViolation | errors.ExclusionViolation
-    ) -> PostgresError:
-        if error.diag.constraint_name == BATCH_INDEX:
+        self, error: psycopg.Error, rows: CopyRows, sql: SaveSql, began: float
+    ) -> PostgresError | None:
+        """Return an error that names the row that was refused; None if it can't be told."""
+        key = self._table.keyed.name
+        constraint = error.diag.constraint_name
+        place = place_in_copy(error, BATCH_NAME, rows, key)
+        if constraint == BATCH_INDEX:
+            id_ = "" if place is None else f", {place.id}"
             return PostgresError(
-                "the source has more than one row with the same"
-                f" {self._table.key_sql}, which is unique in the target",
+                f"the source has more than one row with the same {self._table.key_sql}{id_}, which"
+                " is unique in the target",
                 error.sqlstate,
             )
-        if error.diag.constraint_name == self._table.unique_index:
+        if constraint is not None and constraint == self._table.unique_index:
             return PostgresError(
                 f"another session inserted a row with a {self._table.key_sql} of this batch into"
                 f" the target table {self._table.sql} at the same time",
                 error.sqlstate,
             )
-        kind, has = "unique index", "its value"
-        if isinstance(error, errors.ExclusionViolation):
-            kind, has = "exclusion constraint", "a value that excludes its"
+        place = place or place_in_copy(error, self._table.name, rows, key)
+        try:
+            (rule,) = ask(self._guard.query_all, rule_of(error))
+            search = search_sql(error, rule, self._table, BATCH)
+            if search is not None and (place is None or constraint is not None):
+                place = self._found(search, rows, sql, began) or place
+        except psycopg.Error:  # the server's own error says what is known
+            if place is None:
+                return None
+            rule = None
+        if place is None:
+            return None
         return PostgresError(
-            f"a row violates the {kind} {error.diag.constraint_name} of the target table"
-            f" {self._table.sql}, which is not the one on the key: another row has {has}"
-            f" ({error.diag.message_primary})",
+            said_of(error, place, self._table),
             error.sqlstate,
+            remedy_of(error, place, rule, self._table, self._guard.session.encoding),
         )
+
+    def _found(self, search: str, rows: CopyRows, sql: SaveSql, began: float) -> Place | None:
+        """Send the rows once more, and search among them, if there is time for that."""
+        took = time.monotonic() - began
+        left = (self._guard.session.facts.statement_timeout or math.inf) - took
+        if left < _ENOUGH_TIMES * took:
+            return None
+        limit = "" if left == math.inf else f"SET LOCAL statement_timeout = {int(500 * left)}; "
+        create = f"{sql.create_batch}; "  # that of before may be gone with what failed
+        statements = f"{limit}{create}{sql.copy_batch}; {CATALOG_PATH}{search}"
+        results = self._guard.copy_in(statements, chunks_of(rows.raw))
+        self._has_batch_table, self._has_batch_index = True, False
+        found = results[-1]
+        if not found.ntuples:
+            return None
+        id_, other = (found.get_value(0, column) for column in (0, 1))
+        is_new = found.get_value(0, 2) == b"t"
+        return Place(int(id_ or 0), None, None if other is None else int(other), is_new)

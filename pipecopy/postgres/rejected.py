@@ -1,0 +1,204 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest is the server's own
+"""Which row of a batch the target has refused: its id, its column, and the row in its way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from pipecopy.arguments import argument, function_call
+from pipecopy.finding import as_written
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted
+from pipecopy.postgres.questions import Question
+from pipecopy.postgres.rows import CopyRows
+from pipecopy.postgres.table import Table
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the batch it is."""
+
+    id: int
+    column: str | None = None
+    other: int | None = None
+    """The id of the row that has the value already."""
+    is_other_new: bool = False
+    """That row is in the batch too."""
+
+    def __str__(self) -> str:
+        """Return it for a message."""
+        row = f"the row with the id {self.id}"
+        return row if self.column is None else f"the column {quoted(self.column)} of {row}"
+
+
+def place_in_copy(error: psycopg.Error, relation: str, rows: CopyRows, key: str) -> Place | None:
+    """Return where a COPY of these rows stopped, None if the server does not tell.
+
+    Its context names the relation, then the line and perhaps the column, in any language.
+    """
+    for line in (error.diag.context or "").splitlines():
+        found = re.match(rf"(?:\S+ )?{re.escape(relation)}\D*(\d+)([^:]*)", line)
+        number = int(found[1]) if found else 0
+        if found is not None and 0 < number <= len(rows):
+            names = [
+                c.name for c in rows.columns if re.search(rf"\W{re.escape(c.name)}$", found[2])
+            ]
+            return Place(rows.key_of_row(number - 1, key), max(names, key=len, default=None))
+    return None
+
+
+def rule_of(error: psycopg.Error) -> Question[Mapping[str, Any] | None]:
+    """Return what the constraint or the index is that the server names in its error."""
+    diag = error.diag
+    if diag.constraint_name is None or diag.table_name is None:
+        return None
+    rows = yield CATALOG_PATH + _RULE.format(
+        name=literal(diag.constraint_name),
+        table=literal(quoted(diag.schema_name or "", diag.table_name)),
+    )
+    return rows[0][0] if rows else None
+
+
+_RULE = """
+WITH rule AS (
+    SELECT k.oid, k.contype, k.conrelid, k.confrelid, k.conkey, k.confkey, k.conpfeqop,
+           k.conexclop, k.conbin, nullif(k.conindid, 0) AS index
+    FROM pg_constraint k WHERE k.conrelid = to_regclass({table}) AND k.conname = {name}
+  UNION ALL
+    SELECT NULL, 'u', i.indrelid, 0, NULL, NULL, NULL, NULL, NULL, i.indexrelid
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indrelid = to_regclass({table}) AND c.relname = {name}
+    LIMIT 1
+)
+SELECT json_build_object(
+    'kind', contype,
+    'table', conrelid::regclass::text,
+    'definition', pg_get_constraintdef(oid),
+    'parent', CASE WHEN contype = 'f' THEN confrelid::regclass::text END,
+    'check', pg_get_expr(conbin, conrelid),
+    'where', (SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = rule.index),
+    'parts', CASE WHEN contype = 'f' THEN (
+        SELECT json_agg(json_build_array(quote_ident(a.attname),
+                   format('OPERATOR(%I.%s)', n.nspname, o.oprname), quote_ident(p.attname))
+                   ORDER BY i)
+        FROM generate_subscripts(conkey, 1) AS i
+        JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = conkey[i]
+        JOIN pg_attribute p ON p.attrelid = confrelid AND p.attnum = confkey[i]
+        JOIN pg_operator o ON o.oid = conpfeqop[i] JOIN pg_namespace n ON n.oid = o.oprnamespace
+    ) ELSE (
+        SELECT json_agg(json_build_array(pg_get_indexdef(i.indexrelid, k, true),
+                   format('OPERATOR(%I.%s)', n.nspname, o.oprname)) ORDER BY k)
+        FROM pg_index i CROSS JOIN generate_series(1, i.indnkeyatts) AS k
+        JOIN pg_opclass c ON c.oid = i.indclass[k - 1]
+        JOIN pg_operator o ON o.oid = coalesce(conexclop[k], (
+            SELECT amopopr FROM pg_amop WHERE amopfamily = c.opcfamily AND amopstrategy = 3
+            AND amoplefttype = c.opcintype AND amoprighttype = c.opcintype))
+        JOIN pg_namespace n ON n.oid = o.oprnamespace
+        WHERE i.indexrelid = rule.index) END)
+FROM rule
+"""
+
+
+def search_sql(
+    error: psycopg.Error, rule: Mapping[str, Any] | None, table: Table, batch: str
+) -> str | None:
+    """Return SQL that finds, in the batch's table, the id that is refused, and the other's."""
+    key = table.key_sql
+    broken = None
+    if isinstance(error, errors.NotNullViolation) and error.diag.column_name is not None:
+        broken = f"{quoted(error.diag.column_name)} IS NULL"
+    elif rule is None:
+        return None
+    elif rule["kind"] == "c":
+        broken = f"NOT ({rule['check']})"
+    elif rule["kind"] == "f":
+        broken = _without_parent(rule, batch)
+    if broken is not None:
+        return f"SELECT b.{key}, NULL, false FROM {batch} AS b WHERE {broken} ORDER BY 1 LIMIT 1"
+    if not rule or not rule["parts"]:
+        return None
+    parts = ", ".join(f"{part} AS c{n}" for n, (part, _) in enumerate(rule["parts"]))
+    where = f" WHERE {rule['where']}" if rule["where"] else ""
+    alike = " AND ".join(
+        f"b.c{n} {operator} o.c{n}" for n, (_, operator) in enumerate(rule["parts"])
+    )
+    values, there = (
+        f"(SELECT {key} AS key, {parts} FROM {of}{where})" for of in (batch, rule["table"])
+    )
+    return (
+        "SELECT * FROM (SELECT b.key,"
+        f" (SELECT min(o.key) FROM {there} AS o WHERE o.key <> b.key AND {alike}) AS other, false"
+        f" FROM {values} AS b UNION ALL SELECT b.key, o.key, true"
+        f" FROM {values} AS b JOIN {values} AS o ON b.key > o.key AND {alike}) AS found"
+        f" WHERE other IS NOT NULL ORDER BY other IN (SELECT {key} FROM {batch}), 1 LIMIT 1"
+    )
+
+
+def _without_parent(rule: Mapping[str, Any], batch: str) -> str:
+    given = " AND ".join(f"b.{column} IS NOT NULL" for column, _, _ in rule["parts"])
+    equal = " AND ".join(f"p.{there} {op} b.{column}" for column, op, there in rule["parts"])
+    parents = [rule["parent"], *([batch] if rule["parent"] == rule["table"] else [])]
+    none = " AND ".join(f"NOT EXISTS (SELECT FROM {p} AS p WHERE {equal})" for p in parents)
+    return f"{given} AND {none}"
+
+
+def said_of(error: psycopg.Error, place: Place, table: Table) -> str:
+    """Return what is wrong with the row."""
+    primary = error.diag.message_primary
+    if place.other is None:
+        return f"{place} can't be saved: {primary}"
+    kind, has = "unique index", "its value"
+    if isinstance(error, errors.ExclusionViolation):
+        kind, has = "exclusion constraint", "a value that excludes its own"
+    other = f"the row with the id {place.other}"
+    other += " of the same batch" if place.is_other_new else f" of the target table {table.sql}"
+    return (
+        f"{place} can't be saved: {other} has {has} in the {kind} {error.diag.constraint_name}"
+        f" ({primary})"
+    )
+
+
+def remedy_of(
+    error: psycopg.Error, place: Place, rule: Mapping[str, Any] | None, table: Table, encoding: str
+) -> str:
+    """Return what to do about it; `encoding` is that of the target."""
+    diag = error.diag
+    name = quoted(diag.constraint_name or "")
+    of = quoted(diag.schema_name or table.schema, diag.table_name or table.name)
+    if isinstance(error, errors.NotNullViolation) and diag.column_name is not None:
+        return f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(diag.column_name)} DROP NOT NULL;"
+    if rule is not None and rule["kind"] == "f":
+        return with_parents(rule["parent"], of, name, rule["definition"], rule["table"])
+    if rule is not None and rule["kind"] == "c":
+        return f"ALTER TABLE {of} DROP CONSTRAINT {name};"
+    if place.other is not None and place.is_other_new:
+        return f"change one of the two rows in the source, or drop {name} in the target"
+    if place.other is not None:
+        repair = function_call("verify_tables", repair=True, delete_surplus=True)
+        return (
+            f"change one of the two rows; or, if the target may lose what the source does not have,"
+            f" run {repair}"
+        )
+    ways = ["change the value in the source"]
+    if isinstance(error, errors.UntranslatableCharacter) and encoding != "UTF8":
+        ways.append(f"create the target database with the encoding UTF8 (it has {encoding})")
+    if place.column is not None:
+        ways.append(f"leave out the column ({argument(exclude=[as_written(place.column)])})")
+    ways.append(f"leave out the row ({argument(where=f'{table.key_sql} <> {place.id}')})")
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}"
+
+
+def with_parents(parent: str, of: str, name: str, definition: str, table: str) -> str:
+    """Return what to do so that a foreign key finds its rows; all but `definition` are names."""
+    if parent != table:
+        return f"copy {parent} first"
+    return (
+        "copy all rows in one batch (`batch_size`, `max_batch_bytes`); or drop the constraint"
+        f" before the copy, and add it again afterwards: ALTER TABLE {of} DROP CONSTRAINT {name};"
+        f" ALTER TABLE {of} ADD CONSTRAINT {name} {definition};"
+    )
