@@ -59,7 +59,7 @@ class ServerSession:
     @property
     def encoding(self) -> str:
         """Of the texts in the database, by the server's name for it."""
-        return self._connection.info.parameter_status("server_encoding") or ""
+        return self.info.parameter_status("server_encoding") or ""
 
     def query(self, sql: str) -> Rows:
         """Run statements in one round trip and transaction; return the rows of the last SELECT."""
