@@ -23,6 +23,10 @@ _PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 server, a session that the server ended, and what it says of itself while it starts or is full."""
 _PROTOCOL_VIOLATION = "08P01"
 """Of class 08, but it does not pass: the server can't read a value."""
+_OF_A_ROW = ("21", "22", "23", "27", "38", "39", "44", "54", "58030", "58P01", "P0", "XX")
+"""SQLSTATEs, or their beginnings, of what a single row brings about: a value that a type or a
+constraint refuses, that has no text or is too large, on which a function fails, or that the server
+can't read from its disk."""
 
 
 class PipecopyError(Exception):
@@ -94,8 +98,9 @@ class DatabaseError(PipecopyError):
     """A call raised something other than a time-out, which is never retried.
 
     `sqlstate` (str | None) is the server's five-character code, `driver_error` (str | None) the
-    driver's class name, `driver_traceback` (str | None) its traceback as text: the driver's own
-    exception never leaves the worker, since many can't be unpickled. `in_use` (bool): another run
+    driver's class name, `driver_message` (str | None) its message alone, `driver_traceback`
+    (str | None) its traceback as text: the driver's own exception never leaves the worker, since
+    many can't be unpickled. `in_use` (bool): another run
     holds the target's table.
     """
 
@@ -105,6 +110,7 @@ class DatabaseError(PipecopyError):
         *,
         sqlstate: str | None = None,
         driver_error: str | None = None,
+        driver_message: str | None = None,
         driver_traceback: str | None = None,
         in_use: bool = False,
         **where: Any,
@@ -112,6 +118,7 @@ class DatabaseError(PipecopyError):
         super().__init__(message, **where)
         self.sqlstate = sqlstate
         self.driver_error = driver_error
+        self.driver_message = driver_message
         self.driver_traceback = driver_traceback
         self.in_use = in_use
 
@@ -122,9 +129,19 @@ class DatabaseError(PipecopyError):
         return self.in_use or (code.startswith(_PASSING) and code != _PROTOCOL_VIOLATION)
 
     @property
+    def is_of_a_row(self) -> bool:
+        """Whether a single row may be the reason, by the SQLSTATE: without it there is no error."""
+        return is_of_a_row(self.sqlstate)
+
+    @property
     def lacks_module(self) -> bool:
         """Whether this host lacks a module, such as the driver's: no server is at fault."""
         return self.driver_error in {"ImportError", "ModuleNotFoundError"}
+
+
+def is_of_a_row(sqlstate: str | None) -> bool:
+    """Return whether a single row may have brought the error about."""
+    return (sqlstate or "").startswith(_OF_A_ROW)
 
 
 class WorkerCrashedError(DatabaseError):

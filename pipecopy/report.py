@@ -121,6 +121,20 @@ LISTED_IDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotComparable:
+    """An id whose rows could not be compared, or several in a row for the same reason."""
+
+    first_id: int
+    last_id: int
+    """The same as `first_id`, but for neighbours, and where looking closer would have taken too
+    many calls."""
+    side: str
+    """The side that could not tell what it has there."""
+    reason: str
+    sqlstate: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyReport(Report):
     """What `verify_tables` returns, and what the errors that it raises carry.
 
@@ -148,6 +162,11 @@ class VerifyReport(Report):
     """The first 1,000, as are those of the other two kinds."""
     surplus_ids: tuple[int, ...] = ()
     differing_ids: tuple[int, ...] = ()
+    not_comparable: int = 0
+    """Ids that could not be compared, since a side failed on a row: they count as none of these,
+    and are not repaired."""
+    not_comparable_ids: tuple[NotComparable, ...] = ()
+    """The first 1,000, each with the reason."""
     repaired: int = 0
     """Of all of these, those whose rows were copied again and are equal now."""
     deleted: int = 0
@@ -169,8 +188,25 @@ class VerifyReport(Report):
     @property
     def equal(self) -> bool:
         """Whether all ids were compared, and nothing is left that differs."""
+        return self.outcome == "complete" and not self.left and not self.not_comparable
+
+    @property
+    def left(self) -> int:
+        """How many ids still differ."""
         found = self.missing + self.surplus + self.differing
-        return self.outcome == "complete" and found == self.repaired + self.deleted
+        return found - self.repaired - self.deleted
+
+    @property
+    def cut_lists(self) -> tuple[str, ...]:
+        """The names of the lists that do not hold all ids of their kind."""
+        counts = (("missing", self.missing), ("surplus", self.surplus - self.without_id))
+        cut = [
+            f"{name}_ids"
+            for name, count in (*counts, ("differing", self.differing))
+            if count > LISTED_IDS
+        ]
+        held = sum(each.last_id - each.first_id + 1 for each in self.not_comparable_ids)
+        return (*cut, *(("not_comparable_ids",) if held < self.not_comparable else ()))
 
     def found(
         self, *, missing: Sequence[int], surplus: Sequence[int], differing: Sequence[int]
@@ -186,9 +222,27 @@ class VerifyReport(Report):
             differing_ids=(*self.differing_ids, *differing)[:LISTED_IDS],
         )
 
+    def unread(self, found: NotComparable) -> Self:
+        """Return it with more ids that could not be compared; `found` comes after all others."""
+        listed = self.not_comparable_ids
+        last = listed[-1] if listed else None
+        if (
+            last is not None
+            and replace(last, last_id=found.last_id) == replace(found, first_id=last.first_id)
+            and last.last_id + 1 == found.first_id
+        ):
+            listed = (*listed[:-1], replace(last, last_id=found.last_id))
+        elif len(listed) < LISTED_IDS:
+            listed = (*listed, found)
+        return replace(
+            self,
+            not_comparable=self.not_comparable + found.last_id - found.first_id + 1,
+            not_comparable_ids=listed,
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as values that `json.dumps` takes, with `equal`."""
-        return {**super().to_dict(), "equal": self.equal}
+        """Return the report as values that `json.dumps` takes, with `equal` and `cut_lists`."""
+        return {**super().to_dict(), "cut_lists": list(self.cut_lists), "equal": self.equal}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,16 +22,18 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.redact import redact
-from pipecopy.report import CopyReport, Report, VerifyReport
+from pipecopy.report import LISTED_IDS, CopyReport, NotComparable, Report, VerifyReport
 from pipecopy.units import duration_text
 
 _MB = 1_000_000
 _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
+_COMPARING = ("checksum", "end_of_batch")
+"""Calls that are made again for parts of a range if they fail on a row."""
 _TRANSACTIONS = 5
 """How many of the transactions that are waited for are named."""
 _RANGES = 10
-"""How many ranges of ids are written out."""
+"""How many ranges of ids are written out, and how many of those that could not be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,8 @@ def _end_line(event: CallEnded) -> str | None:
     attempt = f"attempt {event.where.attempt} {event.outcome} after {event.seconds:.1f}s"
     if event.outcome == "returned" and event.where.attempt == 1:
         return None  # all is well
+    if event.outcome == "raised" and event.where.call in _COMPARING:
+        return None  # the report names the row that it is about, or else it is the run's error
     detail = f": {redact(one_line(event.detail))}" if event.detail else ""
     return f"{redact(str(event.where))}: {attempt}{detail}"
 
@@ -240,7 +244,20 @@ def _found(report: VerifyReport) -> Iterator[str]:
     for count, ids, what in kinds:
         if count:
             listed = f": {id_ranges(ids, count=count)}" if ids else ""
-            yield f"{counted(count, 'id')} {what}{listed}"
+            cut = (
+                f" (the report lists the first {LISTED_IDS:,})"
+                if len(ids) == LISTED_IDS < count
+                else ""
+            )
+            yield f"{counted(count, 'id')} {what}{listed}{cut}"
+    yield from map(_not_comparable_line, report.not_comparable_ids[:_RANGES])
+    if more := len(report.not_comparable_ids[_RANGES:]):
+        cut = (
+            f" and lists only the first {LISTED_IDS:,}"
+            if "not_comparable_ids" in report.cut_lists
+            else ""
+        )
+        yield f"not comparable: {more} more ranges of ids, which the report (JSON) lists{cut}"
     if report.differing_generated:
         yield f"{counted(report.differing_generated, 'id')} of these in generated columns only"
     if report.repaired:
@@ -254,19 +271,35 @@ def verdict_line(report: VerifyReport) -> str:
     if report.equal:
         apart = f"; not compared: the generated {_names(report.not_compared)}"
         return f"the tables are equal{apart if report.not_compared else ''}"
-    left = report.missing + report.surplus + report.differing - report.repaired - report.deleted
-    return f"the tables differ in {counted(left, 'id')}: {', and '.join(_advice(report, left))}"
+    said = []
+    if report.left:
+        said.append(f"the tables differ in {counted(report.left, 'id')}")
+    if report.not_comparable:
+        said.append(f"{counted(report.not_comparable, 'id')} could not be compared")
+    return f"{', and '.join(said)}: {'; '.join(_advice(report))}"
 
 
-def _advice(report: VerifyReport, left: int) -> Iterator[str]:
-    """Yield what to do that this run has not done already."""
-    with_id = left - report.without_id - report.differing_generated
-    if with_id and report.surplus - report.without_id > 0 and not report.delete_surplus:
-        yield "run again with --repair --delete-surplus"
-    elif with_id and not report.repair:
-        yield "run again with --repair"
-    elif with_id:
+def _advice(report: VerifyReport) -> Iterator[str]:
+    """Yield what to do that this run has not done already; to delete rows is never the first."""
+    surplus = report.surplus - report.without_id - report.deleted
+    stale = report.left - surplus - report.without_id - report.differing_generated
+    if stale > 0 and not report.repair:
+        yield (
+            f"run again with --repair, which copies {counted(stale, 'row')} again (missing or"
+            " differing) and deletes nothing"
+        )
+    elif stale > 0:
         yield "run again when fewer rows are written, since these changed meanwhile"
+    if report.not_comparable:
+        yield "change the values that could not be compared, or leave their columns out (--exclude)"
+    if surplus > 0 and report.delete_surplus:
+        yield "run again when fewer rows are written, since these changed meanwhile"
+    elif surplus > 0:
+        yield (
+            f"{counted(surplus, 'row')} only in the target may be history that is kept there on"
+            " purpose, deleted on the source, or of another source: --repair --delete-surplus"
+            " deletes what is only in the target"
+        )
     if report.differing_generated:
         yield (
             f"make the expressions of the generated {_names(report.generated)}, and the functions"
@@ -275,6 +308,13 @@ def _advice(report: VerifyReport, left: int) -> Iterator[str]:
         )
     if report.without_id:
         yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
+
+
+def _not_comparable_line(each: NotComparable) -> str:
+    ids = str(each.first_id)
+    if each.last_id > each.first_id:
+        ids = f"{each.first_id}-{each.last_id}"
+    return f"not comparable: {ids}: {each.side}: {each.reason}"
 
 
 def _names(names: Sequence[str]) -> str:

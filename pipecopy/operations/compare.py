@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipecopy.errors import DatabaseError
+from pipecopy.report import NotComparable
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.run import Run
 
@@ -21,6 +23,9 @@ _LOPSIDED = 3 / 4
 """A half with more of the rows than this is cut in the middle of its ids next. Each cut or the next
 one so leaves fewer rows or half of the ids: if a side can't count rows, a cut by rows may do
 neither, and would be made more often than Python's stack is deep."""
+
+COMPARING = ("checksum", "row_checksums", "copied_checksums")
+"""The calls that compare."""
 
 RowChecksums = Mapping[int, tuple[int, int]]
 """How many rows have the id, and their checksum; by id."""
@@ -104,9 +109,43 @@ class Compared:
         return self.source == self.target
 
     @property
+    def has_each_id(self) -> bool:
+        """Whether each side has as many rows as there are ids."""
+        first, past_last = self.key_range
+        return self.source.rows == self.target.rows == past_last - first
+
+    @property
     def rows(self) -> int:
         """How many the side with more of them has."""
         return max(self.source.rows, self.target.rows)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A range of ids in which a row made the call fail on a side."""
+
+    key_range: KeyRange
+    error: DatabaseError
+    """The source's, if both failed."""
+    lacking: str | None
+    """The other side, if it has no row there."""
+    has_each_id = False
+    """Nobody knows."""
+
+    def noted(self) -> NotComparable:
+        """Return it as the report lists it."""
+        error, (first, past_last) = self.error, self.key_range
+        side = str(error.side)
+        reason = str(error.driver_message or error)
+        if self.lacking is not None and past_last - first == 1:
+            reason = f"{reason}; the {self.lacking} has no row with this id"
+        return NotComparable(
+            first_id=first,
+            last_id=past_last - 1,
+            side=side,
+            reason=" ".join(reason.split()),
+            sqlstate=error.sqlstate,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +174,42 @@ class Comparison:
         """
         if not all("end_of_batch" in side.offers for side in self._run.endpoints.both):
             return min(first + rows, past_last)
-        key_range = (first, past_last)
-        calls = self._run.call_both("end_of_batch", *key_range, rows, key_range=key_range)
-        return min(int(call.value) for call in calls)
+        while True:
+            of_rows: list[DatabaseError] = []
+            key_range = (first, past_last)
+            calls = self._run.call_both(
+                "end_of_batch", *key_range, rows, key_range=key_range, of_rows=of_rows
+            )
+            if not of_rows:
+                return min(int(call.value) for call in calls)
+            past_last = (first + past_last + 1) // 2  # before the row that it fails on
+            if past_last - first == 1:
+                return past_last
 
-    def compare(self, key_range: KeyRange) -> Compared:
+    def compare(self, key_range: KeyRange) -> Compared | Unread:
         """Compare a range as a whole."""
-        source, target = self._run.call_both("checksum", *key_range, key_range=key_range)
-        return Compared(key_range, _counted(source), _counted(target))
+        of_rows: list[DatabaseError] = []
+        source, target = self._run.call_both(
+            "checksum", *key_range, key_range=key_range, of_rows=of_rows
+        )
+        if not of_rows:
+            return Compared(key_range, _counted(source), _counted(target))
+        told = [
+            call
+            for call in (source, target)
+            if all(each.side != call.endpoint.side for each in of_rows)
+        ]
+        lacking = [call.endpoint.side for call in told if not _counted(call).rows]
+        error = min(of_rows, key=lambda each: str(each.side))
+        return Unread(key_range, error, lacking[0] if lacking else None)
+
+    def cut(self, key_range: KeyRange, rows: int) -> tuple[KeyRange, KeyRange]:
+        """Cut a range of so many rows, at most, in the middle of them, else of its ids."""
+        first, past_last = key_range
+        middle = self.end(first, past_last, rows // 2) if rows > 1 else past_last
+        if not first < middle < past_last:  # the rows have gone, or most of them have one id
+            return _middle(key_range)
+        return (first, middle), (middle, past_last)
 
     def listed(self, key_range: KeyRange) -> Listed:
         """List the ids of a range."""
@@ -172,8 +239,10 @@ class Comparison:
             if found:
                 yield Suspects(found, self._run.clock.now())
             return
-        cut = self._middle(compared) if lopsided else self._halves(compared)
-        halves = [self.compare(half) for half in cut]
+        cut = (
+            _middle(compared.key_range) if lopsided else self.cut(compared.key_range, compared.rows)
+        )
+        halves = [self._compared(half) for half in cut]
         differing = [half for half in halves if not half.equal]
         for half in differing:
             yield from self.suspects(
@@ -182,22 +251,22 @@ class Comparison:
                 lopsided=half.rows > _LOPSIDED * compared.rows,
             )
 
+    def _compared(self, key_range: KeyRange) -> Compared:
+        """Compare a part of a range that could be compared as a whole."""
+        compared = self.compare(key_range)
+        if isinstance(compared, Unread):
+            raise compared.error
+        return compared
+
     def _most(self, compared: Compared, *, scattered: bool) -> int:
         one_side = not compared.source.rows or not compared.target.rows
         return _MANY if scattered or one_side else _FEW
 
-    def _halves(self, compared: Compared) -> tuple[KeyRange, KeyRange]:
-        """Cut a range in the middle of its rows, else in the middle of its ids."""
-        first, past_last = compared.key_range
-        middle = self.end(first, past_last, compared.rows // 2)
-        if not first < middle < past_last:  # the rows have gone, or most of them have one id
-            return self._middle(compared)
-        return (first, middle), (middle, past_last)
 
-    def _middle(self, compared: Compared) -> tuple[KeyRange, KeyRange]:
-        first, past_last = compared.key_range
-        middle = (first + past_last) // 2
-        return (first, middle), (middle, past_last)
+def _middle(key_range: KeyRange) -> tuple[KeyRange, KeyRange]:
+    first, past_last = key_range
+    middle = (first + past_last) // 2
+    return (first, middle), (middle, past_last)
 
 
 def _is_one(compared: Compared) -> bool:

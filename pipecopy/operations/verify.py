@@ -10,9 +10,17 @@ from typing import Any
 from pipecopy.arguments import function_call
 from pipecopy.config import Config, bad_ids
 from pipecopy.contracts import ConnectionPool, TableDescription
-from pipecopy.errors import ConfigError
+from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import DifferencesFound, Observer, RangeKnown, RangeVerified
-from pipecopy.operations.compare import Compared, Comparison, Differences, Listed, Suspects
+from pipecopy.operations.compare import (
+    COMPARING,
+    Compared,
+    Comparison,
+    Differences,
+    Listed,
+    Suspects,
+    Unread,
+)
 from pipecopy.operations.copy import finish
 from pipecopy.operations.fit import fit
 from pipecopy.operations.settle import Settling
@@ -30,6 +38,11 @@ _FIRST_ROWS = 10
 _GROWTH = 10
 _SHARE = 4
 """A range has so many rows that it takes at most the fourth part of a call's limit."""
+_MOST_CUTS = 200
+"""How often a range is cut to find the rows that can't be compared: 14 times for one among 10,000.
+What is left of it then is noted as a whole."""
+_MOST_CUTS_IN_ALL = 4_000
+"""In one run: a cut takes 10 ms where rows fail."""
 _NEAR = 250
 """Rows apart at which two stale ones are copied as one range: so many more take less time to load
 and save than another load and save."""
@@ -172,6 +185,8 @@ class _Ranges:
         self._comparison = Comparison(run, generated=bool(run.report.generated))
         self._rows = min(_FIRST_ROWS, run.config.batch_size)
         """Of the next range, at most."""
+        self._cuts = 0
+        """How often ranges were cut to find the rows that can't be compared."""
 
     def verify(self, first_id: int, last_id: int) -> None:
         """Compare the ids from `first_id` to `last_id`."""
@@ -181,12 +196,29 @@ class _Ranges:
                 end = min(first_id + self._rows, last_id + 1)
             else:
                 end = self._comparison.end(first_id, last_id + 1, self._rows)
+            rows = self._rows
             compared = self._compare((first_id, end))
-            dense = compared.source.rows == compared.target.rows == end - first_id
-            self._look_into(compared)
+            dense = compared.has_each_id
+            most_cuts = min(self._cuts + _MOST_CUTS, _MOST_CUTS_IN_ALL)
+            for part in self._parts(compared, rows, most_cuts):
+                self._look_into(part)
             first_id = end
 
-    def _compare(self, key_range: KeyRange) -> Compared:
+    def _parts(self, compared: Compared | Unread, rows: int, most_cuts: int) -> Iterator[Compared]:
+        """Yield the parts of a range of so many rows that can be compared; note what can't."""
+        if isinstance(compared, Compared):
+            yield compared
+            return
+        first, past_last = compared.key_range
+        if past_last - first > 1 and self._cuts < most_cuts:
+            self._cuts += 1
+            for half in self._comparison.cut(compared.key_range, rows):
+                yield from self._parts(self._comparison.compare(half), (rows + 1) // 2, most_cuts)
+        else:
+            self._run.report = self._run.report.unread(compared.noted())
+            self._verified(compared.key_range)
+
+    def _compare(self, key_range: KeyRange) -> Compared | Unread:
         """Compare a range as a whole, and see by the time it takes how large the next one may be.
 
         Copying splits a batch by its bytes, for which every row has to be read.
@@ -201,7 +233,18 @@ class _Ranges:
 
     def _look_into(self, compared: Compared) -> None:
         """Find the ids of a range that differ, and count it as verified."""
-        run, before = self._run, self._run.report
+        before = self._run.report
+        try:
+            self._find_differences(compared)
+        except DatabaseError as error:
+            # a row that came after the range was compared
+            if not error.is_of_a_row or error.call not in COMPARING:
+                raise
+            unread = Unread(compared.key_range, error, lacking=None)
+            self._run.report = self._run.report.unread(unread.noted())
+        self._verified(compared.key_range, compared.source.rows, before)
+
+    def _find_differences(self, compared: Compared) -> None:
         if not compared.equal:
             waiting: deque[Suspects] = deque()
             for suspects in self._comparison.suspects(compared):
@@ -210,11 +253,17 @@ class _Ranges:
                     self._look_again(waiting.popleft())
             for suspects in waiting:
                 self._look_again(suspects)
-        rows, report = compared.source.rows, run.report
-        run.update(rows=report.rows + rows, ranges=report.ranges + 1, next_id=compared.key_range[1])
+
+    def _verified(
+        self, key_range: KeyRange, rows: int = 0, before: VerifyReport | None = None
+    ) -> None:
+        """Count a range of so many rows as verified; `before`: the report when that began."""
+        run, report = self._run, self._run.report
+        before = before or report
+        run.update(rows=report.rows + rows, ranges=report.ranges + 1, next_id=key_range[1])
         run.notify(
             RangeVerified(
-                key_range=compared.key_range,
+                key_range=key_range,
                 rows=rows,
                 missing=report.missing - before.missing,
                 surplus=report.surplus - before.surplus,

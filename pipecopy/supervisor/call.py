@@ -215,6 +215,7 @@ class Call:
             f"{self._failed}: {said}",
             sqlstate=raised.sqlstate,
             driver_error=raised.driver_error,
+            driver_message=redact(raised.message),
             in_use=raised.reason == "in use",
             driver_traceback=redact(raised.traceback),
             **self._attributes,

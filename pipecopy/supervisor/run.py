@@ -142,15 +142,25 @@ class Run(State[ReportT]):
                 except (CallTimeoutError, DatabaseError, TableMismatchError) as error:
                     yield error
 
-    def wait_both(self, source: Call | None, target: Call | None) -> tuple[Any, Any]:
+    def wait_both(
+        self,
+        source: Call | None,
+        target: Call | None,
+        *,
+        of_rows: list[DatabaseError] | None = None,
+    ) -> tuple[Any, Any]:
         """Return what a call on each side returned; both go on at the same time.
 
         If both fail, the error is the source's, whichever came first: one of the target waits for
-        the source's call to end, and is then a warning.
+        the source's call to end, and is then a warning. `of_rows`: takes the errors that are of a
+        row, instead of raising them.
         """
         of_target: PipecopyError | None = None
         try:
             for error in self.errors_of(call for call in (source, target) if call is not None):
+                if of_rows is not None and isinstance(error, DatabaseError) and error.is_of_a_row:
+                    of_rows.append(error)
+                    continue
                 if error.side == "source":
                     raise error
                 of_target = error
@@ -162,10 +172,12 @@ class Run(State[ReportT]):
             raise of_target
         return source and source.value, target and target.value
 
-    def call_both(self, call: str, *args: Any, **how: Any) -> tuple[Call, Call]:
+    def call_both(
+        self, call: str, *args: Any, of_rows: list[DatabaseError] | None = None, **how: Any
+    ) -> tuple[Call, Call]:
         """Make the same call on both sides, as `wait_both` does; return the two."""
         source, target = (self.begin(side, call, *args, **how) for side in self.endpoints.both)
-        self.wait_both(source, target)
+        self.wait_both(source, target, of_rows=of_rows)
         return source, target
 
     def connect(self) -> None:

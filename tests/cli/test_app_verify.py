@@ -14,6 +14,11 @@ from tests.support.gates import load_gate
 from tests.support.profiles import assert_equal_tables, create_profiles
 
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "300")
+REPAIR = "run again with --repair, which copies {} again (missing or differing) and deletes nothing"
+SURPLUS = (
+    "1 row only in the target may be history that is kept there on purpose, deleted on the source,"
+    " or of another source: --repair --delete-surplus deletes what is only in the target"
+)
 DAMAGE = """
     DELETE FROM profiles WHERE id BETWEEN 5 AND 9 OR id = 12;
     UPDATE profiles SET data = NULL WHERE id = 700;
@@ -48,14 +53,14 @@ def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
         "6 ids missing in the target: 5-9, 12",
         "1 id only in the target: 1001",
         "1 id differing: 700",
-        "the tables differ in 8 ids: run again with --repair --delete-surplus",
+        f"the tables differ in 8 ids: {REPAIR.format('7 rows')}; {SURPLUS}",
     ]
     assert "missing in the target: 5-9, 12\n" in result.stderr  # as it was found
     repaired = run(*arguments, "--repair")
     assert repaired.returncode == 5
     assert repaired.stderr.splitlines()[-2:] == [
         "7 ids repaired",
-        "the tables differ in 1 id: run again with --repair --delete-surplus",
+        f"the tables differ in 1 id: {SURPLUS}",
     ]
     removed = run(*arguments, "--repair", "--delete-surplus")
     assert removed.returncode == 0
@@ -91,7 +96,7 @@ def test_quiet_says_but_one_line_of_tables_that_differ(
     target_db.execute("UPDATE profiles SET data = NULL WHERE id = 3")
     differ = run(*arguments)
     assert (differ.returncode, differ.stdout) == (5, "")
-    assert differ.stderr == "the tables differ in 1 id: run again with --repair\n"
+    assert differ.stderr == f"the tables differ in 1 id: {REPAIR.format('1 row')}\n"
 
 
 def test_with_json_the_report_is_all_of_standard_output(

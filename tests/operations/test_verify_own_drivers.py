@@ -106,7 +106,7 @@ def test_a_list_that_is_none_is_an_error_of_that_side(
 
 
 def test_surplus_rows_are_not_removed_without_a_repair(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="delete_surplus does not go without repair"):
+    with pytest.raises(ConfigError, match="`delete_surplus` does not go without `repair`"):
         verify(DeletingPool(tmp_path), delete_surplus=True)
 
 
@@ -114,4 +114,4 @@ def test_all_that_is_wrong_with_the_arguments_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         verify(DeletingPool(tmp_path), from_id=-1, delete_surplus=True)
     assert "from_id must be an int of at least 0" in str(caught.value)
-    assert "delete_surplus does not go without repair" in str(caught.value)
+    assert "`delete_surplus` does not go without `repair`" in str(caught.value)

@@ -114,9 +114,11 @@ def test_a_condition_is_looked_at_on_both_sides(
     pool = PostgresPool(
         {"source": source_db.uri, "target": target_db.uri}, columns=["a"], where="country = 'DE'"
     )
-    with pytest.raises(TableMismatchError, match="where is not a condition on the rows of") as told:
+    with pytest.raises(
+        TableMismatchError, match="`where` is not a condition on the rows of"
+    ) as told:
         verify(pool, repair=bool(repair))
-    assert "where needs a column of" in str(told.value)
+    assert "`where` needs a column of" in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,9 @@ def test_a_condition_is_looked_at_on_both_sides(
 def test_a_condition_on_a_column_that_is_not_copied_is_refused(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, where: str
 ) -> None:
-    with pytest.raises(TableMismatchError, match=r"where needs a column of .* that is not copied"):
+    with pytest.raises(
+        TableMismatchError, match=r"`where` needs a column of .* that is not copied"
+    ):
         verify(_with_computed_column(source_db, target_db, where))
 
 

@@ -62,7 +62,10 @@ def test_what_a_copy_can_repair_is_told_apart(
     report = verify(pool)
     assert found(report) == ((3,), (), (1, 2, *OTHERS[1:]))
     assert report.differing_generated == len(OTHERS) - 1
-    assert "run again with --repair, and make the" in verdict_line(report)
+    assert (
+        "run again with --repair, which copies 3 rows again (missing or differing) and deletes"
+        " nothing; make the" in verdict_line(report)
+    )
     report = verify(pool, repair=True)
     assert (report.repaired, report.differing_generated) == (2, len(OTHERS))
     assert verdict_line(report).startswith("the tables differ in 10 ids: make the expressions of")

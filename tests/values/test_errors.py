@@ -39,6 +39,7 @@ WHERE: dict[str, Any] = {
 SQL: dict[str, Any] = {
     "sqlstate": "42P01",
     "driver_error": "psycopg.errors.UndefinedTable",
+    "driver_message": "there is none",
     "driver_traceback": "Traceback …",
 }
 ERRORS = [
