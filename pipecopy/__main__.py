@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes
 
     from pipecopy.workers.launch import Launched
 
+_INTERNAL_ERROR, _HOST_ERROR = 70, 71
+"""As `pipecopy.cli.exits` has them, which may be what can't be loaded."""
+
 
 def main() -> NoReturn:
     """Run the command and end the process with its exit code."""
@@ -22,11 +25,14 @@ def main() -> NoReturn:
     before = _signal.pthread_sigmask(
         _signal.SIG_BLOCK, (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
     )
-    # first of all: it imports what the workers need while this process imports the rest
-    server = _fork_server()
-    from pipecopy.cli import main  # noqa: PLC0415 - for this process alone, not its workers
+    try:
+        # first of all: it imports what the workers need while this process imports the rest
+        server = _fork_server()
+        from pipecopy.cli import main  # noqa: PLC0415 - for this process alone, not its workers
 
-    main.main(before, server)
+        main.main(before, server)
+    except BaseException as error:  # noqa: BLE001 - nothing ends without a word
+        _end(error)
 
 
 def _fork_server() -> Launched | None:
@@ -38,8 +44,29 @@ def _fork_server() -> Launched | None:
 
     try:
         return launch.launch(("pipecopy.workers.worker", launch.DRIVER))
-    except OSError:
-        return None  # the run tries again, and says what the host refuses
+    except Exception:  # noqa: BLE001 - the run tries again, and says what the machine refuses
+        return None
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Say why not even the two streams could be made, or loaded, and end the process."""
+    import os  # noqa: PLC0415 - as above
+
+    try:
+        from pipecopy.workers.host import hidden_refusal  # noqa: PLC0415 - as above
+
+        refused = hidden_refusal(error)
+    except Exception:  # noqa: BLE001 - it can't be loaded either
+        refused = None
+    code, line = _INTERNAL_ERROR, f"internal error: {type(error).__name__}: {error}"
+    if refused is not None:
+        code, line = _HOST_ERROR, f"error: {refused}"
+    elif isinstance(error, OSError | MemoryError):
+        code, line = _HOST_ERROR, f"error: this machine refused what the command needs: {error!r}"
+    try:
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, Event, RunEnded
 from pipecopy.redact import redact
 from pipecopy.report import Report
+from pipecopy.workers.host import refusal
 
 _EPILOGUE = """\
 Configuration:
@@ -164,7 +165,7 @@ def _as_config_error(error: Exception) -> Exception:
             return ConfigError(redact(f"unexpected argument: {' '.join(tokens or [])}"))
         case CycloptsError():
             return ConfigError(redact(one_line(str(error)).rstrip(".")))
-    return error
+    return refusal(error) or error
 
 
 def copy(

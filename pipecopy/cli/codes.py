@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pipecopy.cli.main import INTERNAL_ERROR, StoppedBySignal
+from pipecopy.cli.main import HOST_ERROR, INTERNAL_ERROR, StoppedBySignal
 from pipecopy.errors import (
     ConfigError,
     DatabaseError,
@@ -27,7 +27,7 @@ class Exit(IntEnum):
     TARGET = 4
     MISMATCH = 5
     INTERNAL = INTERNAL_ERROR
-    HOST = 71
+    HOST = HOST_ERROR
     AGAIN = 75
     FULL_COPY_TIMEOUT = 124
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipecopy.workers.launch import Launched
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERNAL_ERROR = 70
+INTERNAL_ERROR, HOST_ERROR = 70, 71
 _SERVER_STOP = 0.1
 """Seconds that the fork server gets to end."""
 
@@ -123,13 +123,28 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             code = 128 + stop.signum
             _finish((f"{stop}; nothing more was done",), _result(stop, code), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
-        if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
-            line = redact(f"internal error: {type(error).__name__}: {error}")
-            _finish((line,), _result(error, code), sys.stdout, sys.stderr)
+        code = _end(error)
     if server is not None:
         with suppress(OSError):  # the kernel ends it with this process in any case
             server.stop(_SERVER_STOP)
     os._exit(code)  # the interpreter's own exit would wait for a stuck stream
+
+
+def _end(error: BaseException) -> int:
+    """Write the last of both streams for an error of no command; return the exit code."""
+    from pipecopy.workers.host import hidden_refusal  # noqa: PLC0415 - for this alone
+
+    code, line = INTERNAL_ERROR, f"internal error: {type(error).__name__}: {error}"
+    if (refused := hidden_refusal(error)) is not None:
+        code, line = HOST_ERROR, f"error: {refused}"
+    line, text = redact(line), _result(refused or error, code)
+    if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
+        _finish((line,), text, sys.stdout, sys.stderr)
+    else:  # they could not be made
+        for fd, last in ((2, f"{line}\n"), (1, text)):
+            with suppress(OSError):  # nobody reads it
+                os.write(fd, last.encode())
+    return code
 
 
 def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Any
@@ -11,6 +12,7 @@ from pipecopy.errors import (
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    HostError,
     TableMismatchError,
     WorkerCrashedError,
 )
@@ -27,6 +29,7 @@ from pipecopy.events import (
 from pipecopy.redact import redact
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.state import State
+from pipecopy.workers.host import killed
 from pipecopy.workers.messages import Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.worker import Worker
 
@@ -48,7 +51,7 @@ class Call:
     """One call on one side. `advance` takes it as far as it can go now; it waits only for a kill.
 
     Raises, from `advance`: CallTimeoutError, FullCopyTimeoutError, DatabaseError,
-    WorkerCrashedError, ConfigError (the script has no guard).
+    WorkerCrashedError, ConfigError (the script has no guard), HostError.
     """
 
     def __init__(
@@ -211,6 +214,13 @@ class Call:
                 differences=tuple(map(redact, raised.differences)),
                 **self._attributes,
             )
+        if raised.reason == "refused":
+            raise HostError(
+                f"{self._failed}: {said}",
+                errno=raised.errno,
+                limit=raised.limit,
+                **self._attributes,
+            )
         raise DatabaseError(
             f"{self._failed}: {said}",
             sqlstate=raised.sqlstate,
@@ -224,14 +234,23 @@ class Call:
     def _crashed(self, crashed: Crashed, when: str) -> None:
         self.endpoint.kill()
         output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
-        self._ended("crashed", f"{crashed}{output}")
+        self._ended("crashed", f"{crashed}{f': {crashed.refusal}' if crashed.refusal else output}")
         if crashed.unguarded:
             raise ConfigError(
                 'the script that starts this copy has no `if __name__ == "__main__":` guard: '
                 "each worker imports it, and would start a copy of its own"
             )
+        if crashed.refusal is not None:
+            refusal = crashed.refusal
+            raise HostError(
+                f"{self._failed}: {refusal}",
+                errno=refusal.errno,
+                limit=refusal.limit,
+                **self._attributes,
+            )
+        hint = f" ({killed()})" if crashed.signal == signal.SIGKILL else ""
         raise WorkerCrashedError(
-            f"{self._failed}: the worker {crashed} {when}{output}",
+            f"{self._failed}: the worker {crashed} {when}{hint}{output}",
             exitcode=crashed.exitcode if crashed.signal is None else None,
             signal=crashed.signal,
             **self._attributes,

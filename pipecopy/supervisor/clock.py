@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterable
 
+from pipecopy.workers.launch import ask
+
 TICK = 0.25
 """Seconds between two looks at the clock at most, while something is waited for."""
 _STOPPED = 1.0
@@ -56,7 +58,7 @@ class _EventFd:
     """An eventfd that any thread may write, also after it was closed."""
 
     def __init__(self) -> None:
-        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._eventfd = ask(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closing = threading.Lock()
 
     def _write(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipecopy.contracts import ConnectionPool, Session
+from pipecopy.errors import HostError
 from pipecopy.redact import redact, secrets_in
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.process import Setup
@@ -106,19 +107,23 @@ class Endpoints:
         return self.source, self.target
 
     def start(self) -> None:
-        """Start both workers. Raises ConfigError if the pool can't be pickled."""
+        """Start both workers. Raises ConfigError if the pool can't be pickled, and HostError."""
         self._pickled = pickle_pool(self._pool)
-        self._buffers += [Buffer() for _ in range(self._count)]
+        self._buffers += (Buffer() for _ in range(self._count))  # one after the other: see dismiss
         for endpoint in self.both:
             endpoint.ensure_worker()
 
     def start_worker(self, dbname: str, session: Session) -> Worker:
-        """Start a worker for one side; `start` comes first."""
+        """Start a worker for one side; `start` comes first. Raises HostError."""
         if self._server is None:
             self._server = fork_servers.take(self._preload)
             self._servers.append(self._server)
         setup = Setup.of(self._pickled, dbname, session, tuple(self._buffers))
-        return Worker(self._server, setup, self._wake)
+        try:
+            return Worker(self._server, setup, self._wake)
+        except HostError:
+            setup.close()
+            raise
 
     def retire(self, server: ForkServer) -> None:
         """Have another fork server start the next workers: this one has yet to fork one."""
@@ -137,8 +142,9 @@ class Endpoints:
 
     def retire_buffer(self) -> None:
         """Never use a buffer again that a worker which may still be alive could write to."""
+        fresh = Buffer()
         self._buffers[self.loading].close()
-        self._buffers[self.loading] = Buffer()
+        self._buffers[self.loading] = fresh
 
     def dismiss(self) -> None:
         """Kill the workers that are left, and give back all that they shared."""

@@ -9,12 +9,19 @@ from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Session
-from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError, TableMismatchError
+from pipecopy.errors import (
+    CallTimeoutError,
+    DatabaseError,
+    HostError,
+    PipecopyError,
+    TableMismatchError,
+)
 from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.state import ReportT, State
+from pipecopy.workers.host import look
 from pipecopy.workers.messages import Batch, Task
 
 _OVERHEAD = 4096
@@ -79,7 +86,9 @@ class Run(State[ReportT]):
         return self.endpoints.target
 
     def start(self) -> None:
-        """Start the workers. Raises ConfigError if the pool can't be pickled."""
+        """Start the workers. Raises ConfigError if the pool can't be pickled, and HostError."""
+        warnings = look()
+        self.notify.start()
         self.notify(
             RunStarted(
                 run_id=self.report.run_id,
@@ -91,6 +100,8 @@ class Run(State[ReportT]):
                 deletes=self._session.deletes,
             )
         )
+        for warning in warnings:
+            self.warn(warning)
         self.endpoints.start()
 
     def dismiss(self) -> None:
@@ -139,7 +150,7 @@ class Run(State[ReportT]):
             while not call.done:  # the error of another one may come first
                 try:
                     self.wait(call)
-                except (CallTimeoutError, DatabaseError, TableMismatchError) as error:
+                except (CallTimeoutError, DatabaseError, TableMismatchError, HostError) as error:
                     yield error
 
     def wait_both(
@@ -161,7 +172,7 @@ class Run(State[ReportT]):
                 if of_rows is not None and isinstance(error, DatabaseError) and error.is_of_a_row:
                     of_rows.append(error)
                     continue
-                if error.side == "source":
+                if error.side != "target":
                     raise error
                 of_target = error
         except PipecopyError:

@@ -13,6 +13,7 @@ from pipecopy.events import Event, Observer, Warned
 from pipecopy.redact import redact
 from pipecopy.report import Report
 from pipecopy.supervisor.clock import Clock
+from pipecopy.workers.host import start
 
 ReportT = TypeVar("ReportT", bound=Report)
 
@@ -67,8 +68,11 @@ class Notifier:
         self._error = ""
         """The first one that the observer raised."""
         self._thread = threading.Thread(target=self._run, name="pipecopy-observer", daemon=True)
-        if observer is not None:
-            self._thread.start()
+
+    def start(self) -> None:
+        """Start the observer's thread. Raises HostError."""
+        if self._observer is not None:
+            start(self._thread)
 
     def __call__(self, event: Event) -> None:
         """Queue the event; never blocks."""
@@ -97,7 +101,7 @@ class Notifier:
 
     def close(self, timeout: float) -> None:
         """Let the observer take what is queued, for `timeout` seconds at most."""
-        if self._observer is None:
+        if self._thread.ident is None:  # there is no observer, or its thread was refused
             return
         try:
             self._events.put_nowait(None)

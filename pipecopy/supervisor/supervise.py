@@ -18,12 +18,19 @@ from typing import Generic
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Mode, Session
-from pipecopy.errors import CallTimeoutError, ConfigError, FullCopyTimeoutError, PipecopyError
+from pipecopy.errors import (
+    CallTimeoutError,
+    ConfigError,
+    FullCopyTimeoutError,
+    HostError,
+    PipecopyError,
+)
 from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome, utc_now
 from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.run import Run, StoppedError
 from pipecopy.supervisor.state import ReportT
+from pipecopy.workers.host import refusal, start
 from pipecopy.workers.script import in_importing_worker, leave_unguarded_script
 
 _GRACE = 0.2
@@ -80,8 +87,12 @@ def supervise(
         writes=writes,
         deletes=deletes,
     )
-    run = Run(config, report, session, pool, names, observer=observer)
-    thread = _RunThread(run, operation)
+    try:
+        run = Run(config, report, session, pool, names, observer=observer)
+        thread = _RunThread(run, operation)
+    except HostError as error:
+        error.report = report
+        raise
     try:
         thread.start()
         thread.wait()
@@ -109,13 +120,22 @@ class _RunThread(Generic[ReportT]):
         self._error: PipecopyError | None = None
         self._report: ReportT | None = None
         """Of the whole run, once its clean-up has ended too."""
-        self._finished = Flag()
+        try:
+            self._finished = Flag()
+        except HostError:
+            run.dismiss()
+            raise
 
     # -- the calling thread
 
     def start(self) -> None:
-        """Start the run."""
-        self._thread.start()
+        """Start the run. Raises HostError, with its report."""
+        try:
+            start(self._thread)
+        except HostError as error:
+            error.report = self._unfinished("failed")
+            self._run.dismiss()
+            raise
 
     def wait(self, at_most: float = math.inf) -> None:
         """Wait for the end, until a moment after the limit, for at most so many seconds.
@@ -242,9 +262,11 @@ def _check_arguments(config: object, pool: object, names: tuple[object, object])
 
 
 def _own(error: Exception) -> PipecopyError:
-    """Return an error of pipecopy's own for one that nobody foresaw, such as no descriptor left."""
+    """Return an error of pipecopy's own for one that nobody foresaw, such as no memory left."""
     if isinstance(error, PipecopyError):
         return error
+    if (refused := refusal(error)) is not None:
+        return refused
     internal = PipecopyError(f"internal error: {type(error).__name__}: {error}")
     internal.__cause__ = error
     return internal

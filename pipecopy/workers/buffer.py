@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from pipecopy.contracts import Row
+from pipecopy.workers.launch import ask
 from pipecopy.workers.messages import type_name
 from pipecopy.workers.third_party import dill, reduction
 
@@ -39,7 +40,7 @@ class MemoryFile:
 
     def __init__(self, name: str, *, append: bool = False) -> None:
         """Create it; with `append`, every write goes to the end, also after `clear`."""
-        self.fd = os.memfd_create(f"pipecopy-{name}", os.MFD_CLOEXEC)
+        self.fd = ask(os.memfd_create, f"pipecopy-{name}", os.MFD_CLOEXEC)
         if append:
             fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
 
@@ -52,7 +53,7 @@ class MemoryFile:
 
     def duplicate(self) -> Self:
         """Return the same file by a descriptor of its own."""
-        return self.of(fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3))
+        return self.of(ask(fcntl.fcntl, self.fd, fcntl.F_DUPFD_CLOEXEC, 3))
 
     def is_same(self, other: MemoryFile) -> bool:
         """Return whether both are the same file."""
@@ -100,13 +101,14 @@ class Buffer(MemoryFile):
 
         Raises:
             TypeError: a value of a row can't be pickled.
+            HostError: this machine refused the memory.
 
         """
         raw: list[pickle.PickleBuffer] = []
         parts = [_pickled(rows, raw), *(buffer.raw() for buffer in raw)]
         sizes = struct.pack(f"<{len(parts) + 1}q", len(parts), *(part.nbytes for part in parts))
         total = len(sizes) + sum(part.nbytes for part in parts)
-        os.ftruncate(self.fd, total)
+        ask(os.ftruncate, self.fd, total)
         offset = 0
         for part in (memoryview(sizes), *parts):
             offset = self._write_at(offset, part)
@@ -115,14 +117,14 @@ class Buffer(MemoryFile):
     def _write_at(self, offset: int, part: memoryview) -> int:
         done = 0
         while done < part.nbytes:
-            done += os.pwrite(self.fd, part[done : done + _MOST_BYTES], offset + done)
+            done += ask(os.pwrite, self.fd, part[done : done + _MOST_BYTES], offset + done)
         return offset + done
 
     def read(self) -> Sequence[Row]:
         """Return the rows; their raw bytes are views of the file, and good until it is written."""
         if self._mapped is None or len(self._mapped) < self.size:
             flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            self._mapped = mmap.mmap(self.fd, 0, flags=flags, prot=mmap.PROT_READ)
+            self._mapped = ask(mmap.mmap, self.fd, 0, flags=flags, prot=mmap.PROT_READ)
         view = memoryview(self._mapped)
         (count,) = _WORD.unpack_from(view)
         sizes = struct.unpack_from(f"<{count}q", view, _WORD.size)

@@ -26,11 +26,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pebble.pool.process import Acknowledgement
 
-from pipecopy.workers.launch import import_path
+from pipecopy.workers.launch import ask, import_path
 from pipecopy.workers.script import main_to_import
 from pipecopy.workers.servers import Forked, ForkServer
 from pipecopy.workers.third_party import connection, context, popen_forkserver, process, reduction
@@ -38,6 +39,8 @@ from pipecopy.workers.third_party import connection, context, popen_forkserver, 
 _WORD = struct.Struct("<q")
 _STATUS_TIMEOUT = 0.2
 """Seconds that the fork server gets to send the exit code of a process that has ended."""
+_EXIT_CODE = 52 - 3
+"""Which of the fields of proc_pid_stat(5) after the name is the status that `waitpid` gives."""
 _JOIN_TIMEOUT = 0.1
 """Seconds that Pebble may wait for a worker that it has terminated."""
 
@@ -69,7 +72,7 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
         """Return the reading and the writing end of a pipe, as Pebble asks for them."""
         if duplex:
             raise ValueError("only pipes of one direction are made here")
-        reader, writer = os.pipe()
+        reader, writer = ask(os.pipe)
         return PipeEnd(reader, writable=False), PipeEnd(writer, readable=False)
 
     def get_start_method(self, allow_none: bool = False) -> str:  # noqa: FBT001, FBT002 - multiprocess's signature
@@ -191,10 +194,21 @@ class WorkerPopen:
         self._forked.status.settimeout(_STATUS_TIMEOUT)
         try:
             message = self._forked.status.recv(_WORD.size)
+        except TimeoutError:  # the fork server is stopped
+            return _exit_code_of_zombie(self.pid)
         except OSError:
             message = b""
         # the fork server itself was killed, and took it along
         return _WORD.unpack(message)[0] if message else -signal.SIGKILL
+
+
+def _exit_code_of_zombie(pid: int) -> int:
+    """Return the exit code of a process that has ended, and that nobody has waited for yet."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        return os.waitstatus_to_exitcode(int(fields[_EXIT_CODE]))
+    except (OSError, IndexError, ValueError):
+        return -signal.SIGKILL
 
 
 class PipeEnd(connection.Connection):  # type: ignore[misc] # multiprocess has no types

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipecopy.workers.host import REFUSED_EXIT, refusal
 from pipecopy.workers.launch import STOP_SIGNALS
 from pipecopy.workers.third_party import forkserver, spawn
 
@@ -53,10 +55,17 @@ def serve(control_fd: int, supervisor: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     name_process("pipecopy forker")
     for module in sys.argv[1:]:
-        with suppress(ImportError):  # a worker raises it again, in the call that needs the module
+        with suppress(Exception):  # a worker raises it again, in the call that needs the module
             importlib.import_module(module)
     gc.freeze()  # a collection in a worker would copy the pages that they share
     gc.enable()
+    try:
+        _answer_requests(control_fd)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the supervisor shows it
+        sys.exit(exit_for(error))
+
+
+def _answer_requests(control_fd: int) -> None:
     children: dict[int, _Child] = {}
     poller = select.poll()
     poller.register(control_fd, select.POLLIN)
@@ -67,9 +76,14 @@ def serve(control_fd: int, supervisor: int) -> None:
                     poller.unregister(fd)
                     _reap(children.pop(fd))
                     continue
-                request, fds, _, _ = socket.recv_fds(control, 1, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+                request, fds, flags, _ = socket.recv_fds(
+                    control, 1, _MOST_FDS, socket.MSG_CMSG_CLOEXEC
+                )
                 if not request:
                     return
+                if flags & socket.MSG_CTRUNC:  # no descriptor is left for all of them
+                    _refuse(fds, errno.EMFILE)
+                    continue
                 child = _fork(fds, control, children)
                 if child is not None:
                     children[child.pidfd] = child
@@ -77,16 +91,13 @@ def serve(control_fd: int, supervisor: int) -> None:
 
 
 def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -> _Child | None:
-    """Fork a worker; if that fails, send the supervisor the errno and return None."""
+    """Fork a worker; if that is refused, tell the supervisor and return None."""
     server = os.getpid()
     status_fd, data, output, *inherited = fds
     try:
         pid = os.fork()
     except OSError as error:
-        with socket.socket(fileno=status_fd) as status, suppress(OSError):
-            status.sendall(WORD.pack(error.errno or errno.EAGAIN))
-        for fd in fds[1:]:
-            os.close(fd)
+        _refuse(fds, error.errno, "fork")
         return None
     if pid == 0:
         code = 1
@@ -101,19 +112,46 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
             os.dup2(output, 2)
             os.close(output)
             code = _run(data, inherited)
-        except BaseException:  # noqa: BLE001 - whatever it was, the supervisor shows it
-            traceback.print_exc()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the supervisor shows it
+            code = exit_for(error)
         finally:
             with suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        _refuse(fds, error.errno, "pidfd_open")
+        return None
     for fd in fds[1:]:
         os.close(fd)
-    child = _Child(pid, os.pidfd_open(pid), socket.socket(fileno=status_fd))
+    child = _Child(pid, pidfd, socket.socket(fileno=status_fd))
     with suppress(OSError):  # the supervisor may be gone
         socket.send_fds(child.status, [WORD.pack(pid)], [child.pidfd])
     return child
+
+
+def _refuse(fds: list[int], number: int | None, call: str = "") -> None:
+    """Tell the supervisor which call this machine refused, by the first of the descriptors."""
+    for fd in fds[1:]:
+        os.close(fd)
+    if fds:
+        with socket.socket(fileno=fds[0]) as status, suppress(OSError):
+            status.sendall(WORD.pack(-(number or errno.EAGAIN)) + call.encode())
+
+
+def exit_for(error: BaseException) -> int:
+    """Write why this process can't start, for the supervisor; return the exit code."""
+    found = refusal(error)
+    if found is None:
+        traceback.print_exception(error)
+        return 1
+    line = json.dumps([str(found), found.errno, found.limit])
+    os.write(2, f"\n{line}\n".encode())
+    return REFUSED_EXIT
 
 
 def _run(data: int, inherited: list[int]) -> int:

@@ -15,7 +15,11 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes a while
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 DRIVER = "pipecopy.postgres.database"
 """What takes as long to import as all else that a worker needs; its `connect` imports it."""
@@ -26,6 +30,21 @@ _MOST_FDS = 4096
 """How many are looked at if nothing tells which are open."""
 STOP_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 """What batch hosts send to a whole process group; only the supervisor decides what follows."""
+
+
+def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a system call and return what it returned.
+
+    Raises:
+        HostError: this machine refused it.
+
+    """
+    try:
+        return call(*args, **kwargs)
+    except OSError as error:
+        from pipecopy.workers.host import refused  # noqa: PLC0415 - as the page above says
+
+        raise refused(error, call.__name__) from error
 
 
 class Launched:
@@ -40,8 +59,8 @@ class Launched:
         self.preload = tuple(preload)
         """The modules that it imports before it forks."""
         try:
-            (self._pidfd,) = _above_the_first([os.pidfd_open(pid)])
-        except OSError:
+            (self._pidfd,) = _above_the_first([ask(os.pidfd_open, pid)])
+        except BaseException:
             os.kill(pid, _signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
@@ -86,7 +105,7 @@ def launch(preload: Sequence[str]) -> Launched:
         preload: the modules that it imports before it forks.
 
     Raises:
-        OSError: the host can't start a process, or has no memory or descriptor left for it.
+        HostError: this machine refused a process, memory or a descriptor for it.
 
     """
     control, theirs, output = _descriptors()
@@ -100,7 +119,8 @@ def launch(preload: Sequence[str]) -> Launched:
     # inherited by the server: no signal may strike before it ignores them
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        pid = os.posix_spawn(
+        pid = ask(
+            os.posix_spawn,
             sys.executable,
             [sys.executable, *_interpreter_flags(), "-c", code, *preload],
             os.environ,
@@ -123,10 +143,10 @@ def launch(preload: Sequence[str]) -> Launched:
 
 def _descriptors() -> tuple[int, int, int]:
     """Return both ends of the socket, the supervisor's first, and the file for the output."""
-    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ends = ask(_socket.socketpair, _socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     low = [end.detach() for end in ends]
     try:
-        low.append(os.memfd_create("pipecopy-output", os.MFD_CLOEXEC))
+        low.append(ask(os.memfd_create, "pipecopy-output", os.MFD_CLOEXEC))
         fcntl.fcntl(low[-1], fcntl.F_SETFL, os.O_APPEND)
     except BaseException:
         for fd in low:
@@ -143,7 +163,7 @@ def _above_the_first(fds: list[int]) -> list[int]:
     """
     made: list[int] = []
     try:
-        made += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD) for fd in fds)
+        made += (ask(fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD) for fd in fds)
     except BaseException:
         for fd in made:
             os.close(fd)

@@ -19,8 +19,10 @@ from pipecopy.contracts import (
     TableDescription,
     TargetInUseError,
 )
+from pipecopy.errors import HostError
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
+from pipecopy.workers.host import hidden_refusal
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
@@ -65,8 +67,11 @@ class Returned:
     """The `position` of the `Database` after the call; None if it has none."""
 
 
-Reason: TypeAlias = Literal["error", "timed out", "server changed", "table changed", "in use"]
-"""What an exception means for the run: by `TimeoutError` and the exceptions of the contract."""
+Reason: TypeAlias = Literal[
+    "error", "timed out", "server changed", "table changed", "in use", "refused"
+]
+"""What an exception means for the run: by `TimeoutError`, the exceptions of the contract, and what
+this machine refuses."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,14 @@ class Raised:
     """One line for each thing that changed in the table."""
     saved_rows_stand: bool = True
     """Whether the rows that were saved before are still there, as far as is known."""
+    errno: int | None = None
+    """Of what this machine refused."""
+    limit: str | None = None
+    """The limit that this was, such as `RLIMIT_NOFILE`."""
 
     def __str__(self) -> str:
-        """Return what was raised; without its class if that is one of the contract."""
-        if self.reason in {"server changed", "table changed", "in use"}:
+        """Return what was raised; without its class if that is one of the contract, or ours."""
+        if self.reason in {"server changed", "table changed", "in use", "refused"}:
             return self.message
         code = f" ({self.sqlstate})" if self.sqlstate else ""
         message = f": {self.message}" if self.message else ""
@@ -105,6 +114,8 @@ class Crashed:
     """The last of what it wrote to its standard output and error."""
     unguarded: bool = False
     """It ran a script that starts a copy when it is imported."""
+    refusal: HostError | None = None
+    """What this machine refused, if it could not start because of that."""
 
     @property
     def signal(self) -> int | None:
@@ -113,6 +124,8 @@ class Crashed:
 
     def __str__(self) -> str:
         """Return how it ended, such as `exited with code 1` or `was killed by SIGSEGV`."""
+        if self.refusal is not None:
+            return "could not start"
         if self.exitcode is None:
             return "died"
         if self.signal is None:
@@ -154,12 +167,16 @@ def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -
     try:
         changed = error if isinstance(error, TableChangedError) else None
         differences = () if changed is None else changed.differences
+        sqlstate, reason = _sqlstate(error), _reason(error)
+        refused = hidden_refusal(error) if sqlstate is None and reason == "error" else None
         return Raised(
             driver_error=type_name(type(error)),
-            message=_text(error, secrets),
-            sqlstate=_sqlstate(error),
+            message=_text(refused or error, secrets),
+            sqlstate=sqlstate,
             traceback=cut(_traceback(error, secrets), secrets, tail=True),
-            reason=_reason(error),
+            reason=reason if refused is None else "refused",
+            errno=refused.errno if refused else None,
+            limit=refused.limit if refused else None,
             connected=connected,
             differences=tuple(cut(str(difference), secrets) for difference in differences),
             saved_rows_stand=(

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
@@ -49,15 +50,22 @@ class Setup:
 
     @classmethod
     def of(cls, pool: bytes, dbname: str, session: Session, buffers: tuple[Buffer, ...]) -> Self:
-        """Return a setup with files, or descriptors, of its own."""
-        return cls(
-            pool,
-            dbname,
-            session,
-            tuple(buffer.duplicate() for buffer in buffers),
-            MemoryFile("output", append=True),
-            MemoryFile("stack"),
-        )
+        """Return a setup with files, or descriptors, of its own.
+
+        Raises:
+            HostError: this machine refused one.
+
+        """
+        with ExitStack() as undo:
+            own = []
+            for buffer in buffers:
+                own.append(buffer.duplicate())
+                undo.callback(own[-1].close)
+            output = MemoryFile("output", append=True)
+            undo.callback(output.close)
+            stack = MemoryFile("stack")
+            undo.pop_all()
+        return cls(pool, dbname, session, tuple(own), output, stack)
 
     def close(self) -> None:
         """Close the files; for the supervisor, once the worker is gone."""

@@ -8,6 +8,7 @@ the same time, as long as its workers would inherit the same from a server of th
 from __future__ import annotations
 
 import atexit
+import copy
 import errno
 import math
 import os
@@ -16,19 +17,28 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipecopy.errors import HostError
 from pipecopy.workers.buffer import MemoryFile
 from pipecopy.workers.forkserver import WORD
-from pipecopy.workers.launch import DRIVER, Launched, launch
+from pipecopy.workers.host import refused, start
+from pipecopy.workers.launch import DRIVER, Launched, ask, launch
 
+_ANSWER_SIZE = 64
+"""Bytes of a server's answer at most: a number, and the name of a call that was refused."""
 _IDLE = 1.0
 """Seconds for which a server waits for the next run."""
 _STOP_TIMEOUT = 0.2
 """Seconds for which a run waits for the end of a server that it needed last."""
 _REAP_TIMEOUT = 10.0
 """Seconds for which its own thread does."""
+
+
+class ServerEndedError(Exception):
+    """A fork server has ended while it was needed."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +72,43 @@ class ForkServer:
         `output` becomes its standard output and error.
 
         Raises:
-            OSError: the server has ended, or the host could not fork.
+            HostError: this machine refused a process or a descriptor.
+            ServerEndedError: the server has ended.
 
         """
-        status, their_status = socket.socketpair()
-        their_data, data = os.pipe()
-        try:
-            socket.send_fds(
-                self._control, [b"f"], [their_status.fileno(), their_data, output, *fds]
-            )
-        except BaseException:
-            status.close()
-            os.close(data)
-            raise
-        finally:
-            their_status.close()
-            os.close(their_data)
-        message, pidfds, flags, _ = socket.recv_fds(status, WORD.size, 1, socket.MSG_CMSG_CLOEXEC)
+        with ExitStack() as undo:
+            status, their_status = ask(socket.socketpair)
+            undo.callback(status.close)
+            with their_status:
+                their_data, data = ask(os.pipe)
+                undo.callback(os.close, data)
+                try:
+                    socket.send_fds(
+                        self._control, [b"f"], [their_status.fileno(), their_data, output, *fds]
+                    )
+                except BrokenPipeError:
+                    raise self._ended() from None
+                finally:
+                    os.close(their_data)
+            pid, pidfd = self._answer(status)
+            undo.pop_all()
+        return Forked(pid, pidfd, status, data)
+
+    def _answer(self, status: socket.socket) -> tuple[int, int]:
+        """Return the process id and the pidfd of what was forked."""
+        message, pidfds, _, _ = socket.recv_fds(status, _ANSWER_SIZE, 1, socket.MSG_CMSG_CLOEXEC)
         if pidfds:
-            return Forked(WORD.unpack(message)[0], pidfds[0], status, data)
-        status.close()
-        os.close(data)
-        if flags & socket.MSG_CTRUNC:  # this process has no descriptor left for the pidfd
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        if not message:
-            self.process.wait(_STOP_TIMEOUT)
-            raise OSError("the fork server ended")
-        (number,) = WORD.unpack(message)
-        raise OSError(number, f"the fork server could not fork: {os.strerror(number)}")
+            return WORD.unpack_from(message)[0], pidfds[0]
+        if not message and self.process.wait(_STOP_TIMEOUT) is not None:
+            raise self._ended()
+        # without an answer the server had no descriptor left, with a process id this process has
+        number = -WORD.unpack_from(message)[0] if message else errno.EMFILE
+        if number < 0:
+            number = errno.EMFILE
+        raise refused(OSError(number, os.strerror(number)), message[WORD.size :].decode() or None)
+
+    def _ended(self) -> ServerEndedError:
+        return ServerEndedError(f"the fork server ended with {self.process.wait(_STOP_TIMEOUT)}")
 
     def stop(self) -> None:
         """End the server, and with it every worker that still runs."""
@@ -142,8 +161,7 @@ class ForkServers:
             preload: the modules that a new one imports before it forks.
 
         Raises:
-            OSError: the host can't start a process, or has no memory or descriptor left for it.
-            RuntimeError: the host can't start a thread.
+            HostError: this machine refused a process, a thread, memory or a descriptor for it.
 
         """
         inherited = _inherited()
@@ -155,11 +173,16 @@ class ForkServers:
             else:
                 held = _Held(inherited, tuple(preload))
                 # it dies with the thread that starts it, which so lives as long
-                threading.Thread(
-                    target=self._hold, args=(held,), name="pipecopy-servers", daemon=True
-                ).start()
+                start(
+                    threading.Thread(
+                        target=self._hold, args=(held,), name="pipecopy-servers", daemon=True
+                    )
+                )
                 self._held.append(held)
-        return held.server.result()
+        try:
+            return held.server.result()
+        except HostError as error:
+            raise copy.copy(error) from error  # each of those that wait for it adds its report
 
     def give_back(self, server: ForkServer) -> None:
         """Say that a run needs the server no more; a retired one ends with its last run."""

@@ -53,6 +53,7 @@ _FRAMES = re.compile(
 def write_stack_on_request(stack: MemoryFile) -> None:
     """Have this process write its main thread's stack to the file whenever it is asked."""
     faulthandler.register(_REQUEST, file=stack.fd, all_threads=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (_REQUEST,))  # the host may have blocked all
 
 
 def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang:

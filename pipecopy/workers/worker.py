@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessPool
 
+from pipecopy.errors import HostError
 from pipecopy.workers import process
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
+from pipecopy.workers.host import REFUSED_EXIT, refusal, start
 from pipecopy.workers.messages import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import UNGUARDED_EXIT
@@ -59,11 +63,18 @@ class Worker:
         self._ready = False
         self._output_seen = 0
         self.abandoned = False
-        # forking waits for the fork server, which may hang
-        self._starter = threading.Thread(target=self._start, name="pipecopy-start", daemon=True)
-        self._starter.start()
+        self._released = threading.Event()
+        # forking waits for the fork server, which may hang; to let go needs no other thread
+        start(threading.Thread(target=self._start_to_end, name="pipecopy-worker", daemon=True))
+
+    def _start_to_end(self) -> None:
+        self._start()
+        self._released.wait()
+        self._let_go()
 
     def _start(self) -> None:
+        # for Pebble's threads too: what is sent to a worker that has died must not end the host
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
         try:
             self._schedule(process.ready)
         except BaseException as error:  # noqa: BLE001 - outcome() tells
@@ -141,10 +152,21 @@ class Worker:
         output = self._setup.output.tail(_OUTPUT_SHOWN, self._output_seen)
         if self.server.exitcode is not None:  # the worker died with it
             output += self.server.output.tail(_OUTPUT_SHOWN)
+            exitcode = self.server.exitcode if exitcode is None else exitcode
+        found = self._refusal(exitcode, output)
         if exitcode is None and self._start_error is not None:
             output += str(self._start_error.__cause__ or self._start_error)
         unguarded = UNGUARDED_EXIT in {exitcode, self.server.exitcode}
-        return Crashed(exitcode, output.strip(), unguarded=unguarded)
+        return Crashed(exitcode, output.strip(), unguarded=unguarded, refusal=found)
+
+    def _refusal(self, exitcode: int | None, output: str) -> HostError | None:
+        """Return what this machine refused, if the worker could not start because of that."""
+        if self._ready:
+            return None
+        if exitcode == REFUSED_EXIT:
+            message, number, limit = json.loads(output.strip().rpartition("\n")[2])
+            return HostError(message, errno=number, limit=limit)
+        return None if self._start_error is None else refusal(self._start_error)
 
     def new_output(self) -> str:
         """Return what the driver has written to its standard output and error since last asked."""
@@ -184,15 +206,12 @@ class Worker:
             popen.abandon()
         return not self.abandoned
 
-    def release(self) -> threading.Thread:
-        """Let go of all that the killed worker had, in the thread that is returned."""
-        joiner = threading.Thread(target=self._join, name="pipecopy-join", daemon=True)
-        joiner.start()
-        return joiner
+    def release(self) -> None:
+        """Let go of all that the killed worker had, in its own thread."""
+        self._released.set()
 
-    def _join(self) -> None:
-        self._starter.join()
-        self.kill()  # a starter that was late may have forked since
+    def _let_go(self) -> None:
+        self.kill()  # if it was killed before it was forked
         self._pool.stop()
         with suppress(Exception):
             self._pool.join()

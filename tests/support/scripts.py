@@ -36,9 +36,11 @@ config = Config(
 """
 
 
-def run_script(folder: Path, *parts: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Write the parts to a script in the folder and run it there."""
+def run_script(
+    folder: Path, *parts: str, by: Any = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Write the parts to a script in the folder and run it there, if need be `by` another."""
     script = folder / "script.py"
     script.write_text("\n".join(textwrap.dedent(part) for part in parts))
     options = {"capture_output": True, "text": True, "timeout": 60, "cwd": folder, **options}
-    return subprocess.run([sys.executable, script], check=False, **options)
+    return subprocess.run([*by, sys.executable, script], check=False, **options)

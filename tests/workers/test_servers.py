@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipecopy.errors import CallTimeoutError
+from pipecopy.errors import CallTimeoutError, HostError
 from pipecopy.workers.buffer import MemoryFile
 from pipecopy.workers.forkserver import WORD
 from pipecopy.workers.launch import launch
@@ -258,7 +258,7 @@ def test_a_launch_that_lacks_a_descriptor_leaves_nothing() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (failed + 10, limits[1]))
         try:
             server = launch(())
-        except OSError:
+        except HostError:
             failed += 1
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
