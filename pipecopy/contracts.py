@@ -238,6 +238,8 @@ class TableDescription:
     """What else a target needs to make such a table, as plain values; for `create`."""
     not_found: tuple[str, ...] = ()
     """Names of columns to be left out that the table does not have: one of the two should."""
+    encoding: str | None = None
+    """Of the texts in the database, for the same driver on the other side."""
     server: tuple[str, int] | None = None
     """The kind of server and its version, for the same driver on the other side."""
     state: Any = None

@@ -90,6 +90,7 @@ def describe(
         key=key if table.key is None else table.key.name,
         columns=table.described(),
         not_found=table.not_found,
+        encoding=session.encoding,
         identity=identity,
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
         checksums=checksums,
@@ -111,7 +112,7 @@ def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Find
     if session.encoding == "SQL_ASCII":
         yield warning(
             "The database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
-            " they are read as UTF-8."
+            " they are read as UTF-8, unless the other database has this encoding too."
         )
     if table.is_temporary:
         yield problem(

@@ -13,14 +13,22 @@ and type is named with its schema. BETWEEN, IN and IS DISTINCT FROM look their o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
+import psycopg
+from psycopg import errors
+
 from pipecopy.contracts import Side
-from pipecopy.postgres.guard import Guard
+from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.guard import Guard, is_guards
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.questions import Question
-from pipecopy.postgres.rows import CopyColumn, CopyRows, row_bounds
-from pipecopy.postgres.table import Table
+from pipecopy.postgres.rows import SIGNATURE, CopyColumn, CopyRows, row_bounds
+from pipecopy.postgres.table import Table, TableColumn
+from pipecopy.postgres.unreadable import unreadable
+from pipecopy.postgres.versions import is_refusal
 from pipecopy.postgres.wire import TRAILER, CopyRead
 
 BIGGEST = 2**63 - 1
@@ -111,7 +119,13 @@ class Reader:
 
     def _load(self, first: int, past_last: int, most_rows: int | None = None) -> CopyRows:
         statements = _copy_out(self._table, first, past_last - 1, most_rows)
-        read = self._guard.copy_out(statements, self._most_bytes)
+        try:
+            read = self._guard.copy_out(statements, self._most_bytes)
+        except (errors.DataError, errors.DataCorrupted) as error:
+            explained = self._explained(error, (first, past_last))
+            if explained is None:
+                raise
+            raise explained from error
         rows = self._rows(read, (first, past_last))
         if read.beyond is not None:
             rows = self._cut(rows, read.beyond)
@@ -157,6 +171,43 @@ class Reader:
             unique=rows.unique,
         )
 
+    def _explained(self, error: psycopg.Error, key_range: tuple[int, int]) -> PostgresError | None:
+        """Return an error that names the value that could not be sent, if it is due to one."""
+        if is_guards(error) or is_refusal(error):
+            return None
+        session = self._guard.session
+
+        def fails(id_: int, columns: Sequence[TableColumn]) -> bool:
+            try:
+                session.copy_out(_copy_out(replace(self._table, columns=(*columns,)), id_, id_))
+            except psycopg.Error as again:
+                return again.sqlstate == error.sqlstate
+            return False
+
+        try:
+            ids = self._ids_from(session.last_row, key_range)
+            found = next((id_ for id_ in ids if fails(id_, self._table.columns)), None)
+            if found is None:
+                return None
+            return unreadable(error, self._table, found, fails, session.encoding)
+        except psycopg.Error:  # the server's own error says what is known
+            return None
+
+    def _ids_from(self, last: bytes, key_range: tuple[int, int]) -> Iterator[int]:
+        """Yield the id of the last row that came, which another row may have, and the next one."""
+        first, past_last = key_range
+        if last:
+            rows = self._rows(CopyRead(bytearray(last), 1), key_range)
+            begin = next(row_bounds(last, rows.format))[0] if last.startswith(SIGNATURE) else 0
+            yield (key := self._key(last, begin, len(last), rows))
+            first = key + 1
+        ((found,),) = self._guard.query(
+            f"SELECT pg_catalog.min({self._table.key_sql}) FROM {self._table.sql}"
+            f" WHERE {condition(self._table, first, past_last - 1)}"
+        )
+        if found is not None:
+            yield int(found)
+
     def _key(self, raw: bytes | bytearray | memoryview, begin: int, end: int, of: CopyRows) -> int:
         return of.key_in(raw, begin, end, self._table.keyed.name)
 
@@ -179,10 +230,13 @@ def _copy_out(table: Table, first: int, last: int, rows: int | None = None) -> s
         last_key = _key_at(table, first, last, rows)
         most = f" AND {table.key_sql} OPERATOR(pg_catalog.<=) coalesce(({last_key}), {last})"
     # first the locks that it takes: those of partitions and of tables in the condition as well
+    copy = (
+        f"COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
+        f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
+    )
     sql = (
         f"SELECT FROM {table.sql} WHERE {condition(table, first, last)} LIMIT 0;"
-        f" COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
-        f" TO STDOUT (FORMAT {'binary' if table.portable else 'text'})"
+        f" {table.copying(copy)}"
     )
     if rows is not None:
         sql = _by_index(table, sql)

@@ -20,7 +20,7 @@ from pipecopy.contracts import Row
 CopyFormat: TypeAlias = Literal["binary", "text"]
 Raw: TypeAlias = bytes | bytearray | memoryview
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEAD = struct.Struct("!ii")  # flags, and the length of an extension
 _INT16 = struct.Struct("!h")
 _INT32 = struct.Struct("!i")
@@ -144,10 +144,10 @@ def fields_of(raw: Raw, begin: int, end: int, copy_format: CopyFormat) -> list[b
 def _binary_rows(raw: Raw) -> Iterator[tuple[int, int]]:
     if not raw:
         return
-    if bytes(raw[: len(_SIGNATURE)]) != _SIGNATURE:
+    if bytes(raw[: len(SIGNATURE)]) != SIGNATURE:
         raise ValueError("these are not the bytes of a binary COPY")
-    _, extension = _HEAD.unpack_from(raw, len(_SIGNATURE))
-    position = len(_SIGNATURE) + _HEAD.size + extension
+    _, extension = _HEAD.unpack_from(raw, len(SIGNATURE))
+    position = len(SIGNATURE) + _HEAD.size + extension
     # one that was cut short has no trailer
     while position < len(raw) and (fields := _INT16.unpack_from(raw, position)[0]) >= 0:
         begin = position

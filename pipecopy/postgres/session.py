@@ -41,6 +41,8 @@ class ServerSession:
         """Which server it is, and how far that has come, as last heard."""
         self._expected = sys.maxsize
         """Bytes of the next COPY out."""
+        self.last_row = b""
+        """The last one that came of a COPY out that failed."""
         self.answered = False
         """Whether the server has answered anything to the call under way."""
         self.watch = Stopwatch()
@@ -94,10 +96,14 @@ class ServerSession:
         Of more than `most` bytes the first are returned, and the rest is cancelled.
         """
         self.watch.restart()
+        self.last_row = b""
         pgconn = self.connection.pgconn
         wire.start(pgconn, sql, ExecStatus.COPY_OUT)
         self.answered = True
         read = wire.read_copy(pgconn, most, expected=self._expected)
+        if read.failed is not None:
+            self.last_row = bytes(read.last)
+            raise read.failed
         self._expected = len(read.raw)  # batches are mostly alike
         if read.beyond is not None:
             self.connection.cancel_safe()

@@ -118,6 +118,9 @@ class Table:
     as_text: bool = False
     """The rows go in the text format, since the other side's types or server may differ."""
 
+    as_bytes: bool = False
+    """Texts go as they are, since neither database knows their encoding."""
+
     @property
     def sql(self) -> str:
         """The name as SQL reads it."""
@@ -154,6 +157,12 @@ class Table:
     def takes_direct(self) -> bool:
         """Whether rows may be copied into it without a table in between: see writer.py."""
         return not (self.before_triggers or self.has_names)
+
+    def copying(self, copy: str) -> str:
+        """Return the COPY of its rows with the settings that it needs."""
+        if not self.as_bytes:
+            return copy
+        return f"SET LOCAL client_encoding TO SQL_ASCII; {copy}; SET LOCAL client_encoding TO UTF8"
 
     def with_columns(self, names: Sequence[str]) -> Table:
         """Return the table with these columns chosen, as far as it has them."""

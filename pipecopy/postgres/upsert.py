@@ -203,7 +203,8 @@ class SaveSql:
         return greatest_key(self.table)
 
     def _copy(self, into: str) -> str:
-        return f"COPY {into} ({self._list()}) FROM STDIN (FORMAT {self.format})"
+        copy = f"COPY {into} ({self._list()}) FROM STDIN (FORMAT {self.format})"
+        return self.table.copying(copy)
 
     def _list(self, alias: str = "") -> str:
         prefix = f"{alias}." if alias else ""

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 from psycopg import errors
 
 from pipecopy.contracts import Side, TableDescription
@@ -81,7 +82,8 @@ def for_other(session: ServerSession, table: Table, other: Any, *, side: Side | 
         # of an unknown server; and a driver of another database reads no binary interval
         there is None and any(_INTERVAL in column.shape.versioned for column in table.columns)
     )
-    table = replace(table, as_text=as_text)
+    encodings = {session.encoding, None if there is None else other.encoding}
+    table = replace(table, as_text=as_text, as_bytes=encodings == {"SQL_ASCII"})
     if there is None or side != "source":
         return table
     _, here = server_of(session)
@@ -162,6 +164,12 @@ def _holding(shape: TypeShape, value: str, type_: str, depth: int = 0) -> str:
     if shape.kind not in "am":
         return condition
     return f"EXISTS (SELECT FROM pg_catalog.unnest({value}) AS pipecopy_{depth} WHERE {condition})"
+
+
+def is_refusal(error: psycopg.Error) -> bool:
+    """Return whether it is what such SQL said."""
+    said = _REFUSAL.search(error.diag.message_primary or "")
+    return isinstance(error, errors.InvalidTextRepresentation) and said is not None
 
 
 @contextlib.contextmanager

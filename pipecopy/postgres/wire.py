@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from psycopg import OperationalError, errors
+from psycopg import Error, OperationalError, errors
 from psycopg.abc import Buffer
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -68,13 +68,15 @@ class CopyRead:
 
     raw: bytearray
     rows: int
-    """The number of rows; unknown, and 0, if it was cut short."""
+    """The number of rows; unknown, and 0, if it was cut short or failed."""
     last: Buffer = b""
     """The last row, as its message held it; empty if there is none."""
     beyond: bytes | None = None
     """The first row that did not fit; None if all did."""
     results: tuple[PGresult, ...] = ()
     """The results of the COPY and of the statements after it, unless it was cut short."""
+    failed: Error | None = None
+    """The error of the server that ended it, after the rows that came."""
 
 
 def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) -> CopyRead:
@@ -104,7 +106,10 @@ def read_copy(pgconn: PGconn, most: int | None, *, expected: int = sys.maxsize) 
             _consume(pgconn)
         else:
             break
-    results = tuple(_results(pgconn))
+    try:
+        results = tuple(_results(pgconn))
+    except Error as error:
+        return CopyRead(received, 0, last=last, failed=error)
     rows = results[0].command_tuples or 0
     return CopyRead(received, rows, last=before if last == TRAILER else last, results=results)
 

@@ -63,11 +63,14 @@ def test_rows_that_do_not_fit_are_refused(
     assert target_db.query("SELECT id FROM profiles") == [(3,)]
 
 
-def test_what_the_server_does_not_take_is_its_error(target_db: TemporaryDatabase) -> None:
+def test_what_the_server_does_not_take_is_named(target_db: TemporaryDatabase) -> None:
     target_db.execute(TABLE)
-    wrong = pytest.raises(psycopg.errors.InvalidTextRepresentation)
-    with opened(target_db, "target", json="text") as database, wrong:
+    with (
+        opened(target_db, "target", json="text") as database,
+        pytest.raises(PostgresError, match="with the id 2 can't be saved") as raised,
+    ):
         database.save_rows([(1, "{}"), (2, "no json")])
+    assert raised.value.sqlstate == "22P02"
     assert target_db.value("SELECT count(*) FROM profiles") == 0
 
 
