@@ -55,9 +55,9 @@ open_transactions(among: Sequence[str] | None = None) -> Sequence[OpenTransactio
 
 Of a target:
 
-create(source: Any) -> str | None
-    Makes the table like the source's, as its `describe` tells, unless it is there. A string becomes
-    a warning.
+create(source: Any) -> Sequence[Finding] | str | None
+    Makes the table like the source's, as its `describe` tells, unless it is there. Says what is not
+    like the source's, or why it can't be made; a string becomes a warning.
 get_max_id_in(min_id: int, max_id: int) -> int
     The greatest id in `[min_id, max_id)`, 0 if there is none: a copy of a range can be resumed.
 rows_without_id() -> int
@@ -236,6 +236,8 @@ class TableDescription:
     the other one has too."""
     definition: Any = None
     """What else a target needs to make such a table, as plain values; for `create`."""
+    greatest_id: int | None = None
+    """The greatest id that the key's type holds; None for any."""
     not_found: tuple[str, ...] = ()
     """Names of columns to be left out that the table does not have: one of the two should."""
     encoding: str | None = None

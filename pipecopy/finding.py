@@ -16,6 +16,7 @@ Cause: TypeAlias = Literal["failed", "timed out", "busy", "unfit"]
 """What a copy would end of: a call that failed, one that timed out, another copy that holds the
 target, tables that do not fit together."""
 
+_ENDS = (".", ";", "?", "!")
 _PLAIN = re.compile("[a-z_][a-z0-9_]*")
 """A name that means this very column without quotes."""
 
@@ -53,7 +54,9 @@ def warning(message: str, remedy: str | None = None, *, what: str = "table") -> 
 
 def with_remedy(message: str, remedy: str | None) -> str:
     """Return a message, and what to do about it, as one line."""
-    return message if remedy is None else f"{message} What to do: {remedy}"
+    if remedy is None:
+        return message
+    return f"{message}{'' if message.endswith(_ENDS) else '.'} What to do: {remedy}"
 
 
 def leaving_out(*columns: str) -> str:

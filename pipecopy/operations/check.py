@@ -21,7 +21,7 @@ from pipecopy.operations.findings import (
     plan_of,
     shown,
 )
-from pipecopy.operations.fit import between, own
+from pipecopy.operations.fit import between, own, too_narrow
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
 from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint
@@ -90,6 +90,8 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
         _add(run, *map(shown, own(endpoint.side, table)))
     _look_at_fit(run, described)
     last_id = _last_id(run, extent, connected)
+    if last_id is not None:
+        _add(run, *map(shown, too_narrow(described.get(run.target), last_id)))
     transactions, resume_id = _ask_before_first_load(run, extent, connected, last_id)
     first_id = extent.from_id if resume_id is None else resume_id
     resumed = resume_id is not None

@@ -25,7 +25,7 @@ from pipecopy.errors import (
 )
 from pipecopy.events import BatchSaved, Observer, RangeKnown
 from pipecopy.operations.batchsize import BatchSize, Saved
-from pipecopy.operations.fit import fit
+from pipecopy.operations.fit import fit, refuse, too_narrow
 from pipecopy.operations.settle import Settling
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.call import Call
@@ -159,11 +159,12 @@ def _copy_or_confirm(run: Run[CopyReport], extent: Extent) -> None:
 def _copy(run: Run[CopyReport], extent: Extent) -> None:
     run.connect()
     extent.refuse_target_without_ranges(run.target)
-    fit(run)
+    _, of_target = fit(run)
     last_id, reached = _ask_ids(run, extent)
     settling = Settling(run)
     first_id = _first_id(run, extent, last_id, reached)
     run.update(first_id=first_id, next_id=first_id, max_id=last_id)
+    refuse(run, too_narrow(of_target, last_id))
     if 0 < last_id >= first_id:
         settling.wait(
             "the first batch was loaded",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,37 +21,67 @@ def fit(run: Run[Any]) -> tuple[Any, Any]:
 
     Raises TableMismatchError with all that does not fit, and what `Run.call` raises.
     """
-    source, target = run.source, run.target
-    of_source, of_target = _described(run)
+    target = run.target
+    created, of_source, of_target = _described(run)
     findings = [
+        *created,
         *own("source", of_source),
         *own("target", of_target),
         *between(of_source, of_target, types="meet" not in target.offers),
     ]
     if not _problems(findings) and of_source is not None and of_target is not None:
         findings += _met(run, of_source, of_target)
-    if problems := _problems(findings):
-        raise TableMismatchError(
-            f"the tables of {source} and {target} do not fit together: {_as_text(problems)}",
-            differences=tuple(problems),
-        )
+    refuse(run, findings)
     for found in findings:
         if found.mark == "warning":
             run.warn(str(found))
     return of_source, of_target
 
 
-def _described(run: Run[Any]) -> tuple[Any, Any]:
-    """Return what the two sides say of their tables; one that is missing is created if asked."""
+def refuse(run: Run[Any], findings: Iterable[Finding]) -> None:
+    """Raise TableMismatchError if there are problems among the findings, with all of them."""
+    problems = _problems(findings)
+    if problems:
+        raise TableMismatchError(
+            f"the tables of {run.source} and {run.target} do not fit together: {_text(problems)}",
+            differences=tuple(problems),
+        )
+
+
+def too_narrow(target: Any, last_id: int) -> Iterator[Finding]:
+    """Yield the problem that the target's key does not hold all ids up to the last one."""
+    if not isinstance(target, TableDescription) or target.greatest_id is None:
+        return
+    if last_id > target.greatest_id:
+        key = target.key.replace('"', '""')
+        yield Finding(
+            side="target",
+            what="key",
+            mark="problem",
+            message=f'The key "{key}" of {target.table} ends at {target.greatest_id}, below the'
+            f" last id {last_id}.",
+            remedy=f'ALTER TABLE {target.table} ALTER COLUMN "{key}" TYPE bigint;',
+        )
+
+
+def _described(run: Run[Any]) -> tuple[list[Finding], Any, Any]:
+    """Return what the two sides say of their tables; one that is missing is created if asked.
+
+    First of all what was found as it was created.
+    """
     source, target = run.source, run.target
     if "create" not in target.offers:
-        return run.wait_both(_begin(run, source, "describe"), _begin(run, target, "describe"))
+        both = run.wait_both(_begin(run, source, "describe"), _begin(run, target, "describe"))
+        return [], *both
     of_source = run.wait(_begin(run, source, "describe"))
+    created: list[Finding] = []
     if of_source is not None:
-        created = run.call(target, "create", of_source)
-        if created:
-            run.warn(f"target: {created}")
-    return of_source, run.wait(_begin(run, target, "describe"))
+        answer = run.call(target, "create", of_source)
+        found = [warning(answer, what="create")] if isinstance(answer, str) else answer or ()
+        created = [replace(each, side="target") for each in found]
+    if _problems(created):  # which say why there is no table
+        return created, of_source, None
+    return created, of_source, run.wait(_begin(run, target, "describe"))
 
 
 def _begin(run: Run[Any], endpoint: Endpoint, call: str, *args: object) -> Call | None:
@@ -175,14 +205,13 @@ def _are_one(source: str | None, target: str | None) -> bool:
     )
 
 
-def _problems(findings: list[Finding]) -> list[str]:
+def _problems(findings: Iterable[Finding]) -> list[str]:
     return [str(found) for found in findings if found.mark == "problem"]
 
 
-def _as_text(lines: list[str]) -> str:
-    """Return them one after the other; some end with the SQL of what to do."""
-    *others, last = lines
-    return " ".join([*(f"{one}." if one[-1] not in ".;" else one for one in others), last])
+def _text(lines: list[str]) -> str:
+    """Return them each on a line of its own, if there are several."""
+    return lines[0] if len(lines) == 1 else "".join(f"\n- {line}" for line in lines)
 
 
 def _met(run: Run[Any], of_source: object, of_target: object) -> list[Finding]:

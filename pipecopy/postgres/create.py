@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from pipecopy.postgres.errors import (
-    UNDEFINED_OBJECT,
-    UNDEFINED_SCHEMA,
-    UNIQUE_VIOLATION,
-    PostgresError,
-)
+from pipecopy.finding import Finding, problem, warning
+from pipecopy.postgres.errors import ABOUT_THE_TABLE, UNIQUE_VIOLATION
+from pipecopy.postgres.event_triggers import disabled, fire_for, tried
+from pipecopy.postgres.lacking import lacking_names, no_place, unreadable
 from pipecopy.postgres.names import literal, quoted, readings
+from pipecopy.postgres.questions import ask
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import take_lock, try_lock
 from pipecopy.postgres.table import find_table
+from pipecopy.postgres.writable import takes_no_writes
 
 _HAS_VIRTUAL = 180000
 _KINDS = {
@@ -28,8 +29,8 @@ _KINDS = {
     "m": "is a materialized view",
     "f": "is a foreign table",
 }
-_ABOUT_THE_TABLE = ("0A", "22", "42")
-"""Classes of SQLSTATE of what a server says of a definition that it can't take."""
+_TAGS = ("CREATE SEQUENCE", "CREATE TABLE", "CREATE INDEX", "ALTER SEQUENCE")
+"""Of the statements that create a table, as event triggers know them."""
 _THERE_ALREADY = ("42P07", "42710", UNIQUE_VIOLATION)
 """SQLSTATEs of a table, its row type, or its entry in the catalog that another has just made."""
 _MOST_NAMES = 100
@@ -37,106 +38,109 @@ _NAME_BYTES = 60
 """Of a name's start, before a number: the server cuts names at 63."""
 
 
-def create(session: ServerSession, selection: Selection, source: Any) -> str | None:
+def create(session: ServerSession, selection: Selection, source: Any) -> list[Finding]:
     """Create the table, and take the copy's lock on it, in one transaction.
 
     Nothing is created if the table is there, or if the source table is not known or has problems;
     one that is there may have come since the session began, so it is locked. Returns warnings of
-    what is not like the source table, None if all is.
+    what is not like the source table; or problems, if the table can't be created.
 
-    Raises PostgresError for a schema, type, collation or whatever else the definition needs and
-    the target has not, and if another copy holds the table; and psycopg's errors.
+    Raises TargetInUseError if another copy holds the table, and psycopg's errors.
     """
-    new = _new_table(session, selection, source)
-    if new is None:
+    planned = plan(session, selection, source)
+    if planned is None:
         take_lock(session.query, selection.table, session.facts.statement_timeout)
-        return None
+        return []
+    if planned.problems:
+        return planned.problems
     try:
-        # the expressions name all that is not the server's own with its schema
-        session.ask_catalogs("; ".join(new.statements()))
+        session.ask_catalogs("; ".join(planned.statements))
     except psycopg.Error as error:
         if error.sqlstate in _THERE_ALREADY and take_lock(
             session.query, selection.table, session.facts.statement_timeout
         ):
-            return None
-        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TABLE):
-            raise
-        raise PostgresError(
-            f"the target can't create the table {new.sql} like the source table:"
-            f" {error.diag.message_primary}",
-            error.sqlstate,
-        ) from error
-    return " ".join(new.warnings()) or None
+            return []
+        return [planned.refused(error)]
+    return planned.warnings
 
 
-def plan(
-    session: ServerSession, selection: Selection, source: Any
-) -> tuple[str, str, list[str]] | None:
-    """Return what `create` would do: the table's schema, the SQL, and the warnings.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a table would be created; not at all if there are problems."""
 
-    None if it would do nothing; raises what it would raise before it writes.
-    """
-    new = _new_table(session, selection, source)
-    if new is None:
-        return None
-    # what it selects is for the session alone
-    statements = (text for text in new.statements() if not text.startswith("SELECT"))
-    return new.schema, "; ".join(statements) + ";", [*new.warnings()]
+    sql: str
+    """The new table's name."""
+    statements: tuple[str, ...] = ()
+    """The expressions in them name all that is not the server's own with its schema."""
+    warnings: list[Finding] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    event_triggers: tuple[str, ...] = ()
+    """Those that fire for these statements."""
+
+    @property
+    def shown(self) -> str:
+        """The statements, for a reader; what they select is for the session alone."""
+        return "; ".join(text for text in self.statements if not text.startswith("SELECT")) + ";"
+
+    def refused(self, error: psycopg.Error) -> Finding:
+        """Return the problem that the server refuses the statements; or raise what is none."""
+        if error.sqlstate is None or not error.sqlstate.startswith(ABOUT_THE_TABLE):
+            raise error
+        return problem(
+            f"The target can't create the table {self.sql} like the source table:"
+            f" {error.diag.message_primary}.",
+            disabled(self.event_triggers)
+            if self.event_triggers
+            else "create the table there by hand, without what the server refuses.",
+            what="create",
+        )
 
 
-def _new_table(session: ServerSession, selection: Selection, source: Any) -> _NewTable | None:
+def plan(session: ServerSession, selection: Selection, source: Any) -> Plan | None:
+    """Return how the table would be created like the source table; None if it would not be."""
     definition = definition_of(source)
     if definition is None or source.problems or find_table(session, selection) is not None:
         return None
-    schema, name = _place(session, selection, definition)
-    _refuse_unknown_types(session, definition)
-    return _NewTable(session, schema, name, definition)
+    (problems,) = ask(session.query_all, takes_no_writes(session))
+    schema, name = _place(selection, definition)
+    if schema is None:  # it is where the role's search path begins
+        ((schema,),) = session.query("SELECT pg_catalog.current_schema()")
+    sql = quoted(name) if schema is None else quoted(schema, name)
+    answers = ask(
+        session.query_all, no_place(schema, name), lacking_names(definition), fire_for(_TAGS)
+    )
+    place_problems, lacking, event_triggers = answers
+    problems = [*problems, *place_problems, *lacking]
+    if not lacking:
+        problems += unreadable(session, definition)
+    if problems or schema is None:
+        return Plan(sql=sql, problems=problems)
+    new = _NewTable(session, schema, name, definition)
+    return Plan(
+        sql=new.sql,
+        statements=tuple(new.statements()),
+        warnings=[warning(text, what="create") for text in new.warnings()],
+        event_triggers=event_triggers,
+    )
 
 
-def _place(
-    session: ServerSession, selection: Selection, definition: TableDefinition
-) -> tuple[str, str]:
-    """Return the schema and the name of the new table."""
+def foreseen(session: ServerSession, planned: Plan) -> list[Finding]:
+    """Return what speaks against the plan, without creating anything that stays.
+
+    Event triggers may refuse any statement: only if there are some, the statements are tried.
+    """
+    if planned.problems or not planned.event_triggers:
+        return planned.problems
+    error = tried(session, planned.statements)
+    return [] if error is None else [planned.refused(error)]
+
+
+def _place(selection: Selection, definition: TableDefinition) -> tuple[str | None, str]:
+    """Return the schema and the name of the new table; None if no schema was named."""
     meant = readings(selection.table)
     # the source table's name was perhaps found by one of the other readings
-    parts = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
-    *given, name = parts
-    if not given:  # it is where the role's search path begins
-        ((schema,),) = session.query("SELECT pg_catalog.current_schema()")
-        if schema is None:
-            raise PostgresError(
-                f"the search path has no schema in which the table {name} could be created",
-                UNDEFINED_SCHEMA,
-            )
-        return schema, name
-    schema = given[0]
-    if not session.ask_catalogs(f"SELECT 1 FROM pg_namespace WHERE nspname = {literal(schema)}"):
-        raise PostgresError(
-            f"there is no schema {schema} in which the table {name} could be created.",
-            UNDEFINED_SCHEMA,
-            f"CREATE SCHEMA {quoted(schema)};",
-        )
-    return schema, name
-
-
-def _refuse_unknown_types(session: ServerSession, definition: TableDefinition) -> None:
-    types = ", ".join(dict.fromkeys(f"({literal(c.type.name)})" for c in definition.columns))
-    collations = ", ".join(
-        dict.fromkeys(f"({literal(c.collation or '')})" for c in definition.columns)
-    )
-    missing = [
-        f"the {what} {name}"
-        for what, name in session.ask_catalogs(
-            f"SELECT 'type', name FROM (VALUES {types}) AS types (name)"
-            " WHERE to_regtype(name) IS NULL UNION ALL"
-            f" SELECT 'collation', name FROM (VALUES {collations}) AS collations (name)"
-            " WHERE name <> '' AND to_regcollation(name) IS NULL",
-        )
-    ]
-    if missing:
-        raise PostgresError(
-            f"the target lacks what the source table has: {', '.join(missing)}", UNDEFINED_OBJECT
-        )
+    *schema, name = next((parts for parts in meant if parts[-1] == definition.name), meant[0])
+    return (schema[0] if schema else None), name
 
 
 class _NewTable:
@@ -146,24 +150,13 @@ class _NewTable:
         self, session: ServerSession, schema: str, name: str, definition: TableDefinition
     ) -> None:
         self.sql = quoted(schema, name)
-        self.schema = schema
         self._definition = definition
         self._virtual = session.facts.version >= _HAS_VIRTUAL
         self._sequences = {
             column.name: quoted(schema, _free_name(session, schema, column.sequence.name))
             for column in definition.columns
-            if column.sequence is not None and self._has_own_sequence(column)
+            if column.sequence is not None and definition.draws(column)
         }
-
-    def _has_own_sequence(self, column: ColumnDefinition) -> bool:
-        """Return whether a sequence is made for the column's default."""
-        sequence = column.sequence
-        return (
-            sequence is not None
-            and sequence.is_default
-            and not column.identity
-            and (sequence.is_owned or column.name == self._definition.key)
-        )
 
     def statements(self) -> Iterator[str]:
         definition = self._definition
@@ -221,7 +214,7 @@ class _NewTable:
         ]
 
     def warnings(self) -> Iterator[str]:
-        definition = self._definition
+        definition, new = self._definition, f"the new table {self.sql}"
         if definition.besides:
             yield (
                 f"The table {self.sql} was created without what the source table has besides:"
@@ -232,21 +225,21 @@ class _NewTable:
         for column in definition.columns:
             name = quoted(column.name)
             if column.generated == "v" and not self._virtual:
-                yield f"Its column {name}, VIRTUAL in the source, is STORED."
+                yield f"The column {name} of {new}, VIRTUAL in the source, is STORED."
             if column.identity == "a" and self._can_be_set(column):
                 yield (
-                    f"Its column {name}, GENERATED ALWAYS AS IDENTITY in the source, is so BY"
-                    " DEFAULT: it could not be copied otherwise."
+                    f"The column {name} of {new}, GENERATED ALWAYS AS IDENTITY in the source, is"
+                    " so BY DEFAULT: it could not be copied otherwise."
                 )
         others = [(c.name, c.sequence) for c in self._others_with_sequence() if c.sequence]
         names = ", ".join(quoted(name) for name, sequence in others if sequence.may_be_read)
         if names:
-            yield f"The sequences of its columns {names} begin where the source's were."
+            yield f"The sequences of the columns {names} of {new} begin where the source's were."
         for name, sequence in others:
             if not sequence.may_be_read:
                 yield (
-                    f"The sequence of its column {quoted(name)} starts over: the source's role may"
-                    f" not read where {quoted(sequence.name)} is."
+                    f"The sequence of the column {quoted(name)} of {new} starts over: the source's"
+                    f" role may not read where {quoted(sequence.name)} is."
                 )
 
 

@@ -59,7 +59,7 @@ class PostgresDatabase:
     psycopg's errors for everything else.
     """
 
-    create: Callable[[Any], str | None]
+    create: Callable[[Any], list[Finding]]
     """Creates the table if it is missing; only a pool with `create` gives a database this call."""
 
     def __init__(
@@ -211,8 +211,8 @@ class PostgresDatabase:
             return []
         return self._call(lambda opened: [*casts.judge(opened.table, other)])
 
-    def _create(self, source: Any) -> str | None:
-        """Create the table like the source table, if it is missing; return what differs in it."""
+    def _create(self, source: Any) -> list[Finding]:
+        """Create the table like the source table, if it is missing; say what differs in it."""
         self._forget_table()
         return self._in_session(lambda session: create.create(session, self._selection, source))
 

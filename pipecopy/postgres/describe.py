@@ -10,11 +10,12 @@ from typing import Any
 
 import psycopg
 
-from pipecopy.arguments import argument
+from pipecopy.arguments import argument, function_call
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
+from pipecopy.postgres.event_triggers import fire_for
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.guard import Relations, greatest_key, is_guards, still_the_same
 from pipecopy.postgres.names import CATALOG_PATH, all_tables, literal, quoted, readings
@@ -27,7 +28,13 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NOT_READ, Table
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
-from pipecopy.postgres.writable import against_writing, no_replica_identity
+from pipecopy.postgres.writable import (
+    BATCH_TAGS,
+    against_writing,
+    event_triggers_refuse,
+    no_replica_identity,
+    takes_no_writes,
+)
 
 _OIDS = (26, 1028)
 """The types oid and oid[], by their own OIDs; `lo`, an extension's, is a domain over oid."""
@@ -47,11 +54,11 @@ def describe(
     key = selection.key
     side = None if run is None else run.side
     if table is None:
+        found = [_no_table(selection.table, run)]
+        if run is not None and _is_written(run):
+            found += itertools.chain(*ask(session.query_all, takes_no_writes(session)))
         return TableDescription(
-            table=selection.table,
-            key=key,
-            findings=(_no_table(selection.table, side),),
-            server=server_of(session),
+            table=selection.table, key=key, findings=tuple(found), server=server_of(session)
         )
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
@@ -66,7 +73,8 @@ def describe(
 
     def questions() -> Iterator[Question[Any]]:
         yield from (_identity(session, table), ways(), _definition(table, side))
-        yield from _of_catalogs(selection, table, run)
+        yield _event_triggers(run)
+        yield from _of_catalogs(session, selection, table, run)
 
     try:
         _, *answers, _ = ask(
@@ -81,14 +89,17 @@ def describe(
             raise
         # the role may not read the rows, or not even the name: first what is said of its rights
         answers = ask(session.query_all, *questions())
-        if not _has_problem(itertools.chain(*answers[3:])):
+        if not _has_problem(itertools.chain(*answers[4:])):
             answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
-    identity, checksums, definition, *more = answers
+    identity, checksums, definition, event_triggers, *more = answers
     findings += itertools.chain(*more)
+    if event_triggers and not _has_problem(findings):
+        findings += event_triggers_refuse(session, table, event_triggers)
     return TableDescription(
         table=table.sql,
         key=key if table.key is None else table.key.name,
         columns=table.described(),
+        greatest_id=None if table.key is None else table.key.greatest,
         not_found=table.not_found,
         encoding=session.encoding,
         identity=identity,
@@ -139,8 +150,14 @@ def _of_run(
         yield from _where(session, table, verified=verified)
 
 
+def _event_triggers(run: Session | None) -> Question[tuple[str, ...]]:
+    if run is None or not _is_written(run):
+        return ()
+    return (yield from fire_for(BATCH_TAGS))
+
+
 def _of_catalogs(
-    selection: Selection, table: Table, run: Session | None
+    session: ServerSession, selection: Selection, table: Table, run: Session | None
 ) -> Iterator[Question[list[Finding]]]:
     """Yield what the server has to be asked for, and can be whatever speaks against the run."""
     yield _ambiguous(selection.table)
@@ -152,6 +169,7 @@ def _of_catalogs(
     compared = table.generated if run.mode == "verify" else ()
     yield missing_rights(table, written=written, deletes=written and run.deletes, compared=compared)
     if written:
+        yield takes_no_writes(session)
         yield no_replica_identity(table, deletes=run.deletes)
     if run.side == "source":
         yield _large_objects(table)
@@ -165,10 +183,14 @@ def _is_written(run: Session) -> bool:
     return run.side == "target" and (run.writes or run.mode != "verify")
 
 
-def _no_table(name: str, side: Side | None) -> Finding:
+def _no_table(name: str, run: Session | None) -> Finding:
     remedy = "fix its name, with its schema"
-    if side == "target":
+    if run is not None and run.side == "target":
         remedy += ", or let the copy create it like the source table (`create`)"
+        if run.mode == "verify":
+            remedy = (
+                f"fix its name, with its schema, or {function_call('copy_table')} with `create`"
+            )
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 

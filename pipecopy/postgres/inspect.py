@@ -16,7 +16,7 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
-from pipecopy.postgres.rights import missing_rights, no_right
+from pipecopy.postgres.rights import missing_rights
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
@@ -24,9 +24,6 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import held, holder
 from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
-
-_BIGGEST_KEYS = {21: 2**15 - 1, 23: 2**31 - 1}
-"""The greatest value of the integer types that may be too narrow, by their OIDs."""
 
 
 def survey(
@@ -42,7 +39,7 @@ def survey(
 
     Nothing is changed, and no one's lock is waited for long.
     """
-    findings = [*_server(session, side)]
+    findings = [*_server(session)]
     table = find_table(session, selection)
     first, past_last = ids
     last = None if past_last is None else past_last - 1
@@ -86,12 +83,10 @@ def _ok(what: str, message: str) -> Finding:
     return Finding(what=what, mark="ok", message=message)
 
 
-def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
-    """Say where the session is, and whether it may write there."""
-    ((version, standby, read_only, role, pid),) = session.ask_catalogs(
+def _server(session: ServerSession) -> Iterator[Finding]:
+    """Say where the session is."""
+    ((version, standby, role, pid),) = session.ask_catalogs(
         "SELECT split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),"
-        # what a session has that does not set it, as this one does
-        " (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'),"
         " current_user::text, pg_backend_pid()",
     )
     info = session.info
@@ -100,19 +95,6 @@ def _server(session: ServerSession, side: Side) -> Iterator[Finding]:
         pooler = ", through a connection pooler that is said to be in session mode"
     yield _ok("connect", f"{info.dbname} at {info.host}:{info.port} as {role}{pooler}")
     yield _ok("server", f"PostgreSQL {version}{', a standby' if standby else ''}")
-    if side == "target" and standby:
-        yield problem(
-            "The target is a standby, which takes no writes.",
-            "Name the primary; of several hosts, target_session_attrs=read-write finds it.",
-            what="standby",
-        )
-    elif side == "target" and read_only:
-        yield problem(
-            f"All transactions of the role {role} are read-only (default_transaction_read_only).",
-            f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(info.dbname)}"
-            " SET default_transaction_read_only = off;",
-            what="read-only",
-        )
 
 
 def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
@@ -225,14 +207,6 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
 
 def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:
     """Say what may stand in the way of rows that are saved, up to this id."""
-    biggest = _BIGGEST_KEYS.get(table.keyed.type_oid)
-    if last is not None and biggest is not None and last > biggest:
-        yield problem(
-            f"The target's key {table.key_sql} is of the type {table.keyed.type}, which ends at"
-            f" {biggest}, below the last id {last}.",
-            f"ALTER TABLE {table.sql} ALTER COLUMN {table.key_sql} TYPE bigint;",
-            what="key",
-        )
     holders = session.query(holder(table.oid))
     if not holders:
         yield _ok("lock", "no other copy holds the table")
@@ -297,25 +271,12 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
     """Say how `create` would create a table like the source table; None if it could not."""
     if source is None or (isinstance(source, TableDescription) and source.problems):
         return [_ok("create", "would be created like the source table, once that is in order")]
-    try:
-        planned = create.plan(session, selection, source)
-    except PostgresError as error:
-        return [problem(_capital(error.message), error.remedy, what="create")]
+    planned = create.plan(session, selection, source)
     if planned is None:
         return None
-    schema, statements, warnings = planned
-    ((role, database, may_create, may_temp),) = session.ask_catalogs(
-        "SELECT current_user::text, current_database()::text,"
-        f" has_schema_privilege({literal(quoted(schema))}::regnamespace, 'CREATE'),"
-        " has_database_privilege(current_database(), 'TEMP')",
-    )
-    found = [_ok("create", f"would be created: {statements}")]
-    found += [warning(each, what="create") for each in warnings]
-    if not may_create:
-        found.append(no_right(role, "CREATE", f"schema {schema}", f"SCHEMA {quoted(schema)}"))
-    if not may_temp:
-        found.append(no_right(role, "TEMP", f"database {database}", f"DATABASE {quoted(database)}"))
-    return found
+    if problems := create.foreseen(session, planned):
+        return problems
+    return [_ok("create", f"would be created: {planned.shown}"), *planned.warnings]
 
 
 def _capital(text: str) -> str:

@@ -65,6 +65,8 @@ class ColumnDefinition:
     identity: str
     """pg_attribute.attidentity: a (always), d (by default) or nothing."""
     sequence: SequenceDefinition | None
+    extensions: tuple[tuple[str, str], ...]
+    """Those whose types, functions, operators or collations it uses, each with its schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +83,28 @@ class TableDefinition:
     besides: tuple[str, ...]
     """What else there is, such as `2 indexes`."""
 
+    def draws(self, column: ColumnDefinition) -> bool:
+        """Return whether a new table needs a sequence of its own for the column's default."""
+        sequence = column.sequence
+        return (
+            sequence is not None
+            and sequence.is_default
+            and not column.identity
+            and (sequence.is_owned or column.name == self.key)
+        )
+
 
 def define(table: Table) -> Question[dict[str, Any]]:
     """Return what the table is like as plain values, for `definition_of`."""
+    types = [
+        f"({column.number}, {part.oid}::oid)"
+        for column in (*table.columns, *table.generated)
+        for part in column.shape.within
+        if part.is_user_made
+    ]
     sql = _DEFINITION.format(
         oid=table.oid,
+        types=", ".join(types) or "(0, 0::oid)",
         key=table.keyed.number,
         never_null=NEVER_NULL,
         next_value=NEXT_VALUE.format(sequence="c.oid"),
@@ -142,7 +161,12 @@ def source_types(source: Any) -> dict[str, TypeShape]:
 def _column_from_plain(plain: Mapping[str, Any]) -> ColumnDefinition:
     sequence = plain["sequence"] and SequenceDefinition(**plain["sequence"])
     return ColumnDefinition(
-        **{**plain, "type": shape_from_plain(plain["type"]), "sequence": sequence}
+        **{
+            **plain,
+            "type": shape_from_plain(plain["type"]),
+            "sequence": sequence,
+            "extensions": tuple((name, schema) for name, schema in plain["extensions"]),
+        }
     )
 
 
@@ -156,6 +180,14 @@ WITH behind AS (  -- the sequence of an identity, and the one that a default dra
     JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
                     AND d.refclassid = 'pg_class'::regclass
     WHERE a.adrelid = {oid}
+), needed (attnum, classid, objid) AS (
+    SELECT a.adnum, d.refclassid, d.refobjid FROM pg_attrdef a
+    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+    WHERE a.adrelid = {oid}
+  UNION
+    SELECT attnum, 'pg_type'::regclass, oid FROM (VALUES {types}) AS types (attnum, oid)
+  UNION
+    SELECT attnum, 'pg_collation'::regclass, attcollation FROM pg_attribute WHERE attrelid = {oid}
 ), sequences AS (
     SELECT behind.attnum, json_build_object(
         'name', c.relname,
@@ -197,7 +229,13 @@ SELECT (
                     WHERE adrelid = a.attrelid AND adnum = a.attnum),
         'generated', a.attgenerated,
         'identity', a.attidentity,
-        'sequence', (SELECT sequence FROM sequences WHERE attnum = a.attnum LIMIT 1)
+        'sequence', (SELECT sequence FROM sequences WHERE attnum = a.attnum LIMIT 1),
+        'extensions', (
+            SELECT coalesce(json_agg(DISTINCT jsonb_build_array(e.extname, n.nspname)), '[]')
+            FROM needed JOIN pg_depend d USING (classid, objid)
+            JOIN pg_extension e ON e.oid = d.refobjid
+            JOIN pg_namespace n ON n.oid = e.extnamespace
+            WHERE needed.attnum = a.attnum AND d.deptype = 'e')
     ) ORDER BY a.attnum)
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped

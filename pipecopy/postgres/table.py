@@ -14,6 +14,7 @@ from pipecopy.postgres.questions import Rows
 from pipecopy.postgres.selection import Selection, chosen, column_named, left_out_of
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.types import (
+    GREATEST,
     INTEGERS,
     REACHED,
     TYPES,
@@ -75,6 +76,11 @@ class TableColumn:
     def is_integer(self) -> bool:
         """Whether its values are whole numbers of up to eight bytes."""
         return self.shape.base.name in INTEGERS
+
+    @property
+    def greatest(self) -> int | None:
+        """The greatest value of an integer type; None for one that holds any id."""
+        return GREATEST.get(self.shape.base.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 from pipecopy.postgres.names import literal, quoted
 
 INTEGERS = ("smallint", "integer", "bigint")
+GREATEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 _UNKNOWN = 0
 _FIRST_OF_USERS = 16384
 """The first oid of what users and extensions create: theirs differ from server to server."""

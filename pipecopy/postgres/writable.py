@@ -1,15 +1,20 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """What speaks against writing to a table, beyond the rights to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipecopy.finding import Finding, problem, warning
+from pipecopy.postgres.errors import ABOUT_THE_TABLE
+from pipecopy.postgres.event_triggers import disabled, tried
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.questions import Question
+from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NO_TABLES, Table, with_partitions
+from pipecopy.postgres.upsert import BATCH, SaveSql
 
 
 def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Finding]:
@@ -24,6 +29,66 @@ def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Ite
         yield problem(f"The target {table.sql} is {kind}, not a table.")
     yield from _unlogged(table, relations)
     yield from _triggers(table, relations)
+
+
+def takes_no_writes(session: ServerSession) -> Question[list[Finding]]:
+    """Return the reasons for which the server takes no writes from this session at all."""
+    found = []
+    if session.server.is_standby:
+        found.append(
+            problem(
+                "The target is a standby, which takes no writes.",
+                "name the primary; of several hosts, target_session_attrs=read-write finds it.",
+                what="standby",
+            )
+        )
+    # what a session has that does not set it, as one that only reads does
+    ((read_only, role, database),) = yield (
+        f"{CATALOG_PATH}SELECT reset_val = 'on', session_user::text, current_database()::text"
+        f" FROM pg_settings WHERE name = '{_READ_ONLY}'"
+    )
+    if read_only:
+        remedy = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(database)} SET {_READ_ONLY} = off;"
+        if _READ_ONLY in session.info.options:
+            remedy = f"take {_READ_ONLY} out of PGOPTIONS, or of the connection's options."
+        found.append(
+            problem(
+                f"All transactions of the role {role} are read-only there ({_READ_ONLY}).",
+                remedy,
+                what="read-only",
+            )
+        )
+    return found
+
+
+BATCH_TAGS = ("DROP TABLE", "CREATE TABLE AS", "CREATE INDEX")
+"""Of the statements that make the temporary table of a batch, as event triggers know them."""
+
+
+def event_triggers_refuse(
+    session: ServerSession, table: Table, event_triggers: Sequence[str]
+) -> Iterator[Finding]:
+    """Say whether they refuse the temporary table that all batches need which meet rows."""
+    names = tuple(column.name for column in table.columns)
+    sql = SaveSql(table, names, "text", 0, 0)
+    ((has_rows,),) = session.query(f"SELECT EXISTS (SELECT FROM {table.sql})")
+    error = tried(session, [sql.create_batch, sql.index_batch])
+    if error is None:
+        return
+    if error.sqlstate is None or not error.sqlstate.startswith(ABOUT_THE_TABLE):
+        raise error
+    found = (
+        f"The target's event triggers ({', '.join(event_triggers)}) refuse the temporary table"
+        f" {BATCH} for rows that may be there already: {error.diag.message_primary}."
+    )
+    remedy = disabled(event_triggers)
+    if has_rows or not table.takes_direct:
+        yield problem(found, remedy, what="event triggers")
+    else:  # a save that is repeated needs it as well
+        yield warning(found, remedy, what="event triggers")
+
+
+_READ_ONLY = "default_transaction_read_only"
 
 
 @dataclass(frozen=True)

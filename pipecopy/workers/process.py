@@ -239,7 +239,7 @@ _PLAIN_CALLS = (
 def _check_findings(call: str, answer: Any) -> None:
     """Raise TypeError if what should be findings is none: a problem must not get lost."""
     found: Any = ()
-    if call == "meet":
+    if call == "meet" or (call == "create" and not isinstance(answer, str | None)):
         found = answer
     elif isinstance(answer, TableDescription):
         found = answer.findings

@@ -114,7 +114,7 @@ def test_what_can_not_be_read_is_refused_all_at_once(
     assert 'column "duo" is public.pair (composite: ' in duo
     assert g == (
         'column "g" is integer GENERATED ALWAYS AS ((id + 1)) in the source'
-        " and integer in the target What to do: leave it out (`exclude=['g']`)"
+        " and integer in the target. What to do: leave it out (`exclude=['g']`)"
     )
     assert target_db.value("SELECT count(*) FROM profiles") == 0
 
@@ -176,4 +176,4 @@ def test_of_another_driver_s_table_only_equal_types_fit(target_db: TemporaryData
     with opened(target_db, "target") as database:
         fit = database.meet(other)
     differ = 'column "v" is VARCHAR in the source and text in the target'
-    assert lines(fit, "problem") == [f"{differ} What to do: leave it out (`exclude=['v']`)"]
+    assert lines(fit, "problem") == [f"{differ}. What to do: leave it out (`exclude=['v']`)"]

@@ -88,13 +88,14 @@ def test_a_name_to_be_left_out_that_no_table_has(
     problems = [str(found) for found in check(wrong).problems]
     with pytest.raises(TableMismatchError) as raised:
         copy(wrong)
+    unknown = "there is no column secrets to be left out."
     no_key = 'The key "id" of the table "public"."profiles" can\'t be left out.'
     lacks = 'the target "public"."profiles" has no column "secret" (text in the source)'
     assert list(raised.value.differences) == [
         f"source: {no_key}",
         f"target: {no_key}",
-        "there is no column secrets to be left out What to do: fix the name (did you mean secret?)",
-        f"{lacks} What to do: add it there, or leave it out (`exclude=['secret']`)",
+        f"{unknown} What to do: fix the name (did you mean secret?)",
+        f"{lacks}. What to do: add it there, or leave it out (`exclude=['secret']`)",
     ]
     assert len(problems) == 4
     with pytest.raises(ConfigError, match="exclude does not go with columns"):

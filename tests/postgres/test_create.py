@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from pipecopy.contracts import Session, TableDescription, TargetInUseError
-from pipecopy.errors import DatabaseError, TableMismatchError
-from pipecopy.postgres import PostgresError, PostgresPool
+from pipecopy.errors import TableMismatchError
+from pipecopy.finding import Finding
+from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import opened
 from tests.support.profiles import assert_equal_tables, create_profiles
@@ -20,13 +22,15 @@ from tests.support.runs import copy, lines
 
 pytestmark = pytest.mark.server
 
+NEW = 'the new table "public"."profiles"'
+
 
 def pool(source: TemporaryDatabase, target: TemporaryDatabase, **how: Any) -> PostgresPool:
     how.setdefault("create", True)
     return PostgresPool({"source": source.uri, "target": target.uri}, **how)
 
 
-def made(source: TemporaryDatabase, target: TemporaryDatabase, **how: Any) -> str | None:
+def made(source: TemporaryDatabase, target: TemporaryDatabase, **how: Any) -> list[Finding]:
     """Make the table alone, and return what is said of it."""
     with (
         opened(source, "source", **how) as here,
@@ -150,9 +154,15 @@ def test_other_columns_with_a_sequence(
         "INSERT INTO profiles (id) SELECT generate_series(1, 30)"
     )
     report = copy(pool(source_db, target_db))
-    (warning,) = report.warnings
-    assert '"number", GENERATED ALWAYS AS IDENTITY in the source, is so BY DEFAULT' in warning
-    assert 'The sequences of its columns "ticket", "number" begin where the source\'s' in warning
+    warning = " ".join(report.warnings)
+    assert (
+        f'"number" of {NEW}, GENERATED ALWAYS AS IDENTITY in the source, is so BY DEFAULT'
+        in warning
+    )
+    assert (
+        f'The sequences of the columns "ticket", "number" of {NEW} begin where the source\'s'
+        in warning
+    )
     assert_equal_tables(source_db, target_db)
     assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 31, 31)]
 
@@ -172,13 +182,16 @@ def test_a_sequence_that_may_not_be_read_is_named(
             "source": source_db.server.uri(source_db.name, user=role),
             "target": target_db.uri,
         }
-        (warning,) = copy(PostgresPool(uris, create=True)).warnings
+        warning = " ".join(copy(PostgresPool(uris, create=True)).warnings)
     finally:
         source_db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-    assert 'The sequences of its columns "number", "fresh" begin where the source\'s' in warning
     assert (
-        'The sequence of its column "ticket" starts over: the source\'s role may not read where'
-        ' "profiles_ticket_seq" is.' in warning
+        f'The sequences of the columns "number", "fresh" of {NEW} begin where the source\'s'
+        in warning
+    )
+    assert (
+        f'The sequence of the column "ticket" of {NEW} starts over: the source\'s role may not'
+        ' read where "profiles_ticket_seq" is.' in warning
     )
     assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 1, 31, 1)]
 
@@ -236,7 +249,7 @@ def test_it_is_made_where_the_target_s_search_path_begins(
 
 
 LACKING = {
-    "m mood, ms mood[]": "lacks what .*: the type public.mood, the type public.mood",
+    "m mood, ms mood[]": r'type public\.mood of .* "m".* type public\.mood\[\] of .* "ms"',
     "m text COLLATE lowest": "the collation public.lowest",
     "m text DEFAULT mark()": r"function public.mark\(\) does not exist",
     "m int DEFAULT nextval('shared')": 'relation "public.shared" does not exist',
@@ -253,17 +266,15 @@ def test_what_the_target_lacks_is_named(
     )
     for column, said in LACKING.items():
         source_db.execute(f"CREATE TABLE profiles (id int PRIMARY KEY, {column})")
-        with pytest.raises(PostgresError, match=said):
-            made(source_db, target_db)
+        assert re.search(said, " ".join(lines(made(source_db, target_db), "problem")))
         assert target_db.value("SELECT to_regclass('profiles')") is None
         source_db.execute("DROP TABLE profiles")
 
 
 def test_a_schema_is_not_made(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
     create_profiles(source_db, 1)
-    with pytest.raises(DatabaseError, match=r"no schema nowhere in which .* created") as raised:
+    with pytest.raises(TableMismatchError, match=r"no schema nowhere in which .* CREATE SCHEMA"):
         copy(pool(source_db, target_db, target_table="nowhere.profiles"))
-    assert (raised.value.side, raised.value.call) == ("target", "create")
 
 
 def test_a_source_that_is_partitioned_or_a_view(
@@ -308,7 +319,7 @@ def test_a_virtual_column_is_stored_where_it_has_to_be(
 ) -> None:
     target_db.execute(VIRTUAL + "; INSERT INTO profiles VALUES (1)")
     (warning,) = copy(pool(target_db, source_db)).warnings  # from 18 to 16
-    assert 'Its column "v", VIRTUAL in the source, is STORED.' in warning
+    assert f'The column "v" of {NEW}, VIRTUAL in the source, is STORED.' in warning
     assert source_db.query("SELECT * FROM profiles") == [(1, 2)]
     target_db.execute("CREATE SCHEMA beside")
     assert copy(pool(target_db, target_db, target_table="beside.profiles")).warnings == ()
@@ -340,8 +351,8 @@ def test_the_new_table_is_held_at_once_and_made_once(
     create_profiles(source_db, 1)
     described = description(source_db)
     with opened(target_db, "target", create=True) as target:
-        assert target.create(described) is None
-        assert target.create(described) is None  # as after a time-out
+        assert target.create(described) == []
+        assert target.create(described) == []  # as after a time-out
         with pytest.raises(TargetInUseError, match="another copy"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
@@ -398,7 +409,7 @@ def test_a_copy_waits_for_the_table_that_another_is_making(
         creating = threads.submit(target.create, described)
         _wait_until_blocked(target_db)
         other.commit()
-        assert creating.result(10) is None
+        assert creating.result(10) == []
         with pytest.raises(TargetInUseError, match="another copy"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
