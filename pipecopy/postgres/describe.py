@@ -54,11 +54,11 @@ def describe(
     key = selection.key
     side = None if run is None else run.side
     if table is None:
-        found = [_no_table(selection.table, run)]
-        if run is not None and _is_written(run):
-            found += itertools.chain(*ask(session.query_all, takes_no_writes(session)))
         return TableDescription(
-            table=selection.table, key=key, findings=tuple(found), server=server_of(session)
+            table=selection.table,
+            key=key,
+            findings=_of_no_table(session, selection.table, run),
+            server=server_of(session),
         )
     if table.kind in NOT_READ:
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
@@ -108,6 +108,14 @@ def describe(
         definition=definition,
         server=server_of(session),
     )
+
+
+def _of_no_table(session: ServerSession, name: str, run: Session | None) -> tuple[Finding, ...]:
+    """Say that there is none, and what would keep a run from creating it."""
+    found = [_no_table(name, run)]
+    if run is not None and _is_written(run):
+        found += itertools.chain(*ask(session.query_all, takes_no_writes(session)))
+    return tuple(found)
 
 
 def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Finding]:
