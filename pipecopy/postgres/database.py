@@ -28,6 +28,7 @@ from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import application_name
 from pipecopy.postgres.table import Table
+from pipecopy.postgres.where import check_where
 from pipecopy.postgres.writer import Writer
 
 Result = TypeVar("Result")
@@ -325,7 +326,7 @@ class PostgresDatabase:
         side = None if run is None else run.side
         table = versions.for_other(session, table, self._other, side=side)
         if run is None or run.side == "source" or run.mode == "verify":
-            describe.check_where(session, table)
+            check_where(session, table)
         most = None if run is None else run.max_batch_bytes
         # a source is live: its last rows may have been deleted
         wants_key = run is not None and (run.may_write or run.deletes)

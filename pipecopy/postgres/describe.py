@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """What speaks against a copy, seen before the first row."""
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from pipecopy.arguments import argument, function_call
 from pipecopy.contracts import Session, Side, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.checksums import ways
-from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
 from pipecopy.postgres.event_triggers import fire_for
 from pipecopy.postgres.failover import PRIMARY_ONLY
 from pipecopy.postgres.guard import Relations, greatest_key, is_guards, still_the_same
-from pipecopy.postgres.names import CATALOG_PATH, all_tables, literal, quoted, readings
+from pipecopy.postgres.names import CATALOG_PATH, all_tables, quoted, readings
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.rights import missing_rights
@@ -28,6 +26,7 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NOT_READ, Table
 from pipecopy.postgres.transactions import ids_out_of_order
 from pipecopy.postgres.versions import server_of
+from pipecopy.postgres.where import against_where
 from pipecopy.postgres.writable import (
     BATCH_TAGS,
     against_writing,
@@ -39,8 +38,6 @@ from pipecopy.postgres.writable import (
 _OIDS = (26, 1028)
 """The types oid and oid[], by their own OIDs; `lo`, an extension's, is a domain over oid."""
 _INTEGERS = "an integer (smallint, integer or bigint)"
-_ABOUT_THE_TEXT = ("0A", "22", "42", "54")
-"""Classes of SQLSTATE of what a server says of a statement that it can't parse."""
 
 
 def describe(
@@ -52,7 +49,6 @@ def describe(
 ) -> TableDescription:
     """Return the table as a value; all problems at once. Without a run: those of any run."""
     key = selection.key
-    side = None if run is None else run.side
     if table is None:
         return TableDescription(
             table=selection.table,
@@ -64,33 +60,14 @@ def describe(
         what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
         return TableDescription(table=table.sql, key=key, findings=(what,))
     findings = [*_of_any_run(session, table, key), *_of_run(session, table, relations, run)]
-    of_rows: list[Callable[[Table], Question[Sequence[Finding]]]] = []
-    if not _has_problem(findings):
-        if side == "source":  # on a verified target the rows with bad keys count as surplus
-            of_rows = [_bad_keys, ids_out_of_order]
-        elif run is not None and run.may_write and table.ordered_index:
-            of_rows = [partial(_note_greatest_key, session)]
+    of_rows = [] if _has_problem(findings) else _of_rows(session, table, run)
 
     def questions() -> Iterator[Question[Any]]:
-        yield from (_identity(session, table), ways(), _definition(table, side))
+        yield from (_identity(session, table), ways(), _definition(table, run))
         yield _event_triggers(run)
         yield from _of_catalogs(session, selection, table, run)
 
-    try:
-        _, *answers, _ = ask(
-            session.query_all,
-            still_the_same(table, relations),
-            *questions(),
-            *(of_row(table) for of_row in of_rows),
-            still_the_same(table, relations, last=True),
-        )
-    except psycopg.Error as error:
-        if is_guards(error) or not session.goes_on_after(error):
-            raise
-        # the role may not read the rows, or not even the name: first what is said of its rights
-        answers = ask(session.query_all, *questions())
-        if not _has_problem(itertools.chain(*answers[4:])):
-            answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
+    answers = _answers(session, table, relations, questions, of_rows)
     identity, checksums, definition, event_triggers, *more = answers
     findings += itertools.chain(*more)
     if event_triggers and not _has_problem(findings):
@@ -108,6 +85,43 @@ def describe(
         definition=definition,
         server=server_of(session),
     )
+
+
+def _of_rows(
+    session: ServerSession, table: Table, run: Session | None
+) -> list[Callable[[Table], Question[Sequence[Finding]]]]:
+    """Return what is asked of the rows; they may be asked for more than once."""
+    if run is not None and run.side == "source":
+        return [_bad_keys, ids_out_of_order]  # on a verified target they count as surplus
+    if run is not None and run.may_write and table.ordered_index:
+        return [partial(_note_greatest_key, session)]
+    return []
+
+
+def _answers(
+    session: ServerSession,
+    table: Table,
+    relations: Relations,
+    questions: Callable[[], Iterator[Question[Any]]],
+    of_rows: Sequence[Callable[[Table], Question[Sequence[Finding]]]],
+) -> list[Any]:
+    """Return what the server says of the table, and of its rows if the role may read them."""
+    try:
+        _, *answers, _ = ask(
+            session.query_all,
+            still_the_same(table, relations),
+            *questions(),
+            *(of_row(table) for of_row in of_rows),
+            still_the_same(table, relations, last=True),
+        )
+    except psycopg.Error as error:
+        if is_guards(error) or not session.goes_on_after(error):
+            raise
+        # the role may not read the rows, or not even the name: first what is said of its rights
+        answers = ask(session.query_all, *questions())
+        if not _has_problem(itertools.chain(*answers[4:])):
+            answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
+    return answers
 
 
 def _of_no_table(session: ServerSession, name: str, run: Session | None) -> tuple[Finding, ...]:
@@ -155,7 +169,7 @@ def _of_run(
     else:
         yield from _no_ordered_index(table, side)
     if side == "source" or verified:
-        yield from _where(session, table, verified=verified)
+        yield from against_where(session, table, verified=verified)
 
 
 def _event_triggers(run: Session | None) -> Question[tuple[str, ...]]:
@@ -294,66 +308,7 @@ def _identity(session: ServerSession, table: Table) -> Question[str]:
     return f"{system}/{table.database_oid}/{table.oid}/{started}"
 
 
-def _definition(table: Table, side: Side | None) -> Question[dict[str, Any] | None]:
-    if side == "target" or table.key is None or table.misnamed:
+def _definition(table: Table, run: Session | None) -> Question[dict[str, Any] | None]:
+    if (run is not None and run.side == "target") or table.key is None or table.misnamed:
         return None
     return (yield from define(table))
-
-
-def check_where(session: ServerSession, table: Table) -> None:
-    """Raise PostgresError if the user's condition is not one boolean expression over the table.
-
-    The server only parses it, by the extended protocol, which takes a single statement. Without
-    parentheses around it, one that closes more than it opens is an error; with them, all but an
-    expression is. So no text that passes both can reach out of the parentheses it is used in.
-    """
-    if table.where is None:
-        return
-    begin = f"SELECT FROM {table.sql} WHERE"
-    refused = f"`where` is not a condition on the rows of {table.sql}"
-    try:
-        session.parse(f"{begin}\n{table.where}\n")
-        parameters = session.parse(f"{begin} (\n{table.where}\n)")
-    except psycopg.Error as error:
-        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
-            raise
-        message = error.diag.message_primary or type(error).__name__
-        raise PostgresError(f"{refused}: {message}.", error.sqlstate) from error
-    if parameters:
-        raise PostgresError(f"{refused}: it has a parameter.", UNDEFINED_PARAMETER)
-
-
-def _where(session: ServerSession, table: Table, *, verified: bool) -> Iterator[Finding]:
-    try:
-        check_where(session, table)
-    except PostgresError as error:
-        yield problem(error.message, error.remedy)
-        return
-    if verified and table.others and table.where is not None:
-        yield from _columns_not_copied(session, table, table.where)
-
-
-def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Iterator[Finding]:
-    """Refuse a condition that needs columns that are not copied.
-
-    The two sides may have other values there, and so would never agree on which rows are compared.
-    A condition that names the table with its schema can't be seen through. It is one expression.
-    """
-    others = ", ".join(literal(column.name) for column in table.others)
-    ((names,),) = session.ask_catalogs(
-        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute"
-        f" WHERE attrelid = {table.oid} AND attnum > 0 AND NOT attisdropped"
-        f" AND attname NOT IN ({others})",
-    )
-    rest = f"(SELECT {names} FROM {table.sql}) AS {quoted(table.name)}"
-    try:
-        session.parse(f"SELECT FROM {rest} WHERE (\n{where}\n)")
-    except psycopg.Error as error:
-        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
-            raise
-        if error.sqlstate == UNDEFINED_COLUMN:
-            yield problem(
-                f"`where` needs a column of {table.sql} that is not copied, and may have other"
-                f" values on the other side ({error.diag.message_primary}).",
-                "name that column too (`columns`).",
-            )

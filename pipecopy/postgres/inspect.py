@@ -11,7 +11,6 @@ from pipecopy.contracts import Side, Survey, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
-from pipecopy.postgres.describe import check_where
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.questions import ask
@@ -24,6 +23,7 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import held, holder
 from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
+from pipecopy.postgres.where import check_where
 
 
 def survey(
