@@ -208,6 +208,8 @@ class Call:
             return
         self._ended("raised", said)
         self._note_saved_rows(raised)
+        if raised.reason == "config":
+            raise ConfigError(said)
         if raised.reason == "table changed":
             raise TableMismatchError(
                 f"{self._failed}: {said}",
@@ -235,11 +237,8 @@ class Call:
         self.endpoint.kill()
         output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
         self._ended("crashed", f"{crashed}{f': {crashed.refusal}' if crashed.refusal else output}")
-        if crashed.unguarded:
-            raise ConfigError(
-                'the script that starts this copy has no `if __name__ == "__main__":` guard: '
-                "each worker imports it, and would start a copy of its own"
-            )
+        if isinstance(crashed.refusal, ConfigError):
+            raise crashed.refusal
         if crashed.refusal is not None:
             refusal = crashed.refusal
             raise HostError(

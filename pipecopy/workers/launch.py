@@ -13,6 +13,8 @@ import select
 import sys
 from _thread import allocate_lock
 
+from pipecopy.workers.interpreter import SERVER, find_interpreter, leave_second_generation
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes a while
     from collections.abc import Callable, Sequence
@@ -105,13 +107,17 @@ def launch(preload: Sequence[str]) -> Launched:
         preload: the modules that it imports before it forks.
 
     Raises:
+        ConfigError: no Python is known that could be started.
         HostError: this machine refused a process, memory or a descriptor for it.
 
     """
+    leave_second_generation()
+    python = find_interpreter()
     control, theirs, output = _descriptors()
     code = (
         # collections, which look at what is imported again and again, took 15 % (measured)
         f"import gc, os, sys; gc.disable(); sys.path[:] = {import_path()!r}; "
+        f"del os.environ[{SERVER!r}]; "
         # here, since posix_spawn refuses to close one above RLIMIT_NOFILE
         f"[os.closerange(fd, fd + 1) for fd in {_inheritable()}]; "
         f"from pipecopy.workers.forkserver import serve; serve({_CONTROL_FD}, {os.getpid()})"
@@ -121,9 +127,9 @@ def launch(preload: Sequence[str]) -> Launched:
     try:
         pid = ask(
             os.posix_spawn,
-            sys.executable,
-            [sys.executable, *_interpreter_flags(), "-c", code, *preload],
-            os.environ,
+            python,
+            [python, *_interpreter_flags(), "-c", code, *preload],
+            {**os.environ, SERVER: "1"},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),

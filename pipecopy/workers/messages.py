@@ -19,7 +19,7 @@ from pipecopy.contracts import (
     TableDescription,
     TargetInUseError,
 )
-from pipecopy.errors import HostError
+from pipecopy.errors import ConfigError, HostError
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
 from pipecopy.workers.host import hidden_refusal
@@ -68,10 +68,10 @@ class Returned:
 
 
 Reason: TypeAlias = Literal[
-    "error", "timed out", "server changed", "table changed", "in use", "refused"
+    "error", "timed out", "server changed", "table changed", "in use", "refused", "config"
 ]
-"""What an exception means for the run: by `TimeoutError`, the exceptions of the contract, and what
-this machine refuses."""
+"""What an exception means for the run: by `TimeoutError`, the exceptions of the contract, what this
+machine refuses, and what the user has to change."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Raised:
 
     def __str__(self) -> str:
         """Return what was raised; without its class if that is one of the contract, or ours."""
-        if self.reason in {"server changed", "table changed", "in use", "refused"}:
+        if self.reason in {"server changed", "table changed", "in use", "refused", "config"}:
             return self.message
         code = f" ({self.sqlstate})" if self.sqlstate else ""
         message = f": {self.message}" if self.message else ""
@@ -112,10 +112,8 @@ class Crashed:
     """As in `subprocess`: negative for a signal."""
     output: str
     """The last of what it wrote to its standard output and error."""
-    unguarded: bool = False
-    """It ran a script that starts a copy when it is imported."""
-    refusal: HostError | None = None
-    """What this machine refused, if it could not start because of that."""
+    refusal: HostError | ConfigError | None = None
+    """Why it could not start: what this machine refused, or what the user has to change."""
 
     @property
     def signal(self) -> int | None:
@@ -233,6 +231,7 @@ def _reason(error: BaseException) -> Reason:
         ServerChangedError: "server changed",
         TableChangedError: "table changed",
         TargetInUseError: "in use",
+        ConfigError: "config",
     }
     return next((reasons[kind] for kind in reasons if isinstance(error, kind)), "error")
 

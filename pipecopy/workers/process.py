@@ -29,7 +29,7 @@ from pipecopy.workers.messages import (
     plain,
     raised,
 )
-from pipecopy.workers.script import importing
+from pipecopy.workers.script import load_pool
 from pipecopy.workers.stack import write_stack_on_request
 from pipecopy.workers.third_party import dill
 
@@ -100,8 +100,7 @@ class _WorkerProcess:
             return raised(error, self._secrets, connected=self._database is not None)
 
     def _connect(self) -> Connected:
-        with importing():
-            pool = dill.loads(self._setup.pool)
+        pool = load_pool(self._setup.pool)
         self._secrets |= secrets_in(_connection_of(pool, self._setup.dbname))
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)

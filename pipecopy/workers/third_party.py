@@ -1,18 +1,31 @@
-"""What this folder uses of dill and multiprocess, on a machine without a temporary folder too.
+"""What this folder uses of dill and multiprocess, which can be imported on any host so.
 
-dill asks for that folder when it is imported, and fails if there is none, though nothing that is
-used here writes a file; multiprocess imports dill.
+dill asks for a temporary folder and a main module when it is imported, and fails if there is none,
+though nothing that is used here writes a file; multiprocess imports dill.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
-def _without_temporary_folder() -> Iterator[None]:
+def _main_module() -> Iterator[None]:
+    main = ModuleType("__main__")
+    sys.modules.setdefault("__main__", main)
+    try:
+        yield
+    finally:
+        if sys.modules.get("__main__") is main:  # this program has none
+            del sys.modules["__main__"]
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[None]:
     try:
         tempfile.gettempdir()
     except OSError:  # all is read-only, or full
@@ -25,7 +38,7 @@ def _without_temporary_folder() -> Iterator[None]:
         yield
 
 
-with _without_temporary_folder():
+with _main_module(), _temporary_folder():
     import dill
     from multiprocess import (
         connection,

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessPool
 
-from pipecopy.errors import HostError
+from pipecopy.errors import ConfigError, HostError
 from pipecopy.workers import process
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
 from pipecopy.workers.host import REFUSED_EXIT, refusal, start
+from pipecopy.workers.interpreter import NO_PYTHON, NO_PYTHON_EXIT, find_interpreter
 from pipecopy.workers.messages import Crashed, Outcome, Task
 from pipecopy.workers.process import Setup
-from pipecopy.workers.script import UNGUARDED_EXIT
+from pipecopy.workers.script import UNGUARDED, UNGUARDED_EXIT
 from pipecopy.workers.servers import ForkServer
 from pipecopy.workers.stack import UNINTERRUPTIBLE, find_hang, state_of
 
@@ -156,13 +157,16 @@ class Worker:
         found = self._refusal(exitcode, output)
         if exitcode is None and self._start_error is not None:
             output += str(self._start_error.__cause__ or self._start_error)
-        unguarded = UNGUARDED_EXIT in {exitcode, self.server.exitcode}
-        return Crashed(exitcode, output.strip(), unguarded=unguarded, refusal=found)
+        return Crashed(exitcode, output.strip(), refusal=found)
 
-    def _refusal(self, exitcode: int | None, output: str) -> HostError | None:
-        """Return what this machine refused, if the worker could not start because of that."""
-        if self._ready:
+    def _refusal(self, exitcode: int | None, output: str) -> HostError | ConfigError | None:
+        """Return why the worker could not start, if nothing is wrong with the database."""
+        if self._ready:  # the exit code is the driver's
             return None
+        if self.server.exitcode == NO_PYTHON_EXIT:
+            return ConfigError(NO_PYTHON.format(path=find_interpreter()))
+        if exitcode == UNGUARDED_EXIT:
+            return ConfigError(UNGUARDED)
         if exitcode == REFUSED_EXIT:
             message, number, limit = json.loads(output.strip().rpartition("\n")[2])
             return HostError(message, errno=number, limit=limit)

@@ -39,8 +39,12 @@ config = Config(
 def run_script(
     folder: Path, *parts: str, by: Any = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Write the parts to a script in the folder and run it there, if need be `by` another."""
+    """Write the parts to a script in the folder and run it there.
+
+    It is run by another `python` if one is given, and that `by` another program.
+    """
     script = folder / "script.py"
     script.write_text("\n".join(textwrap.dedent(part) for part in parts))
     options = {"capture_output": True, "text": True, "timeout": 60, "cwd": folder, **options}
-    return subprocess.run([*by, sys.executable, script], check=False, **options)
+    python = options.pop("python", sys.executable)
+    return subprocess.run([*by, python, script], check=False, **options)
