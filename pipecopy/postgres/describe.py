@@ -11,7 +11,7 @@ import psycopg
 
 from pipecopy.arguments import argument, function_call
 from pipecopy.contracts import Session, Side, TableDescription
-from pipecopy.finding import Finding, problem, warning
+from pipecopy.finding import Finding, as_written, problem, warning
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.event_triggers import fire_for
 from pipecopy.postgres.failover import PRIMARY_ONLY
@@ -135,11 +135,14 @@ def _of_no_table(session: ServerSession, name: str, run: Session | None) -> tupl
 def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Finding]:
     """Say what speaks against any run, by what is known of the table."""
     if table.key is None:
-        yield problem(f"The table {table.sql} has no column {key} that could be the key.")
+        yield problem(
+            f"The table {table.sql} has no column {key} that could be the key.", _other_keys(table)
+        )
     elif not table.key.is_integer:
         yield problem(
             f"The key {table.key_sql} of the table {table.sql} is of the type {table.key.type}, not"
-            f" {_INTEGERS}."
+            f" {_INTEGERS}.",
+            _other_keys(table),
         )
     yield from map(problem, table.misnamed)
     if session.encoding == "SQL_ASCII":
@@ -151,6 +154,14 @@ def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Find
         yield problem(
             f"The table {table.sql} is temporary: it belongs to one session, and ends with it."
         )
+
+
+def _other_keys(table: Table) -> str:
+    """Return what to do if the key is none."""
+    if not table.possible_keys:
+        return f"name another key (`key`): {_INTEGERS}, best one with a unique index."
+    names = " or ".join(argument(key=as_written(name)) for name in table.possible_keys)
+    return f"name another key: {names}."
 
 
 def _of_run(

@@ -107,6 +107,12 @@ class Table:
     key: TableColumn | None
     unique_index: str | None
     """A valid, whole, immediate unique index on the key alone, on which a conflict is decided."""
+    has_wider_unique_index: bool
+    """One that begins with the key: its values may be there several times."""
+    partitioned_by: tuple[str, ...]
+    """Columns of the partition keys, at any level; an empty name for an expression."""
+    possible_keys: tuple[str, ...]
+    """Integer columns with a unique index, each on itself alone."""
     ordered_index: bool
     """There is an index that begins with the key."""
     nulls_first: bool
@@ -148,6 +154,11 @@ class Table:
         if self.key is None:
             raise PostgresError(f"the table {self.sql} lacks the key column", UNDEFINED_COLUMN)
         return self.key
+
+    @property
+    def may_be_unique(self) -> bool:
+        """Whether there could be a unique index on the key alone: one has all partition keys."""
+        return self.key is not None and set(self.partitioned_by) <= {self.key.name}
 
     @property
     def portable(self) -> bool:
@@ -229,8 +240,10 @@ def table_from(rows: Rows, selection: Selection) -> Table | None:
         key=key_name,
     )
     key = None if key_name is None else columns[key_name]
-    none = (None, False, False)
-    unique, ordered, nulls_first = (indexes or {}).get(str(key.number), none) if key else none
+    indexes = indexes or {}
+    none = (None, False, False, False)
+    unique, ordered, nulls_first, is_wider = indexes.get(str(key.number), none) if key else none
+    partitioned_by = tuple(facts.pop("partitioned_by"))
     users_types = {t.oid for column in every for t in column.shape.within if t.is_user_made}
     return Table(
         **facts,
@@ -247,6 +260,13 @@ def table_from(rows: Rows, selection: Selection) -> Table | None:
         key=key,
         # an index of the table alone says nothing about the rows of those that inherit from it
         unique_index=None if facts["has_children"] else unique,
+        has_wider_unique_index=is_wider,
+        partitioned_by=partitioned_by,
+        possible_keys=tuple(
+            column.name
+            for column in columns.values()
+            if column.is_integer and indexes.get(str(column.number), none)[0] is not None
+        ),
         ordered_index=ordered,
         nulls_first=nulls_first,
         types=tuple(sorted(users_types)),
@@ -286,7 +306,12 @@ WITH RECURSIVE target AS (
            c.relpersistence = 't' AS is_temporary,
            EXISTS (SELECT FROM pg_trigger WHERE tgenabled <> 'D' AND tgtype & 3 = 3
                    AND (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid))))
-               AS before_triggers  -- bit 0: for each row; bit 1: before
+               AS before_triggers,  -- bit 0: for each row; bit 1: before
+           ARRAY(SELECT DISTINCT coalesce(a.attname, '')
+                 FROM pg_partitioned_table p CROSS JOIN unnest(p.partattrs) AS number
+                 LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = number
+                 WHERE p.partrelid IN (SELECT relid FROM pg_partition_tree(c.oid)) ORDER BY 1)
+               AS partitioned_by
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = nullif(current_setting('pipecopy.oid'), '')::oid
 ), columns AS (
@@ -307,7 +332,8 @@ WITH RECURSIVE target AS (
            bool_or(am.amname = 'btree') AS ordered_index,
            -- bit 0: DESC; bit 1: NULLS FIRST
            bool_or(am.amname = 'btree') AND NOT bool_or(am.amname = 'btree'
-               AND (i.indoption[0] & 1 = 1) = (i.indoption[0] & 2 = 2)) AS nulls_first
+               AND (i.indoption[0] & 1 = 1) = (i.indoption[0] & 2 = 2)) AS nulls_first,
+           bool_or(i.indisunique AND i.indnkeyatts > 1) AS is_wider
     FROM pg_index i
     JOIN target ON i.indrelid = target.oid
     JOIN pg_class ic ON ic.oid = i.indexrelid
@@ -322,7 +348,8 @@ SELECT row_to_json(target),
            'always_identity', always_identity, 'expression', expression) ORDER BY number)
         FROM columns),
        {TYPES},
-       (SELECT json_object_agg(number, json_build_array(unique_index, ordered_index, nulls_first))
+       (SELECT json_object_agg(number, json_build_array(
+           unique_index, ordered_index, nulls_first, is_wider))
         FROM indexes),
        {types_token(USERS_TYPES)}
 FROM target

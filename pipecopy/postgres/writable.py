@@ -171,7 +171,10 @@ def _not_filled(table: Table) -> Iterator[Finding]:
         if column.needs_value:
             yield problem(
                 f"The target's column {quoted(column.name)} is not copied, may not be NULL and has"
-                " no default: no row could be inserted."
+                " no default: no row could be inserted.",
+                f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)} DROP NOT NULL;"
+                if not column.shape.not_null
+                else f"give {quoted(column.name)} a default.",
             )
 
 
@@ -180,20 +183,33 @@ def _no_unique_index(table: Table) -> Iterator[Finding]:
     if table.unique_index is not None or table.key is None:
         return
     found = f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
-    remedy = f"CREATE UNIQUE INDEX ON {table.sql} ({table.key_sql});"
+    remedy: str | None = f"CREATE UNIQUE INDEX ON {table.sql} ({table.key_sql});"
+    if not table.may_be_unique:
+        others = ", ".join(quoted(name) for name in table.partitioned_by if name)
+        found = (
+            f"The target {table.sql} is partitioned by {others or 'an expression'}, so no unique"
+            f" index can be on {table.key_sql} alone, and rows"
+        )
+        remedy = None
+    elif table.has_wider_unique_index:
+        remedy = f"if {table.key_sql} is unique by itself: {remedy}"
     if table.others:
         names = ", ".join(quoted(column.name) for column in table.others)
         yield problem(
             f"{found} that changed would be removed and inserted again, and would lose their values"
             f" of the columns that are not copied ({names}).",
-            remedy,
+            remedy or "copy all columns.",
         )
-    if not table.has_children:
-        yield warning(
-            f"{found} that changed are removed and inserted again, and each batch may read the"
-            " whole table.",
-            remedy,
-        )
+    if table.has_children:
+        return
+    if table.ordered_index:
+        yield warning(f"{found} that changed are removed and inserted again.", remedy)
+        return
+    yield warning(
+        f"{found} that changed are removed and inserted again, and each batch may read the whole"
+        " table.",
+        remedy or f"CREATE INDEX ON {table.sql} ({table.key_sql});",
+    )
 
 
 def _children(table: Table, relations: Relations) -> Iterator[Finding]:
@@ -237,15 +253,16 @@ def _other_identities(table: Table) -> Iterator[Finding]:
 
 def _triggers(table: Table, relations: Relations) -> Iterator[Finding]:
     """Those of the partitions fire too."""
+    triggers = [found for found in relations.firing if found["kind"] == "trigger"]
     names = [
         trigger["name"] if trigger["oid"] == table.oid else f"{trigger['name']} of {trigger['of']}"
-        for trigger in relations.firing
-        if trigger["kind"] == "trigger"
+        for trigger in triggers
     ]
     if names:
+        # each where it is: what is said to a partitioned table does not reach one of a partition
         yield warning(
             f"Triggers of the target {table.sql} fire for the copied rows: {', '.join(names)}.",
-            f"ALTER TABLE {table.sql} DISABLE TRIGGER USER;",
+            " ".join(f"ALTER TABLE {t['of']} DISABLE TRIGGER {t['name']};" for t in triggers),
         )
 
 
