@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `250ms`, `1h30m`, `64MiB`, `1GB`.
+"""Durations, sizes and numbers of things as people write them: `250ms`, `64MiB`, `2 retries`.
 
 A bare number is a number of seconds, or of bytes.
 """
@@ -65,3 +65,9 @@ def size_text(size: int) -> str:
         if size and size % unit == 0:
             return f"{size // unit}{name}"
     return str(size)
+
+
+def counted(number: int, one: str) -> str:
+    """Return `1 kill`, `2 kills`; `retry` becomes `retries`, `batch` `batches`."""
+    many = re.sub("y$", "ie", re.sub("ch$", "che", one)) + "s"
+    return f"{number:,} {one if number == 1 else many}"

@@ -123,7 +123,7 @@ def run(
 ) -> Ending:
     """Run the command of the command line; every error of its own, and a signal, is an ending."""
     app, configuration = build_app(environ)
-    word = command_of(argv)
+    word = name if (name := command_of(argv)) in [*app] else None
 
     def ended(error: BaseException) -> Ending:
         signals.ignore()
@@ -204,7 +204,9 @@ def copy(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
 
-    return _run("copy", copying, Screen(err, quiet=output.quiet), output, signals)
+    resumes = resume if selection.where is None else None
+    screen = Screen(err, quiet=output.quiet)
+    return _run("copy", copying, screen, output, signals, resume=resumes)
 
 
 def check(
@@ -301,6 +303,8 @@ def _run(
     screen: Screen,
     output: Output,
     signals: StopSignals,
+    *,
+    resume: bool | None = None,
 ) -> Ending:
     """Run the command's operation on the screen, return its ending; from then on ignore signals."""
 
@@ -319,5 +323,5 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
-        return failed(in_options(error), output, command)
+        return failed(in_options(error), output, command, resume=resume)
     return completed(in_options(report), output, command)

@@ -13,9 +13,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from pipecopy.cli.text import counted, one_line
+from pipecopy.cli.text import one_line
 from pipecopy.finding import Finding, Mark
 from pipecopy.report import CheckColumn, CheckPlan, CheckReport
+from pipecopy.units import counted
 
 WIDEST = 100
 """Characters; only SQL may be longer, so that it can be copied."""

@@ -6,13 +6,15 @@ import traceback
 from dataclasses import dataclass
 
 from pipecopy.cli.codes import Exit, check_code, exit_code
+from pipecopy.cli.going_on import how_to_go_on
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import result
-from pipecopy.cli.text import far_line, one_line, summary_lines, verdict_line
-from pipecopy.errors import PipecopyError
+from pipecopy.cli.text import one_line, summary_lines, verdict_line
+from pipecopy.errors import FullCopyTimeoutError, PipecopyError
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
+from pipecopy.supervisor.progress import far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +53,28 @@ _NOTHING = {
 """What is said after a signal if no report says how far the command came."""
 
 
-def failed(error: BaseException, output: Output, command: str | None) -> Ending:
-    """Return the ending of a command that an error or a signal ended; None: none was given."""
+def failed(
+    error: BaseException, output: Output, command: str | None, *, resume: bool | None = None
+) -> Ending:
+    """Return the ending of a command that an error or a signal ended.
+
+    `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
+    can't be.
+    """
     report: Report | None = getattr(error, "report", None)
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
         return completed(report, output, command)
-    far = None if report is None else far_line(report)
+    how_far = None if report is None else far(report)
     lines = _tracebacks(error) if output.traceback else []
     if report is not None and not output.quiet:
         lines += [*_warnings(report), *(summary_lines(report) if _has_begun(report) else [])]
     if stopped:
-        lines.append(f"{error}; {far or _NOTHING.get(command or '', 'nothing was done')}")
+        lines.append(f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}")
     else:
-        lines.append(_error_line(error, f"; {far}" if far else "", shown=output.traceback))
+        lines.append(_error_line(error, how_far))
+    lines.append(how_to_go_on(error, command, report, resume=resume))
     text = _page(report) if isinstance(report, CheckReport) else ""
     code = exit_code(error)
     if output.json:
@@ -86,12 +95,15 @@ def _has_begun(report: Report) -> bool:
     return False
 
 
-def _error_line(error: BaseException, far: str, *, shown: bool) -> str:
-    """Return what is wrong and how far the run came: with `--quiet`, the only line."""
-    if isinstance(error, PipecopyError):
-        return f"error: {one_line(str(error))}{far}"
-    hint = "" if shown else "; run again with --traceback to see where"
-    return f"internal error: {type(error).__name__}: {one_line(str(error))}{far}{hint}"
+def _error_line(error: BaseException, how_far: str | None) -> str:
+    """Return what is wrong and how far the run came, if the error does not say that itself."""
+    said = one_line(str(error))
+    if not isinstance(error, PipecopyError):
+        said = f"internal error: {type(error).__name__}: {said}"
+    elif type(error) is not PipecopyError:  # what `supervise` could not foresee says so
+        said = f"error: {said}"
+    told = how_far is None or isinstance(error, FullCopyTimeoutError)
+    return said if told else f"{said}; {how_far}"
 
 
 def _warnings(report: Report) -> list[str]:

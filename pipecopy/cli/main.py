@@ -80,6 +80,9 @@ class StopSignals:
         os.kill(os.getpid(), signum)
 
 
+GO_ON = "to go on: "
+AGAIN = "run it again: it is safe"
+FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
 ON = ("true", "yes", "1", "on")
 """How a flag is set in a text."""
 
@@ -121,7 +124,8 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             _finish(ending.lines, ending.text, out, err)
         except StoppedBySignal as stop:  # outside of the command itself
             code = 128 + stop.signum
-            _finish((f"{stop}; nothing more was done",), _result(stop, code), out, err)
+            lines = (f"{stop}; nothing was done", f"{GO_ON}{AGAIN}")
+            _finish(lines, _result(stop, code), out, err)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
         code = _end(error)
     if server is not None:
@@ -137,7 +141,8 @@ def _end(error: BaseException) -> int:
     code, line = INTERNAL_ERROR, f"internal error: {type(error).__name__}: {error}"
     if (refused := hidden_refusal(error)) is not None:
         code, line = HOST_ERROR, f"error: {refused}"
-    line, text = redact(line), _result(refused or error, code)
+    line = f"{redact(line)}; {GO_ON}{AGAIN if refused is None else FIX_AND_AGAIN}"
+    text = _result(refused or error, code)
     if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
         _finish((line,), text, sys.stdout, sys.stderr)
     else:  # they could not be made

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipecopy.cli.text import Status, counted
+from pipecopy.cli.text import Status
 from pipecopy.events import (
     BatchSaved,
     CallEnded,
@@ -23,7 +23,7 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.redact import redact
-from pipecopy.units import duration_text
+from pipecopy.units import counted, duration_text
 
 _SLOW = 1.0
 """Seconds after which a call is worth showing."""

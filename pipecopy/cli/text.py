@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from itertools import islice
 from pipecopy.config import MAX_SECONDS
 from pipecopy.events import (
     CallEnded,
+    CallOutcome,
     DifferencesFound,
     DriverOutput,
     Event,
@@ -23,7 +23,7 @@ from pipecopy.events import (
 )
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, NotComparable, Report, VerifyReport
-from pipecopy.units import duration_text
+from pipecopy.units import counted, duration_text
 
 _MB = 1_000_000
 _FRAMES = 4
@@ -34,6 +34,15 @@ _TRANSACTIONS = 5
 """How many of the transactions that are waited for are named."""
 _RANGES = 10
 """How many ranges of ids are written out, and how many of those that could not be compared."""
+
+
+_ENDS: dict[CallOutcome, str] = {
+    "returned": "returned",
+    "raised": "failed",
+    "crashed": "failed",
+    "timed out": "timed out",
+    "cut short": "was cut short",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +63,6 @@ class Status:
     seconds_left: float | None = None
     waits: tuple[str, ...] = ()
     """A line for each thing that the run has waited for long enough to say so."""
-
-
-def counted(number: int, one: str) -> str:
-    """Return `1 kill`, `2 kills`; `retry` becomes `retries`, `batch` `batches`."""
-    many = re.sub("y$", "ie", re.sub("ch$", "che", one)) + "s"
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def one_line(text: str) -> str:
@@ -130,10 +133,12 @@ def _awaited_line(event: TransactionsAwaited) -> str | None:
 
 
 def _kill_line(event: WorkerKilled) -> str:
-    fate = "was killed"
-    if event.abandoned:
-        fate = "is in uninterruptible sleep and was abandoned: it will end when its sleep does"
-    return f"{redact(str(event.where))}: worker {event.pid} {fate}{_stuck(event.hang)}"
+    who, fate = f"worker {event.pid}", "was killed"
+    if event.pid is None:
+        who, fate = "its worker", "had not been forked yet and was given up"
+    elif event.abandoned:
+        fate = "is in uninterruptible sleep and was abandoned: it ends when that sleep does"
+    return f"{redact(str(event.where))}: {who} {fate}{_stuck(event.hang)}"
 
 
 def _stuck(hang: Hang | None) -> str:
@@ -145,7 +150,7 @@ def _stuck(hang: Hang | None) -> str:
 
 
 def _end_line(event: CallEnded) -> str | None:
-    attempt = f"attempt {event.where.attempt} {event.outcome} after {event.seconds:.1f}s"
+    attempt = f"attempt {event.where.attempt} {_ENDS[event.outcome]} after {event.seconds:.1f}s"
     if event.outcome == "returned" and event.where.attempt == 1:
         return None  # all is well
     if event.outcome == "raised" and event.where.call in _COMPARING:
@@ -216,18 +221,6 @@ def summary_lines(report: Report) -> list[str]:
                 *verdict,
             ]
     return []
-
-
-def far_line(report: Report) -> str | None:
-    """Return how far a run came that did not end well, None if it had not come to its ids."""
-    if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
-        return None
-    done = "is in the target" if isinstance(report, CopyReport) else "was compared"
-    begin = f" from {report.first_id} on and" if report.first_id else ""
-    return (
-        f"every id{begin} below {report.next_id} (of {report.max_id}) {done}:"
-        f" {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
-    )
 
 
 def _found(report: VerifyReport) -> Iterator[str]:

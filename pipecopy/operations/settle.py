@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipecopy.contracts import OpenTransaction
-from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import TransactionsAwaited
 from pipecopy.finding import warning
 from pipecopy.supervisor.run import Run
@@ -81,10 +80,7 @@ class Settling:
         run = self._run
         run.pause(seconds)
         if run.left <= 0:
-            raise FullCopyTimeoutError(
-                f"the whole {run.what} reached its limit of {run.config.full_copy_timeout:g} s"
-                f" while it waited for {open_ones(self._open)} (`settle`)"
-            )
+            raise run.full_copy_timeout(f" while it waited for {open_ones(self._open)} (`settle`)")
 
     def _notify(self) -> None:
         """Say whom it waits for, if that is news."""

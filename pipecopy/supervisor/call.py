@@ -37,6 +37,9 @@ _START_TIMEOUT = 5.0
 """Seconds that a worker gets to start, if a call gets less: 0.03 for one of the package's own
 (measured), but a script that it has to import may take seconds."""
 
+_HANGS = 0.5
+"""The share of its own limit after which a call that the whole copy's limit ends may be stuck."""
+
 KeyRange = tuple[int, int]
 
 
@@ -154,12 +157,12 @@ class Call:
         worker = self.endpoint.ensure_worker()
         started = worker.started()
         if isinstance(started, Crashed):
-            self._crashed(started, "while its worker started")
+            self._crashed(started, "while it started")
         elif started:
             self._begin(worker)
         elif self._state.clock.now() >= self.due:
             self._at_limit(
-                "its worker, which imports the script that starts the copy, had not started",
+                "its worker, which imports the script that starts the copy, had not started after",
                 self._start_limit,
             )
 
@@ -180,7 +183,7 @@ class Call:
             self._pass_on_output(worker)
             self._take(outcome)
         elif late:
-            self._at_limit("killed", self._limit)
+            self._at_limit("killed after", self._limit)
 
     def _pass_on_output(self, worker: Worker) -> None:
         output = worker.new_output()
@@ -256,33 +259,44 @@ class Call:
         )
 
     def _at_limit(self, verdict: str, full_limit: float) -> None:
-        """Kill the worker, whose limit is reached."""
-        cut_short = self._lasts < full_limit
-        hang = self.endpoint.ensure_worker().find_hang()
-        self._kill(hang)
+        """Kill the worker, whose limit is reached: the call's own, or the whole copy's."""
+        lasted = max(0.0, self._lasts)
+        hangs = lasted >= full_limit * _HANGS
+        hang = self.endpoint.ensure_worker().find_hang() if hangs else None
+        self._kill_at_limit(hang)
         seen = f" while {hang}" if hang is not None else ""
-        verdict = f"{verdict} after {max(0.0, self._lasts):g} s{seen}"
-        if cut_short:
-            self._ended("cut short", verdict)
-            raise self._full_copy_timeout(verdict)
-        self._timed_out(verdict)
+        if self._lasts < full_limit:
+            under_way = f"which had run for {lasted:.3g} s of its {full_limit:g} s"
+            if self._phase is _Phase.STARTING:
+                under_way = f"whose worker had been starting for {lasted:.3g} s"
+            if hang is not None:
+                under_way += f" and was {hang}"
+            self._ended("cut short", f"the whole {self._state.what} reached its limit{seen}")
+            raise self._full_copy_timeout(under_way)
+        self._timed_out(f"{verdict} {lasted:g} s{seen}")
 
-    def _kill(self, hang: Hang | None = None) -> None:
+    def _kill_at_limit(self, hang: Hang | None) -> None:
         worker = self.endpoint.ensure_worker()
         seconds = self._state.clock.now() - self._began
-        self._pass_on_output(worker)
-        died = self.endpoint.kill()
+        died = self._kill()
         self._state.count("kills")
-        if not died:
-            self._state.warn(
-                f"a worker of {self.endpoint} (pid {worker.pid}) did not die of SIGKILL, it is"
-                f" {worker.state()}: it was left behind, and ends when the kernel lets it"
-            )
         self._state.notify(
             WorkerKilled(
                 where=self._where, pid=worker.pid, seconds=seconds, abandoned=not died, hang=hang
             )
         )
+
+    def _kill(self) -> bool:
+        """Kill the worker; warn and return False if it had to be left behind."""
+        worker = self.endpoint.ensure_worker()
+        self._pass_on_output(worker)
+        died = self.endpoint.kill()
+        if not died:
+            self._state.warn(
+                f"a worker of {self.endpoint} (pid {worker.pid}) did not die of SIGKILL, it is"
+                f" {worker.state()}: it was left behind, and ends when the kernel lets it"
+            )
+        return died
 
     def cut_short(self) -> None:
         """Kill the worker if the call is under way: the copy ends for another reason."""
@@ -295,7 +309,7 @@ class Call:
         if isinstance(outcome, Raised):
             self._note_saved_rows(outcome)
         self._kill()
-        self._ended("cut short", "the copy ended")
+        self._ended("cut short", f"the {self._state.what} ended")
 
     def _note_saved_rows(self, raised: Raised) -> None:
         """Note whether what was saved still is what the two tables have in common.
@@ -310,7 +324,7 @@ class Call:
         self._ended("timed out", how)
         if self._attempt > self._retries:
             if self._was_shortened:
-                raise self._full_copy_timeout(how)
+                raise self._full_copy_timeout(f"which timed out: {how}")
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(
                 f"{self._where} timed out on {attempts}: {how}", **self._attributes
@@ -318,18 +332,16 @@ class Call:
         delay = self._state.config.retries_delay
         self._enter(_Phase.WAITING, delay)
         if self.due >= self._state.deadline:
-            raise self._full_copy_timeout(f"{how}, and a retry in {delay:g} s would begin too late")
+            raise self._full_copy_timeout(
+                f"which timed out: {how}, and a retry in {delay:g} s would begin too late"
+            )
         self.endpoint.ensure_worker()  # now: it starts while the delay passes
         self._state.count("retries")
         self._state.notify(RetryScheduled(where=self._where, delay=delay))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
-        limit = self._state.config.full_copy_timeout
-        return FullCopyTimeoutError(
-            f"the whole {self._state.what} reached its limit of {limit:g} s "
-            f"in attempt {self._attempt} of {self._where}: {how}",
-            **self._attributes,
-        )
+        where = f" in attempt {self._attempt} of {self._where}, {how}"
+        return self._state.full_copy_timeout(where, **self._attributes)
 
     def wrong_value(self, expected: str) -> DatabaseError:
         """Return the error of a call that returned something other than expected."""

@@ -9,10 +9,12 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pipecopy.config import Config
 from pipecopy.contracts import Mode
+from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, Observer, Warned
 from pipecopy.redact import redact
 from pipecopy.report import Report
 from pipecopy.supervisor.clock import Clock
+from pipecopy.supervisor.progress import far, rest
 from pipecopy.workers.host import start
 
 ReportT = TypeVar("ReportT", bound=Report)
@@ -34,6 +36,8 @@ class State(Generic[ReportT]):
         self.began = self.clock.now()
         self.deadline = self.began + config.full_copy_timeout
         """When all of it has to end, by the clock."""
+        self._ids_known = self.began
+        """When the range of ids was."""
         self.report = report
         """How far the run is: replaced at each step, so that each thread sees a whole one."""
         self.notify = Notifier(observer)
@@ -45,7 +49,21 @@ class State(Generic[ReportT]):
 
     def update(self, **fields: Any) -> None:
         """Replace these fields of the report."""
+        if "max_id" in fields:
+            self._ids_known = self.clock.now()
         self.report = replace(self.report, **fields)
+
+    def full_copy_timeout(self, where: str = "", **attributes: Any) -> FullCopyTimeoutError:
+        """Return the error of the whole run's limit: how far it was, and how long the rest is.
+
+        `where` goes on from "reached its limit of 30 s".
+        """
+        now = self.clock.now()
+        report = replace(self.report, seconds=now - self.began)
+        limit = f"reached its limit of {self.config.full_copy_timeout:g} s"
+        how_far = (far(report), rest(report, now - self._ids_known))
+        message = "; ".join(filter(None, (f"the whole {self.what} {limit}{where}", *how_far)))
+        return FullCopyTimeoutError(message, **attributes)
 
     def count(self, name: Literal["calls", "timeouts", "kills", "retries"]) -> None:
         """Add one to this counter of the report."""

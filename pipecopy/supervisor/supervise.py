@@ -28,6 +28,7 @@ from pipecopy.errors import (
 from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome, utc_now
 from pipecopy.supervisor.clock import TICK, Flag
+from pipecopy.supervisor.progress import far
 from pipecopy.supervisor.run import Run, StoppedError
 from pipecopy.supervisor.state import ReportT
 from pipecopy.workers.host import refusal, start
@@ -165,10 +166,9 @@ class _RunThread(Generic[ReportT]):
         if error is None and report.outcome == "complete":
             return report
         if error is None:
-            limit = self._run.config.full_copy_timeout
-            error = FullCopyTimeoutError(
-                f"the whole {self._run.what} reached its limit of {limit:g} s"
-            )
+            limit = f"reached its limit of {self._run.config.full_copy_timeout:g} s"
+            how_far = f"; {said}" if (said := far(report)) else ""
+            error = FullCopyTimeoutError(f"the whole {self._run.what} {limit}{how_far}")
         error.report = error.report or report
         raise error
 

@@ -131,17 +131,25 @@ def test_the_version() -> None:
         ("demo --rows 0", "--rows must be 1 to 10000000, not 0"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(arguments: str, line: str) -> None:
+def test_wrong_usage_is_an_error_with_how_to_go_on_and_exit_code_2(
+    arguments: str, line: str
+) -> None:
     result = run(*arguments.split())
-    assert (result.stderr, result.stdout) == (f"error: {line}\n", "")
-    assert result.returncode == 2
+    command = arguments.partition(" ")[0]
+    go_on = f"`pipecopy {command} --help` explains each option"
+    if command not in COMMANDS:
+        go_on = "`pipecopy --help` lists the commands"
+    assert result.stderr == f"error: {line}\nto go on: fix that; {go_on}\n"
+    assert (result.returncode, result.stdout) == (2, "")
 
 
 def test_no_command_shows_the_help() -> None:
     result = run()
     assert result.returncode == 2
     assert "Usage: pipecopy COMMAND" in result.stderr
-    assert result.stderr.endswith("error: no command was given\n")
+    assert result.stderr.endswith(
+        "error: no command was given\nto go on: fix that; `pipecopy --help` lists the commands\n"
+    )
 
 
 def test_wrong_usage_shows_no_password() -> None:

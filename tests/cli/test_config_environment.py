@@ -115,7 +115,7 @@ def test_an_empty_variable_is_as_good_as_none(name: str) -> None:
 def test_a_warning_is_a_line_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPECOPY_SUORCE", "x")
     result = run("copy")
-    first, second = result.stderr.splitlines()
+    first, second, _ = result.stderr.splitlines()
     assert first.endswith(
         "warning: PIPECOPY_SUORCE is an unknown variable (did you mean PIPECOPY_SOURCE?)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from pipecopy.errors import (
     DatabaseError,
     FullCopyTimeoutError,
     HostError,
+    PipecopyError,
     TableMismatchError,
     WorkerCrashedError,
 )
@@ -41,6 +43,7 @@ REPORT = CopyReport(
     warnings=("there is no index",),
 )
 FAR = "every id below 401 (of 999) is in the target: 400 rows in 2.0s"
+FROM_401 = "with --from-id 401 it begins where this one ended"
 TOLD = (
     "warning: there is no index",
     "400 rows in 4 batches, 9.0 MB, in 2s: 200 rows/s, 4.5 MB/s",
@@ -52,28 +55,81 @@ def test_a_copy_that_is_complete_names_its_run() -> None:
     assert completed(REPORT, Output(), "copy").lines == TOLD
 
 
-def test_the_last_line_of_an_error_says_how_far_the_copy_came() -> None:
+SAFE = "to go on: run it again: it is safe"
+FIX = "to go on: fix what the error names, and run it again: it is safe"
+
+
+def lines(
+    error: BaseException, *, quiet: bool = True, command: str | None = "copy"
+) -> tuple[str, ...]:
+    return failed(error, Output(quiet=quiet), command).lines
+
+
+def test_the_error_says_how_far_the_copy_came_and_the_last_line_how_to_go_on() -> None:
     error = DatabaseError("the disk\nis full", side="target", report=REPORT)
-    assert failed(error, Output(), "copy").lines == (*TOLD, f"error: the disk is full; {FAR}")
+    told, go_on = (f"error: the disk is full; {FAR}", f"{FIX}; {FROM_401}")
+    assert lines(error, quiet=False) == (*TOLD, told, go_on)
+    assert lines(error) == (told, go_on)
     early = DatabaseError("no way", report=replace(REPORT, max_id=None, batches=0, warnings=()))
-    assert failed(early, Output(), "copy").lines == ("error: no way",)
+    assert lines(early) == ("error: no way", FIX)
 
 
-def test_quiet_says_errors_only() -> None:
-    quiet = Output(quiet=True)
-    assert completed(REPORT, quiet, "copy").lines == ()
-    error = DatabaseError("no", side="target", report=REPORT)
-    assert failed(error, quiet, "copy").lines == (f"error: no; {FAR}",)
+def test_quiet_says_nothing_of_a_copy_that_is_complete() -> None:
+    assert completed(REPORT, Output(quiet=True), "copy").lines == ()
+
+
+def test_a_signal() -> None:
+    assert lines(StoppedBySignal(2)) == ("stopped by SIGINT; nothing was copied", SAFE)
     stop = StoppedBySignal(15)
     stop.report = REPORT
-    assert failed(stop, quiet, "copy").lines == (f"stopped by SIGTERM; {FAR}",)
-    assert failed(ConfigError("no"), quiet, "copy").lines == ("error: no",)
+    assert lines(stop) == (f"stopped by SIGTERM; {FAR}", f"{SAFE}; {FROM_401}")
 
 
-def test_a_signal_without_a_report() -> None:
-    assert failed(StoppedBySignal(2), Output(), "copy").lines == (
-        "stopped by SIGINT; nothing was copied",
-    )
+OF_TARGET: dict[str, Any] = {"side": "target", "call": "save_rows"}
+GO_ON = [
+    (ConfigError("no"), "to go on: fix that; `pipecopy copy --help` explains each option"),
+    (FullCopyTimeoutError("no"), "run it again with a longer --full-copy-timeout: it is safe"),
+    (CallTimeoutError("no", **OF_TARGET), SAFE),
+    (DatabaseError("no", in_use=True, **OF_TARGET), "when the other copy has ended: it is safe"),
+    (DatabaseError("no", sqlstate="57P01", **OF_TARGET), "run it again in a moment: it is safe"),
+    (WorkerCrashedError("no", **OF_TARGET), SAFE),
+    (TableMismatchError("no"), FIX),
+    (TableMismatchError("no", **OF_TARGET), "run it again when nobody alters the table: it is"),
+    (HostError("no"), FIX),
+    (PipecopyError("internal error: no"), SAFE),
+    (ValueError("no"), "; if it ends like this again, report what --traceback shows"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), GO_ON, ids=[type(e).__name__ for e, _ in GO_ON])
+def test_after_every_error_the_last_line_says_how_to_go_on(error: BaseException, said: str) -> None:
+    wrong, go_on = lines(error)
+    assert wrong in {"error: no", "internal error: no", "internal error: ValueError: no"}
+    assert go_on.startswith("to go on: ")
+    assert said in go_on
+    assert lines(error, command=None)[-1].startswith("to go on: ")
+
+
+@pytest.mark.parametrize(
+    ("resume", "report", "said"),
+    [
+        (
+            False,
+            REPORT,
+            f"; {FROM_401} (so does --resume, if only this copy has filled the target)",
+        ),
+        (None, REPORT, f"; {FROM_401}"),  # with --where
+        (True, REPORT, ", and begins where this one ended"),
+        (False, replace(REPORT, next_id=0), ""),  # nobody knows what of it is there
+        (False, replace(REPORT, next_id=1000), ""),
+    ],
+)
+def test_where_a_copy_may_begin_the_next_time(
+    *, resume: bool | None, report: CopyReport, said: str
+) -> None:
+    stop = StoppedBySignal(15)
+    stop.report = report
+    assert failed(stop, Output(), "copy", resume=resume).lines[-1] == f"{SAFE}{said}"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +149,7 @@ app.failed = failed
 def test_no_password_is_in_an_internal_error(stub: str) -> None:
     result = run_stubbed(stub, "--quiet")
     assert result.returncode == 70
-    (line,) = result.stderr.splitlines()
+    line, *_ = result.stderr.splitlines()
     assert line.startswith("internal error: ")
     assert "postgresql://me:***@host/db" in line
 

