@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 _HIDDEN = "***"
@@ -49,7 +50,89 @@ _BY_KEYWORD = _compiled(
 )
 _IN_QUERY = re.compile(r"[?&]([^\s?&=]+)=([^\s&]+)")
 _KEY = re.compile(_KEYS, re.IGNORECASE)
+
+# of what libpq and others read without doubt: where in it the password is
+_HOST = r"(?:\[[0-9a-f:.]*\]|[\w.%~-]*)(?::\d*)?"
+_URI = re.compile(
+    r"(?P<scheme>(?:jdbc:)?[a-z][a-z0-9+.-]*)://"
+    r"(?:[^\s:@/?#]*(?::(?P<password>[^\s@/?#]*))?@)?"
+    rf"{_HOST}(?:,{_HOST})*"
+    r"(?:/[^\s@?#]*)?"
+    r"(?:\?(?P<query>[^\s#]*))?",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(r"([\w.%-]+)=([^&=]*)(?:&|$)")
+_CONNINFO = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s\\']|\\.)*)(?:\s+|$)", re.DOTALL)
+_NAME = re.compile(r"(?!.*://)(?:[^=@:/\s]*@)?[^=@]*", re.DOTALL)
+_WORD = re.compile(r"[^\s@/?#:&='\",;]+")
+KEYWORDS = frozenset(
+    "service user password passfile channel_binding connect_timeout dbname host hostaddr port"
+    " client_encoding options application_name fallback_application_name keepalives keepalives_idle"
+    " keepalives_interval keepalives_count tcp_user_timeout sslmode sslcompression sslcert sslkey"
+    " sslpassword sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version"
+    " ssl_max_protocol_version gssencmode krbsrvname gsslib replication target_session_attrs".split()
+)
+"""What libpq, of any version, calls the parameters of a connection."""
 _MEANT_AS_URI = re.compile(r"^(?:[\w+.-]+:/+)?[^:/@=]*:(?!/)(.+)@", re.DOTALL)
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a database as it may be shown: one that may be a connection string.
+
+    Of a connection string that can't be read without doubt any part may belong to a password, as
+    may a parameter that nobody knows, and all that follows a password with such a parameter in it.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    found = parameters_in(name)
+    if found is None or any(not (one.is_known or one.is_certain) for one in found):
+        return _HIDDEN
+    hidden = [(one.begin, one.end) for one in found if one.is_secret or not one.is_known]
+    return _hide(name, [(begin, end) for begin, end in hidden if begin < end])
+
+
+class Parameter(NamedTuple):
+    """One parameter in a connection string: its name, and where its value stands."""
+
+    name: str
+    begin: int
+    end: int
+    is_certain: bool
+    """Its name can't be a piece of a password that should have been quoted."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether libpq knows it."""
+        return self.name in KEYWORDS
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is."""
+        return _KEY.fullmatch(self.name) is not None
+
+
+def parameters_in(text: str) -> list[Parameter] | None:
+    """Return the parameters of a connection string; None if libpq may read it in another way.
+
+    Of a URI these are the password and what follows the `?`.
+    """
+    found: list[Parameter] = []
+    certain = True
+    pattern, position, end = _CONNINFO, 0, len(text)
+    if uri := _URI.fullmatch(text):
+        pattern, position = _PARAMETER, end if uri["query"] is None else uri.start("query")
+        if uri["password"]:
+            found.append(Parameter("password", *uri.span("password"), is_certain=True))
+            certain = "@" not in text[position:]  # the last one may be that before the host
+    while position < end:
+        match = pattern.match(text, position)
+        if match is None:
+            return None
+        one = Parameter(unquote(match[1]), *match.span(2), is_certain=certain)
+        certain = certain and not one.is_secret
+        found.append(one)
+        position = match.end()
+    return found
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -79,6 +162,8 @@ def secrets_in(text: str, environ: Mapping[str, str] | None = None) -> set[str]:
     found = in_uris | plain
     found |= {secret.replace("\\", "\\\\").replace("'", "\\'") for secret in plain}
     found |= {quote(secret, safe="") for secret in plain}
+    if shown_name(text) == _HIDDEN:  # a driver may quote any word of it
+        found |= set(_WORD.findall(text)) - KEYWORDS
     return found - {"", _HIDDEN}
 
 
