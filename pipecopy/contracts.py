@@ -5,6 +5,9 @@ travels to the worker processes pickled with dill; a `Database` is made and used
 
 What either may offer besides is used if it is there. Of a pool:
 
+check_name(dbname: str) -> str | None
+    What is wrong with the name of a database, told in the calling process before anything starts,
+    and at once: nothing is connected to. None if nothing is wrong.
 for_session(session: Session) -> ConnectionPool
     The pool to connect with in this session.
 table: str, target_table: str, key: str

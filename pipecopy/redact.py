@@ -61,17 +61,22 @@ _URI = re.compile(
     r"(?:\?(?P<query>[^\s#]*))?",
     re.IGNORECASE,
 )
+_STRAY_PERCENT = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
 _PARAMETER = re.compile(r"([\w.%-]+)=([^&=]*)(?:&|$)")
 _CONNINFO = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s\\']|\\.)*)(?:\s+|$)", re.DOTALL)
 _NAME = re.compile(r"(?!.*://)(?:[^=@:/\s]*@)?[^=@]*", re.DOTALL)
-_WORD = re.compile(r"[^\s@/?#:&='\",;]+")
-KEYWORDS = frozenset(
-    "service user password passfile channel_binding connect_timeout dbname host hostaddr port"
-    " client_encoding options application_name fallback_application_name keepalives keepalives_idle"
-    " keepalives_interval keepalives_count tcp_user_timeout sslmode sslcompression sslcert sslkey"
-    " sslpassword sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version"
-    " ssl_max_protocol_version gssencmode krbsrvname gsslib replication target_session_attrs".split()
-)
+_WORD = re.compile(r"[^\s@/?#:&='\",;%]+")
+_LIBPQ = """
+service user password passfile channel_binding connect_timeout dbname host hostaddr port
+client_encoding options application_name fallback_application_name keepalives keepalives_idle
+keepalives_interval keepalives_count tcp_user_timeout sslmode sslcompression sslcert sslkey
+sslpassword sslrootcert sslcrl sslcrldir sslsni sslcertmode sslnegotiation sslkeylogfile
+ssl_min_protocol_version ssl_max_protocol_version min_protocol_version max_protocol_version
+requirepeer require_auth gssencmode gssdelegation krbsrvname gsslib replication
+target_session_attrs load_balance_hosts scram_client_key scram_server_key oauth_issuer
+oauth_client_id oauth_client_secret oauth_scope
+"""
+KEYWORDS = frozenset(_LIBPQ.split())
 """What libpq, of any version, calls the parameters of a connection."""
 _MEANT_AS_URI = re.compile(r"^(?:[\w+.-]+:/+)?[^:/@=]*:(?!/)(.+)@", re.DOTALL)
 
@@ -120,6 +125,8 @@ def parameters_in(text: str) -> list[Parameter] | None:
     certain = True
     pattern, position, end = _CONNINFO, 0, len(text)
     if uri := _URI.fullmatch(text):
+        if _STRAY_PERCENT.search(text):
+            return None
         pattern, position = _PARAMETER, end if uri["query"] is None else uri.start("query")
         if uri["password"]:
             found.append(Parameter("password", *uri.span("password"), is_certain=True))
@@ -164,6 +171,11 @@ def secrets_in(text: str, environ: Mapping[str, str] | None = None) -> set[str]:
     found |= {quote(secret, safe="") for secret in plain}
     if shown_name(text) == _HIDDEN:  # a driver may quote any word of it
         found |= set(_WORD.findall(text)) - KEYWORDS
+    else:
+        parameters = () if _NAME.fullmatch(text) else parameters_in(text) or ()
+        for one in parameters:
+            if not one.is_known:
+                found |= {text[one.begin : one.end], *_WORD.findall(text[one.begin : one.end])}
     return found - {"", _HIDDEN}
 
 

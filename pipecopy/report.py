@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
 from pipecopy.finding import Finding, Mark
-from pipecopy.redact import redact, secrets_in
+from pipecopy.redact import shown_name
 
 Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread."""
@@ -58,8 +58,7 @@ class Report:
     def of(cls, pool: object, from_name: object, to_name: object, **fields: Any) -> Self:
         """Return the report of a run between the pool's two databases that has just begun."""
         source, target = (
-            redact(name, secrets_in(name)) if isinstance(name, str) else ""
-            for name in (from_name, to_name)
+            shown_name(name) if isinstance(name, str) else "" for name in (from_name, to_name)
         )
         table, target_table, key = (
             value if isinstance(value := getattr(pool, name, None), str) else None

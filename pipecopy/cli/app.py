@@ -39,7 +39,8 @@ from pipecopy.cli.text import event_line, one_line
 from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, Event, RunEnded
-from pipecopy.redact import redact
+from pipecopy.postgres.conninfo import is_connection
+from pipecopy.redact import redact, shown_name
 from pipecopy.report import Report
 from pipecopy.workers.host import refusal
 
@@ -138,6 +139,7 @@ def run(
     problem = None
     try:
         command, bound, ignored = app.parse_args(list(argv))
+        configuration.check_names()
     except Exception as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
         problem = error
@@ -147,7 +149,7 @@ def run(
         for warning in configuration.warnings:
             err.write(f"{stamped(redact(f'warning: {warning}'))}\n")
     if problem is not None:
-        return ended(_as_config_error(problem))
+        return ended(_as_config_error(problem, argv))
     gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
     given = {"err": err, "signals": signals}
@@ -158,13 +160,19 @@ def run(
     return ending if isinstance(ending, Ending) else Ending(code=Exit.DONE)  # that of the help
 
 
-def _as_config_error(error: Exception) -> Exception:
-    """Return what Cyclopts says as one line."""
+def _as_config_error(error: Exception, argv: Sequence[str]) -> Exception:
+    """Return what Cyclopts says as one line, without what may be part of a connection string."""
+    hidden = [one for one in argv if not one.startswith("-") and is_connection(one)]
     match error:
         case UnusedCliTokensError(unused_tokens=tokens):
-            return ConfigError(redact(f"unexpected argument: {' '.join(tokens or [])}"))
+            if hidden:  # the rest may be a piece of it
+                return ConfigError("too many arguments: one with spaces in it is written in quotes")
+            return ConfigError(f"unexpected argument: {' '.join(tokens or [])}")
         case CycloptsError():
-            return ConfigError(redact(one_line(str(error)).rstrip(".")))
+            message = one_line(str(error)).rstrip(".")
+            for argument in hidden:
+                message = message.replace(one_line(argument), shown_name(argument))
+            return ConfigError(redact(message))
     return refusal(error) or error
 
 

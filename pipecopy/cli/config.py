@@ -24,6 +24,7 @@ from pipecopy.cli.configfile import (
 )
 from pipecopy.cli.options import conflicts, to_columns
 from pipecopy.errors import ConfigError
+from pipecopy.postgres.conninfo import is_connection, wrong_name
 from pipecopy.redact import redact
 
 DEFAULT_FILE = "pipecopy.toml"
@@ -66,6 +67,10 @@ class Configuration:
         self.quiet = False
         self._unread = ""
         """Why the file that nobody named was not read, if it may be there."""
+        self._sides: dict[str, Token] = {}
+        """What is given for the source and the target."""
+        self._file: ConfigFile | None = None
+        self._command = ""
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises ConfigError with all that is wrong with their values."""
@@ -81,6 +86,22 @@ class Configuration:
         self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
         if self._problems:
             raise ConfigError(redact("; ".join(dict.fromkeys(self._problems))))
+
+    def check_names(self) -> None:
+        """Raise ConfigError if no database can be meant by what is given for a side."""
+        wrong = [self._wrong_name(side, token) for side, token in self._sides.items()]
+        if any(wrong):
+            raise ConfigError("; ".join(filter(None, wrong)))
+
+    def _wrong_name(self, side: str, token: Token) -> str | None:
+        file, name, origin = self._file, token.value, token.keyword or side.upper()
+        databases = {} if file is None else file.databases
+        wrong = wrong_name(name, databases, among="[databases]")
+        if wrong is None:
+            return None
+        if file is not None and name in file.jobs:
+            wrong = f'"{name}" is a job: {self._command} takes it alone, without another database'
+        return f"{origin}: {wrong}"
 
     def _environment(self, options: Options) -> Section:
         """Return the variables of the command; an empty one counts as not set, as for libpq."""
@@ -114,6 +135,9 @@ class Configuration:
         missing = [side.upper() for side in SIDES if not options[side].has_tokens]
         if missing and not self._problems:
             self._problems.append(f"{' and '.join(missing)} not given: {_takes(command)}")
+        if not missing:
+            self._file, self._command = file, command
+            self._sides = {side: options[side].tokens[-1] for side in SIDES}
         if file is not None and not self._problems:
             names = [options[side].tokens[-1].value for side in SIDES]
             found = {name: file.databases[name] for name in names if name in file.databases}
@@ -146,6 +170,8 @@ class Configuration:
             return []
         name = source.tokens[-1].value
         source.tokens = []
+        if is_connection(name):
+            raise ConfigError(f"TARGET not given: {_takes(command)}")
         if file is None:
             raise ConfigError(
                 f'there is no job "{name}":'

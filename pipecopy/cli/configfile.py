@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from pipecopy.errors import ConfigError
+from pipecopy.postgres.conninfo import is_connection, malformed
 from pipecopy.redact import redact
 
 SIDES = ("source", "target")
@@ -83,9 +84,8 @@ class ConfigFile:
         `given` are the options that variables set: a job may do without them.
         """
         for name, text in self.databases.items():
-            if text.strip() and not _is_readable(text):
-                key = key_text("databases", name)
-                yield f"{self.path}: {key} is neither a URI nor a list of keyword=value"
+            if text.strip() and (wrong := malformed(text)):
+                yield f"{self.path}: {key_text('databases', name)}: {wrong}"
         yield from self._unknown(self.defaults)
         for job in self.jobs.values():
             yield from self._unknown(job)
@@ -99,14 +99,14 @@ class ConfigFile:
             text = section.values.get(side, "")
             if not isinstance(text, str) or not text.strip() or text in self.databases:
                 continue
-            if "=" not in text and "://" not in text:
+            if not is_connection(text):
                 known = ", ".join(self.databases) or "it is empty"
                 yield (
                     f'{section.origin(side)}: "{text}" is not in [databases] ({known}), and is not'
                     f" a URI or a connection string such as service={text}"
                 )
-            elif not _is_readable(text):
-                yield f"{section.origin(side)} is neither a URI nor a list of keyword=value"
+            elif wrong := malformed(text):
+                yield f"{section.origin(side)}: {wrong}"
 
 
 def _shown(value: object) -> str:
@@ -238,14 +238,3 @@ class _Reader:
 
     def _note(self, text: str) -> None:
         self.problems.append(f"{self._path}: {text}")
-
-
-def _is_readable(text: str) -> bool:
-    from pipecopy.postgres.connection import find_server, parameters  # noqa: PLC0415 - loads psycopg: not for --help
-    from pipecopy.postgres.errors import PostgresError  # noqa: PLC0415 - the same
-
-    try:
-        parameters(find_server(text, {}), None)
-    except PostgresError:
-        return False
-    return True

@@ -33,7 +33,7 @@ from pipecopy.postgres.failover import (
 from pipecopy.postgres.refused import PsycopgConnection
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
 from pipecopy.postgres.session_start import application_name, prepare, statement_limit
-from pipecopy.redact import redact
+from pipecopy.redact import shown_name
 
 Result = TypeVar("Result")
 
@@ -233,7 +233,7 @@ class Server:
 def find_server(name: str, connections: Mapping[str, str]) -> Server:
     """Return the server of that name: in `connections`, a URI or conninfo, or a service."""
     text = connections.get(name, name)
-    shown = redact(name)
+    shown = shown_name(name)
     if not text.strip():
         raise PostgresError("the name of a database is empty", INVALID_PARAMETER_VALUE)
     if text.startswith(_SCHEMES) or "=" in text:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from pipecopy.redact import KEYWORDS, Parameter, parameters_in, shown_name
@@ -17,17 +16,12 @@ from pipecopy.redact import KEYWORDS, Parameter, parameters_in, shown_name
 SCHEMES = ("postgresql://", "postgres://")
 _SCHEMA = "a table's schema belongs to its name: schema.table"
 _POOLER = "a pooler in session mode is allowed with --session-pooler (session_pooler=True)"
-_OF_OTHERS: Mapping[str, str | None] = {
-    **dict.fromkeys(("schema", "currentSchema", "search_path"), _SCHEMA),
+_INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(("schema", "currentschema", "search_path"), _SCHEMA),
     "pgbouncer": _POOLER,
-    **dict.fromkeys(
-        "connection_limit pool_timeout socket_timeout statement_cache_size sslaccept sslidentity"
-        " ssl sslfactory socketTimeout loginTimeout connectTimeout prepareThreshold ApplicationName"
-        " stringtype tcpKeepAlive reWriteBatchedInserts pool_size max_overflow charset encoding"
-        " timezone database db username server driver supa workaround".split()
-    ),
+    "ssl": "sslmode=require asks for encryption",
 }
-"""Parameters of Prisma, JDBC, SQLAlchemy and the like, and what to do instead."""
+"""Parameters of Prisma and JDBC, in lower case, and what to do instead."""
 _FOREIGN = re.compile(
     r"jdbc:[a-z]+:|postgres(?:ql)?\+[a-z0-9]+:|(?:mysql|mariadb|sqlite|mssql|oracle|redshift)"
     r"(?:\+[a-z0-9]+)?:"
@@ -36,20 +30,25 @@ _UNCLOSED = re.compile(r"\s*\w+\s*=\s*'(?:[^'\\]|\\.)*", re.DOTALL)
 _SECTION = re.compile(rb"^\[([^]\n]*)\]", re.MULTILINE)
 
 
-def wrong_name(name: str, connections: Mapping[str, str]) -> str | None:
-    """Say what is wrong with a name that is to be connected to; None if nothing is."""
+def wrong_name(
+    name: str, connections: Mapping[str, str], *, among: str = "the pool's databases"
+) -> str | None:
+    """Say what is wrong with a name that is to be connected to; None if nothing is.
+
+    `among` is what to call `connections`.
+    """
     if name in connections:
         if wrong := wrong_connection(connections[name]):
-            return f"the connection string of {shown_name(name)!r}: {wrong}"
+            return f'the connection string of "{shown_name(name)}": {wrong}'
         return None
     if is_connection(name):
         return wrong_connection(name)
     if is_service(name):
         return None
-    known = f"a database of the pool ({', '.join(map(shown_name, connections))}), "
+    known = f"in {among} ({', '.join(map(shown_name, connections))}), nor "
     return (
-        f"{name!r} is not {known if connections else ''}a service in libpq's pg_service.conf,"
-        f" a URI or a connection string{did_you_mean(name, connections)}"
+        f'"{name}" is not {known if connections else ""}a service in libpq\'s pg_service.conf,'
+        f" nor a URI or a connection string{did_you_mean(name, connections)}"
     )
 
 
@@ -60,58 +59,76 @@ def is_connection(text: str) -> bool:
 
 def is_service(name: str) -> bool:
     """Tell whether libpq finds a service of that name."""
+    return _is_in_service_file(name) or _has_its_service(f"service={_quoted(name)}")
+
+
+def _is_in_service_file(name: str) -> bool:
     home = Path(os.environ.get("HOME", "/"), ".pg_service.conf")
     try:
         text = Path(os.environ.get("PGSERVICEFILE") or home).read_bytes()
     except OSError:
         text = b""
-    return name.encode() in _SECTION.findall(text) or bool(_settled(f"service={_quoted(name)}"))
+    return name.encode() in _SECTION.findall(text)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return what to say about an unknown name that is like a known one."""
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
+
     like = get_close_matches(name, known, n=1, cutoff=0.75)
     return f" (did you mean {like[0]}?)" if like else ""
 
 
 def wrong_connection(text: str) -> str | None:
-    """Say what is wrong with a connection string, with no part of it that may be secret."""
+    """Say what is wrong with a connection string, or the name of a service; None if nothing is."""
+    if wrong := malformed(text):
+        return wrong
+    if is_connection(text):
+        services = [
+            text[one.begin : one.end] for one in parameters_in(text) or () if one.name == "service"
+        ]
+        if not services or _is_in_service_file(services[-1]) or _has_its_service(text):
+            return None
+        return _no_service(services[-1])
+    return None if is_service(text) else _no_service(text)
+
+
+def malformed(text: str) -> str | None:
+    """Say what is wrong with the form of a connection string; None if nothing is.
+
+    The services that it names need not be there.
+    """
     if not text.strip():
         return "it is empty"
     if not is_connection(text):
-        return None if is_service(text) else f"there is no service {text!r} in pg_service.conf"
+        return None
     found = parameters_in(text)
     is_uri = text.startswith(SCHEMES)
     if "://" in text.partition("=")[0] and not is_uri:
         foreign = _FOREIGN.match(text)
         begins = f'"{foreign[0]}//" is not libpq\'s' if foreign else "this is not a URI of libpq"
         return f"{begins}: a URI of PostgreSQL begins with postgresql://"
-    if found is None:
+    if found is None or not all(one.is_known or one.is_certain for one in found):
         return _malformed_uri(text) if is_uri else _malformed_conninfo(text)
-    if all(one.is_known for one in found):
-        services = [text[one.begin : one.end] for one in found if one.name == "service"]
-        if services and not _settled(text):
-            return f"there is no service {services[-1]} in libpq's pg_service.conf"
+    if all(one.is_known for one in found) or not _is_refused(text):
         return None
-    return _unknown_parameters(found) if _is_refused(text) else None
+    return _unknown_parameters(found)
+
+
+def _no_service(name: str) -> str:
+    return f'libpq\'s pg_service.conf has no service "{name}"'
 
 
 def _unknown_parameters(found: list[Parameter]) -> str:
-    own = {name.lower(): name for name in _OF_OTHERS}
-    names, remedies = [], []
-    for number, one in enumerate(found, 1):
-        if one.is_known:
-            continue
-        other = own.get(one.name.lower())
-        if other is not None or one.is_certain:
-            hint = "" if other else did_you_mean(one.name.lower(), KEYWORDS)
-            names.append(f'"{other or one.name}"{hint}')
-        else:
-            names.append(f"number {number}, if it is one")
-        remedies.append(_OF_OTHERS[other] if other else None)
-    these, them = ("parameter", "it") if len(names) == 1 else ("parameters", "them")
-    more = "".join(f"; {remedy}" for remedy in dict.fromkeys(remedies) if remedy)
-    return f"libpq does not know the {these} {', '.join(names)}: remove {them}{more}"
+    unknown = [one.name for one in found if not one.is_known]
+    instead = [_INSTEAD.get(name.lower()) for name in unknown]
+    named = [
+        f'"{name}"{"" if other else did_you_mean(name.lower(), KEYWORDS)}'
+        for name, other in zip(unknown, instead, strict=True)
+    ]
+    these, them = ("parameter", "it") if len(named) == 1 else ("parameters", "them")
+    more = "".join(f"; {remedy}" for remedy in dict.fromkeys(instead) if remedy)
+    return f"libpq does not know the {these} {', '.join(named)}: remove {them}{more}"
 
 
 def _malformed_uri(text: str) -> str | None:
@@ -123,7 +140,7 @@ def _malformed_uri(text: str) -> str | None:
         why = 'a "%" that stands for itself is written %25'
     elif re.search(r"[@/?#].*@", rest):
         why = 'in a password "@" is written %40, "/" %2F, "?" %3F, "#" %23'
-    elif query and "=" in query and not all("=" in part for part in query.split("&")):
+    elif "=" in query and "&" in query:
         why = 'what follows the "?" is name=value&name=value; in a value "&" is written %26'
     elif re.search(r":(?!\d*(?:[,/?]|$))", re.sub(r"\[[^]]*\]", "", rest.rpartition("@")[2])):
         why = 'a port is a number, and a password ends with an "@" before the host'
@@ -148,9 +165,11 @@ def _malformed_conninfo(text: str) -> str | None:
 
 def _is_refused(text: str) -> bool:
     """Tell whether libpq can't read the connection string."""
-    import psycopg  # noqa: PLC0415 - takes long: only if something may be wrong
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - the same
-
+    try:
+        import psycopg  # noqa: PLC0415 - takes long: only if something may be wrong
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - the same
+    except ImportError:  # which the first call says
+        return False
     try:
         conninfo_to_dict(text)
     except psycopg.Error:
@@ -158,17 +177,20 @@ def _is_refused(text: str) -> bool:
     return False
 
 
-def _settled(conninfo: str) -> list[str]:
-    """Return the names of all parameters that a connection would have: none if it has no service.
+def _has_its_service(conninfo: str) -> bool:
+    """Tell whether libpq finds the service that a readable connection string names.
 
-    libpq lists them for a connection only: here one that a wrong value ends before the network.
+    It fills in the parameters of a connection only then: here of one that a wrong value ends before
+    the network.
     """
-    from psycopg import pq  # noqa: PLC0415 - takes long: only if something may be wrong
-    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
-
+    try:
+        from psycopg import pq  # noqa: PLC0415 - takes long: only if something may be wrong
+        from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
+    except ImportError:  # which the first call says
+        return True
     attempt = pq.PGconn.connect_start(make_conninfo(conninfo, sslmode="never").encode())
     try:
-        return [option.keyword.decode() for option in attempt.info if option.val]
+        return any(option.val for option in attempt.info)
     finally:
         attempt.finish()
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
+from pipecopy.postgres.conninfo import wrong_name
+from pipecopy.redact import shown_name
 
 if TYPE_CHECKING:
     from pipecopy.postgres.database import PostgresDatabase
@@ -147,8 +149,15 @@ class PostgresPool:
             json=self._json,
         )
 
+    def check_name(self, dbname: str) -> str | None:
+        """Say what is wrong with the name, with no password in it; None if nothing is.
+
+        Nothing is connected to. A bare name has to be one of `connections`, or a service of libpq.
+        """
+        return wrong_name(dbname, self._connections)
+
     def __repr__(self) -> str:
-        names = ", ".join(sorted(self._connections))
+        names = ", ".join(sorted(map(shown_name, self._connections)))
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipecopy.contracts import ConnectionPool, Session
 from pipecopy.errors import HostError
-from pipecopy.redact import redact, secrets_in
+from pipecopy.redact import shown_name
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.process import Setup
 from pipecopy.workers.script import modules_to_preload, pickle_pool
@@ -22,7 +22,7 @@ class Endpoint:
 
     def __init__(self, session: Session, dbname: str, endpoints: Endpoints) -> None:
         self.side = session.side
-        self.dbname = redact(dbname, secrets_in(dbname))
+        self.dbname = shown_name(dbname)
         """As it may be shown."""
         self._name = dbname
         self._endpoints = endpoints

@@ -252,11 +252,14 @@ def _check_arguments(config: object, pool: object, names: tuple[object, object])
         bad.append(f"config must be a Config, not {type(config).__name__}")
     if not callable(getattr(pool, "connect", None)):
         bad.append(f"pool must have a connect method, and {type(pool).__name__} has none")
+    check_name = getattr(pool, "check_name", None)
     for argument, name in zip(("from_name", "to_name"), names, strict=True):
         if name == "":
             bad.append(f"{argument} is empty")
         elif not isinstance(name, str):
             bad.append(f"{argument} must be a database's name, not a {type(name).__name__}")
+        elif check_name is not None and (wrong := check_name(name)):
+            bad.append(f"{argument}: {wrong}")
     if bad:
         raise ConfigError("; ".join(bad))
 

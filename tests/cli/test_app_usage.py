@@ -109,9 +109,9 @@ def test_the_version() -> None:
         ),
         ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number'),
         ("copy a b --to-id=-1", "--to-id must be at least 0, not -1"),
-        ("copy a b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
+        ("copy host=a host=b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
         (
-            "copy a b --batch-time 20s",
+            "copy host=a host=b --batch-time 20s",
             (
                 "--batch-time 20s is more than half of --call-timeout 30s: a save that takes longer"
                 " than planned would be killed"
@@ -120,11 +120,11 @@ def test_the_version() -> None:
         ("copy a b --columns id,", f"--columns: 'id,' {NO_COLUMNS}"),
         ("copy a b --table= --columns id --where=", "--table is empty; --where is empty"),
         (
-            "copy a b --resume --where -x>3",
+            "copy host=a host=b --resume --where -x>3",
             "--resume does not go with --where: rows it left out before would stay missing",
         ),
         (
-            "verify a b --columns id,data --exclude data",
+            "verify host=a host=b --columns id,data --exclude data",
             "--exclude does not go with --columns, which names all that is copied",
         ),
         ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}'),

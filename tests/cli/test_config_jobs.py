@@ -10,6 +10,7 @@ import pytest
 
 from pipecopy.cli.app import build_app
 from pipecopy.cli.options import IdRange, Limits
+from pipecopy.postgres import PostgresPool
 from tests.support.asked import asked, refused, warned
 from tests.support.command import run
 from tests.support.databases import TemporaryDatabase
@@ -108,7 +109,7 @@ def test_the_command_line_is_before_the_environment_before_the_job_before_the_de
 def test_what_conflicts_between_a_job_and_the_defaults_may_be_taken_back() -> None:
     write(
         """
-        defaults = {source = "service=a", target = "service=b", resume = true, from_id = 9}
+        defaults = {source = "host=a", target = "host=b", resume = true, from_id = 9}
         jobs.some.where = "x > 3"
         jobs.first.to_id = 5
         jobs.all.table = "profiles"
@@ -170,13 +171,68 @@ def test_a_job_may_leave_its_databases_to_the_environment() -> None:
         ),
         (
             "postgresql://me:s3cret@host/db",
-            'pipecopy.toml has no job "postgresql://me:***@host/db"; its jobs: nightly',
+            "TARGET not given: copy takes a SOURCE and a TARGET, or the name of a job",
         ),
     ],
 )
 def test_an_unknown_job_is_answered_with_those_that_there_are(name: str, message: str) -> None:
     write(SIZES)
     assert refused("copy", name) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "prodd stats",
+            (
+                'SOURCE: "prodd" is not in [databases] (prod, stats), nor a service in libpq\'s'
+                " pg_service.conf, nor a URI or a connection string (did you mean prod?)"
+            ),
+        ),
+        (
+            "stats nightly",
+            'TARGET: "nightly" is a job: copy takes it alone, without another database',
+        ),
+        (
+            "service=prodd host=b",
+            'SOURCE: libpq\'s pg_service.conf has no service "prodd"',
+        ),
+        (
+            "nightly",  # in the file, which may serve other hosts too, its form alone is looked at
+            (
+                'pipecopy.toml: jobs.nightly.source: the connection string of "prod": libpq\'s'
+                ' pg_service.conf has no service "prod"'
+            ),
+        ),
+    ],
+)
+def test_a_name_that_no_database_has_is_said_before_anything_starts(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        """
+        databases = {prod = "service=prod", stats = "host=stats"}
+        jobs.nightly = {source = "prod", target = "stats"}
+        """
+    )
+    services = tmp_path / "services"
+    services.write_text("[there]\nhost=there\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    ended = run("copy", *arguments.split(), "--json")
+    error = json.loads(ended.stdout)["error"]
+    assert (error["class"], error["message"], ended.returncode) == ("ConfigError", message, 2)
+
+
+@pytest.mark.parametrize("name", ["there", "service=there", "service='there' port=1"])
+def test_a_service_is_found_as_libpq_finds_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pg_service.conf").write_text("[there]\nhost=there\n")
+    monkeypatch.delenv("PGSERVICEFILE")
+    monkeypatch.setenv("PGSYSCONFDIR", str(tmp_path))
+    assert PostgresPool().check_name(name) is None
+    assert PostgresPool().check_name("elsewhere") is not None
 
 
 def test_a_file_without_jobs_says_so() -> None:

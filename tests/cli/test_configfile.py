@@ -126,7 +126,10 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ("databases.old = 5", "databases.old must be a string"),
         ("databases.old = ''", "databases.old is empty"),
         ("databases.'' = 'x'", "databases has an empty name"),
-        ("databases.old = 'hst=x'", "databases.old is neither a URI nor a list of keyword=value"),
+        (
+            "databases.old = 'hst=x'",
+            'databases.old: libpq does not know the parameter "hst" (did you mean host?)',
+        ),
         ("jobs.'' = {}", "jobs has an empty name"),
         ("jobs.hourly = 5", "jobs.hourly must be a table, [jobs.hourly]"),
         ("jobs.hourly = {target = 'prod'}", "jobs.hourly has no source"),
@@ -140,7 +143,7 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ),
         (
             "jobs.hourly = {source = 'prod', target = 'hst=x'}",
-            "jobs.hourly.target is neither a URI nor a list of keyword=value",
+            'jobs.hourly.target: libpq does not know the parameter "hst" (did you mean host?)',
         ),
         (
             "jobs.nightly.from_id = 7\njobs.nightly.to_id = 3",
@@ -204,7 +207,10 @@ def test_everything_wrong_is_named_at_once() -> None:
         "pipecopy.toml: jobs.one.table is empty",
         "pipecopy.toml: jobs.one.bogus is an unknown option",
         "pipecopy.toml: jobs.two.key must be a string, not 5",
-        "pipecopy.toml: databases.prod is neither a URI nor a list of keyword=value",
+        (
+            'pipecopy.toml: databases.prod: libpq does not know the parameter "hst" (did you mean'
+            " host?): remove it"
+        ),
         (
             'pipecopy.toml: jobs.one.target: "stats" is not in [databases] (prod), and is not a URI'
             " or a connection string such as service=stats"

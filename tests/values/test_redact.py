@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipecopy.redact import redact, secrets_in
+from pipecopy.redact import redact, secrets_in, shown_name
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,68 @@ def test_hides_nothing_else(text: str) -> None:
 def test_hides_passwords_as_they_are_mistyped(text: str, shown: str) -> None:
     assert redact(text) == shown
     assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password=Sup3r S3cret host=h",
+        "password=Sup3r S3cret=1 host=h",
+        "password='Sup3r S3cret host=h",
+        "pasword=S3cret host=h",
+        "Driver={PostgreSQL};Server=h;Pwd=S3cret",
+        "postgresql://h/db?password=Sup3r&S3cret",
+        "postgresql://h/db?password=Sup3r&S3cret=1",
+        "postgresql://h/db?pasword=S3cret",
+        "u:p@S3cret/w@h/db",
+        "postgresql://u:p@S3cret/w@h/db",
+        "postgresql://u:p?S3cret=w@h/db",
+        "postgresql://u:S3cret",
+        "postgresql://u:S3cret/w@h/db",
+        "postgresql://u:p S3cret@h/db",
+        "postgresql://u:p%S3cret@h/db",
+        "postgresql://u:p#S3cret@h/db",
+        "postgresql://[u:S3cret@h/db",
+        "jdbc:postgresql://h/db?user=u&password=S3cret",
+        "jdbc:sqlserver://h;user=u;password=S3cret",
+        "scott/S3cret@h",
+        "mysql://u:S3cret@h/db?charset=x",
+    ],
+)
+def test_of_a_connection_string_nothing_is_shown_that_may_be_secret(name: str) -> None:
+    assert "S3cret" not in shown_name(name)
+    assert shown_name(shown_name(name)) == shown_name(name)
+    assert redact(f"no database {name}: 'S3cret'?", secrets_in(name, {})).count("S3cret") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (name, name)
+        for name in (
+            "prod",
+            "my db",
+            "/data/prod.db",
+            "orders@prod",
+            "prod:main",
+            "sqlite:////data/prod.db",
+            "service=prod",
+            "host=h user='me@h' port=5432 options='-c a=b'",
+            "postgresql://me@h1:1,[::1]:2/db?sslmode=require&user=me@h",
+            "postgresql:///db?host=/run",
+            "postgresql://%2Frun/db",
+        )
+    ]
+    + [
+        ("postgresql://u:a:b@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p%40@h/db?schema=a", "postgresql://u:***@h/db?schema=***"),
+        ("mysql://u:p@h/db?charset=x", "mysql://u:***@h/db?charset=***"),
+        (r"host=h password=a\ b port=1", "host=h password=*** port=1"),
+        ("host=h password='a b' port=1", "host=h password=*** port=1"),
+    ],
+)
+def test_the_rest_of_a_name_is_shown(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
 
 
 def test_hides_nothing_more_the_second_time() -> None:
