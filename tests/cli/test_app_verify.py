@@ -177,8 +177,8 @@ def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:
                 " a job"
             ),
         ),
-        ("verify a b --delete-surplus", "--delete-surplus needs --repair"),
-        ("verify a b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
+        ("verify host=a host=b --delete-surplus", "--delete-surplus needs --repair"),
+        ("verify host=a host=b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
     ],
 )
 def test_wrong_usage_is_an_error_and_2(arguments: str, line: str) -> None:

@@ -171,7 +171,7 @@ def strike(how, signals):
     return before
 
 signal.pthread_sigmask = strike
-sys.argv = ["pipecopy", "copy", "a", "b", "--json"]
+sys.argv = ["pipecopy", "copy", "host=a", "host=b", "--json"]
 runpy.run_module("pipecopy", run_name="__main__")
 """
     done = subprocess.run(

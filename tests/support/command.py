@@ -66,11 +66,11 @@ def full_pipe_end() -> Iterator[int]:
 
 
 def start_stubbed(stub: str, arguments: Sequence[str], **streams: Any) -> subprocess.Popen[str]:
-    """Start `pipecopy copy a b` with the stub's `copy_table` in the place of the real one."""
+    """Start a copy with the stub's `copy_table` in the place of the real one."""
     program = _STUBBED.replace("{stub}", stub)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(
-        [sys.executable, "-c", program, "copy", "a", "b", *arguments],
+        [sys.executable, "-c", program, "copy", "host=a", "host=b", *arguments],
         text=True,
         env=environment(),
         **{**pipes, **streams},
