@@ -21,7 +21,7 @@ from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import also
 from pipecopy.postgres.rights import missing_rights
 from pipecopy.postgres.schema import define
-from pipecopy.postgres.selection import Selection
+from pipecopy.postgres.selection import Selection, similar_tables
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import NOT_READ, Table
 from pipecopy.postgres.transactions import ids_out_of_order
@@ -126,7 +126,8 @@ def _answers(
 
 def _of_no_table(session: ServerSession, name: str, run: Session | None) -> tuple[Finding, ...]:
     """Say that there is none, and what would keep a run from creating it."""
-    found = [_no_table(name, run)]
+    (similar,) = ask(session.query_all, similar_tables(name))
+    found = [_no_table(name, run, similar)]
     if run is not None and _is_written(run):
         found += itertools.chain(*ask(session.query_all, takes_no_writes(session)))
     return tuple(found)
@@ -216,14 +217,15 @@ def _is_written(run: Session) -> bool:
     return run.side == "target" and (run.writes or run.mode != "verify")
 
 
-def _no_table(name: str, run: Session | None) -> Finding:
-    remedy = "fix its name, with its schema"
+def _no_table(name: str, run: Session | None, similar: Sequence[str]) -> Finding:
+    fix = "fix its name, with its schema"
+    if similar:
+        fix += f" (did you mean {' or '.join(similar)}?)"
+    remedy = fix
     if run is not None and run.side == "target":
         remedy += ", or let the copy create it like the source table (`create`)"
         if run.mode == "verify":
-            remedy = (
-                f"fix its name, with its schema, or {function_call('copy_table')} with `create`"
-            )
+            remedy = f"{fix}, or {function_call('copy_table')} with `create`"
     return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
 
 

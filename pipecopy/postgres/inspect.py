@@ -15,6 +15,7 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
+from pipecopy.postgres.rejected import with_parents
 from pipecopy.postgres.rights import missing_rights
 from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.selection import Selection
@@ -231,9 +232,7 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
         " AND i.indpred IS NULL)),"
         f" EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND {fires('tgenabled')}"
         f" AND tgrelid IN ({with_partitions(table)})),"
-        " (SELECT coalesce(json_agg(json_build_array(conname, confrelid::regclass::text)"
-        " ORDER BY conname), '[]') FROM pg_constraint"
-        f" WHERE contype = 'f' AND conrelid = {table.oid})",
+        f" ({_REFERENCES.format(oid=table.oid, tables=with_partitions(table))})",
     )
     names = ", ".join(quoted(name) for name in unique)
     other = f"a row must also fit {names}" if names else "none but the key's could refuse a row"
@@ -242,12 +241,30 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
         yield _ok("triggers", "none fires for the copied rows")
     if not references:
         yield _ok("foreign keys", "none asks for rows of other tables")
-    for name, referenced in references:
+    for name, of, referenced, definition in references:
+        asks = f"a row of {referenced} for each copied row"
+        if of == referenced:
+            asks = "rows of the table itself: one that refers to a row of a later batch is refused"
         yield warning(
-            f"The foreign key {quoted(name)} asks for a row of {referenced} for each copied row.",
-            f"Copy {referenced} first.",
+            f"The foreign key {name} of {of} asks for {asks}.",
+            _capital(with_parents(referenced, of, name, definition)),
             what="foreign keys",
         )
+
+
+_REFERENCES = """
+WITH keys AS (
+    SELECT k.*, confrelid IN ({tables} UNION SELECT relid FROM pg_partition_ancestors({oid}))
+        AS is_own
+    FROM pg_constraint k WHERE contype = 'f' AND conrelid IN ({tables})
+    AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)  -- since 18
+)
+SELECT coalesce(json_agg(json_build_array(
+    quote_ident(conname), conrelid::regclass::text,
+    (CASE WHEN is_own THEN conrelid ELSE confrelid END)::regclass::text,
+    pg_get_constraintdef(oid)) ORDER BY conname, conrelid), '[]')
+FROM keys WHERE conparentid NOT IN (SELECT oid FROM keys)
+"""
 
 
 def _sequence(session: ServerSession, sequence: KeySequence) -> Finding:

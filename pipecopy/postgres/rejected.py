@@ -173,7 +173,7 @@ def remedy_of(
     if isinstance(error, errors.NotNullViolation) and diag.column_name is not None:
         return f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(diag.column_name)} DROP NOT NULL;"
     if rule is not None and rule["kind"] == "f":
-        return with_parents(rule["parent"], of, name, rule["definition"], rule["table"])
+        return with_parents(rule["parent"], rule["table"], name, rule["definition"])
     if rule is not None and rule["kind"] == "c":
         return f"ALTER TABLE {of} DROP CONSTRAINT {name};"
     if place.other is not None and place.is_other_new:
@@ -193,10 +193,13 @@ def remedy_of(
     return f"{', '.join(ways[:-1])}, or {ways[-1]}"
 
 
-def with_parents(parent: str, of: str, name: str, definition: str, table: str) -> str:
-    """Return what to do so that a foreign key finds its rows; all but `definition` are names."""
-    if parent != table:
-        return f"copy {parent} first"
+def with_parents(parent: str, of: str, name: str, definition: str) -> str:
+    """Return what to do so that the foreign key of that name finds its rows; in the parent table.
+
+    All but its definition are names as SQL reads them.
+    """
+    if parent != of:
+        return f"copy {parent} first."
     return (
         "copy all rows in one batch (`batch_size`, `max_batch_bytes`); or drop the constraint"
         f" before the copy, and add it again afterwards: ALTER TABLE {of} DROP CONSTRAINT {name};"

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this file writes; names are quoted
 """What of a table is copied, as the user names it."""
 
 from __future__ import annotations
@@ -5,7 +6,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pipecopy.postgres.names import quoted, readings
+from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, readings
+from pipecopy.postgres.questions import Question
+
+_MOST_COMPARED = 2000
+_MOST_SIMILAR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +86,20 @@ def _did_you_mean(name: str, columns: Collection[str]) -> str:
 
     like = get_close_matches(name, columns, n=1)
     return f" (did you mean {quoted(like[0])}?)" if like else ""
+
+
+def similar_tables(name: str) -> Question[list[str]]:
+    """Return the tables that the name may have been meant for, such as one in another schema."""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
+
+    table = readings(name)[0][-1].lower()
+    rows = yield (
+        f"{CATALOG_PATH}SELECT lower(relname), format('%I.%I', nspname, relname)"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema'"
+        f" AND nspname !~ '^pg_' ORDER BY lower(relname) <> {literal(table)}, 2"
+        f" LIMIT {_MOST_COMPARED}"
+    )
+    like = get_close_matches(table, dict.fromkeys(each for each, _ in rows), _MOST_SIMILAR, 0.75)
+    found = [full for each in like for name_, full in rows if name_ == each]
+    return found[:_MOST_SIMILAR]

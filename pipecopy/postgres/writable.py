@@ -49,7 +49,7 @@ def takes_no_writes(session: ServerSession) -> Question[list[Finding]]:
     )
     if read_only:
         remedy = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(database)} SET {_READ_ONLY} = off;"
-        if _READ_ONLY in session.info.options:
+        if _READ_ONLY in session.info.options.replace("-", "_").lower():  # --name=value, too
             remedy = f"take {_READ_ONLY} out of PGOPTIONS, or of the connection's options."
         found.append(
             problem(

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import pytest
 
 from pipecopy.contracts import TableDescription
+from pipecopy.errors import DatabaseError
 from pipecopy.finding import Finding, Mark
-from tests.support.databases import TemporaryDatabase
+from tests.support.databases import Both, TemporaryDatabase
 from tests.support.opened import copy, opened
+from tests.support.runs import check
+from tests.support.runs import copy as copy_all
 
 pytestmark = pytest.mark.server
 
@@ -134,3 +137,47 @@ def test_a_missing_key_names_those_that_there_are(
     with opened(source_db, "source") as database:
         (found,) = database.describe().problems
     assert remedy in (found.remedy or "")
+
+
+def test_a_foreign_key_to_the_table_itself(both: Both) -> None:
+    table = (
+        "CREATE TABLE profiles (id int PRIMARY KEY, boss int {});"
+        "CREATE TABLE teams (id int PRIMARY KEY)"
+    )
+    both.source.execute(table.format("") + "; INSERT INTO profiles VALUES (1, 30), (30, NULL)")
+    own = 'CONSTRAINT "My boss" REFERENCES profiles'
+    both.target.execute(table.format(own))
+    both.target.execute(
+        "ALTER TABLE profiles ADD CONSTRAINT team FOREIGN KEY (id) REFERENCES teams"
+    )
+    foreign = {f.message: f.remedy or "" for f in check(both.pool()).items if "foreign" in f.what}
+    to_itself, to_teams = foreign
+    assert '"My boss" of public.profiles asks for rows of the table itself' in to_itself
+    assert "team of public.profiles asks for a row of public.teams" in to_teams
+    assert foreign[to_teams] == "Copy public.teams first."
+    both.target.execute("INSERT INTO teams VALUES (1), (30)")
+    with pytest.raises(DatabaseError, match="the row with the id 1 can't be saved") as raised:
+        copy_all(both.pool(), batch_size=1)
+    remedy = foreign[to_itself]
+    assert "in one batch (`batch_size`, `max_batch_bytes`)" in remedy
+    assert remedy[1:] in str(raised.value)
+    drop, add = re.findall(r"ALTER [^;]*;", remedy)
+    both.target.execute(drop)
+    assert copy_all(both.pool(), batch_size=1).rows == 2
+    both.target.execute(add)
+    both.target.execute("DELETE FROM profiles")
+    assert copy_all(both.pool(), batch_size=2).rows == 2
+    both.target.execute('ALTER TABLE profiles ALTER CONSTRAINT "My boss" NOT ENFORCED')  # of 18
+    about = [item.message for item in check(both.pool()).items if "foreign" in item.what]
+    assert about == [to_teams]
+
+
+def test_a_missing_table_names_those_that_are_like_it(source_db: TemporaryDatabase) -> None:
+    source_db.execute('CREATE SCHEMA shop; CREATE TABLE shop."Orders" (id int PRIMARY KEY)')
+    for name in ("orders", "public.Orders", "ordres"):
+        with opened(source_db, "source", table=name) as database:
+            (found,) = database.describe().problems
+        assert 'did you mean shop."Orders"?' in (found.remedy or "")
+    with opened(source_db, "source", table="profiles") as database:
+        (found,) = database.describe().problems
+    assert "did you mean" not in (found.remedy or "")
