@@ -10,6 +10,9 @@ check_name(dbname: str) -> str | None
     and at once: nothing is connected to. None if nothing is wrong.
 for_session(session: Session) -> ConnectionPool
     The pool to connect with in this session.
+end_sessions(dbname: str) -> str | None
+    Ends what killed workers of this session have left on the server, and says what that was and
+    what it waited for. Called on the target after the last worker there was killed in a call.
 table: str, target_table: str, key: str
     What is copied into what, by which column: for the report.
 

@@ -61,6 +61,10 @@ class PipecopyError(Exception):
         self.attempts = attempts
         self.report = report
 
+    def add(self, sentence: str) -> None:
+        """Say this as well."""
+        self.args = (redact(f"{self}; {sentence}"), *self.args[1:])
+
     @property
     def passes(self) -> bool:
         """Whether it goes away by itself: to run again, later, is all there is to do."""

@@ -32,7 +32,12 @@ from pipecopy.postgres.failover import (
 )
 from pipecopy.postgres.refused import PsycopgConnection
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
-from pipecopy.postgres.session_start import application_name, prepare, statement_limit
+from pipecopy.postgres.session_start import (
+    application_name,
+    end_last_orphans,
+    prepare,
+    statement_limit,
+)
 from pipecopy.redact import shown_name
 
 Result = TypeVar("Result")
@@ -150,18 +155,25 @@ class Connection:
         """
         session = self._session
         if session is None:
-            return _attempt(self.open(), work)
+            return self._attempt(self.open(), work)
         if (why := session.death()) is None:
             session.answered = False
             try:
-                return _attempt(session, work)
+                return self._attempt(session, work)
             except psycopg.OperationalError as error:
                 if session.answered or error.sqlstate != CONNECTION_FAILURE:
                     raise
                 why = said(error)
         session = self.open()
         _log.warning("the session was found dead (%s): another one was opened", why)
-        return _attempt(session, work)
+        return self._attempt(session, work)
+
+    def end_orphans(self) -> str | None:
+        """End what the last attempt of a call left on the server; return what that was."""
+        if self.run is None:
+            return None
+        with contextlib.closing(self._connect()) as connection:
+            return end_last_orphans(connection, self.run)
 
     def close(self) -> None:
         """End the session, if there is one."""
@@ -196,13 +208,16 @@ class Connection:
                     raise
             time.sleep(_SLOTS_PAUSE)
 
-
-def _attempt(session: ServerSession, work: Callable[[ServerSession], Result]) -> Result:
-    with (
-        _told_when_lost(session.connection),
-        raised_timeouts(session.watch, session.facts.statement_timeout),
-    ):
-        return work(session)
+    def _attempt(self, session: ServerSession, work: Callable[[ServerSession], Result]) -> Result:
+        try:
+            with (
+                _told_when_lost(session.connection),
+                raised_timeouts(session.watch, session.facts.statement_timeout),
+            ):
+                return work(session)
+        except TimeoutError as error:
+            writes = self.run is not None and self.run.may_write
+            raise TimeoutError(f"{error}{session.lock_holders(writes=writes)}") from error
 
 
 @contextlib.contextmanager

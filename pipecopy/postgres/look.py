@@ -62,6 +62,7 @@ class KnownTable:
         while True:
             *_, of_relations, of_table = rows or self._ask(session)
             relations, table = relations_from(of_relations), table_from(of_table, self._selection)
+            session.relations = relations.oids
             is_one = relations.oid == (None if table is None else table.oid)
             if is_one and not (rows and table is None):  # it may have been created since
                 break

@@ -156,6 +156,17 @@ class PostgresPool:
         """
         return wrong_name(dbname, self._connections)
 
+    def end_sessions(self, dbname: str) -> str | None:
+        """End what killed workers of this session left on the server; return what that was."""
+        from pipecopy.postgres.connection import Connection, find_server  # noqa: PLC0415 - as above
+
+        return Connection(
+            find_server(dbname, self._connections),
+            run=self._session,
+            table=self.target_table,
+            session_pooler=self._session_pooler,
+        ).end_orphans()
+
     def __repr__(self) -> str:
         names = ", ".join(sorted(map(shown_name, self._connections)))
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"

@@ -19,6 +19,7 @@ from pipecopy.postgres import wire
 from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import Rows
 from pipecopy.postgres.session_start import SessionFacts, rows_of_each
+from pipecopy.postgres.waits import lock_holders, lock_holders_text
 
 _TIMEOUTS = (
     errors.LockNotAvailable,  # 55P03: lock_timeout
@@ -36,6 +37,8 @@ class ServerSession:
     def __init__(self, connection: psycopg.Connection[Any], facts: SessionFacts) -> None:
         self.connection = connection
         self.facts = facts
+        self._commits = f"SET LOCAL synchronous_commit TO {facts.commit}; "
+        """Begins each query string: what it writes is durable."""
         self._answers = facts.answers
         self.server = facts.server
         """Which server it is, and how far that has come, as last heard."""
@@ -43,6 +46,8 @@ class ServerSession:
         """Bytes of the next COPY out."""
         self.last_row = b""
         """The last one that came of a COPY out that failed."""
+        self.relations: tuple[int, ...] = ()
+        """The oids of the table and what belongs to it, as last seen."""
         self.answered = False
         """Whether the server has answered anything to the call under way."""
         self.watch = Stopwatch()
@@ -75,7 +80,7 @@ class ServerSession:
         """Run statements in one round trip and transaction; return the rows of each SELECT."""
         self.watch.restart()
         with self.connection.cursor() as cursor:
-            cursor.execute(sql.encode())
+            cursor.execute(f"{self._commits}{sql}".encode())
             self.answered = True
             return rows_of_each(cursor)
 
@@ -116,7 +121,7 @@ class ServerSession:
         Returns the results of the COPY and of what follows it.
         """
         self.watch.restart()
-        wire.start(self.connection.pgconn, sql, ExecStatus.COPY_IN)
+        wire.start(self.connection.pgconn, f"{self._commits}{sql}", ExecStatus.COPY_IN)
         self.answered = True
         try:
             return wire.write_copy(self.connection.pgconn, chunks)
@@ -146,6 +151,15 @@ class ServerSession:
     def is_lost(self) -> bool:
         """Return whether the connection broke."""
         return self.connection.pgconn.status != ConnStatus.OK
+
+    def lock_holders(self, *, writes: bool) -> str:
+        """Return who has locked the table, to follow the time-out of a call; empty if unknown."""
+        if not self.relations or self.is_lost():
+            return ""
+        try:
+            return lock_holders_text(self.query(lock_holders(self.relations, writes=writes)))
+        except psycopg.Error:
+            return ""
 
     def goes_on_after(self, error: psycopg.Error) -> bool:
         """Return whether something else may be asked: no time-out, nor the connection's end."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -25,6 +25,7 @@ from pipecopy.postgres.errors import (
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
 from pipecopy.postgres.questions import Rows
+from pipecopy.postgres.waits import blockers, session_facts, session_text, waits_text
 
 _LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
@@ -32,6 +33,10 @@ _LOCK_CLASS = 0x70697065
 _LOCK_WAIT = 3.0
 """Seconds for which a copy that has just been killed may still hold the lock."""
 _LOCK_PAUSE = 0.1
+_SECOND_SIGNAL = 100
+"""Milliseconds after which an orphan that is still there is told once more."""
+_LAST_ORPHANS = 2.0
+"""Seconds: half of them is waited for the end of what the last attempt left."""
 _MILLISECONDS_MAX = 2**31 - 1
 
 # both sides must write and read every value alike, whatever the role or the database has set
@@ -69,6 +74,8 @@ class SessionFacts:
     """Such as 160004."""
     statement_timeout: float
     """Seconds one statement may take, 0 for no limit."""
+    commit: str
+    """The `synchronous_commit` of the role, or `on` if that is weaker."""
     server: ServerState
     asked: str
     """The statement that gives a `ServerState` to this role."""
@@ -131,7 +138,9 @@ def _prepare(
             cursor.execute(sql.encode())
             return rows_of_each(cursor)
 
-        _, ((is_direct, statement_timeout),), (state,), *rest = query_all("; ".join(statements))
+        ((commit, *_),), ((is_direct, statement_timeout),), (state,), *rest = query_all(
+            "; ".join(statements)
+        )
         if not is_direct:
             raise PostgresError(
                 "there is a connection pooler (such as PgBouncer) before the server, and a copy"
@@ -147,6 +156,7 @@ def _prepare(
     return SessionFacts(
         version=info.server_version,
         statement_timeout=float(statement_timeout) / 1000,
+        commit=commit,
         server=failover.server_state(state),
         asked=server,
         answers=rest or None,
@@ -186,12 +196,13 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
         for name, value in values.items()
     ]
     # weaker commits that the role or the database has set would lose what was reported as saved
-    calls.append(
-        "pg_catalog.set_config('synchronous_commit',"
-        " CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
-        " THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END,"
-        f" NOT ({direct}))"
+    commit = (
+        "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
+        " THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END"
     )
+    # each transaction sets it (see ServerSession). What is left is the removal of the temporary
+    # table at the session's end: if that waited for a standby, nobody could end the session
+    calls.append(f"pg_catalog.set_config('synchronous_commit', 'local', NOT ({direct}))")
     if run is not None:
         # not every system's server can watch its client
         calls.append(
@@ -203,7 +214,7 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
     if version >= 170000 and run is not None:  # noqa: PLR2004 - PostgreSQL 17 brought it
         calls.append(f"pg_catalog.set_config('transaction_timeout', '0', NOT ({direct}))")
     return (
-        f"SELECT {', '.join(calls)};"
+        f"SELECT {commit}, {', '.join(calls)};"
         f" SELECT {direct}, setting FROM pg_catalog.pg_settings"
         " WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
     )
@@ -245,12 +256,19 @@ def _end_orphans(run: Session, direct: str) -> str:
     As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
     """
     patience = min(int(500 * run.call_timeout), _MILLISECONDS_MAX)
+    again = max(1, min(patience // 4, _SECOND_SIGNAL))
+    # again, since one that waits for a synchronous standby does so once more for the removal of its
+    # temporary table, and heeds the signal that comes then
+    ended = (
+        f"(pg_catalog.pg_terminate_backend(pid, {again})"
+        f" OR pg_catalog.pg_terminate_backend(pid, {max(1, patience - again)}))"
+    )
     return (
         "SET LOCAL ROLE none;"
         " SELECT pid, state, wait_event_type, wait_event, extract(epoch FROM"
         " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) query_start)::double precision,"
-        f" pg_catalog.pg_terminate_backend(pid, {max(1, patience)})"
-        " FROM pg_catalog.pg_stat_activity"
+        f" {blockers('a.pid')}, {ended}"
+        " FROM pg_catalog.pg_stat_activity AS a"
         f" WHERE application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
         " AND usename OPERATOR(pg_catalog.=) session_user"
         f" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND {direct};"
@@ -260,19 +278,46 @@ def _end_orphans(run: Session, direct: str) -> str:
 
 def _report_orphans(connection: psycopg.Connection[Any], orphans: list[tuple[Any, ...]]) -> None:
     """Log what was ended. Raises TimeoutError if a session is still there."""
+    for what, is_gone in _orphans_told(connection, orphans):
+        if not is_gone:
+            raise TimeoutError(f"the {what} does not end")
+        _log.warning("ended the %s", what)
+
+
+def _orphans_told(
+    connection: psycopg.Connection[Any], orphans: list[tuple[Any, ...]]
+) -> Iterator[tuple[str, bool]]:
+    """Yield what each session was and waited for, and whether it is gone."""
     still_there = set()
     if not all(ended for *_, ended in orphans):
         # pg_terminate_backend also returns false for one that had ended by itself
         with connection.cursor() as cursor:
             cursor.execute("SELECT pid FROM pg_catalog.pg_stat_activity")
             still_there = {pid for (pid,) in cursor}
-    for pid, state, wait_type, wait_event, age, ended in orphans:
-        waiting = f", waiting on {wait_type}/{wait_event}" if wait_event else ""
+    for pid, state, wait_type, wait_event, age, blocked_by, ended in orphans:
+        waiting = ""
+        if wait_event:
+            waiting = f", waiting on {wait_type}/{wait_event}{waits_text(wait_event, blocked_by)}"
         since = "" if age is None else f", its query {age:.1f} s old"
-        what = f"server session {pid} that a killed worker left ({state}{waiting}{since})"
-        if not ended and pid in still_there:
-            raise TimeoutError(f"the {what} does not end")
-        _log.warning("ended the %s", what)
+        what = f"server session {pid} that a killed worker left ({state}{since}{waiting})"
+        yield what, ended or pid not in still_there
+
+
+def end_last_orphans(connection: psycopg.Connection[Any], run: Session) -> str | None:
+    """End what the last attempt of a call left; return what that was, None for nothing."""
+    statements = [f"SET LOCAL statement_timeout = {statement_limit(run)}"]
+    # which no longer counts once this worker is killed in turn
+    short = replace(run, call_timeout=min(run.call_timeout, _LAST_ORPHANS))
+    is_direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {connection.info.backend_pid}"
+    statements.append(_end_orphans(short, is_direct))
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(statements).encode())
+        (orphans,) = rows_of_each(cursor)
+    told = [
+        f"ended the {what}" if is_gone else f"the {what} does not end, and holds the target table"
+        for what, is_gone in _orphans_told(connection, orphans)
+    ]
+    return "; ".join(told) or None
 
 
 def try_lock(oid: str) -> str:
@@ -301,9 +346,9 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
 
 
 def holder(oid: int) -> str:
-    """Return SQL for the application and the process of the session that has a table's lock."""
+    """Return SQL for the session that has a table's lock, for `held`, and its process."""
     return (
-        f"{CATALOG_PATH}SELECT a.application_name, a.pid"
+        f"{CATALOG_PATH}SELECT {session_facts('a', 'backend_start')}, a.pid"
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
         f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
@@ -313,5 +358,5 @@ def holder(oid: int) -> str:
 
 def held(table: str, row: tuple[Any, ...] | None) -> str:
     """Return the sentence that names what `holder` found."""
-    name = f" ({row[0]}, server session {row[1]})" if row and row[0] else ""
+    name = f", {session_text(row[0])}," if row else ""
     return f"another copy{name} holds the target table {table}"

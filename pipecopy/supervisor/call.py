@@ -119,7 +119,8 @@ class Call:
 
     @property
     def _start_limit(self) -> float:
-        return max(self._state.config.call_timeout, _START_TIMEOUT)
+        limit = max(self._state.config.call_timeout, _START_TIMEOUT)
+        return limit if self._bounded_by_copy else min(limit, self._limit)
 
     @property
     def _where(self) -> Where:
@@ -200,6 +201,7 @@ class Call:
                 self._on_return()
         elif isinstance(outcome, Raised):
             self.endpoint.connected = outcome.connected
+            self.endpoint.left_session &= not outcome.connected
             self._raised(outcome)
         else:
             self._crashed(outcome, "in the call")

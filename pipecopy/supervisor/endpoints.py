@@ -33,6 +33,8 @@ class Endpoint:
         """Which of the methods beyond the contract its `Database` has."""
         self.connected = False
         """Its worker's `connect` returned, as far as is known."""
+        self.left_session = False
+        """A killed worker may have left a session on the server, which nobody has ended yet."""
         self.saved_rows_stand = True
         """What was saved is still there, and what this table has, as far as is known."""
 
@@ -46,6 +48,7 @@ class Endpoint:
     def returned(self, call: str, value: Any, position: object) -> None:
         """Keep what the next worker has to know of a call that returned."""
         self.connected = True
+        self.left_session = False
         if call == "describe":
             self.know(described=value)
         elif call == "get_max_id" and self.side == "source":
@@ -67,6 +70,7 @@ class Endpoint:
             return True
         if worker.pid is None:  # it may still be forked
             self._endpoints.retire(worker.server)
+        self.left_session = "end_sessions" in self.offers
         died = worker.kill()
         worker.release()
         if not died and self.side == "source":  # a writer only reads its buffer

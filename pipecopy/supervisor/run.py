@@ -24,6 +24,7 @@ from pipecopy.supervisor.state import ReportT, State
 from pipecopy.workers.host import look
 from pipecopy.workers.messages import Batch, Task
 
+_END_SESSIONS = "end_sessions"
 _OVERHEAD = 4096
 """Bytes of a buffer besides the rows' own."""
 
@@ -220,18 +221,26 @@ class Run(State[ReportT]):
             call.cut_short()
         self._under_way.clear()
 
-    def close(self, limit: float) -> None:
+    def close(self, limit: float) -> str | None:
         """Close the sides that are connected, both at once; `limit` is in seconds.
 
-        Warns of each that did not close. Raises StoppedError.
+        A session that a killed worker left on the target is ended meanwhile, since it may hold the
+        lock; returns what that was, if it is known. Warns of each side that did not close. Raises
+        StoppedError.
         """
         closing = [
             self.begin(endpoint, "close", limit=limit, retry=False)
             for endpoint in self.endpoints.both
             if endpoint.connected
         ]
+        ending = None
+        if self.target.left_session and self.target.session.may_write:
+            ending = self.begin(self.target, _END_SESSIONS, limit=limit, retry=False)
+            closing.append(ending)
         for error in sorted(self.errors_of(closing), key=lambda error: error.side or ""):
-            self.warn(str(error))  # source before target
+            if error.call != _END_SESSIONS:  # the error that ends the run says enough of the server
+                self.warn(str(error))  # source before target
+        return None if ending is None else ending.value
 
     # -- batches
 

@@ -226,7 +226,9 @@ class _RunThread(Generic[ReportT]):
         run = self._run
         run.cut_short()
         limit = _STOP_CLOSE if outcome == "stopped" else run.config.call_timeout
-        run.close(min(limit, max(run.left, _LAST_CLOSE)))
+        left = run.close(min(limit, max(run.left, _LAST_CLOSE)))
+        if left is not None and self._error is not None and self._error.side == "target":
+            self._error.add(left)
 
     def _end(self, outcome: Outcome) -> None:
         """Leave nothing behind, and say how it went."""

@@ -89,6 +89,7 @@ class _WorkerProcess:
             "save_rows": self._save_rows,
             "finish": self._finish,
             "close": self._close,
+            _END_SESSIONS: self._end_sessions,
             **{name: functools.partial(self._plainly, name) for name in _PLAIN_CALLS},
         }
 
@@ -99,14 +100,25 @@ class _WorkerProcess:
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a driver's errors too
             return raised(error, self._secrets, connected=self._database is not None)
 
-    def _connect(self) -> Connected:
+    def _pool(self) -> Any:
         pool = load_pool(self._setup.pool)
         self._secrets |= secrets_in(_connection_of(pool, self._setup.dbname))
         if _offers(pool, "for_session"):
             pool = pool.for_session(self._setup.session)
+        return pool
+
+    def _connect(self) -> Connected:
+        pool = self._pool()
         self._database = pool.connect(self._setup.dbname)
         calls = ("get_max_id_in", "load_batch", "end_of_batch", "finish", *_PLAIN_CALLS)
-        return Connected(frozenset(call for call in calls if _offers(self._database, call)))
+        offers = {call for call in calls if _offers(self._database, call)}
+        if _offers(pool, _END_SESSIONS):
+            offers.add(_END_SESSIONS)
+        return Connected(frozenset(offers))
+
+    def _end_sessions(self) -> str | None:
+        told = self._pool().end_sessions(self._setup.dbname)
+        return None if told is None else cut(str(told), self._secrets)
 
     @property
     def _connected(self) -> Any:
@@ -219,6 +231,7 @@ def run(task: bytes) -> bytes:
     return pickle.dumps(_process.run(pickle.loads(task)))
 
 
+_END_SESSIONS = "end_sessions"
 _PLAIN_CALLS = (
     "describe",
     "create",

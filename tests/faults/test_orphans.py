@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipecopy.contracts import Side
-from pipecopy.errors import WorkerCrashedError
+from pipecopy.errors import CallTimeoutError, WorkerCrashedError
 from pipecopy.events import CallStarted, DriverOutput, Event, Where
 from tests.faults.faulty import FaultyPool
 from tests.faults.held import copying, gate_of
@@ -24,6 +24,8 @@ from tests.support.databases import TemporaryDatabase
 from tests.support.gates import Gate, save_gate
 from tests.support.proxy import Proxy
 from tests.support.strikes import CallName, Strike
+
+_HOLDER = "server session {} (postgres, tests, idle in transaction, since 20"
 
 
 def _row_lock(target: TemporaryDatabase) -> AbstractContextManager[Gate]:
@@ -42,7 +44,10 @@ def _table_lock(target: TemporaryDatabase) -> Iterator[Gate]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("lock", "batch", "waits_on"),
-    [(_row_lock, 1, "Lock/transactionid"), (_table_lock, 0, "Lock/relation")],
+    [
+        (_row_lock, 1, f"Lock/transactionid for {_HOLDER}"),
+        (_table_lock, 0, f"Lock/relation for {_HOLDER}"),
+    ],
     ids=["row lock", "table lock"],
 )
 def test_a_save_that_waits_on_a_lock(
@@ -60,12 +65,13 @@ def test_a_save_that_waits_on_a_lock(
         lock(target) as gate,
         copying(tables, pool=pool, call_timeout=1) as ending,
     ):
+        holder = gate.pid
         orphan = gate.arrival()
         # The lock is still held: only the retry's session can have ended the orphan.
         _wait_until_ended(target, orphan)
         gate.lift()
         ended = ending.result()
-    _check_told(ended, orphan, waits_on)
+    _check_told(ended, orphan, waits_on.format(holder))
     check(ended, tables, Expected(retries=1))
 
 
@@ -81,8 +87,8 @@ def _check_told(ended: Ended, orphan: int | None, waits_on: str) -> None:
     (told,) = [e.text for e in ended.events(DriverOutput) if "a killed worker left" in e.text]
     if orphan is not None:
         assert f"server session {orphan} " in told
-    assert f"(active, waiting on {waits_on}, its query " in told
-    assert " s old)" in told
+    assert "(active, its query " in told
+    assert f" s old, waiting on {waits_on}" in told
 
 
 @pytest.mark.timeout(60)
@@ -102,6 +108,29 @@ def test_a_save_that_waits_for_data(tables: Tables) -> None:
         ended = run_copy(pool, observer=strike, read_ahead=0, call_timeout=1)
     _check_told(ended, None, "Client/ClientRead")
     check(ended, tables, Expected(retries=1))
+
+
+@pytest.mark.timeout(60)
+def test_a_save_that_waits_for_a_standby_that_is_gone(own_tables: Tables) -> None:
+    server = own_tables.target.server
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+    server.execute("SELECT pg_reload_conf()")
+    try:
+        ended = run_copy(own_tables.pool(), call_timeout=1)
+        held = server.sessions("pipecopy/")
+    finally:
+        server.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        server.execute("SELECT pg_reload_conf()")
+    assert not held  # the next run is not told of another copy
+    words = (
+        "all 2 attempts",
+        "; ended the server session ",
+        "waiting on IPC/SyncRep for a standby that synchronous_standby_names names",
+    )
+    expected = Expected(
+        error=CallTimeoutError, side="target", exit_code=75, words=words, retries=1, next_id=0
+    )
+    check(ended, own_tables, expected)
 
 
 @dataclass(frozen=True)

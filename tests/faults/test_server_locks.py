@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,20 +26,33 @@ class Case:
     side: Side
     call: str
     read_ahead: int = 1
+    holder: str = ""
+    """What the error says of the session that has the lock."""
 
 
+_HOLDER = r"server session {} \(postgres, tests, idle in transaction, since 20[^)]*Z\)"
 LOCKS = {
-    "on the source's table": Case(lambda t: table_gate(t.source), "source", "describe"),
-    "on the target's table": Case(lambda t: table_gate(t.target), "target", "describe"),
-    "on a row of the target": Case(lambda t: gate_of(t, "target"), "target", "save_rows"),
+    "on the source's table": Case(
+        lambda t: table_gate(t.source), "source", "describe", holder=f"; {_HOLDER} had locked the"
+    ),
+    "on the target's table": Case(
+        lambda t: table_gate(t.target), "target", "describe", holder=f"; {_HOLDER} had locked the"
+    ),
+    "on a row of the target": Case(
+        lambda t: gate_of(t, "target"),
+        "target",
+        "save_rows",
+        holder=f"; rows of the table may be locked by {_HOLDER}",
+    ),
     "in the source's query": Case(lambda t: gate_of(t, "source"), "source", "load_rows", 0),
 }
 
 
 @pytest.mark.parametrize("case", LOCKS.values(), ids=LOCKS)
 def test_a_lock_that_stays_is_a_timeout(case: Case, tables: Tables) -> None:
-    with case.lock(tables):
+    with case.lock(tables) as gate:
         ended = run_copy(tables.pool(), call_timeout=0.5)
+    assert re.search(case.holder.format(gate.pid), ended.message), ended.message
     error = Expected(
         error=CallTimeoutError, side=case.side, call=case.call, exit_code=75, retries=1
     )

@@ -169,7 +169,7 @@ def test_another_copy_that_holds_the_target_is_named_and_75(tables: Both) -> Non
         run_id = other.result().run_id
     problem = only_problem(report)
     assert (problem.side, problem.what, problem.cause) == ("target", "lock", "busy")
-    assert f"pipecopy/{run_id}/target, server session {pid}" in problem.message
+    assert f"server session {pid} (postgres, pipecopy/{run_id}/target, " in problem.message
     assert str(pid) in (problem.remedy or "")
     assert check_code(report) == 75
     assert check(tables.pool()).can_start

@@ -24,6 +24,8 @@ class Gate:
     def __init__(self, database: TemporaryDatabase, lock: str) -> None:
         self._database = database
         self._connection: psycopg.Connection[Any] = database.connect()
+        self.pid = self._connection.info.backend_pid
+        """The process id of the session's backend."""
         self._connection.execute(lock)
 
     def arrival(self, timeout: float = 20) -> int:
