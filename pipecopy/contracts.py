@@ -233,7 +233,10 @@ class TableDescription:
     """In the order in which `load_rows` returns their values."""
     identity: str | None = None
     """What tells this very table from all others; equal on both sides, a copy is refused. One that
-    ends with `/` stands for all that begin with it."""
+    ends with `/` stands for all that begin with it: a standby's, which has its primary's table."""
+    replicates: bool | None = None
+    """The server sends its changes to another one, or receives them, at this moment; None if that
+    is not known. A standby that receives some follows no server that sends none."""
     findings: tuple[Finding, ...] = ()
     """Problems are reasons not to copy at all (a missing right, hidden rows, …), warnings are for
     the report."""

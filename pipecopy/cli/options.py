@@ -176,6 +176,8 @@ class Selection:
     """Only rows for which this condition is true; it is evaluated with TimeZone UTC."""
     session_pooler: Flag = False
     """Allow a connection pooler on the way: it is in session mode."""
+    two_servers: Flag = False
+    """The source and the target are two servers: a standby does not follow the other one."""
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -196,6 +198,7 @@ class Selection:
             where=self.where,
             create=create,
             session_pooler=self.session_pooler,
+            two_servers=self.two_servers,
         )
 
 

@@ -105,10 +105,17 @@ def between(source: Any, target: Any, *, types: bool = True) -> Iterator[Finding
     if isinstance(source, TableDescription) and isinstance(target, TableDescription):
         if source.columns and target.columns:  # a side without columns has said why
             yield from _columns(source, target, types=types)
-        if _are_one(source.identity, target.identity):
+        if source.identity and source.identity == target.identity:
             yield problem(
                 f"source and target are the same table, {source.table}",
                 "name another one",
+                what="columns",
+            )
+        elif _may_follow(source, target) or _may_follow(target, source):
+            yield problem(
+                "one of the two servers is a standby, and may follow the other one: then source and"
+                f" target are the same table, {source.table}",
+                "name another one; if the standby follows another server, say so (`two_servers`)",
                 what="columns",
             )
         yield from _generated(source, target)
@@ -195,14 +202,13 @@ def _generated(source: TableDescription, target: TableDescription) -> Iterator[F
             )
 
 
-def _are_one(source: str | None, target: str | None) -> bool:
-    """Tell whether the tables are the same one; an identity that ends with / begins others."""
-    if not source or not target:
+def _may_follow(standby: TableDescription, server: TableDescription) -> bool:
+    """Tell whether the one may be a standby of the other, by its identity, which ends with /."""
+    if not standby.identity or not server.identity or not standby.identity.endswith("/"):
         return False
-    return source == target or any(
-        one.endswith("/") and other.startswith(one)
-        for one, other in ((source, target), (target, source))
-    )
+    if standby.replicates and server.replicates is False:
+        return False  # it receives, and not from there
+    return server.identity.startswith(standby.identity)
 
 
 def _problems(findings: Iterable[Finding]) -> list[str]:

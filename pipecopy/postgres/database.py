@@ -14,7 +14,12 @@ from pipecopy.finding import Finding
 from pipecopy.postgres import casts, create, describe, transactions, versions
 from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
-from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_TABLE, PostgresError
+from pipecopy.postgres.errors import (
+    INTERNAL_ERROR,
+    UNDEFINED_COLUMN,
+    UNDEFINED_TABLE,
+    PostgresError,
+)
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import survey
@@ -32,6 +37,9 @@ from pipecopy.postgres.where import check_where
 from pipecopy.postgres.writer import Writer
 
 Result = TypeVar("Result")
+
+_MOST_INTERNAL_ERRORS = 5
+"""Of one call: XX000 is what a statement meets whose relation is dropped while it is planned."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,11 @@ class PostgresDatabase:
         *,
         other: Any = None,
         creates: bool = False,
+        two_servers: bool = False,
         json: JsonForm | None = None,
     ) -> None:
+        """`two_servers`: a standby is none of the other side's server."""
+        self._two_servers = two_servers
         self._connection = connection
         self._selection = selection
         self._other = other
@@ -169,7 +180,7 @@ class PostgresDatabase:
         """Look at the table: what it is, and what speaks against a copy."""
         run = self._connection.run
 
-        def work(session: ServerSession) -> TableDescription:
+        def work(session: ServerSession, internal_errors: int = 0) -> TableDescription:
             self._forget_table()
             self._table.state = None
             looked = self._table.look(session)
@@ -178,9 +189,15 @@ class PostgresDatabase:
                     session, self._selection, looked.table, looked.relations, run
                 )
             except psycopg.Error as error:
-                if not is_guards(error):
+                internal_errors += error.sqlstate == INTERNAL_ERROR
+                again = 0 < internal_errors < _MOST_INTERNAL_ERRORS and session.goes_on_after(error)
+                if not is_guards(error) and not again:
                     raise
-                return work(session)  # it was altered after that look, which may be an old one
+                return work(
+                    session, internal_errors
+                )  # it was altered after that look, which may be an old one
+            if self._two_servers and (described.identity or "").endswith("/"):
+                described = replace(described, identity=None)
             state = self._table.state
             return described if state is None else replace(described, state=state.plain())
 
@@ -294,16 +311,20 @@ class PostgresDatabase:
         If an altered table may be why it failed, the table is looked at again: what changed is
         raised, and the work is done again if nothing did that matters.
         """
+        internal_errors = 0
         while True:
             try:
                 return work(self._open(session))
             except (psycopg.Error, PostgresError) as error:
                 if session.is_lost() or not is_due_to_ddl(error):
                     raise
+                internal_errors += error.sqlstate == INTERNAL_ERROR
                 self._opened = None
                 before, now = self._table.look_again(
                     session, refused=is_refused_by_constraint(error)
                 )
+                if error.sqlstate == INTERNAL_ERROR and internal_errors < _MOST_INTERNAL_ERRORS:
+                    continue  # what DDL took away while the statement was planned: nothing to us
                 if not is_guards(error):
                     raise
                 if before is not None and now.token == before.token:

@@ -68,7 +68,7 @@ def describe(
         yield from _of_catalogs(session, selection, table, run)
 
     answers = _answers(session, table, relations, questions, of_rows)
-    identity, checksums, definition, event_triggers, *more = answers
+    (identity, replicates), checksums, definition, event_triggers, *more = answers
     findings += itertools.chain(*more)
     if event_triggers and not _has_problem(findings):
         findings += event_triggers_refuse(session, table, event_triggers)
@@ -80,6 +80,7 @@ def describe(
         not_found=table.not_found,
         encoding=session.encoding,
         identity=identity,
+        replicates=replicates,
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
         checksums=checksums,
         definition=definition,
@@ -307,18 +308,25 @@ def _note_greatest_key(session: ServerSession, table: Table) -> Question[Sequenc
     return ()
 
 
-def _identity(session: ServerSession, table: Table) -> Question[str]:
-    """Return what identifies this very table; a standby's is the beginning of its primary's.
+def _identity(session: ServerSession, table: Table) -> Question[tuple[str, bool | None]]:
+    """Return what identifies this very table, and whether its server replicates.
 
-    A clone of the server's files has all of it but the time when the server started.
+    A standby's identity is the beginning of its primary's. A clone of the server's files has all of
+    it but the time when the server started.
     """
-    started = ""
-    if not session.server.is_standby:
-        ((started,),) = yield (
-            "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
-        )
     system = "" if session.server.system is None else session.server.system
-    return f"{system}/{table.database_oid}/{table.oid}/{started}"
+    beginning = f"{system}/{table.database_oid}/{table.oid}/"
+    if session.server.is_standby:
+        ((receives,),) = yield (
+            "SELECT pg_catalog.bool_or(status OPERATOR(pg_catalog.=) 'streaming')"
+            " FROM pg_catalog.pg_stat_wal_receiver"
+        )
+        return beginning, receives or None  # it may receive from an archive, and not all may see
+    ((started, sends),) = yield (
+        "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text,"
+        " EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"
+    )
+    return f"{beginning}{started}", sends
 
 
 def _definition(table: Table, run: Session | None) -> Question[dict[str, Any] | None]:

@@ -37,6 +37,7 @@ class PostgresPool:
         create: bool = False,
         json: JsonForm | None = None,
         session_pooler: bool = False,
+        two_servers: bool = False,
     ) -> None:
         """Take note of what is copied; nothing is opened yet.
 
@@ -58,6 +59,8 @@ class PostgresPool:
                 the string abc. None is enough if no str is JSON.
             session_pooler: a connection pooler on the way is in session mode; without this, a
                 pooler is refused.
+            two_servers: source and target are two servers, and the one that is a standby does not
+                follow the other; without this, a copy is refused if that can't be told.
 
         Raises:
             ConfigError: `columns`, `exclude`, `where` or `json` is not valid.
@@ -74,6 +77,7 @@ class PostgresPool:
         self._create = create
         self._json: JsonForm | None = json
         self._session_pooler = session_pooler
+        self._two_servers = two_servers
         self._session: Session | None = None
 
     @property
@@ -146,6 +150,7 @@ class PostgresPool:
             and session is not None
             and session.side == "target"
             and session.mode != "verify",
+            two_servers=self._two_servers,
             json=self._json,
         )
 

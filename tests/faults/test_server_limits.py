@@ -258,3 +258,16 @@ def test_the_targets_table_is_dropped_on_the_way(tables: Tables) -> None:
     # what was saved went with the table: next_id is of no use here
     check_nothing_left()
     check_second_run(tables)
+
+
+def test_an_internal_error_that_passes_is_no_end(tables: Tables) -> None:
+    """What a statement meets whose relation is dropped while it is planned."""
+    tables.target.execute(
+        "CREATE SEQUENCE n; CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " IF nextval('n') <= 2 THEN"
+        " RAISE 'cache lookup failed for relation 42' USING ERRCODE = 'XX000'; END IF;"
+        " RETURN NEW; END$$;"
+        "CREATE TRIGGER fail BEFORE INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION fail()"
+    )
+    ended = run_copy(tables.pool(), call_timeout=10)
+    check(ended, tables, Expected(retries=0, warnings=None))

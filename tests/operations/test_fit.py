@@ -17,8 +17,19 @@ from tests.support.runs import check, copy, lines
 KEY = Column(name="id", type="bigint")
 
 
-def table(*columns: Column, identity: str | None = None) -> TableDescription:
-    return TableDescription(table="t", key="id", columns=(KEY, *columns), identity=identity)
+def table(
+    *columns: Column, identity: str | None = None, replicates: bool | None = None
+) -> TableDescription:
+    return TableDescription(
+        table="t", key="id", columns=(KEY, *columns), identity=identity, replicates=replicates
+    )
+
+
+STANDBY, LONELY, FOLLOWED = (
+    table(identity="1/2/3/", replicates=True),
+    table(identity="1/2/3/x", replicates=False),
+    table(identity="1/2/3/x", replicates=True),
+)
 
 
 def column(type_: str, generated: str | None = None) -> Column:
@@ -47,6 +58,10 @@ TRIPLE = column("integer", "(a * 3)")
         (table(identity="1/2/3/x"), table(identity="1/2/3/y"), False, False),
         (table(identity="1/2/3/"), table(identity="1/2/3/y"), True, False),
         (table(identity="1/2/3/x"), table(identity="1/2/3/"), True, False),
+        (STANDBY, LONELY, False, False),
+        (STANDBY, FOLLOWED, True, False),
+        (replace(STANDBY, replicates=None), LONELY, True, False),
+        (LONELY, FOLLOWED, True, False),
         (table(identity="1/2/33/"), table(identity="1/2/3/"), False, False),
         (table(), None, False, False),
         ({"a": 1}, {"a": 1}, False, False),

@@ -10,14 +10,17 @@ import psycopg
 import pytest
 
 from pipecopy.contracts import Column, Mode, Side, TableDescription
+from pipecopy.errors import TableMismatchError
 from pipecopy.operations.fit import between
+from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import table_gate
 from tests.support.home import give_to_server_user
 from tests.support.opened import opened
 from tests.support.profiles import TABLE
-from tests.support.runs import lines
+from tests.support.runs import copy, lines
 from tests.support.servers import PostgresServer, _copy_as_server_user
+from tests.support.standbys import Standby
 
 pytestmark = pytest.mark.server
 
@@ -87,6 +90,24 @@ def test_a_clone_of_the_server_is_another_but_a_standby_is_the_same() -> None:
             )
     assert of_clone != of_original
     assert of_original.startswith(of_standby)  # a part of what tells the primary from a clone
+
+
+def test_a_standby_and_a_promoted_copy_of_its_files_are_two_servers() -> None:
+    with PostgresServer(16) as primary, Standby(primary) as standby, Standby(primary) as promoted:
+        primary.execute(f"{TABLE}; INSERT INTO profiles VALUES (1, NULL)")
+        standby.catch_up()
+        promoted.catch_up()
+        promoted.promote()
+        promoted.execute("DELETE FROM profiles")
+        to_primary = PostgresPool({"source": standby.uri(), "target": primary.uri()})
+        with pytest.raises(TableMismatchError, match="is a standby, and may follow the other one"):
+            copy(to_primary)
+        uris = {"source": standby.uri(), "target": promoted.uri()}
+        assert copy(PostgresPool(uris)).rows == 1  # it receives, and not from there
+        standby.cut_off()
+        with pytest.raises(TableMismatchError, match=r"say so \(`two_servers`\)"):
+            copy(PostgresPool(uris))
+        assert copy(PostgresPool(uris, two_servers=True)).rows == 1
 
 
 def test_generated_columns_are_not_copied(source_db: TemporaryDatabase) -> None:
