@@ -67,10 +67,12 @@ def rule_of(error: psycopg.Error) -> Question[Mapping[str, Any] | None]:
 _RULE = """
 WITH rule AS (
     SELECT k.oid, k.contype, k.conrelid, k.confrelid, k.conkey, k.confkey, k.conpfeqop,
-           k.conexclop, k.conbin, nullif(k.conindid, 0) AS index
+           k.conexclop, k.conbin, nullif(k.conindid, 0) AS index,
+           CASE WHEN k.coninhcount > 0 THEN pg_partition_root(k.conrelid) END AS root
     FROM pg_constraint k WHERE k.conrelid = to_regclass({table}) AND k.conname = {name}
   UNION ALL
-    SELECT NULL, 'u', i.indrelid, 0, NULL, NULL, NULL, NULL, NULL, i.indexrelid
+    SELECT NULL, 'u', i.indrelid, 0, NULL, NULL, NULL, NULL, NULL, i.indexrelid,
+           NULL
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indrelid = to_regclass({table}) AND c.relname = {name}
     LIMIT 1
@@ -78,6 +80,8 @@ WITH rule AS (
 SELECT json_build_object(
     'kind', contype,
     'table', conrelid::regclass::text,
+    'of', coalesce(root, conrelid)::regclass::text,  -- of which it can be dropped
+    'is_own', confrelid IN (conrelid, root),
     'definition', pg_get_constraintdef(oid),
     'parent', CASE WHEN contype = 'f' THEN confrelid::regclass::text END,
     'check', pg_get_expr(conbin, conrelid),
@@ -142,7 +146,7 @@ def search_sql(
 def _without_parent(rule: Mapping[str, Any], batch: str) -> str:
     given = " AND ".join(f"b.{column} IS NOT NULL" for column, _, _ in rule["parts"])
     equal = " AND ".join(f"p.{there} {op} b.{column}" for column, op, there in rule["parts"])
-    parents = [rule["parent"], *([batch] if rule["parent"] == rule["table"] else [])]
+    parents = [rule["parent"], *([batch] if rule["is_own"] else [])]
     none = " AND ".join(f"NOT EXISTS (SELECT FROM {p} AS p WHERE {equal})" for p in parents)
     return f"{given} AND {none}"
 
@@ -169,28 +173,36 @@ def remedy_of(
     """Return what to do about it; `encoding` is that of the target."""
     diag = error.diag
     name = quoted(diag.constraint_name or "")
-    of = quoted(diag.schema_name or table.schema, diag.table_name or table.name)
+    leave_out = f"leave out the row ({argument(where=f'{table.key_sql} <> {place.id}')})"
     if isinstance(error, errors.NotNullViolation) and diag.column_name is not None:
-        return f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(diag.column_name)} DROP NOT NULL;"
+        column = quoted(diag.column_name)
+        allow = f"ALTER TABLE {table.sql} ALTER COLUMN {column} DROP NOT NULL;"
+        return f"change the value in the source, {leave_out}, or allow it: {allow}"
     if rule is not None and rule["kind"] == "f":
-        return with_parents(rule["parent"], rule["table"], name, rule["definition"])
+        parent = rule["of"] if rule["is_own"] else rule["parent"]
+        return with_parents(parent, rule["of"], name, rule["definition"])
     if rule is not None and rule["kind"] == "c":
-        return f"ALTER TABLE {of} DROP CONSTRAINT {name};"
+        allow = f"ALTER TABLE {rule['of']} DROP CONSTRAINT {name};"
+        return f"change the row in the source, {leave_out}, or allow it: {allow}"
     if place.other is not None and place.is_other_new:
-        return f"change one of the two rows in the source, or drop {name} in the target"
+        return f"change one of the two rows in the source, or drop {name} in the target."
     if place.other is not None:
         repair = function_call("verify_tables", repair=True, delete_surplus=True)
         return (
-            f"change one of the two rows; or, if the target may lose what the source does not have,"
-            f" run {repair}"
+            "change one of the two rows; or, if the target may lose what the source does not have,"
+            f" run {repair}."
         )
     ways = ["change the value in the source"]
+    shapes = [column.shape.base for column in table.columns if column.name == place.column]
+    if shapes and shapes[0].kind == "e":
+        ways.append(
+            f"add its label to the enum in the target (ALTER TYPE {shapes[0].name} ADD VALUE)"
+        )
     if isinstance(error, errors.UntranslatableCharacter) and encoding != "UTF8":
         ways.append(f"create the target database with the encoding UTF8 (it has {encoding})")
     if place.column is not None:
         ways.append(f"leave out the column ({argument(exclude=[as_written(place.column)])})")
-    ways.append(f"leave out the row ({argument(where=f'{table.key_sql} <> {place.id}')})")
-    return f"{', '.join(ways[:-1])}, or {ways[-1]}"
+    return f"{', '.join(ways)}, or {leave_out}."
 
 
 def with_parents(parent: str, of: str, name: str, definition: str) -> str:

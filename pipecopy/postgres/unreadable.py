@@ -32,11 +32,11 @@ def unreadable(
         )
     if column is not None and column != table.key:
         ways.append(f"leave out the column ({argument(exclude=[as_written(column.name)])})")
-    ways.append(f"leave out the row ({argument(where=f'{table.key_sql} <> {found}')})")
+    leave_out = f"leave out the row ({argument(where=f'{table.key_sql} <> {found}')})"
     return PostgresError(
         f"{what} can't be read: {error.diag.message_primary}",
         error.sqlstate,
-        f"{', '.join(ways[:-1])}, or {ways[-1]}",
+        f"{', '.join(ways)}, or {leave_out}.",
     )
 
 

@@ -39,14 +39,14 @@ CASES = {
         "NULL, 'x', '1'",
         'the (column "n" of the )?row with the id 7 can\'t be saved: null value in column "n"',
         "23502",
-        'ALTER TABLE "public"."profiles" ALTER COLUMN "n" DROP NOT NULL;',
+        'or allow it: ALTER TABLE "public"."profiles" ALTER COLUMN "n" DROP NOT NULL;',
         n="int NOT NULL",
     ),
     "check": Case(
         "-5, 'x', '1'",
         'the row with the id 7 can\'t be saved: new row .* violates check constraint "plus"',
         "23514",
-        'ALTER TABLE "public"."profiles" DROP CONSTRAINT "plus";',
+        'or allow it: ALTER TABLE public.profiles DROP CONSTRAINT "plus";',
         n="int CONSTRAINT plus CHECK (n > 0)",
     ),
     "unique": Case(
@@ -88,6 +88,41 @@ CASES = {
         "copy public.parents first\\.",
         n="int REFERENCES parents",
         before="INSERT INTO parents SELECT generate_series(0, 20)",
+    ),
+    "own foreign key of a partition": Case(
+        "777, 'x', '1'",
+        "the row with the id 7 can't be saved: insert or update .* violates foreign key",
+        "23503",
+        "in one batch .*ALTER TABLE public.profiles DROP CONSTRAINT",
+        n="int REFERENCES profiles",
+        more=") PARTITION BY RANGE (id",
+        before="CREATE TABLE part PARTITION OF profiles FOR VALUES FROM (0) TO (5000)",
+    ),
+    "check of a partition": Case(
+        "-5, 'x', '1'",
+        'the row with the id 7 can\'t be saved: new row .* violates check constraint "plus"',
+        "23514",
+        'or allow it: ALTER TABLE public.profiles DROP CONSTRAINT "plus";',
+        n="int CONSTRAINT plus CHECK (n > 0)",
+        more=") PARTITION BY RANGE (id",
+        before="CREATE TABLE part PARTITION OF profiles FOR VALUES FROM (0) TO (5000)",
+    ),
+    "unique in a partition": Case(
+        "3, 'x', '1'",
+        "the row with the id 7 can't be saved: the row with the id 3 of the same batch has its"
+        " value in the unique index part_n_idx",
+        "23505",
+        "change one of the two rows in the source",
+        more=") PARTITION BY RANGE (id",
+        before="CREATE TABLE part PARTITION OF profiles FOR VALUES FROM (0) TO (5000);"
+        "CREATE UNIQUE INDEX ON part (n)",
+    ),
+    "enum": Case(
+        "7, 'new', '1'",
+        'the column "t" of the row with the id 7 can\'t be saved: invalid input value for enum',
+        "22P02",
+        r"add its label to the enum in the target \(ALTER TYPE public.mood ADD VALUE\)",
+        t="mood",
     ),
     "own foreign key": Case(
         "777, 'x', '1'",
@@ -145,6 +180,7 @@ def test_the_row_that_the_target_refuses_is_named(
     )
     target_db.execute(
         "CREATE DOMAIN small AS int CHECK (VALUE < 30); CREATE TABLE parents (id int PRIMARY KEY);"
+        f"CREATE TYPE mood AS ENUM ({', '.join(repr(f'x{i}') for i in range(1, 21))});"
         + TARGET.format(n=case.n, t=case.t, j=case.j, more=case.more)
         + case.before
     )
