@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
+from pipecopy.errors import DatabaseError
 from pipecopy.finding import Finding, Mark
 from pipecopy.redact import shown_name
 
@@ -120,17 +121,37 @@ LISTED_IDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotComparable:
-    """An id whose rows could not be compared, or several in a row for the same reason."""
+class Failed:
+    """An id on which a side failed, or several in a row for the same reason."""
 
     first_id: int
     last_id: int
     """The same as `first_id`, but for neighbours, and where looking closer would have taken too
     many calls."""
     side: str
-    """The side that could not tell what it has there."""
     reason: str
     sqlstate: str | None
+
+    @classmethod
+    def of(cls, error: DatabaseError, key_range: tuple[int, int]) -> Self:
+        """Return what the error says of these ids."""
+        first, past_last = key_range
+        return cls(
+            first_id=first,
+            last_id=past_last - 1,
+            side=str(error.side),
+            reason=" ".join(str(error.driver_message or error).split()),
+            sqlstate=error.sqlstate,
+        )
+
+    def joined(self, after: Self) -> Self | None:
+        """Return both as one, None if they are not neighbours with the same reason."""
+        same = replace(self, last_id=after.last_id) == replace(after, first_id=self.first_id)
+        return (
+            replace(self, last_id=after.last_id)
+            if same and self.last_id + 1 == after.first_id
+            else None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +185,12 @@ class VerifyReport(Report):
     not_comparable: int = 0
     """Ids that could not be compared, since a side failed on a row: they count as none of these,
     and are not repaired."""
-    not_comparable_ids: tuple[NotComparable, ...] = ()
+    not_comparable_ids: tuple[Failed, ...] = ()
     """The first 1,000, each with the reason."""
+    not_repaired: int = 0
+    """Of the missing and differing ones, those whose rows the target refused."""
+    not_repaired_ids: tuple[Failed, ...] = ()
+    """The first 1,000, each with the reason; of several, ids between them may be repaired."""
     repaired: int = 0
     """Of all of these, those whose rows were copied again and are equal now."""
     deleted: int = 0
@@ -205,7 +230,11 @@ class VerifyReport(Report):
             if count > LISTED_IDS
         ]
         held = sum(each.last_id - each.first_id + 1 for each in self.not_comparable_ids)
-        return (*cut, *(("not_comparable_ids",) if held < self.not_comparable else ()))
+        if held < self.not_comparable:
+            cut.append("not_comparable_ids")
+        if len(self.not_repaired_ids) == LISTED_IDS:
+            cut.append("not_repaired_ids")
+        return tuple(cut)
 
     def found(
         self, *, missing: Sequence[int], surplus: Sequence[int], differing: Sequence[int]
@@ -221,27 +250,27 @@ class VerifyReport(Report):
             differing_ids=(*self.differing_ids, *differing)[:LISTED_IDS],
         )
 
-    def unread(self, found: NotComparable) -> Self:
+    def unread(self, found: Failed) -> Self:
         """Return it with more ids that could not be compared; `found` comes after all others."""
-        listed = self.not_comparable_ids
-        last = listed[-1] if listed else None
-        if (
-            last is not None
-            and replace(last, last_id=found.last_id) == replace(found, first_id=last.first_id)
-            and last.last_id + 1 == found.first_id
-        ):
-            listed = (*listed[:-1], replace(last, last_id=found.last_id))
-        elif len(listed) < LISTED_IDS:
-            listed = (*listed, found)
-        return replace(
-            self,
-            not_comparable=self.not_comparable + found.last_id - found.first_id + 1,
-            not_comparable_ids=listed,
-        )
+        count = self.not_comparable + found.last_id - found.first_id + 1
+        listed = _with(self.not_comparable_ids, found)
+        return replace(self, not_comparable=count, not_comparable_ids=listed)
+
+    def refused(self, found: Failed, count: int) -> Self:
+        """Return it with so many more ids whose rows could not be repaired."""
+        listed = _with(self.not_repaired_ids, found)
+        return replace(self, not_repaired=self.not_repaired + count, not_repaired_ids=listed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that `json.dumps` takes, with `equal` and `cut_lists`."""
         return {**super().to_dict(), "cut_lists": list(self.cut_lists), "equal": self.equal}
+
+
+def _with(listed: tuple[Failed, ...], found: Failed) -> tuple[Failed, ...]:
+    joined = listed[-1].joined(found) if listed else None
+    if joined is not None:
+        return (*listed[:-1], joined)
+    return (*listed, found)[:LISTED_IDS]
 
 
 @dataclass(frozen=True, kw_only=True)

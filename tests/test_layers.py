@@ -22,9 +22,10 @@ LAYERS = [
     {"workers", "postgres"},
     {"events", "units"},
     {"config", "contracts"},
-    {"errors", "report"},
+    {"report"},
+    {"errors"},
     {"redact", "finding"},
-    {"arguments"},
+    {"arguments", "idranges"},
 ]
 ONLY_IN = {
     "pebble": "workers",

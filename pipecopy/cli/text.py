@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from pipecopy.config import MAX_SECONDS
 from pipecopy.events import (
@@ -21,8 +20,9 @@ from pipecopy.events import (
     Warned,
     WorkerKilled,
 )
+from pipecopy.idranges import id_ranges
 from pipecopy.redact import redact
-from pipecopy.report import LISTED_IDS, CopyReport, NotComparable, Report, VerifyReport
+from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
 from pipecopy.units import counted, duration_text
 
 _MB = 1_000_000
@@ -32,8 +32,8 @@ _COMPARING = ("checksum", "end_of_batch")
 """Calls that are made again for parts of a range if they fail on a row."""
 _TRANSACTIONS = 5
 """How many of the transactions that are waited for are named."""
-_RANGES = 10
-"""How many ranges of ids are written out, and how many of those that could not be compared."""
+_FAILED = 10
+"""How many of the ids on which a side failed are written out with the reason."""
 
 
 _ENDS: dict[CallOutcome, str] = {
@@ -237,20 +237,11 @@ def _found(report: VerifyReport) -> Iterator[str]:
     for count, ids, what in kinds:
         if count:
             listed = f": {id_ranges(ids, count=count)}" if ids else ""
-            cut = (
-                f" (the report lists the first {LISTED_IDS:,})"
-                if len(ids) == LISTED_IDS < count
-                else ""
-            )
-            yield f"{counted(count, 'id')} {what}{listed}{cut}"
-    yield from map(_not_comparable_line, report.not_comparable_ids[:_RANGES])
-    if more := len(report.not_comparable_ids[_RANGES:]):
-        cut = (
-            f" and lists only the first {LISTED_IDS:,}"
-            if "not_comparable_ids" in report.cut_lists
-            else ""
-        )
-        yield f"not comparable: {more} more ranges of ids, which the report (JSON) lists{cut}"
+            if count > len(ids) == LISTED_IDS:
+                listed += f" (the report lists the first {LISTED_IDS:,})"
+            yield f"{counted(count, 'id')} {what}{listed}"
+    yield from _failed_lines("not comparable", report.not_comparable_ids)
+    yield from _failed_lines("not repaired", report.not_repaired_ids)
     if report.differing_generated:
         yield f"{counted(report.differing_generated, 'id')} of these in generated columns only"
     if report.repaired:
@@ -281,10 +272,19 @@ def _advice(report: VerifyReport) -> Iterator[str]:
             f"run again with --repair, which copies {counted(stale, 'row')} again (missing or"
             " differing) and deletes nothing"
         )
-    elif stale > 0:
+    elif stale > report.not_repaired:
         yield "run again when fewer rows are written, since these changed meanwhile"
+    if report.not_repaired:
+        yield (
+            f"{counted(report.not_repaired, 'row')} could not be repaired, see the reason of each:"
+            f" {redact(report.not_repaired_ids[0].reason)}"
+        )
     if report.not_comparable:
-        yield "change the values that could not be compared, or leave their columns out (--exclude)"
+        failed = report.not_comparable_ids[0]
+        yield (
+            "change the values that could not be compared, or leave their columns out (--exclude);"
+            f" the first one: {failed.first_id}: {failed.side}: {redact(failed.reason)}"
+        )
     if surplus > 0 and report.delete_surplus:
         yield "run again when fewer rows are written, since these changed meanwhile"
     elif surplus > 0:
@@ -303,35 +303,17 @@ def _advice(report: VerifyReport) -> Iterator[str]:
         yield f"remove {counted(report.without_id, 'row')} with a NULL or negative id yourself"
 
 
-def _not_comparable_line(each: NotComparable) -> str:
-    ids = str(each.first_id)
-    if each.last_id > each.first_id:
-        ids = f"{each.first_id}-{each.last_id}"
-    return f"not comparable: {ids}: {each.side}: {each.reason}"
+def _failed_lines(what: str, listed: Sequence[Failed]) -> Iterator[str]:
+    for each in listed[:_FAILED]:
+        ids = str(each.first_id)
+        if each.last_id > each.first_id:
+            ids = f"{each.first_id}-{each.last_id}"
+        yield redact(f"{what}: {ids}: {each.side}: {each.reason}")
+    if more := len(listed[_FAILED:]):
+        first = f", the first {LISTED_IDS:,} of all" if len(listed) == LISTED_IDS else ""
+        yield f"{what}: {more:,} more, which --json lists{first}"
 
 
 def _names(names: Sequence[str]) -> str:
     listed = ", ".join(f'"{name}"' for name in names)
     return f"{'column' if len(names) == 1 else 'columns'} {listed}"
-
-
-def id_ranges(ids: Iterable[int], *, count: int) -> str:
-    """Return the first of the ids, in order, as `5-9, 12`; with `…` if they are not all `count`."""
-    shown = list(islice(_ranges(ids), _RANGES))
-    text = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in shown)
-    held = sum(last - first + 1 for first, last in shown)
-    return text if held >= count else f"{text}, …"
-
-
-def _ranges(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
-    first = last = None
-    for key in ids:
-        if first is None or last is None:
-            first = last = key
-        elif key == last + 1:
-            last = key
-        else:
-            yield first, last
-            first = last = key
-    if first is not None and last is not None:
-        yield first, last

@@ -6,11 +6,11 @@ Both sides are asked at the same time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipecopy.errors import DatabaseError
-from pipecopy.report import NotComparable
+from pipecopy.report import Failed
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.run import Run
 
@@ -132,19 +132,13 @@ class Unread:
     has_each_id = False
     """Nobody knows."""
 
-    def noted(self) -> NotComparable:
+    def noted(self) -> Failed:
         """Return it as the report lists it."""
-        error, (first, past_last) = self.error, self.key_range
-        side = str(error.side)
-        reason = str(error.driver_message or error)
-        if self.lacking is not None and past_last - first == 1:
-            reason = f"{reason}; the {self.lacking} has no row with this id"
-        return NotComparable(
-            first_id=first,
-            last_id=past_last - 1,
-            side=side,
-            reason=" ".join(reason.split()),
-            sqlstate=error.sqlstate,
+        failed = Failed.of(self.error, self.key_range)
+        if self.lacking is None or failed.last_id > failed.first_id:
+            return failed
+        return replace(
+            failed, reason=f"{failed.reason}; the {self.lacking} has no row with this id"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,12 @@ from pipecopy.operations.compare import (
     Compared,
     Comparison,
     Differences,
-    Listed,
     Suspects,
     Unread,
 )
 from pipecopy.operations.copy import finish
 from pipecopy.operations.fit import fit
+from pipecopy.operations.repair import Repair
 from pipecopy.operations.settle import Settling
 from pipecopy.report import LISTED_IDS, VerifyReport
 from pipecopy.supervisor.call import KeyRange
@@ -43,9 +43,6 @@ _MOST_CUTS = 200
 What is left of it then is noted as a whole."""
 _MOST_CUTS_IN_ALL = 4_000
 """In one run: a cut takes 10 ms where rows fail."""
-_NEAR = 250
-"""Rows apart at which two stale ones are copied as one range: so many more take less time to load
-and save than another load and save."""
 
 
 def verify_tables(
@@ -183,6 +180,7 @@ class _Ranges:
     def __init__(self, run: Run[VerifyReport]) -> None:
         self._run = run
         self._comparison = Comparison(run, generated=bool(run.report.generated))
+        self._repair = Repair(run, self._comparison)
         self._rows = min(_FIRST_ROWS, run.config.batch_size)
         """Of the next range, at most."""
         self._cuts = 0
@@ -290,12 +288,12 @@ class _Ranges:
         generated = self._comparison.only_generated(found)
         if run.report.repair:
             found = found.without(generated)  # copying them again would change nothing
-            left, deleted = _repair(run, self._comparison, found, listed)
+            done = self._repair.repair(found, listed)
             run.update(
-                repaired=run.report.repaired + len(found) - len(left) - deleted,
-                deleted=run.report.deleted + deleted,
+                repaired=run.report.repaired + len(found) - len(done.left) - done.deleted,
+                deleted=run.report.deleted + done.deleted,
             )
-            generated |= self._comparison.only_generated(left)
+            generated |= self._comparison.only_generated(done.left)
         run.update(differing_generated=run.report.differing_generated + len(generated))
 
 
@@ -309,52 +307,3 @@ def _notify_of(run: Run[VerifyReport], found: Differences) -> None:
     )
     if event.missing or event.surplus or event.differing:
         run.notify(event)
-
-
-def _repair(
-    run: Run[VerifyReport], comparison: Comparison, found: Differences, listed: Listed
-) -> tuple[Differences, int]:
-    """Copy missing and differing rows again, remove surplus ones if that is asked for.
-
-    Returns what differs when it is looked at again, and how many ids were removed. `listed` has the
-    rows among which they were found. Surplus rows go first: one may have the unique value of a row
-    that is missing. One that is found later, in another list, can't: the save then fails, with the
-    server's own error.
-    """
-
-    def again() -> Differences:
-        return comparison.listed(found.key_range).differences.among(found.ids)
-
-    stale = frozenset((*found.missing, *found.differing))
-    surplus = found.surplus if run.report.delete_surplus else ()
-    if not stale and not surplus:
-        return found, 0
-    if surplus:
-        # the source is looked at once more: what has come to it meanwhile is no surplus
-        surplus = again().among(found.surplus).surplus
-    if surplus:
-        key_range = (min(surplus), max(surplus) + 1)
-        run.call(run.target, "delete_rows", tuple(surplus), key_range=key_range)
-    for first, end in _runs(stale, sorted(listed.source)):
-        _copy_again(run, first, end)
-    left = again()
-    return left, len(set(surplus) - left.ids)
-
-
-def _copy_again(run: Run[VerifyReport], first: int, past_last: int) -> None:
-    """Copy the range again; saving a row that is there as it should be changes nothing."""
-    while first < past_last:
-        batch = run.load(first, past_last)
-        if batch.rows:
-            run.wait(run.save(batch))
-        first = batch.end
-
-
-def _runs(stale: Collection[int], ids: Sequence[int]) -> Iterator[KeyRange]:
-    """Yield ranges that hold the stale ones of these ids, in order, and few others."""
-    at = [position for position, key in enumerate(ids) if key in stale]
-    begin = 0
-    for here in range(1, len(at) + 1):
-        if here == len(at) or at[here] - at[here - 1] > _NEAR:
-            yield ids[at[begin]], ids[at[here - 1]] + 1
-            begin = here

@@ -20,6 +20,7 @@ from pipecopy.postgres.errors import (
     UNDEFINED_TABLE,
     PostgresError,
 )
+from pipecopy.postgres.exchange import acting_on_delete
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import survey
@@ -165,6 +166,11 @@ class PostgresDatabase:
         with versions.refusals():
             return self._call(lambda opened: opened.reader.load_batch(min_id, max_id, rows))
 
+    def load_these(self, ids: Sequence[int]) -> CopyRows:
+        """Return the rows with these ids, ordered by id, however many bytes they are."""
+        with versions.refusals():
+            return self._call(lambda opened: opened.reader.load_these(ids))
+
     def save_rows(self, rows: Sequence[Row]) -> None:
         """Save the rows, all or none, durably; rows that are there already are not written."""
         if len(rows) == 0:
@@ -262,6 +268,22 @@ class PostgresDatabase:
         finally:
             self._removing = frozenset()
 
+    def exchange_rows(self, rows: Sequence[Row], ids: Sequence[int]) -> list[int]:
+        """Remove the rows with these ids and save `rows`, which are some of them, all or none.
+
+        If other rows have unique values of these, nothing is changed: returns their ids.
+        """
+
+        def work(opened: _Opened) -> list[int]:
+            batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
+            return opened.writer.exchange(batch, ids)
+
+        self._removing = frozenset(ids)
+        try:
+            return self._call(work)
+        finally:
+            self._removing = frozenset()
+
     def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
         """Return the transactions that may still commit rows with ids that were handed out.
 
@@ -355,7 +377,7 @@ class PostgresDatabase:
         self._see_greatest_key(session, guard)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(session, guard, table, reader, other=self._other, side=side)
-        writer = Writer(guard, table)
+        writer = Writer(guard, table, acting_on_delete=tuple(acting_on_delete(looked.relations)))
         self._opened = _Opened(session, table, guard, reader, writer, checksums, self._json)
         return self._opened
 

@@ -316,7 +316,8 @@ SELECT (SELECT oid::bigint FROM target),
            'kind', kind, 'name', quote_ident(name), 'oid', oid::bigint, 'of', oid::regclass::text,
            'event', event, 'definition', definition) ORDER BY name, oid)
         FROM (
-           SELECT 'trigger', tgname, tgrelid, '', pg_get_triggerdef(oid) || tgenabled::text
+           SELECT 'trigger', tgname, tgrelid, CASE WHEN tgtype & 8 = 8 THEN 'DELETE' ELSE '' END,
+                  pg_get_triggerdef(oid) || tgenabled::text
            FROM triggers WHERE tgparentid NOT IN (SELECT oid FROM triggers)
          UNION ALL
            SELECT 'rule', rulename, ev_class,

@@ -85,6 +85,8 @@ SELECT json_build_object(
     'definition', pg_get_constraintdef(oid),
     'parent', CASE WHEN contype = 'f' THEN confrelid::regclass::text END,
     'check', pg_get_expr(conbin, conrelid),
+    'nulls_alike', (SELECT to_jsonb(i) ->> 'indnullsnotdistinct' = 'true'  -- since 15
+                    FROM pg_index i WHERE indexrelid = rule.index),
     'where', (SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = rule.index),
     'parts', CASE WHEN contype = 'f' THEN (
         SELECT json_agg(json_build_array(quote_ident(a.attname),
@@ -126,14 +128,8 @@ def search_sql(
         return f"SELECT b.{key}, NULL, false FROM {batch} AS b WHERE {broken} ORDER BY 1 LIMIT 1"
     if not rule or not rule["parts"]:
         return None
-    parts = ", ".join(f"{part} AS c{n}" for n, (part, _) in enumerate(rule["parts"]))
-    where = f" WHERE {rule['where']}" if rule["where"] else ""
-    alike = " AND ".join(
-        f"b.c{n} {operator} o.c{n}" for n, (_, operator) in enumerate(rule["parts"])
-    )
-    values, there = (
-        f"(SELECT {key} AS key, {parts} FROM {of}{where})" for of in (batch, rule["table"])
-    )
+    alike = same_values(rule)
+    values, there = (values_of(rule, of, table) for of in (batch, rule["table"]))
     return (
         "SELECT * FROM (SELECT b.key,"
         f" (SELECT min(o.key) FROM {there} AS o WHERE o.key <> b.key AND {alike}) AS other, false"
@@ -141,6 +137,21 @@ def search_sql(
         f" FROM {values} AS b JOIN {values} AS o ON b.key > o.key AND {alike}) AS found"
         f" WHERE other IS NOT NULL ORDER BY other IN (SELECT {key} FROM {batch}), 1 LIMIT 1"
     )
+
+
+def values_of(rule: Mapping[str, Any], of: str, table: Table) -> str:
+    """Return SQL for the keys of the rows there, and what the index has of them."""
+    parts = ", ".join(f"{part} AS c{n}" for n, (part, _) in enumerate(rule["parts"]))
+    where = f" WHERE {rule['where']}" if rule["where"] else ""
+    return f"(SELECT {table.key_sql} AS key, {parts} FROM {of}{where})"
+
+
+def same_values(rule: Mapping[str, Any]) -> str:
+    """Return SQL for whether the index takes the values `b` and `o` for the same."""
+    same = [f"b.c{n} {operator} o.c{n}" for n, (_, operator) in enumerate(rule["parts"])]
+    if rule["nulls_alike"]:
+        same = [f"({one} OR b.c{n} IS NULL AND o.c{n} IS NULL)" for n, one in enumerate(same)]
+    return " AND ".join(same)
 
 
 def _without_parent(rule: Mapping[str, Any], batch: str) -> str:

@@ -46,7 +46,7 @@ class SaveSql:
         return (
             f"DROP TABLE IF EXISTS {BATCH};"  # a pool's server session may have one
             f" CREATE TEMPORARY TABLE {BATCH_NAME} ON COMMIT DELETE ROWS AS"
-            f" SELECT {self._list()} FROM {self.table.sql} WITH NO DATA"
+            f" SELECT {self.column_list()} FROM {self.table.sql} WITH NO DATA"
         )
 
     @property
@@ -89,7 +89,7 @@ class SaveSql:
         whatever the planner believes of a temporary table without statistics.
         """
         differing = (
-            f"SELECT {self._list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
+            f"SELECT {self.column_list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
             f" ON {_eq(f'o.{self._key()}', f's.{self._key()}')} AND {self._between('o')}"
             f" WHERE o.{self._key()} IS NULL OR {self._differ('o', 's')}"
         )
@@ -100,7 +100,7 @@ class SaveSql:
         return (
             f"WITH differing AS MATERIALIZED ({differing}),"
             f" saved AS ({self._insert_or_update('TABLE differing')} RETURNING 1)"
-            f" {_refuse_fewer('saved', 'TABLE differing')}"
+            f" {refuse_fewer('saved', 'TABLE differing')}"
         )
 
     def _insert_or_update(self, rows: str, only: str = "") -> str:
@@ -108,8 +108,8 @@ class SaveSql:
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
         action = f"UPDATE SET {updates}{only}" if others else "NOTHING"
         return (
-            f"INSERT INTO {self.table.sql} AS t ({self._list()}) OVERRIDING SYSTEM VALUE {rows}"
-            f" ON CONFLICT ({self._key()}) DO {action}"
+            f"INSERT INTO {self.table.sql} AS t ({self.column_list()}) OVERRIDING SYSTEM VALUE"
+            f" {rows} ON CONFLICT ({self._key()}) DO {action}"
         )
 
     @property
@@ -131,7 +131,7 @@ class SaveSql:
         if self.table.before_triggers:
             remove = (
                 f"WITH removed AS ({remove} RETURNING 1)"
-                f" {_refuse_fewer('removed', f'SELECT {self._stale}')}"
+                f" {refuse_fewer('removed', f'SELECT {self._stale}')}"
             )
         return f"{self._drop_equal}; {remove}; {self._insert}"
 
@@ -159,12 +159,12 @@ class SaveSql:
     def _insert(self) -> str:
         """Insert all rows of the batch."""
         insert = (
-            f"INSERT INTO {self.table.sql} ({self._list()}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {self._list()} FROM {BATCH}"
+            f"INSERT INTO {self.table.sql} ({self.column_list()}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {self.column_list()} FROM {BATCH}"
         )
         if not self.table.before_triggers:
             return insert
-        return f"WITH saved AS ({insert} RETURNING 1) {_refuse_fewer('saved', f'TABLE {BATCH}')}"
+        return f"WITH saved AS ({insert} RETURNING 1) {refuse_fewer('saved', f'TABLE {BATCH}')}"
 
     @property
     def _drop_equal(self) -> str:
@@ -203,16 +203,16 @@ class SaveSql:
         return greatest_key(self.table)
 
     def _copy(self, into: str) -> str:
-        copy = f"COPY {into} ({self._list()}) FROM STDIN (FORMAT {self.format})"
+        copy = f"COPY {into} ({self.column_list()}) FROM STDIN (FORMAT {self.format})"
         return self.table.copying(copy)
 
-    def _list(self, alias: str = "") -> str:
+    def column_list(self, alias: str = "") -> str:
         prefix = f"{alias}." if alias else ""
         return ", ".join(prefix + quoted(name) for name in self.columns)
 
     def _image(self, alias: str) -> str:
         # without the cast the comparison would be expanded by column, and fail
-        return f"ROW({self._list(alias)})::pg_catalog.record"
+        return f"ROW({self.column_list(alias)})::pg_catalog.record"
 
     def _differ(self, one: str, other: str) -> str:
         return f"{self._image(one)} OPERATOR(pg_catalog.*<>) {self._image(other)}"
@@ -233,7 +233,7 @@ def _refuse_any(rows: str) -> str:
     )
 
 
-def _refuse_fewer(done: str, due: str) -> str:
+def refuse_fewer(done: str, due: str) -> str:
     """Fail if the rows of `done` are fewer than those of `due`."""
     message = f"'{SHORT_OF_ROWS}, ', done, ' of ', due"
     return (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import psycopg
 from psycopg import errors
@@ -15,8 +15,10 @@ from psycopg.pq.abc import PGresult
 from pipecopy.postgres.errors import (
     TRIGGERED_DATA_CHANGE_VIOLATION,
     UNDEFINED_COLUMN,
+    UNIQUE_VIOLATION,
     PostgresError,
 )
+from pipecopy.postgres.exchange import exchange_sql, in_the_way_sql
 from pipecopy.postgres.guard import Guard, is_guards
 from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import ask
@@ -68,8 +70,12 @@ class Writer:
     path than the one that triggers need.
     """
 
-    def __init__(self, guard: Guard, table: Table) -> None:
+    def __init__(
+        self, guard: Guard, table: Table, *, acting_on_delete: Collection[str] = ()
+    ) -> None:
+        """`acting_on_delete`: what does anything else if rows of the table are removed."""
         self._guard = guard
+        self._acting_on_delete = tuple(acting_on_delete)
         self._table = table
         self._has_batch_table = False
         self._has_batch_index = False
@@ -138,6 +144,46 @@ class Writer:
         except _REFUSALS as error:
             raise self._refused(error, "rows are to be removed", deletes=True) from None
         return int(rows)
+
+    def exchange(self, rows: CopyRows, ids: Sequence[int]) -> list[int]:
+        """Remove the rows with these ids and insert those of the batch, which are some of them.
+
+        If other rows have a unique value of these, nothing is changed, and their keys are returned.
+        """
+        if self._acting_on_delete:
+            raise PostgresError(
+                "rows have unique values of each other: they would have to be removed and"
+                " inserted again in one transaction, on which"
+                f" {', '.join(self._acting_on_delete)} would act",
+                UNIQUE_VIOLATION,
+                "drop the unique index, repair, and create it again",
+            )
+        sql = self._sql(rows)
+        began = time.monotonic()
+        self._free_until, self._highest = -math.inf, None
+        try:
+            self._by_batch_table(rows, sql, exchange_sql(sql, ids))
+        except errors.InsufficientPrivilege as error:
+            raise PostgresError(
+                "rows have unique values of each other: they would have to be removed and"
+                " inserted again in one transaction, which the role may not do"
+                f" ({error.diag.message_primary})",
+                UNIQUE_VIOLATION,
+                f"GRANT DELETE ON {self._table.sql} TO CURRENT_USER;",
+            ) from error
+        except _REFUSALS as error:
+            raise self._refused(error, "rows are to be removed", deletes=True) from None
+        except (errors.IntegrityError, errors.DataError) as error:
+            if is_guards(error):
+                raise
+            (rule,) = ask(self._guard.query_all, rule_of(error))
+            if isinstance(error, errors.UniqueViolation | errors.ExclusionViolation) and rule:
+                search = in_the_way_sql(rule, self._table, ids)
+                found = self._search(search, rows, sql, began)
+                if found is not None and found.ntuples:
+                    return [int(found.get_value(n, 0) or 0) for n in range(found.ntuples)]
+            raise (self._explained(error, rows, sql, began) or error) from error
+        return []
 
     def _write(self, rows: CopyRows, sql: SaveSql, change: str, *then: str) -> list[PGresult]:
         """Write what differs; what is new alone if the server refuses to change rows."""
@@ -241,6 +287,15 @@ class Writer:
 
     def _found(self, search: str, rows: CopyRows, sql: SaveSql, began: float) -> Place | None:
         """Send the rows once more, and search among them, if there is time for that."""
+        found = self._search(search, rows, sql, began)
+        if found is None or not found.ntuples:
+            return None
+        id_, other = (found.get_value(0, column) for column in (0, 1))
+        is_new = found.get_value(0, 2) == b"t"
+        return Place(int(id_ or 0), None, None if other is None else int(other), is_new)
+
+    def _search(self, search: str, rows: CopyRows, sql: SaveSql, began: float) -> PGresult | None:
+        """Send the rows once more, and search among them; None if there is no time for that."""
         took = time.monotonic() - began
         left = (self._guard.session.facts.statement_timeout or math.inf) - took
         if left < _ENOUGH_TIMES * took:
@@ -250,9 +305,4 @@ class Writer:
         statements = f"{limit}{create}{sql.copy_batch}; {CATALOG_PATH}{search}"
         results = self._guard.copy_in(statements, chunks_of(rows.raw))
         self._has_batch_table, self._has_batch_index = True, False
-        found = results[-1]
-        if not found.ntuples:
-            return None
-        id_, other = (found.get_value(0, column) for column in (0, 1))
-        is_new = found.get_value(0, 2) == b"t"
-        return Place(int(id_ or 0), None, None if other is None else int(other), is_new)
+        return results[-1]

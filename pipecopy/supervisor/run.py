@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,13 +270,40 @@ class Run(State[ReportT]):
             self._warn_of_size(loaded)
         return loaded
 
+    def load_these(self, ids: Collection[int]) -> Loaded:
+        """Load the rows with these ids, as one batch, however many bytes they are."""
+        buffer, listed = self.endpoints.loading, sorted(ids)
+        key_range = (listed[0], listed[-1] + 1)
+        call = self.begin(self.source, "load_these", buffer, listed, key_range=key_range)
+        batch: Batch = self.wait(call)
+        if batch.rows:
+            self.endpoints.next_buffer()
+        return Loaded(
+            first=key_range[0],
+            end=key_range[1],
+            rows=batch.rows,
+            bytes=batch.bytes,
+            buffer=buffer,
+            seconds=call.seconds,
+        )
+
+    def exchange(self, batch: Loaded, ids: Collection[int]) -> tuple[int, ...]:
+        """Save a batch in the place of the rows with these ids; or return what is in the way."""
+        self._give_buffer(batch)
+        args = (batch.buffer, sorted(ids))
+        return tuple(self.call(self.target, "exchange_rows", *args, key_range=batch.key_range))
+
     def save(self, batch: Loaded, on_return: Callable[[], None] | None = None) -> Call:
         """Begin to save a batch that has rows; `on_return` is called when it is saved."""
-        if not self.endpoints.has_buffer(self.target, batch.buffer):
-            self.target.kill()  # it has the buffer of an abandoned reader; the next worker has this
+        self._give_buffer(batch)
         return self.begin(
             self.target, "save_rows", batch.buffer, key_range=batch.key_range, on_return=on_return
         )
+
+    def _give_buffer(self, batch: Loaded) -> None:
+        """See that the target's worker has the buffer in which the batch waits."""
+        if not self.endpoints.has_buffer(self.target, batch.buffer):
+            self.target.kill()  # it has the buffer of an abandoned reader; the next worker has this
 
     def _end_of_batch(self, first: int, past_last: int, rows: int) -> int:
         if "end_of_batch" not in self.source.offers:

@@ -86,7 +86,9 @@ class _WorkerProcess:
             "get_max_id_in": self._get_max_id_in,
             "end_of_batch": self._end_of_batch,
             "load_rows": self._load_rows,
+            "load_these": self._load_these,
             "save_rows": self._save_rows,
+            "exchange_rows": self._exchange_rows,
             "finish": self._finish,
             "close": self._close,
             _END_SESSIONS: self._end_sessions,
@@ -110,7 +112,15 @@ class _WorkerProcess:
     def _connect(self) -> Connected:
         pool = self._pool()
         self._database = pool.connect(self._setup.dbname)
-        calls = ("get_max_id_in", "load_batch", "end_of_batch", "finish", *_PLAIN_CALLS)
+        calls = (
+            "get_max_id_in",
+            "load_batch",
+            "load_these",
+            "end_of_batch",
+            "exchange_rows",
+            "finish",
+            *_PLAIN_CALLS,
+        )
         offers = {call for call in calls if _offers(self._database, call)}
         if _offers(pool, _END_SESSIONS):
             offers.add(_END_SESSIONS)
@@ -189,6 +199,16 @@ class _WorkerProcess:
     def _save_rows(self, buffer: int) -> None:
         rows: Sequence[Any] = self._setup.buffers[buffer].read()
         self._connected.save_rows(rows)
+
+    def _load_these(self, buffer: int, ids: Sequence[int]) -> Batch:
+        """Load the rows with these ids, in one batch."""
+        rows = plain_rows(self._connected.load_these(ids), "load_these")
+        size = self._setup.buffers[buffer].write(rows) if len(rows) else 0
+        return Batch(len(rows), size, max(ids) + 1)
+
+    def _exchange_rows(self, buffer: int, ids: Sequence[int]) -> list[int]:
+        found = self._connected.exchange_rows(self._setup.buffers[buffer].read(), ids)
+        return [_int_of("exchange_rows", one) for one in found]
 
     def _finish(self, max_id: int) -> str | None:
         warning = self._connected.finish(max_id)

@@ -25,7 +25,8 @@ SHAPES = {  # of schema 1: whoever changes one raises SCHEMA
     "check": f"{RUN} items columns plan can_start",
     "verify": f"""{RUN}
         rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids
-        differing_ids not_comparable not_comparable_ids cut_lists repaired deleted without_id repair
+        differing_ids not_comparable not_comparable_ids not_repaired not_repaired_ids cut_lists
+        repaired deleted without_id repair
         delete_surplus generated not_compared differing_generated
     """,
 }

@@ -9,7 +9,6 @@ import pytest
 from pipecopy.cli.text import (
     Status,
     event_line,
-    id_ranges,
     status_line,
     summary_lines,
 )
@@ -27,6 +26,7 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
+from pipecopy.idranges import id_ranges
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.progress import far
 from pipecopy.units import counted

@@ -1,0 +1,192 @@
+"""Rows that have each other's unique values are repaired in one transaction, or named."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipecopy.errors import TableMismatchError
+from pipecopy.events import CallStarted, Event
+from pipecopy.report import VerifyReport
+from tests.support.databases import Both, TemporaryDatabase
+from tests.support.runs import found, verify
+
+COLUMNS = (
+    "id int PRIMARY KEY, u int, a int, b int, p int, e text, x int4range, d int, f int, n int,"
+    " other int DEFAULT 7"
+)
+UNIQUE = """
+    ALTER TABLE profiles ADD UNIQUE (u), ADD UNIQUE (a, b), ADD EXCLUDE USING gist (x WITH &&),
+        ADD UNIQUE (d) DEFERRABLE INITIALLY DEFERRED, ADD UNIQUE (f) DEFERRABLE,
+        ADD UNIQUE NULLS NOT DISTINCT (n);
+    CREATE UNIQUE INDEX partial ON profiles (p) WHERE p > 0;
+    CREATE UNIQUE INDEX expression ON profiles (lower(e));
+    UPDATE profiles SET other = id
+"""
+KINDS = ("u", "b", "p", "e", "x", "d", "f", "n")
+COPIED = ["u", "a", "b", "p", "e", "x", "d", "f", "n"]
+
+
+def fill(database: TemporaryDatabase) -> None:
+    database.execute(
+        f"CREATE TABLE profiles ({COLUMNS}); INSERT INTO profiles SELECT i, i, 1, i, i, 'E' || i,"
+        " int4range(10 * i, 10 * i + 5), i, i, nullif(i, 60) FROM generate_series(1, 60) AS i"
+    )
+
+
+def permute(database: TemporaryDatabase, column: str, *ids: int) -> None:
+    """Give each row the value of the next, and the last one that of the first."""
+    before = dict(database.query(f"SELECT id, {column}::text FROM profiles"))
+    type_ = database.value(f"SELECT pg_typeof({column})::text FROM profiles LIMIT 1")
+    for key, other in zip(ids, (*ids[1:], ids[0]), strict=True):
+        database.execute(
+            f"UPDATE profiles SET {column} = %s::{type_} WHERE id = %s", [before[other], key]
+        )
+
+
+def test_rows_that_swapped_unique_values_of_any_kind(both: Both) -> None:
+    for database in (both.source, both.target):
+        fill(database)
+    both.target.execute(UNIQUE)
+    for number, column in enumerate(KINDS):
+        permute(both.source, column, 2 * number + 1, 2 * number + 2)  # in one batch, or in two
+        permute(both.source, column, 20 + number, 40 + number)
+        permute(both.source, column, 30 + number, 19, 50 + number)
+    permute(both.source, "n", 60, 1)  # a NULL
+    pool = both.pool(columns=COPIED)
+    differing = found(verify(pool))[2]
+    calls: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, CallStarted):
+            calls.append(event.where.call)
+
+    report = verify(pool, repair=True, observer=observe)
+    assert (report.equal, report.not_repaired_ids) == (True, ())
+    assert (tuple(sorted(report.differing_ids)), report.repaired) == (differing, len(differing))
+    assert "exchange_rows" in calls
+    of_source, of_target = (
+        database.query(f"SELECT id, ROW({', '.join(COPIED)})::text FROM profiles ORDER BY id")
+        for database in (both.source, both.target)
+    )
+    assert of_source == of_target
+    assert both.target.value("SELECT count(*) FROM profiles WHERE other = id") == 60
+    exchanged = [warning for warning in report.warnings if "in one transaction" in warning]
+    assert "ids 1-10, 60 had" in exchanged[0]
+
+
+def emails(both: Both, source: str, target: str) -> None:
+    for database, values in ((both.source, source), (both.target, target)):
+        database.execute(
+            "CREATE TABLE profiles (id int PRIMARY KEY, email text);"
+            f"INSERT INTO profiles VALUES {values}"
+        )
+    both.target.execute("ALTER TABLE profiles ADD UNIQUE (email)")
+
+
+def reasons(report: VerifyReport) -> list[tuple[int, str]]:
+    return [(each.first_id, each.reason) for each in report.not_repaired_ids]
+
+
+def test_a_chain_ends_at_a_value_that_nobody_has(both: Both) -> None:
+    emails(both, "(1, 'b'), (20, 'c'), (40, 'd')", "(1, 'a'), (20, 'b'), (40, 'c')")
+    report = verify(both.pool(), repair=True)
+    assert (report.differing_ids, report.repaired, report.equal) == ((1, 20, 40), 3, True)
+
+
+def test_a_surplus_row_has_the_value(both: Both) -> None:
+    """And is far from the row that needs it; only `delete_surplus` removes it."""
+    emails(both, "(1, 'x'), (2, 'y')", "(2, 'z'), (90, 'x')")
+    kept = verify(both.pool(), repair=True)
+    assert found(kept) == ((1,), (90,), (2,))
+    assert (kept.repaired, kept.not_repaired, kept.left) == (1, 1, 2)
+    ((refused, reason),) = reasons(kept)
+    assert refused == 1
+    assert reason == (
+        "the row with the id 90 has its unique value: it is only in the target, and"
+        " `verify_tables(repair=True, delete_surplus=True)` would delete it"
+    )
+    report = verify(both.pool(), repair=True, delete_surplus=True)
+    assert found(report) == ((1,), (90,), ())
+    assert (report.repaired, report.deleted, report.equal) == (1, 1, True)
+
+
+def test_a_row_outside_of_the_range_has_the_value(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, 'q'), (90, 'y')", "(1, 'y'), (2, 'w'), (90, 'x')")
+    report = verify(both.pool(), to_id=50, repair=True, batch_size=100)
+    ((refused, reason),) = reasons(report)
+    assert reason == (
+        "the row with the id 90 has its unique value: it is outside of the ids that are compared"
+    )
+    assert (refused, report.repaired, report.left) == (1, 1, 1)
+
+
+def test_a_source_that_has_the_value_twice(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, 'x'), (3, 'new')", "(1, 'a'), (2, 'x'), (3, 'old')")
+    report = verify(both.pool(), repair=True)
+    ((refused, reason),) = reasons(report)
+    assert (refused, report.repaired, report.left) == (1, 1, 1)
+    assert "profiles_email_key" in reason
+
+
+NOTES = "CREATE TABLE notes (of_id int REFERENCES profiles"
+FUNCTION = "CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';"
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (
+            f"{NOTES} ON DELETE CASCADE); INSERT INTO notes VALUES (1), (2)",
+            "the foreign key notes_of_id_fkey of public.notes ON DELETE CASCADE would act",
+        ),
+        (
+            f"{FUNCTION} CREATE TRIGGER logged AFTER DELETE ON profiles EXECUTE FUNCTION log()",
+            "the trigger logged of public.profiles would act",
+        ),
+        (
+            f"{NOTES} ON DELETE RESTRICT); INSERT INTO notes VALUES (1), (2)",
+            "notes_of_id_fkey",
+        ),
+    ],
+    ids=["cascade", "trigger", "restrict"],
+)
+def test_what_would_be_lost_with_removed_rows_is_not_touched(
+    both: Both, extra: str, words: str
+) -> None:
+    emails(both, "(1, 'x'), (2, 'y'), (3, 'new')", "(1, 'y'), (2, 'x'), (3, 'old')")
+    both.target.execute(extra)
+    report = verify(both.pool(), repair=True)
+    assert (report.differing_ids, report.repaired, report.left) == ((1, 2, 3), 1, 2)
+    assert report.outcome == "complete"
+    assert all(words in reason for _, reason in reasons(report))
+    if "notes" in extra:
+        assert both.target.value("SELECT count(*) FROM notes") == 2
+
+
+def test_rows_that_others_refer_to_are_exchanged(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, 'y')", "(1, 'y'), (2, 'x')")
+    both.target.execute(
+        "CREATE TABLE notes (of_id int REFERENCES profiles); INSERT INTO notes VALUES (1), (2)"
+    )
+    assert verify(both.pool(), repair=True).equal
+    assert both.target.value("SELECT count(*) FROM notes") == 2
+
+
+def test_any_other_refusal_leaves_the_rest_repaired(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, NULL), (3, 'z')", "(1, 'y'), (2, 'q'), (3, 'w')")
+    both.target.execute("ALTER TABLE profiles ALTER email SET NOT NULL")
+    report = verify(both.pool(), repair=True)
+    ((refused, reason),) = reasons(report)
+    assert (refused, report.repaired, report.left, report.equal) == (2, 2, 1, False)
+    assert "email" in reason
+
+
+def test_a_role_that_may_not_delete_is_told(both: Both, role: str) -> None:
+    emails(both, "(1, 'x'), (2, 'y')", "(1, 'y'), (2, 'x')")
+    both.source.execute(f"GRANT SELECT ON profiles TO {role}")
+    both.target.execute(f"GRANT SELECT, INSERT, UPDATE ON profiles TO {role}")
+    report = verify(both.pool(users={"target": role, "source": role}), repair=True)
+    assert (report.left, report.outcome) == (2, "complete")
+    assert all("GRANT DELETE ON" in reason for _, reason in reasons(report))
+    with pytest.raises(TableMismatchError, match="no DELETE right"):
+        verify(both.pool(users={"target": role, "source": role}), repair=True, delete_surplus=True)
