@@ -196,12 +196,12 @@ def remedy_of(
         allow = f"ALTER TABLE {rule['of']} DROP CONSTRAINT {name};"
         return f"change the row in the source, {leave_out}, or allow it: {allow}"
     if place.other is not None and place.is_other_new:
-        return f"change one of the two rows in the source, or drop {name} in the target."
+        return f"change one of the two rows in the source, or drop {name} in the target"
     if place.other is not None:
         repair = function_call("verify_tables", repair=True, delete_surplus=True)
         return (
             "change one of the two rows; or, if the target may lose what the source does not have,"
-            f" run {repair}."
+            f" run {repair}"
         )
     ways = ["change the value in the source"]
     shapes = [column.shape.base for column in table.columns if column.name == place.column]
@@ -213,7 +213,7 @@ def remedy_of(
         ways.append(f"create the target database with the encoding UTF8 (it has {encoding})")
     if place.column is not None:
         ways.append(f"leave out the column ({argument(exclude=[as_written(place.column)])})")
-    return f"{', '.join(ways)}, or {leave_out}."
+    return f"{', '.join(ways)}, or {leave_out}"
 
 
 def with_parents(parent: str, of: str, name: str, definition: str) -> str:
@@ -222,7 +222,7 @@ def with_parents(parent: str, of: str, name: str, definition: str) -> str:
     All but its definition are names as SQL reads them.
     """
     if parent != of:
-        return f"copy {parent} first."
+        return f"copy {parent} first"
     return (
         "copy all rows in one batch (`batch_size`, `max_batch_bytes`); or drop the constraint"
         f" before the copy, and add it again afterwards: ALTER TABLE {of} DROP CONSTRAINT {name};"

@@ -60,7 +60,9 @@ def chosen(
         every = tuple(name for name in columns if name == key or name not in left_out)
         if key is None or key not in left_out:
             return every, ()
-        return every, (f"The key {quoted(key)} of the table {table} can't be left out.",)
+        return every, (
+            f"The key {quoted(key)} of the table {table} can't be left out (`exclude`).",
+        )
     found: list[str] = []
     wrong: list[str] = []
     for name in names:

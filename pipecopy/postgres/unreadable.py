@@ -36,7 +36,7 @@ def unreadable(
     return PostgresError(
         f"{what} can't be read: {error.diag.message_primary}",
         error.sqlstate,
-        f"{', '.join(ways)}, or {leave_out}.",
+        f"{', '.join(ways)}, or {leave_out}",
     )
 
 

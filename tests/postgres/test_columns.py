@@ -89,7 +89,7 @@ def test_a_name_to_be_left_out_that_no_table_has(
     with pytest.raises(TableMismatchError) as raised:
         copy(wrong)
     unknown = "there is no column secrets to be left out."
-    no_key = 'The key "id" of the table "public"."profiles" can\'t be left out.'
+    no_key = 'The key "id" of the table "public"."profiles" can\'t be left out (`exclude`).'
     lacks = 'the target "public"."profiles" has no column "secret" (text in the source)'
     assert list(raised.value.differences) == [
         f"source: {no_key}",
