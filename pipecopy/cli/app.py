@@ -331,5 +331,5 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
-        return failed(in_options(error), output, command, resume=resume)
+        return failed(in_options(refusal(error) or error), output, command, resume=resume)
     return completed(in_options(report), output, command)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, OpenTransaction, TableDescription
-from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
+from pipecopy.errors import DatabaseError, HostError, PipecopyError, TableMismatchError
 from pipecopy.events import Observer
 from pipecopy.finding import Finding, warning
 from pipecopy.operations.copy import Extent
@@ -66,6 +66,7 @@ def check_copy(
         ConfigError: as from `copy_table`.
         FullCopyTimeoutError: the whole check reached the limit `full_copy_timeout`; the report on
             the error has what was found until then.
+        HostError: this machine refused what a run needs.
 
     """
     extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
@@ -154,7 +155,7 @@ def _ask(
 def _ends_check(error: PipecopyError) -> bool:
     """Tell whether to look further is of no use: a table changed, or this host is at fault."""
     lacks_module = isinstance(error, DatabaseError) and error.lacks_module
-    return lacks_module or isinstance(error, TableMismatchError)
+    return lacks_module or isinstance(error, TableMismatchError | HostError)
 
 
 def _connect(run: Run[CheckReport]) -> list[Endpoint]:

@@ -75,6 +75,7 @@ def copy_table(
         FullCopyTimeoutError: the whole copy reached its limit.
         DatabaseError: a call raised; WorkerCrashedError: a worker died in a call.
         TableMismatchError: the two tables do not fit together, or one changed on the way.
+        HostError: this machine refused what a run needs: a process, memory, a descriptor.
 
     The report on the error tells how far the copy came: every id below its `next_id` is in the
     target. No signal handlers are installed.

@@ -82,8 +82,8 @@ def verify_tables(
     Raises:
         ConfigError: an argument is wrong, or the databases can't be compared.
         TableMismatchError: the two tables do not fit together.
-        CallTimeoutError, FullCopyTimeoutError, DatabaseError: as from `copy_table`; the report on
-            the error has what was found until then.
+        CallTimeoutError, FullCopyTimeoutError, DatabaseError, HostError: as from `copy_table`; the
+            report on the error has what was found until then.
 
     """
     bad = bad_ids(from_id, to_id)

@@ -53,6 +53,7 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
     def __init__(self, server: ForkServer, output: int) -> None:
         self._server = server
         self._output = output
+        self._ends: list[PipeEnd] = []
         self._process: WorkerProcess | None = None
         self.popen: WorkerPopen | None = None
         """The process as the kernel knows it; None before it was forked."""
@@ -73,7 +74,14 @@ class WorkerContext(context.BaseContext):  # type: ignore[misc] # multiprocess h
         if duplex:
             raise ValueError("only pipes of one direction are made here")
         reader, writer = ask(os.pipe)
-        return PipeEnd(reader, writable=False), PipeEnd(writer, readable=False)
+        ends = PipeEnd(reader, writable=False), PipeEnd(writer, readable=False)
+        self._ends += ends
+        return ends
+
+    def close(self) -> None:
+        """Close the pipes: Pebble leaves the first one open if it can't have the second."""
+        for end in self._ends:
+            end.close()
 
     def get_start_method(self, allow_none: bool = False) -> str:  # noqa: FBT001, FBT002 - multiprocess's signature
         """Return the name of the start method that this comes nearest to."""

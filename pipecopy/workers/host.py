@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipecopy.errors import HostError
+from pipecopy.workers import cgroup
 from pipecopy.workers.launch import ask
 
 REFUSED_EXIT = 214
@@ -124,11 +125,13 @@ def refused(error: BaseException, call: str | None = None) -> HostError:
     if call in {"fcntl", "dup2"} and number == errno.EINVAL:  # a descriptor above the limit
         number = errno.EMFILE
     code = f" ({errno.errorcode.get(number, number)})" if number else ""
-    limit = _limit(number, call)
+    limit = _limit(number, call, getattr(error, "filename", None))
     if number in {errno.ENOMEM, errno.ENOSPC}:
         what = f"memory{code}"
     elif number in {errno.EMFILE, errno.ENFILE}:
         what = f"a descriptor{code}"
+    elif number == errno.EFBIG:
+        what = f"a file of that size{code}"
     elif (kind := _STARTS.get(call or "")) is not None:
         what = f"to start a {kind}{code}"
     elif call in _CALLS:
@@ -142,7 +145,7 @@ def refused(error: BaseException, call: str | None = None) -> HostError:
 
 def killed() -> str:
     """Return what may have sent a SIGKILL that nobody here has sent."""
-    limit = memory_limit()
+    limit = cgroup.memory_limit()
     if limit is None:
         return "nobody here sent it: perhaps the kernel's OOM killer did (see dmesg)"
     return f"nobody here sent it: perhaps the kernel's OOM killer did; {limit}"
@@ -151,8 +154,8 @@ def killed() -> str:
 # -- limits
 
 
-def _limit(number: int | None, call: str | None) -> _Limit:
-    """Return what was reached if a call failed with that errno."""
+def _limit(number: int | None, call: str | None, file: object) -> _Limit:
+    """Return what was reached if a call failed with that errno; `file` is what it was about."""
     if number in {errno.EMFILE, errno.ENFILE}:
         return _descriptors(number)
     if number in {errno.ENOMEM, errno.ENOSPC}:
@@ -161,12 +164,14 @@ def _limit(number: int | None, call: str | None) -> _Limit:
         most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         return _Limit(
             "RLIMIT_FSIZE",
-            f"a file may have {_size(most)} (ulimit -f), and a batch is kept in a file in memory;"
-            " raise that limit, or take a smaller max_batch_bytes or batch_size",
+            f"the limit is {_size(most)} (ulimit -f), for the file in memory that holds a batch"
+            " too; raise that limit, or take smaller batches",
         )
     if call in _STARTS and number in {None, errno.EAGAIN}:
         return _tasks(_STARTS[call])
     why = os.strerror(number) if number else "nothing more is known"
+    if file is not None:
+        why = f"{why}: {file}"
     if number in _NOT_ALLOWED:
         why = _sandbox("clone3, by which it is done" if call in _STARTS else "it")
     if call in _CALLS:
@@ -182,21 +187,20 @@ def _descriptors(number: int) -> _Limit:
     if number == errno.ENFILE:
         return _Limit(
             "fs.file-max",
-            "all programs together have as many open files as it allows (fs.file-max);"
+            "all its programs together are at the limit of open files (fs.file-max);"
             " raise that limit, or end some of them",
         )
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _Limit(
         "RLIMIT_NOFILE",
-        f"a process may have {most} open descriptors (ulimit -n); raise that limit, or close some",
+        f"the limit of a process is {most} open descriptors (ulimit -n); raise that limit",
     )
 
 
 def _memory() -> _Limit:
     if (least := _address_space(0)) is not None:
         return least
-    limit = memory_limit()
-    if limit is not None:
+    if (limit := cgroup.memory_limit()) is not None:
         return _Limit("memory.max", f"{limit}; raise that limit, or take smaller batches")
     return _Limit(None, "it has no more; end some programs, or take smaller batches")
 
@@ -205,22 +209,20 @@ def _tasks(kind: str) -> _Limit:
     """Return why no process or thread could be started."""
     if kind == _THREAD and (limit := _address_space(_STACK_BYTES, at_it=True)) is not None:
         return limit
-    for folder in _cgroup("pids"):
-        most, now = (_number(folder / f"pids.{name}") for name in ("max", "current"))
-        if most is not None and now is not None and now >= most:
-            return _Limit(
-                "pids.max",
-                f"its cgroup may have {most} processes and threads (pids.max), and has {now};"
-                " raise that limit, or end some of them",
-            )
+    if (full := cgroup.tasks_limit()) is not None:
+        return _Limit("pids.max", f"{full}; raise that limit, or end some of them")
     most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if os.getuid() != 0 and most != resource.RLIM_INFINITY:
-        return _Limit(
-            "RLIMIT_NPROC",
-            f"user {os.getuid()} may have {most} processes and threads (ulimit -u), and"
-            f" {_tasks_of(os.getuid())} run here; raise that limit, or end some of them"
-            f" (or {_sandbox('clone3')})",
+    user = os.getuid()
+    if user != 0 and most != resource.RLIM_INFINITY:
+        running = _tasks_of(user)
+        reached = (
+            f"the limit of user {user} is {most} processes and threads (ulimit -u), {running} of"
+            " them run here; raise that limit, or end some of them"
         )
+        # some may have ended since; of a thread it is not known whether it was EAGAIN
+        if kind == _PROCESS or 2 * running >= most:
+            return _Limit("RLIMIT_NPROC", reached)
+        return _Limit(None, f"{reached}; or {_sandbox('clone3')}")
     return _Limit(
         None,
         "no limit of processes and threads is known to be reached; the kernel may have no more"
@@ -253,8 +255,7 @@ def _address_space(spare: int, *, at_it: bool = False) -> _Limit | None:
             return None
     return _Limit(
         "RLIMIT_AS",
-        f"a process may have {_size(most)} of memory (ulimit -v); raise that limit,"
-        " or take smaller batches",
+        f"the limit of a process is {_size(most)} of memory (ulimit -v); raise that limit",
     )
 
 
@@ -270,63 +271,8 @@ def _tasks_of(user: int) -> int:
     return count
 
 
-# -- cgroups
-
-
-def memory_limit() -> str | None:
-    """Return the limit of memory of this process's cgroup in words; None if there is none."""
-    found: list[tuple[int, Path]] = []
-    for folder in _cgroup("memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            most = _number(folder / name)
-            if most is not None and most < _NO_LIMIT:
-                found.append((most, folder))
-    if not found:
-        return None
-    least, folder = min(found)
-    kills = _oom_kills(folder)
-    return f"its cgroup may have {_size(least)} of memory" + (
-        f", and {kills} of its processes were killed for it so far" if kills else ""
-    )
-
-
-_NO_LIMIT = 2**60
-"""Bytes: version 1 of cgroups has a number near 2**63 if there is no limit."""
-
-
-def _cgroup(controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's cgroup, and of those that it is in."""
-    lines: list[str] = []
-    with suppress(OSError):
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        root = Path("/sys/fs/cgroup", controller if controllers else "")
-        inner = root / path.lstrip("/")
-        # in a container the path may be the host's: then the root is this process's
-        yield from (each for each in (inner, *inner.parents) if each.is_relative_to(root))
-
-
-def _oom_kills(folder: Path) -> int:
-    for name in ("memory.events", "memory.oom_control"):
-        with suppress(OSError):
-            for line in (folder / name).read_text().splitlines():
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    return 0
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # there is none, or it is "max"
-        return None
-
-
 def _size(number: int) -> str:
-    return f"{number / 2**20:g} MiB" if number >= 2**20 else f"{number} bytes"
+    return f"{number / 2**20:.4g} MiB" if number >= 2**20 else f"{number} bytes"
 
 
 # -- errors

@@ -45,7 +45,8 @@ def find_interpreter() -> str:
         )
     else:
         for path in _candidates():
-            if os.path.basename(path).startswith(_NAMES) and os.access(path, os.X_OK):  # noqa: PTH119 - pathlib takes a while to load
+            is_named_so = os.path.basename(path).startswith(_NAMES)  # noqa: PTH119 - pathlib takes a while to load
+            if is_named_so and os.access(path, os.X_OK, effective_ids=True):
                 return path
         why = (
             "the workers of a run need a Python interpreter, and none is known:"

@@ -170,6 +170,13 @@ class Worker:
         if exitcode == REFUSED_EXIT:
             message, number, limit = json.loads(output.strip().rpartition("\n")[2])
             return HostError(message, errno=number, limit=limit)
+        server = self.server.exitcode
+        if server is not None and server > 0:  # not even Python ran, or not for long
+            said = f"; its last words: {output.strip()}" if output.strip() else ""
+            return HostError(
+                "this machine did not run the process that starts the workers:"
+                f" {find_interpreter()} exited with code {server}{said}"
+            )
         return None if self._start_error is None else refusal(self._start_error)
 
     def new_output(self) -> str:
@@ -219,6 +226,7 @@ class Worker:
         self._pool.stop()
         with suppress(Exception):
             self._pool.join()
+        self._context.close()
         if self._popen is not None:
             self._popen.close()
         self._setup.close()
