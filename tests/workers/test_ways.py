@@ -32,7 +32,6 @@ WAYS: dict[str, list[str]] = {
     "a zipapp": [PYTHON, "job.pyz"],
     "pdb": [PYTHON, "-m", "pdb", "-c", "continue", "-c", "quit", "script.py"],
     "cProfile": [PYTHON, "-m", "cProfile", "-o", os.devnull, "script.py"],
-    "trace": [PYTHON, "-m", "trace", "--count", "--coverdir", "counts", "script.py"],
     "runpy": [PYTHON, "-c", "import runpy; runpy.run_path('script.py', run_name='__main__')"],
     "exec": [PYTHON, "-c", "exec(open('script.py').read(), {'__name__': '__main__'})"],
     "no main module": [
