@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import pipecopy
 from pipecopy.cli.codes import EXIT_CODES, Exit
-from pipecopy.cli.config import Configuration
+from pipecopy.cli.config import Configuration, WrongOptionsError
 from pipecopy.cli.display import Screen, stamped
 from pipecopy.cli.exits import Ending, completed, failed
 from pipecopy.cli.main import StoppedBySignal, StopSignals, asks_for_json, command_of
@@ -32,7 +32,6 @@ from pipecopy.cli.options import (
     Signals,
     Source,
     Target,
-    conflicts,
 )
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.text import event_line, one_line
@@ -164,16 +163,26 @@ def _as_config_error(error: Exception, argv: Sequence[str]) -> Exception:
     """Return what Cyclopts says as one line, without what may be part of a connection string."""
     hidden = [one for one in argv if not one.startswith("-") and is_connection(one)]
     match error:
-        case UnusedCliTokensError(unused_tokens=tokens):
-            if hidden:  # the rest may be a piece of it
-                return ConfigError("too many arguments: one with spaces in it is written in quotes")
-            return ConfigError(f"unexpected argument: {' '.join(tokens or [])}")
+        case WrongOptionsError(unused_tokens=words):
+            unknown = [word for word in words or [] if word.startswith("-")]
+            more = [word for word in words or [] if not word.startswith("-")]
+            said = [str(error), *(f"Unknown option: {word}" for word in unknown)]
+            said += [_unexpected(more, hidden)] if more else []
+            return ConfigError(redact("; ".join(said)))
+        case UnusedCliTokensError(unused_tokens=words):
+            return ConfigError(_unexpected(words or [], hidden))
         case CycloptsError():
             message = one_line(str(error)).rstrip(".")
             for argument in hidden:
                 message = message.replace(one_line(argument), shown_name(argument))
             return ConfigError(redact(message))
     return refusal(error) or error
+
+
+def _unexpected(words: Sequence[str], hidden: Sequence[str]) -> str:
+    if hidden:  # the rest may be a piece of it
+        return "too many arguments: one with spaces in it is written in quotes"
+    return f"unexpected argument: {' '.join(words)}"
 
 
 def copy(
@@ -206,7 +215,6 @@ def copy(
     """Copy the table, as _COPY says."""
 
     def copying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts, resume=resume))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -243,7 +251,6 @@ def check(
     """Look at both sides, as _CHECK says."""
 
     def checking() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts, resume=resume))
         pool = selection.pool(connections, create=create)
         return partial(
             pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
@@ -289,20 +296,12 @@ def verify(
     """Compare the tables, as _VERIFY says."""
 
     def verifying() -> Callable[..., Report]:
-        _refuse(conflicts(**vars(ids), **limits.times, **selection.parts))
-        if delete_surplus and not repair:
-            raise ConfigError("--delete-surplus needs --repair")
         pool = selection.pool(connections)
         how: dict[str, Any] = {"repair": repair, "delete_surplus": delete_surplus, **vars(ids)}
         return partial(pipecopy.verify_tables, limits.config(), pool, source, target, **how)
 
     screen = Screen(err, quiet=output.quiet)
     return _run("verify", verifying, screen, output, signals)
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise ConfigError("; ".join(problems))
 
 
 def _run(

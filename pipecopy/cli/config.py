@@ -22,7 +22,7 @@ from pipecopy.cli.configfile import (
     UnreadableError,
     read_config_file,
 )
-from pipecopy.cli.options import conflicts, to_columns
+from pipecopy.cli.options import Limits, conflicts, to_columns
 from pipecopy.errors import ConfigError
 from pipecopy.postgres.conninfo import is_connection, wrong_name
 from pipecopy.redact import redact
@@ -35,6 +35,7 @@ _CONFLICTING = {
     *("from_id", "to_id", "resume", "columns", "exclude", "where"),
     *("batch_time", "call_timeout"),
 }
+_OF_VERIFY = {"repair", "delete_surplus"}
 
 Options = Mapping[str, Argument]
 """The options and the two sides of a command by name, as `batch_size` and `source`."""
@@ -49,6 +50,14 @@ class Variables(Section):
 
     def wanted(self, _hint: Any, _value: object) -> None:
         """Return None: a variable is a text, as an argument of the command line is."""
+
+
+class WrongOptionsError(CycloptsError):
+    """All that is wrong with the options; Cyclopts adds the words that belong to none."""
+
+    def __str__(self) -> str:
+        """Return it as it was written: Cyclopts' own loads rich for this."""
+        return str(self.msg)
 
 
 class Configuration:
@@ -73,7 +82,7 @@ class Configuration:
         self._command = ""
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Fill in the options; raises ConfigError with all that is wrong with their values."""
+        """Fill in the options; raises WrongOptionsError with all that is wrong with them."""
         options = _options(arguments)
         for argument in options.values():
             if argument.has_tokens:
@@ -84,8 +93,21 @@ class Configuration:
         else:
             self._fill(options, environment)
         self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
+        together = conflicts(**self._together(options))
+        self._problems += [bad for bad in together if bad not in "; ".join(self._problems)]
         if self._problems:
-            raise ConfigError(redact("; ".join(dict.fromkeys(self._problems))))
+            raise WrongOptionsError(msg=redact("; ".join(dict.fromkeys(self._problems))))
+
+    def _together(self, options: Options) -> dict[str, Any]:
+        """Return the valid ones of the options that may not go together."""
+        values: dict[str, Any] = {}
+        for name in (_CONFLICTING | _OF_VERIFY) & options.keys():
+            if options[name].has_tokens:
+                with suppress(CycloptsError):  # it was noted
+                    values[name] = copy(options[name]).convert_and_validate()
+            elif name == "call_timeout":
+                values[name] = Limits.call_timeout
+        return values
 
     def check_names(self) -> None:
         """Raise ConfigError if no database can be meant by what is given for a side."""
@@ -119,11 +141,13 @@ class Configuration:
 
     def _fill_from_file(self, command: str, options: Options, environment: Section) -> None:
         self.warnings += _passwords_seen(options)
-        file = None
+        file, names_sides = None, False
         sections = [environment]
         try:
             file = self._read(options, environment)
-            sections += self._job(command, options, file)
+            job = self._job(command, options, file)
+            sections += job
+            names_sides = not job  # a job has both, or the file is wrong
         except ConfigError as error:
             self._problems.append(str(error))
         if file is not None:
@@ -133,7 +157,7 @@ class Configuration:
         for section in sections:
             self._fill(options, section)
         missing = [side.upper() for side in SIDES if not options[side].has_tokens]
-        if missing and not self._problems:
+        if missing and (names_sides or not self._problems):
             self._problems.append(f"{' and '.join(missing)} not given: {_takes(command)}")
         if not missing:
             self._file, self._command = file, command

@@ -179,11 +179,6 @@ class Selection:
     two_servers: Flag = False
     """The source and the target are two servers: a standby does not follow the other one."""
 
-    @property
-    def parts(self) -> dict[str, Any]:
-        """What names a part of the table, for `conflicts`."""
-        return {"columns": self.columns, "exclude": self.exclude, "where": self.where}
-
     def pool(self, connections: Mapping[str, str], *, create: bool = False) -> PostgresPool:
         """Return the pool for this table; `create` creates a missing table in the target."""
         from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
@@ -223,6 +218,8 @@ def conflicts(
     where: str | None = None,
     batch_time: float | None = None,
     call_timeout: float = math.inf,
+    repair: bool = False,
+    delete_surplus: bool = False,
 ) -> list[str]:
     """Say which options, each valid in itself, do not go together."""
     bad = []
@@ -232,6 +229,8 @@ def conflicts(
         bad.append("--exclude does not go with --columns, which names all that is copied")
     if resume and where is not None:
         bad.append("--resume does not go with --where: rows it left out before would stay missing")
+    if delete_surplus and not repair:
+        bad.append("--delete-surplus needs --repair")
     if batch_time is not None and batch_time > call_timeout / 2:
         bad.append(
             f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
@@ -265,11 +264,6 @@ class Limits:
         None
     )
     """Time that saving a batch should take: a copy adapts its rows, beginning with --batch-size."""
-
-    @property
-    def times(self) -> dict[str, Any]:
-        """The two that may not go together, for `conflicts`."""
-        return {"batch_time": self.batch_time, "call_timeout": self.call_timeout}
 
     def config(self) -> Config:
         """Return them as the library takes them."""

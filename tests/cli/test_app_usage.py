@@ -107,6 +107,25 @@ def test_the_version() -> None:
             "copy a b --call-timeout 0 --max-retries=-1",
             "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0.0",
         ),
+        (
+            "copy a b --batch-size 0 --nope",
+            "--batch-size must be at least 1, not 0; Unknown option: --nope",
+        ),
+        (
+            "copy a b c --batch-size 0",
+            "--batch-size must be at least 1, not 0; unexpected argument: c",
+        ),
+        (
+            "copy --batch-size 0 --from-id 9 --to-id 8",
+            (
+                f"--batch-size must be at least 1, not 0; SOURCE and TARGET not given: {TAKES};"
+                " --from-id 9 is above --to-id 8"
+            ),
+        ),
+        (
+            "verify a b --delete-surplus --batch-size 0",
+            "--batch-size must be at least 1, not 0; --delete-surplus needs --repair",
+        ),
         ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number'),
         ("copy a b --to-id=-1", "--to-id must be at least 0, not -1"),
         ("copy host=a host=b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
