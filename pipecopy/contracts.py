@@ -104,7 +104,8 @@ class Database(Protocol):
     """One database, with the table `profiles` unless told otherwise.
 
     It re-establishes a lost connection by itself. A call that raises `TimeoutError` is retried; any
-    other exception ends the copy.
+    other exception ends the copy; if it has an attribute `remedy`, a sentence or SQL, the error
+    says it as what to do.
     """
 
     def close(self) -> None:
@@ -143,11 +144,15 @@ class ServerChangedError(Exception):
 class TargetInUseError(Exception):
     """A driver raises it from any call if another run holds the target's table.
 
-    Running it again helps, once that run has ended.
+    Running it again helps, once that run has ended; `remedy` is what else does.
     """
 
     sqlstate = "55006"
     """The object is in use."""
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class TableChangedError(Exception):

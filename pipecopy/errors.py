@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipecopy.finding import with_remedy
 from pipecopy.redact import redact
 
 _PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
@@ -39,6 +40,7 @@ class PipecopyError(Exception):
     - `call` (str): the call that failed, such as `"load_rows"`;
     - `key_range` (tuple[int, int]): the ids `[first, past_last)` that the call was about;
     - `attempts` (int): how often the call was attempted;
+    - `remedy` (str): what to do about it, which is the end of the message too;
     - `report` (CopyReport, or the report of another kind of run): how far it came.
     """
 
@@ -51,14 +53,16 @@ class PipecopyError(Exception):
         call: str | None = None,
         key_range: tuple[int, int] | None = None,
         attempts: int | None = None,
+        remedy: str | None = None,
         report: Any = None,
     ) -> None:
-        super().__init__(redact(message))
+        super().__init__(redact(with_remedy(message, remedy)))
         self.side = side
         self.dbname = dbname
         self.call = call
         self.key_range = key_range
         self.attempts = attempts
+        self.remedy = remedy
         self.report = report
 
     def add(self, sentence: str) -> None:

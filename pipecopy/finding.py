@@ -13,10 +13,11 @@ from pipecopy.arguments import argument
 
 Mark: TypeAlias = Literal["ok", "warning", "problem"]
 Cause: TypeAlias = Literal["failed", "timed out", "busy", "unfit"]
-"""What a copy would end of: a call that failed, one that timed out, another copy that holds the
-target, tables that do not fit together."""
+"""What a copy would end of: a call that failed, one that timed out, what passes by itself (another
+copy holds the target, a server is full or ends sessions), tables that do not fit together."""
 
 _ENDS = (".", ";", "?", "!")
+_TELLS = " What to do: "
 _PLAIN = re.compile("[a-z_][a-z0-9_]*")
 """A name that means this very column without quotes."""
 
@@ -53,10 +54,15 @@ def warning(message: str, remedy: str | None = None, *, what: str = "table") -> 
 
 
 def with_remedy(message: str, remedy: str | None) -> str:
-    """Return a message, and what to do about it, as one line."""
-    if remedy is None:
+    """Return a message, and what to do about it unless it says so already, as one line."""
+    if remedy is None or message.endswith(remedy):
         return message
-    return f"{message}{'' if message.endswith(_ENDS) else '.'} What to do: {remedy}"
+    return f"{message}{'' if message.endswith(_ENDS) else '.'}{_TELLS}{remedy}"
+
+
+def without_remedy(text: str, remedy: str | None) -> str:
+    """Return the message alone."""
+    return text if remedy is None else text.removesuffix(remedy).removesuffix(_TELLS)
 
 
 def leaving_out(*columns: str) -> str:

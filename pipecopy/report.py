@@ -333,12 +333,10 @@ class CheckReport(Report):
         return {**super().to_dict(), "can_start": self.can_start}
 
 
-_BUSY, _UNFIT = 1, 3
-_TURNS = {"connect": 0, "describe": 2, "meet": 3, "get_max_id": 4, "get_max_id_in": 4, "survey": 5}
+_UNFIT = 3
+_TURNS = {"connect": 0, "lock": 1, "describe": 2, "meet": 3, "get_max_id": 4, "get_max_id_in": 4}
 
 
 def _turn(problem: Finding) -> int:
     """Return when a copy would meet the problem: it connects to both sides before all else."""
-    if problem.cause == "unfit":
-        return _UNFIT
-    return _BUSY if problem.cause == "busy" else _TURNS.get(problem.what, _UNFIT)
+    return _UNFIT if problem.cause == "unfit" else _TURNS.get(problem.what, _UNFIT)

@@ -17,6 +17,7 @@ from pipecopy.operations.findings import (
     columns_of,
     failed_call,
     merged,
+    not_looked_at,
     open_now,
     plan_of,
     shown,
@@ -129,11 +130,12 @@ def _ask(
     on_return: Callable[[Endpoint], None] = lambda _: None,
     *,
     known_bad: Collection[str | None] = (),
+    failed_as: Callable[[PipecopyError], Finding] = failed_call,
 ) -> dict[Endpoint, Any]:
     """Make a call on each of these sides at the same time; return what they return.
 
-    One that fails returns nothing; it is a problem, unless its side is known to have one. Raises
-    what ends the whole check, of the source first.
+    One that fails returns nothing; it is a problem, unless its side is known to have one, or what
+    `failed_as` returns. Raises what ends the whole check, of the source first.
     """
     begun = {
         endpoint: run.begin(endpoint, *call, on_return=partial(on_return, endpoint))
@@ -146,7 +148,7 @@ def _ask(
         if _ends_check(error):
             ending.append(error)
         elif error.side not in known_bad:
-            _add(run, failed_call(error))
+            _add(run, failed_as(error))
     if ending:
         raise min(ending, key=lambda error: error.side or "")  # source before target
     return {end: call.value for end, call in begun.items() if end.side not in failed}
@@ -250,7 +252,7 @@ def _survey(
     }
     surveys: dict[Endpoint, Mapping[str, Any]] = {
         endpoint: survey
-        for endpoint, survey in _ask(run, calls).items()
+        for endpoint, survey in _ask(run, calls, failed_as=not_looked_at).items()
         if isinstance(survey, dict)
     }
     for endpoint, survey in surveys.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,74 +12,41 @@ from pipecopy.arguments import function_call
 from pipecopy.config import Config
 from pipecopy.contracts import Column, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
-from pipecopy.finding import Finding, Mark
+from pipecopy.finding import Cause, Finding, Mark, without_remedy
 from pipecopy.operations.settle import open_ones
 from pipecopy.redact import redact
 from pipecopy.report import CheckColumn, CheckPlan
 
-_SILENT = "See that the server answers, and that no firewall drops what is sent to it."
-_STUCK = (
-    "See in the server's pg_stat_activity what it waits for; or give a call more time"
-    " (`call_timeout`)."
-)
 _WAIT_OR_REPAIR = (
     f"Copy with `settle`, or run {function_call('verify_tables', repair=True)} after the copy."
 )
-_BY_MESSAGE = {
-    "Connection refused": "Start the server there, or fix its host and port.",
-    "could not translate host name|Name or service not known": (
-        "Fix the host's name, or its entry in the DNS."
-    ),
-    "No such file or directory": "Start the server there, or fix its host or socket.",
-    "Network is unreachable|No route to host": "Fix the host, or the route to it.",
-    "password authentication failed|no password supplied|empty password": (
-        "Put the role's password into ~/.pgpass, a service file or PGPASSWORD."
-    ),
-    "no pg_hba.conf entry|pg_hba.conf rejects": (
-        "Let this role in from this host by a line in the server's pg_hba.conf, and reload it."
-    ),
-    'role "[^"]*" (does not exist|is not permitted)': "Fix the role, or let it log in.",
-    'database "[^"]*" does not exist': "Fix the name of the database.",
-    'permission denied for database "(?P<name>[^"]*)"': (
-        'Let the role in: GRANT CONNECT ON DATABASE "{name}" to it.'
-    ),
-    "too many clients|too many connections|remaining connection slots": (
-        "Wait until sessions there have ended, or end some."
-    ),
-    "database system is (starting|shutting|in recovery|not)|not yet accepting connections": (
-        "Wait until the server is up, and look again."
-    ),
-    "unrecognized configuration parameter": "Use a server of PostgreSQL 14 or later.",
-    "SSL|certificate": "Fix sslmode, sslrootcert, sslcert and sslkey.",
-    "timeout expired": _SILENT,
-}
-"""Of `connect`: what libpq, the server or the network say, and what helps."""
 
 
 def failed_call(error: PipecopyError) -> Finding:
     """Return the problem that a failed call is."""
-    message = str(error).removeprefix(f"{error.side} {error.dbname!r}: ")
+    said = without_remedy(str(error), error.remedy)
+    message = said.removeprefix(f"{error.side} {error.dbname!r}: ")
     return Finding(
         side=side_of(error),
         what=error.call or "call",
         mark="problem",
         message=message.removeprefix(f"{error.call} failed on attempt 1: "),
-        remedy=_remedy_for(error),
-        cause="timed out" if isinstance(error, CallTimeoutError) else "failed",
+        remedy=error.remedy,
+        cause=_cause(error),
     )
 
 
-def _remedy_for(error: PipecopyError) -> str | None:
-    """Return what to do about it, None if nothing but its message helps."""
+def not_looked_at(error: PipecopyError) -> Finding:
+    """Return the warning that a call failed which a copy does not make."""
+    found = failed_call(error)
+    message = f"Some of what a check looks at could not be seen: {found.message}"
+    return replace(found, mark="warning", message=message, cause=None)
+
+
+def _cause(error: PipecopyError) -> Cause:
     if isinstance(error, CallTimeoutError):
-        return _SILENT if error.call == "connect" else _STUCK
-    if error.call != "connect":
-        return None
-    said = str(error)
-    for pattern, remedy in _BY_MESSAGE.items():
-        if match := re.search(pattern, said):
-            return remedy.format_map(match.groupdict())
-    return None
+        return "timed out"
+    return "busy" if error.passes else "failed"
 
 
 def side_of(error: PipecopyError) -> Side | None:

@@ -31,6 +31,7 @@ from pipecopy.postgres.failover import (
     state_from_plain,
 )
 from pipecopy.postgres.refused import PsycopgConnection
+from pipecopy.postgres.remedies import remedy_of
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
 from pipecopy.postgres.session_start import (
     application_name,
@@ -205,6 +206,7 @@ class Connection:
                     error.sqlstate = UNABLE_TO_CONNECT
                 is_full = error.sqlstate == TOO_MANY_CONNECTIONS
                 if not is_full or time.monotonic() + _SLOTS_PAUSE >= until:
+                    error.remedy = remedy_of(error)  # type: ignore[attr-defined] # see contracts.py
                     raise
             time.sleep(_SLOTS_PAUSE)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import psycopg
+
 from pipecopy.contracts import Side, Survey, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
@@ -21,7 +23,7 @@ from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.session_start import held, holder
+from pipecopy.postgres.session_start import end_of, held, holder, is_free
 from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
 from pipecopy.postgres.where import check_where
@@ -59,6 +61,7 @@ def survey(
         findings += _locks_of_others(session, table, side)
         until = BIGGEST if last is None else last
         if side == "target":
+            findings += _other_copies(session, selection.table, table)
             findings += _target(session, table, last)
             found["has_rows"] = estimate.has_rows(session, table, first, until)
             found["methods"] = _methods(table)
@@ -95,7 +98,28 @@ def _server(session: ServerSession) -> Iterator[Finding]:
     if pid != info.backend_pid:
         pooler = ", through a connection pooler that is said to be in session mode"
     yield _ok("connect", f"{info.dbname} at {info.host}:{info.port} as {role}{pooler}")
+    yield _ok("encryption", _encryption(session))
     yield _ok("server", f"PostgreSQL {version}{', a standby' if standby else ''}")
+
+
+def _encryption(session: ServerSession) -> str:
+    """Return how the session is encrypted, as this end of it knows; the cipher is the server's."""
+    pgconn = session.connection.pgconn
+    if session.info.host.startswith(("/", "@")):
+        return "none: a Unix socket of this machine"
+    if pgconn.used_gssapi and not pgconn.ssl_in_use:
+        ((encrypted,),) = session.ask_catalogs(
+            "SELECT coalesce(bool_or(encrypted), false) FROM pg_stat_gssapi"
+            " WHERE pid = pg_backend_pid()"
+        )
+        return "GSSAPI" if encrypted else "none: GSSAPI for the log-in alone"
+    if not pgconn.ssl_in_use:
+        return "none: all goes over the network as it is (sslmode=verify-full asks for TLS)"
+    rows = session.ask_catalogs(
+        "SELECT version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl"
+    )
+    # a pooler's connection to the server has settings of its own
+    return ", ".join(rows[0]) if rows else "TLS, as far as the connection pooler"
 
 
 def _rights(session: ServerSession, table: Table, side: Side) -> list[Finding]:
@@ -142,24 +166,30 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
     modes = ["AccessExclusiveLock"]
     if side == "target":
         modes += ["ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"]
-    for pid, name, mode in session.ask_catalogs(
+    query = (
         "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
         " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
         f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
         " (SELECT oid FROM pg_database WHERE datname = current_database())"
         f" AND l.mode IN ({', '.join(literal(mode) for mode in modes)})"
-        " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1",
-    ):
+        " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
+    )
+    try:
+        locks = session.ask_catalogs(query)
+    except psycopg.errors.InsufficientPrivilege as error:
+        yield warning(
+            "The role may not see who has locked the table, and whether a copy would wait for it"
+            f" ({error.diag.message_primary}).",
+            what="locks",
+        )
+        return
+    for pid, name, mode in locks:
         yield warning(
             f"The server session {pid}{f' ({name})' if name else ''} has locked {table.sql}"
             f" ({mode}): a copy would wait for it.",
-            _end_of(pid),
+            end_of((name, pid)),
             what="locks",
         )
-
-
-def _end_of(pid: int) -> str:
-    return f"Wait for its end, or: SELECT pg_terminate_backend({pid});"
 
 
 def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
@@ -206,14 +236,21 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
     return {"new": ("direct", "no row with any of these ids is there"), "known": known}
 
 
-def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:
-    """Say what may stand in the way of rows that are saved, up to this id."""
-    holders = session.query(holder(table.oid))
+def _other_copies(session: ServerSession, name: str, table: Table) -> Iterator[Finding]:
+    """Say that another copy holds the table; which one, if the role may see it."""
+    try:
+        holders: list[Any] = session.query(holder(table.oid))
+    except psycopg.errors.InsufficientPrivilege:
+        ((free,),) = session.query(f"SELECT {is_free(str(table.oid))}")
+        holders = [] if free else [None]
     if not holders:
         yield _ok("lock", "no other copy holds the table")
     for row in holders:
-        found = problem(f"{_capital(held(table.sql, row))}.", _end_of(row[1]), what="lock")
-        yield replace(found, cause="busy")
+        yield replace(problem(held(name, row), end_of(row), what="lock"), cause="busy")
+
+
+def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:
+    """Say what may stand in the way of rows that are saved, up to this id."""
     yield from _surroundings(session, table)
     (sequences,) = ask(session.query_all, find_key_sequences(table))
     if not sequences:

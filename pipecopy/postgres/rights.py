@@ -38,10 +38,13 @@ def missing_rights(
                 f"(SELECT bool_and(has_column_privilege({table.oid}, attnum, '{right}'))"
                 f" FROM pg_attribute WHERE attrelid = {table.oid} AND attnum IN ({columns}))"
             )
-    ((usage, temporary, role, database, *granted),) = yield (
+    types = ", ".join(str(oid) for oid in table.types) or "NULL"
+    ((usage, temporary, unusable, role, database, *granted),) = yield (
         f"{CATALOG_PATH}SELECT"
         f" has_schema_privilege({literal(quoted(table.schema))}::regnamespace, 'USAGE'),"
-        " has_database_privilege(current_database(), 'TEMP'), current_user::text,"
+        " has_database_privilege(current_database(), 'TEMP'),"
+        f" ARRAY(SELECT format_type(oid, NULL) FROM pg_type WHERE oid IN ({types})"
+        " AND NOT has_type_privilege(oid, 'USAGE') ORDER BY 1), current_user::text,"
         f" current_database()::text, {', '.join(checks)}"
     )
     lacking = []
@@ -52,6 +55,8 @@ def missing_rights(
         lacking.append((", ".join(missing), table.sql, table.sql))
     if written and not temporary:
         lacking.append(("TEMP", f"database {database}", f"DATABASE {quoted(database)}"))
+    if written:  # its temporary table has columns of these types
+        lacking += [("USAGE", f"type {name}", f"TYPE {name}") for name in unusable]
     return [no_right(role, *each) for each in lacking]
 
 

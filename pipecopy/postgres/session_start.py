@@ -325,6 +325,12 @@ def try_lock(oid: str) -> str:
     return f"pg_catalog.pg_try_advisory_lock({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
 
 
+def is_free(oid: str) -> str:
+    """Return SQL for whether no copy holds the table; for this one statement no other one may."""
+    lock = f"{_LOCK_CLASS}, ({oid})::bigint::bit(32)::int"
+    return f"pg_catalog.pg_try_advisory_xact_lock_shared({lock})"
+
+
 def _lock(table: str, direct: str) -> str:
     """Take the copy's lock on the target table; NULL if there is no such table."""
     return (
@@ -339,7 +345,8 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
     while rows and not rows[0][1]:
         if time.monotonic() >= until:
             found = query(holder(rows[0][0]))
-            raise TargetInUseError(held(table, found[0] if found else None))
+            row = found[0] if found else None
+            raise TargetInUseError(held(table, row), end_of(row))
         time.sleep(_LOCK_PAUSE)
         rows = query(_lock(table, "true"))
     return bool(rows)
@@ -354,6 +361,15 @@ def holder(oid: int) -> str:
         f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
+
+
+def end_of(row: tuple[Any, ...] | None) -> str:
+    """Return what to do about what `holder` found."""
+    return "wait for its end." if row is None else f"wait for its end, or: {terminate(row[1])}"
+
+
+def terminate(pid: int) -> str:
+    return f"SELECT pg_terminate_backend({pid});"
 
 
 def held(table: str, row: tuple[Any, ...] | None) -> str:

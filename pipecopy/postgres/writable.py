@@ -27,6 +27,11 @@ def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Ite
     yield from _no_unique_index(table)
     if kind := NO_TABLES.get(table.kind):
         yield problem(f"The target {table.sql} is {kind}, not a table.")
+    if table.kind == "p" and not any(row["is_child"] for row in relations.rows):
+        yield problem(
+            f"The target {table.sql} is partitioned and has no partition: no row could be saved.",
+            "create the partitions first.",
+        )
     yield from _unlogged(table, relations)
     yield from _triggers(table, relations)
 

@@ -42,6 +42,12 @@ _HANGS = 0.5
 
 KeyRange = tuple[int, int]
 
+_SILENT = "See that the server answers, and that no firewall drops what is sent to it."
+_STUCK = (
+    "See in the server's pg_stat_activity what it waits for; or give a call more time"
+    " (`call_timeout`)."
+)
+
 
 class _Phase(Enum):
     WAITING = auto()  # for the delay before a retry to pass
@@ -232,6 +238,7 @@ class Call:
             f"{self._failed}: {said}",
             sqlstate=raised.sqlstate,
             driver_error=raised.driver_error,
+            remedy=raised.remedy,
             driver_message=redact(raised.message),
             in_use=raised.reason == "in use",
             driver_traceback=redact(raised.traceback),
@@ -329,7 +336,9 @@ class Call:
                 raise self._full_copy_timeout(f"which timed out: {how}")
             attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
             raise CallTimeoutError(
-                f"{self._where} timed out on {attempts}: {how}", **self._attributes
+                f"{self._where} timed out on {attempts}: {how}",
+                remedy=_SILENT if self._where.call == "connect" else _STUCK,
+                **self._attributes,
             )
         delay = self._state.config.retries_delay
         self._enter(_Phase.WAITING, delay)

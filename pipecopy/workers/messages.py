@@ -86,6 +86,8 @@ class Raised:
     reason: Reason
     connected: bool
     """Whether the worker has a `Database`, which can be closed."""
+    remedy: str | None = None
+    """What to do about it."""
     differences: tuple[str, ...] = ()
     """One line for each thing that changed in the table."""
     saved_rows_stand: bool = True
@@ -176,6 +178,7 @@ def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -
             errno=refused.errno if refused else None,
             limit=refused.limit if refused else None,
             connected=connected,
+            remedy=_remedy(error, secrets),
             differences=tuple(cut(str(difference), secrets) for difference in differences),
             saved_rows_stand=(
                 not isinstance(error, ServerChangedError)
@@ -234,6 +237,11 @@ def _reason(error: BaseException) -> Reason:
         ConfigError: "config",
     }
     return next((reasons[kind] for kind in reasons if isinstance(error, kind)), "error")
+
+
+def _remedy(error: BaseException, secrets: Collection[str]) -> str | None:
+    remedy = getattr(error, "remedy", None)
+    return cut(remedy, secrets) if isinstance(remedy, str) else None
 
 
 def _sqlstate(error: BaseException) -> str | None:

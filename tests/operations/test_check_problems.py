@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from pipecopy.cli.codes import check_code, exit_code
 from pipecopy.contracts import Side
 from pipecopy.errors import PipecopyError
+from pipecopy.events import CallStarted, Event
+from pipecopy.postgres import PostgresPool
+from pipecopy.report import CopyReport
 from tests.support.databases import Both, temporary_database
 from tests.support.gates import save_gate
 from tests.support.profiles import create_profiles, hide_rows
 from tests.support.runs import check, copy, only_problem, warnings
-from tests.support.servers import PostgresServer
+from tests.support.servers import PASSWORD_USER, PostgresServer
 
 SIDES: tuple[Side, ...] = ("source", "target")
 
@@ -56,50 +61,272 @@ def lacks(message: str) -> str:
     return found[1]
 
 
-@dataclass(frozen=True)
-class Broken:
-    side: Side
-    sql: str
-    message: str
-    remedy: str
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Of both sides, of a hundred ids up to 40000 in the source; and how they are reached."""
+
+    source: str = ""
+    target: str = ""
+    """SQL, with the names of the databases for {source} and {target}."""
+    users: dict[str, str] = field(default_factory=dict)
+    uris: dict[str, str] = field(default_factory=dict)
+    """Instead of the database's own, which is {uri}."""
+    how: dict[str, Any] = field(default_factory=dict)
+    """The pool's arguments."""
+    last: int | None = None
+    said: str = ""
+    """What the copy says besides the check's words: a pattern."""
+    code: int = 5
+
+    def made(self, both: Both) -> PostgresPool:
+        """Bring it about."""
+        names = {"source": both.source.name, "target": both.target.name}
+        uris = {}
+        for side, sql in (("source", self.source), ("target", self.target)):
+            database = both[side]
+            for name, value in names.items():
+                sql = sql.replace(f"{{{name}}}", value)  # noqa: PLW2901 - step by step
+            database.execute(sql or "SELECT")
+            user = self.users.get(side, "postgres")
+            uri = database.server.uri(database.name, user=user)
+            uris[side] = self.uris.get(side, "{uri}").replace("{uri}", uri)
+        return PostgresPool(uris, **self.how)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        Broken("source", "DROP TABLE profiles", "no table profiles", "its name"),
-        Broken("target", "DROP TABLE profiles", "no table profiles", r"\(`create`\)"),
-        Broken("source", "INSERT INTO profiles VALUES (-1)", "negative", r'`where=."id" >= 0.`'),
-        Broken(
-            "source",
-            "ALTER TABLE profiles ENABLE ROW LEVEL SECURITY; GRANT ALL ON profiles TO checked",
-            "Row-level security",
-            "BYPASSRLS",
-        ),
-        Broken(
-            "target",
-            "ALTER DATABASE {database} SET default_transaction_read_only = on",
-            "read-only",
-            "ALTER ROLE .* SET default_transaction_read_only = off;",
-        ),
-        Broken(
-            "target",
-            "ALTER TABLE profiles ALTER id TYPE smallint",
-            "ends at 32767, below the last id 40000",
-            "TYPE bigint;",
-        ),
-    ],
-    ids=["no source", "no target", "negative", "RLS", "read-only", "narrow"],
-)
-def test_what_is_wrong_with_one_side_is_5(tables: Both, role: str, broken: Broken) -> None:
-    database = tables[broken.side]
-    database.execute(broken.sql.replace("{database}", database.name))
-    report = check(tables.pool(users={"source": role} if "SECURITY" in broken.sql else {}))
-    problem = only_problem(report)
-    assert problem.side == broken.side
-    assert re.search(broken.message, problem.message)
-    assert re.search(broken.remedy, problem.remedy or "")
-    assert check_code(report) == 5
+NONE = "DROP TABLE profiles;"
+ROWS = "INSERT INTO profiles SELECT 400 * i FROM generate_series(1, 100) AS i;"
+GRANTED = "GRANT ALL ON profiles TO checked; GRANT ALL ON SEQUENCE profiles_id_seq TO checked;"
+READ_ONLY = "default_transaction_read_only"
+TRIGGER = """
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER fires BEFORE INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION f();
+"""
+REPLICA = "ALTER DATABASE {target} SET session_replication_role = replica;"
+NO_DDL = """
+    CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql
+    AS 'BEGIN IF tg_tag <> ''DROP OWNED'' THEN RAISE EXCEPTION ''no DDL here''; END IF; END';
+    CREATE EVENT TRIGGER {target} ON ddl_command_%s EXECUTE FUNCTION f()
+"""
+GENERATED = "ALTER TABLE profiles ADD g int GENERATED ALWAYS AS (1) STORED"
+PLAIN = "ALTER TABLE profiles ADD g int"
+MOOD = "CREATE TYPE mood AS ENUM ('sad'); ALTER TABLE profiles ADD m mood;"
+MARK = "CREATE FUNCTION mark(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';"
+ON_TARGET = {"target": "checked"}
+ON_SOURCE = {"source": "checked"}
+CREATE = {"create": True}
+
+HINDRANCES = {
+    "read-only database": State(
+        target=f"ALTER DATABASE {{target}} SET {READ_ONLY} = on", said="IN DATABASE .* = off;"
+    ),
+    "read-only role": State(
+        target=f"{GRANTED} ALTER ROLE checked SET {READ_ONLY} = on",
+        users=ON_TARGET,
+        said='ALTER ROLE "checked" IN DATABASE',
+    ),
+    "read-only options": State(
+        uris={"target": f"{{uri}}?options=-c%20{READ_ONLY}%3Don"}, said="out of PGOPTIONS"
+    ),
+    "read-only, to be created": State(
+        target=f"{NONE} ALTER DATABASE {{target}} SET {READ_ONLY} = on", how=CREATE
+    ),
+    "no type": State(source=MOOD, target=NONE, how=CREATE, said=r"type public\.mood of.*exclude"),
+    "no extension": State(
+        # of the one extension that every server has
+        source=f"{MOOD} ALTER EXTENSION plpgsql ADD TYPE mood",
+        target=f"{NONE} DROP EXTENSION plpgsql",
+        how=CREATE,
+        said='CREATE EXTENSION "plpgsql" WITH SCHEMA "pg_catalog";',
+    ),
+    "no extension of a function": State(
+        source=f"{MARK} ALTER EXTENSION plpgsql ADD FUNCTION mark(int);"
+        "ALTER TABLE profiles ADD m int DEFAULT mark(1)",
+        target=f"{NONE} DROP EXTENSION plpgsql",
+        how=CREATE,
+        said='CREATE EXTENSION "plpgsql" WITH SCHEMA "pg_catalog";',
+    ),
+    "no function of a default": State(
+        source=f"{MARK} ALTER TABLE profiles ADD m int DEFAULT mark(1)",
+        target=NONE,
+        how=CREATE,
+        said=r"public\.mark\(integer\) does not exist",
+    ),
+    "no function of a generated column": State(
+        source=f"{MARK} ALTER TABLE profiles ADD a int,"
+        " ADD m int GENERATED ALWAYS AS (mark(a)) STORED",
+        target=NONE,
+        how=CREATE,
+        said=r"public\.mark\(integer\) does not exist",
+    ),
+    "no sequence of a default": State(
+        source="CREATE SEQUENCE s; ALTER TABLE profiles ADD m int DEFAULT nextval('s')",
+        target=NONE,
+        how=CREATE,
+    ),
+    "no collation": State(
+        source="CREATE COLLATION c (locale = 'C'); ALTER TABLE profiles ADD m text COLLATE c",
+        target=NONE,
+        how=CREATE,
+    ),
+    "no schema": State(
+        how={**CREATE, "target_table": "shop.profiles"}, said='CREATE SCHEMA "shop";'
+    ),
+    "no schema in the path": State(
+        target=f"{NONE} ALTER DATABASE {{target}} SET search_path = nowhere", how=CREATE
+    ),
+    "no right to create": State(
+        target=f"{NONE} REVOKE TEMP ON DATABASE {{target}} FROM PUBLIC",
+        users=ON_TARGET,
+        how=CREATE,
+        said="GRANT CREATE ON SCHEMA .*(\n.*)GRANT TEMP ON DATABASE",
+    ),
+    "event trigger, create": State(
+        target=NONE + NO_DDL % "start", how=CREATE, said="EVENT TRIGGER .* DISABLE;"
+    ),
+    "event trigger, create, end": State(target=NONE + NO_DDL % "end", how=CREATE),
+    "event trigger": State(target=ROWS + NO_DDL % "start", said="EVENT TRIGGER .* DISABLE;"),
+    "event trigger, end": State(target=ROWS + NO_DDL % "end"),
+    "smallint": State(
+        target="ALTER TABLE profiles ALTER id TYPE smallint",
+        said='ends at 32767, below the last id 40000.*ALTER COLUMN "id" TYPE bigint;',
+    ),
+    "domain over integer": State(
+        source="INSERT INTO profiles VALUES (2147483648)",
+        target="CREATE DOMAIN whole AS int; ALTER TABLE profiles ALTER id TYPE whole",
+    ),
+    "generated, plain": State(source=GENERATED, target=PLAIN, said=r"exclude=\['g'\]"),
+    "plain, generated": State(source=PLAIN, target=GENERATED, said=r"exclude=\['g'\]"),
+    "no target": State(target=NONE, said=r"create it like the source table \(`create`\)"),
+    "no source": State(source=NONE, said="source: There is no table"),
+    "no partition": State(
+        target=f"{NONE} CREATE TABLE profiles (id int PRIMARY KEY, data jsonb)"
+        " PARTITION BY RANGE (id)"
+    ),
+    "view": State(target="ALTER TABLE profiles RENAME TO t; CREATE VIEW profiles AS TABLE t"),
+    "rule": State(target="CREATE RULE r AS ON INSERT TO profiles DO INSTEAD NOTHING"),
+    "types": State(target="ALTER TABLE profiles ALTER data TYPE inet USING NULL"),
+    "negative": State(source="INSERT INTO profiles VALUES (-1)", said='where=."id" >= 0'),
+    "no condition": State(how={"where": "nonsense"}),
+    "no column": State(how={"columns": ["nope"]}),
+    "row-level security, source": State(
+        source=f"{GRANTED} ALTER TABLE profiles ENABLE ROW LEVEL SECURITY",
+        users=ON_SOURCE,
+        said="BYPASSRLS",
+    ),
+    "row-level security, target": State(
+        target=f"{GRANTED} ALTER TABLE profiles ENABLE ROW LEVEL SECURITY", users=ON_TARGET
+    ),
+    "no right to read": State(users=ON_SOURCE, said="GRANT SELECT ON"),
+    "no right to write": State(
+        target="GRANT SELECT ON profiles TO checked", users=ON_TARGET, said="GRANT INSERT, UPDATE"
+    ),
+    "no right to temporary tables": State(
+        target=f"{GRANTED} REVOKE TEMP ON DATABASE {{target}} FROM PUBLIC", users=ON_TARGET
+    ),
+    "no right to a type": State(
+        source=MOOD,
+        target=f"{MOOD} {GRANTED} REVOKE USAGE ON TYPE mood FROM PUBLIC",
+        users=ON_TARGET,
+        said="GRANT USAGE ON TYPE",
+    ),
+    "no right to connect": State(
+        target="REVOKE CONNECT ON DATABASE {target} FROM PUBLIC",
+        users=ON_TARGET,
+        said='42501.*(\n.*)*GRANT CONNECT ON DATABASE ".*" TO "checked";',
+        code=4,
+    ),
+    "nobody there": State(
+        uris={"source": "host=127.0.0.1 port=1 user=postgres dbname=postgres"},
+        said="start the server there, or fix its host and port",
+        code=3,
+    ),
+    "no such database": State(uris={"target": "{uri}x"}, said="3D000.*(\n.*)*name", code=4),
+    "no such role": State(users={"source": "nobody"}, said="28000.*(\n.*)*LOGIN", code=3),
+    "wrong password": State(
+        users={"target": PASSWORD_USER},
+        uris={"target": "{uri}?password=wr0ng"},
+        said="28P01.*(\n.*)*~/.pgpass",
+        code=4,
+    ),
+    "no password": State(users={"target": PASSWORD_USER}, said="~/.pgpass", code=4),
+    "no connection left": State(
+        target=f"{GRANTED} ALTER DATABASE {{target}} CONNECTION LIMIT 0",
+        users=ON_TARGET,
+        said="53300.*(\n.*)*wait until sessions there have ended",
+        code=75,
+    ),
+    "no such option": State(uris={"target": "{uri}?options=-c%20nothing%3D1"}, code=4),
+}
+HARMLESS = {
+    "read-only source": State(source=f"ALTER DATABASE {{source}} SET {READ_ONLY} = on"),
+    "smallint, for a part": State(target="ALTER TABLE profiles ALTER id TYPE smallint", last=400),
+    "event trigger, no rows": State(target=NO_DDL % "start", said="refuse the temporary table"),
+    "replica": State(target=TRIGGER + REPLICA),
+    "replica, a trigger that fires": State(
+        target=f"{TRIGGER} ALTER TABLE profiles ENABLE REPLICA TRIGGER fires; {REPLICA}",
+        said="Triggers .* fire for the copied rows: fires",
+    ),
+    "replica, a trigger that always fires": State(
+        target=f"{TRIGGER} ALTER TABLE profiles ENABLE ALWAYS TRIGGER fires; {REPLICA}",
+        said="Triggers .* fire for the copied rows: fires",
+    ),
+    "published": State(
+        target="ALTER TABLE profiles DROP CONSTRAINT profiles_pkey; CREATE PUBLICATION p FOR TABLE"
+        " profiles; CREATE UNIQUE INDEX ON profiles (id)",
+        said="without a replica identity.*REPLICA IDENTITY USING INDEX",
+    ),
+    "locks are not seen, source": State(
+        source=f"{GRANTED} REVOKE SELECT ON pg_locks FROM PUBLIC", users=ON_SOURCE
+    ),
+    "locks are not seen, target": State(
+        target=f"{GRANTED} REVOKE SELECT ON pg_locks FROM PUBLIC", users=ON_TARGET
+    ),
+}
+
+
+@pytest.fixture
+def undone(tables: Both, role: str) -> Iterator[Both]:
+    """Give the tables, and take away at the end what would be in the way of dropping them."""
+    assert role == "checked"
+    yield tables
+    with tables.target.connect(options=f"-c {READ_ONLY}=off") as connection:
+        for (name,) in connection.execute("SELECT evtname FROM pg_event_trigger").fetchall():
+            connection.execute(f"ALTER EVENT TRIGGER {name} DISABLE")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
+
+
+@pytest.mark.parametrize("state", HINDRANCES.values(), ids=HINDRANCES)
+def test_a_copy_meets_what_its_check_foretells_before_the_first_row(
+    undone: Both, state: State
+) -> None:
+    pool = state.made(undone)
+    report = check(pool, call_timeout=2)
+    events: list[Event] = []
+    with pytest.raises(PipecopyError) as raised:
+        copy(pool, call_timeout=2, observer=events.append)
+    error, said = raised.value, str(raised.value)
+    assert (check_code(report), exit_code(error)) == (state.code, state.code), said
+    assert re.search(state.said, said), said
+    for item in report.problems:
+        assert item.message.lower() in said.lower()
+        assert (item.remedy or "").lower() in said.lower()
+    assert isinstance(error.report, CopyReport)
+    assert error.report.batches == 0
+    calls = {event.where.call for event in events if isinstance(event, CallStarted)}
+    assert not calls & {"load_rows", "load_batch", "save_rows"}
+
+
+@pytest.mark.parametrize("state", HARMLESS.values(), ids=HARMLESS)
+def test_what_hinders_no_copy_is_no_problem(undone: Both, state: State) -> None:
+    pool = state.made(undone)
+    report = check(pool, to_id=state.last)
+    assert check_code(report) == 0, report.problems
+    copied = copy(pool, to_id=state.last)
+    assert re.search(state.said, " ".join(copied.warnings))
+    for item in warnings(report):
+        if item.what != "locks":  # which are those of this moment
+            assert any(item.message[1:] in warning for warning in copied.warnings), item
+    assert copied.rows == (1 if state.last else 100)
 
 
 def test_columns_that_do_not_fit_are_marked_and_named(both: Both) -> None:
