@@ -15,7 +15,7 @@ from pipecopy.redact import KEYWORDS, Parameter, parameters_in, shown_name
 
 SCHEMES = ("postgresql://", "postgres://")
 _SCHEMA = "a table's schema belongs to its name: schema.table"
-_POOLER = "a pooler in session mode is allowed with --session-pooler (session_pooler=True)"
+_POOLER = "a pooler in session mode is allowed with `session_pooler`"
 _INSTEAD: Mapping[str, str] = {
     **dict.fromkeys(("schema", "currentschema", "search_path"), _SCHEMA),
     "pgbouncer": _POOLER,

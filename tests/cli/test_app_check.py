@@ -57,7 +57,13 @@ def test_json_is_all_of_standard_output(ready: tuple[str, str]) -> None:
 
 
 def test_what_copy_takes_check_takes() -> None:
-    of_copy, of_check = (inspect.signature(command).parameters for command in (copy, check))
+    of_copy, of_check = (
+        {
+            name: (each.default, each.kind)
+            for name, each in inspect.signature(command).parameters.items()
+        }
+        for command in (copy, check)
+    )
     assert of_copy == of_check
 
 

@@ -22,7 +22,7 @@ PORT = 'a port is a number, and a password ends with an "@" before the host'
 UNKNOWN = (
     'libpq does not know the parameters "schema", "pgbouncer", "connection_limit": remove them;'
     " a table's schema belongs to its name: schema.table; a pooler in session mode is allowed"
-    " with --session-pooler (session_pooler=True)"
+    " with `session_pooler`"
 )
 BEGINS = "a URI of PostgreSQL begins with postgresql://"
 MALFORMED = [

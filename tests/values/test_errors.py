@@ -32,6 +32,7 @@ WHERE: dict[str, Any] = {
     "side": "source",
     "dbname": "PROD",
     "call": "load_rows",
+    "remedy": "see why.",
     "key_range": (10, 20),
     "attempts": 2,
     "report": REPORT,
@@ -64,8 +65,14 @@ def test_survives_pickling_whole(error: errors.PipecopyError, protocol: int) -> 
         copy.copy(error),
     ):
         assert type(again) is type(error)
-        assert str(again) == "it failed"
+        assert str(again) == str(error)
         assert vars(again) == vars(error)
+
+
+def test_what_helps_is_said_once_at_the_end() -> None:
+    said = "it failed. What to do: see why."
+    assert str(errors.DatabaseError("it failed", remedy="see why.")) == said
+    assert str(errors.DatabaseError(said, remedy="see why.")) == said
 
 
 def test_the_tree() -> None:
