@@ -30,15 +30,12 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
+from pipecopy.postgres.limits import statement_limit
+from pipecopy.postgres.orphans import application_name, end_last_orphans
 from pipecopy.postgres.refused import PsycopgConnection
 from pipecopy.postgres.remedies import remedy_of
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
-from pipecopy.postgres.session_start import (
-    application_name,
-    end_last_orphans,
-    prepare,
-    statement_limit,
-)
+from pipecopy.postgres.session_start import prepare
 from pipecopy.redact import shown_name
 
 Result = TypeVar("Result")

@@ -25,6 +25,7 @@ from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
 from pipecopy.postgres.inspect import survey
 from pipecopy.postgres.look import KnownTable
+from pipecopy.postgres.orphans import application_name
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
@@ -32,7 +33,6 @@ from pipecopy.postgres.rowtext import JsonForm, RowText
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.session_start import application_name
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.where import check_where
 from pipecopy.postgres.writer import Writer

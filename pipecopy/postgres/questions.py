@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
+import psycopg
+
 from pipecopy.postgres.names import CATALOG_PATH
 
 Answer = TypeVar("Answer")
@@ -36,3 +38,12 @@ def ask(query_all: Callable[[str], list[Rows]], *questions: Question[Any]) -> li
         results = query_all("; ".join(asked[number] for number in order)) if order else []
         answered = dict(zip(order, results, strict=True))
     return [answers[number] for number in range(len(questions))]
+
+
+def rows_of_each(cursor: psycopg.Cursor[Any]) -> list[Rows]:
+    """Return the rows of each statement that returns some."""
+    rows = [cursor.fetchall()] if cursor.description else []
+    while cursor.nextset():
+        if cursor.description:
+            rows.append(cursor.fetchall())
+    return rows

@@ -17,8 +17,8 @@ from psycopg.pq.abc import PGresult
 
 from pipecopy.postgres import wire
 from pipecopy.postgres.names import CATALOG_PATH
-from pipecopy.postgres.questions import Rows
-from pipecopy.postgres.session_start import SessionFacts, rows_of_each
+from pipecopy.postgres.questions import Rows, rows_of_each
+from pipecopy.postgres.session_start import SessionFacts
 from pipecopy.postgres.waits import lock_holders, lock_holders_text
 
 _TIMEOUTS = (

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -23,9 +23,11 @@ from pipecopy.postgres.errors import (
     PostgresError,
 )
 from pipecopy.postgres.failover import ServerState
+from pipecopy.postgres.limits import session_limits, statement_limit
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
-from pipecopy.postgres.questions import Rows
-from pipecopy.postgres.waits import blockers, session_facts, session_text, waits_text
+from pipecopy.postgres.orphans import end_orphans, report_orphans
+from pipecopy.postgres.questions import Rows, rows_of_each
+from pipecopy.postgres.waits import session_facts, session_text
 
 _LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
@@ -33,11 +35,6 @@ _LOCK_CLASS = 0x70697065
 _LOCK_WAIT = 3.0
 """Seconds for which a copy that has just been killed may still hold the lock."""
 _LOCK_PAUSE = 0.1
-_SECOND_SIGNAL = 100
-"""Milliseconds after which an orphan that is still there is told once more."""
-_LAST_ORPHANS = 2.0
-"""Seconds: half of them is waited for the end of what the last attempt left."""
-_MILLISECONDS_MAX = 2**31 - 1
 
 # both sides must write and read every value alike, whatever the role or the database has set
 _SAMENESS = {
@@ -126,7 +123,7 @@ def _prepare(
     if run is not None:
         # first, for the statements after it: the role's own limit may be too short for them
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(run)}")
-        statements.append(_end_orphans(run, direct))
+        statements.append(end_orphans(run, direct))
         if run.may_write:
             statements.append(_lock(table, direct))
     if questions is not None:
@@ -149,7 +146,7 @@ def _prepare(
                 FEATURE_NOT_SUPPORTED,
             )
         if run is not None:
-            _report_orphans(connection, rest.pop(0))
+            report_orphans(connection, rest.pop(0))
         if run is not None and run.may_write:
             until = began + min(_LOCK_WAIT, run.call_timeout / 2)
             _wait_for_lock(lambda sql: query_all(sql)[-1], table, rest.pop(0), until)
@@ -175,19 +172,10 @@ def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
     return _wait_for_lock(query, table, query(_lock(table, "true")), until)
 
 
-def rows_of_each(cursor: psycopg.Cursor[Any]) -> list[Rows]:
-    """Return the rows of each statement that returns some."""
-    rows = [cursor.fetchall()] if cursor.description else []
-    while cursor.nextset():
-        if cursor.description:
-            rows.append(cursor.fetchall())
-    return rows
-
-
 def _settings(version: int, run: Session | None, direct: str) -> str:
     values = dict(_SAMENESS)
     if run is not None:
-        values |= _limits(run)
+        values |= session_limits(run)
         if not run.may_write:
             values["default_transaction_read_only"] = "on"
     calls = [
@@ -218,106 +206,6 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
         f" SELECT {direct}, setting FROM pg_catalog.pg_settings"
         " WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
     )
-
-
-def application_name(run: Session) -> str:
-    """Return the name under which the server lists the session."""
-    return f"pipecopy/{run.run_id}/{run.side}"
-
-
-def statement_limit(run: Session) -> int:
-    """Return the milliseconds for one statement: the server cancels it before the worker dies."""
-    limit = min(int(1000 * run.call_timeout), _MILLISECONDS_MAX)
-    return max(1, limit - min(limit // 10, 500))
-
-
-def _limits(run: Session) -> dict[str, str]:
-    """Return the server's own limits.
-
-    A backend that waits for data in COPY FROM STDIN heeds no statement_timeout; there the
-    keepalives, and the orphan's end by the next session, do it.
-    """
-    limit = min(int(1000 * run.call_timeout), _MILLISECONDS_MAX)
-    seconds = max(1, int(min(run.call_timeout, 30)))
-    return {
-        "statement_timeout": str(statement_limit(run)),
-        "idle_in_transaction_session_timeout": str(limit),
-        "idle_session_timeout": "0",  # one side may wait long for the other
-        "tcp_keepalives_idle": str(seconds),
-        "tcp_keepalives_interval": str(max(1, seconds // 3)),
-        "tcp_keepalives_count": "3",
-        "tcp_user_timeout": str(limit),
-    }
-
-
-def _end_orphans(run: Session, direct: str) -> str:
-    """End the sessions that a killed worker of this copy's side left, and wait for their end.
-
-    As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
-    """
-    patience = min(int(500 * run.call_timeout), _MILLISECONDS_MAX)
-    again = max(1, min(patience // 4, _SECOND_SIGNAL))
-    # again, since one that waits for a synchronous standby does so once more for the removal of its
-    # temporary table, and heeds the signal that comes then
-    ended = (
-        f"(pg_catalog.pg_terminate_backend(pid, {again})"
-        f" OR pg_catalog.pg_terminate_backend(pid, {max(1, patience - again)}))"
-    )
-    return (
-        "SET LOCAL ROLE none;"
-        " SELECT pid, state, wait_event_type, wait_event, extract(epoch FROM"
-        " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) query_start)::double precision,"
-        f" {blockers('a.pid')}, {ended}"
-        " FROM pg_catalog.pg_stat_activity AS a"
-        f" WHERE application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
-        " AND usename OPERATOR(pg_catalog.=) session_user"
-        f" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND {direct};"
-        " SET LOCAL role TO DEFAULT"
-    )
-
-
-def _report_orphans(connection: psycopg.Connection[Any], orphans: list[tuple[Any, ...]]) -> None:
-    """Log what was ended. Raises TimeoutError if a session is still there."""
-    for what, is_gone in _orphans_told(connection, orphans):
-        if not is_gone:
-            raise TimeoutError(f"the {what} does not end")
-        _log.warning("ended the %s", what)
-
-
-def _orphans_told(
-    connection: psycopg.Connection[Any], orphans: list[tuple[Any, ...]]
-) -> Iterator[tuple[str, bool]]:
-    """Yield what each session was and waited for, and whether it is gone."""
-    still_there = set()
-    if not all(ended for *_, ended in orphans):
-        # pg_terminate_backend also returns false for one that had ended by itself
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_catalog.pg_stat_activity")
-            still_there = {pid for (pid,) in cursor}
-    for pid, state, wait_type, wait_event, age, blocked_by, ended in orphans:
-        waiting = ""
-        if wait_event:
-            waiting = f", waiting on {wait_type}/{wait_event}{waits_text(wait_event, blocked_by)}"
-        since = "" if age is None else f", its query {age:.1f} s old"
-        what = f"server session {pid} that a killed worker left ({state}{since}{waiting})"
-        yield what, ended or pid not in still_there
-
-
-def end_last_orphans(connection: psycopg.Connection[Any], run: Session) -> str | None:
-    """End what the last attempt of a call left; return what that was, None for nothing."""
-    statements = [f"SET LOCAL statement_timeout = {statement_limit(run)}"]
-    # which no longer counts once this worker is killed in turn
-    short = replace(run, call_timeout=min(run.call_timeout, _LAST_ORPHANS))
-    is_direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {connection.info.backend_pid}"
-    statements.append(_end_orphans(short, is_direct))
-    with connection.cursor() as cursor:
-        cursor.execute("; ".join(statements).encode())
-        (orphans,) = rows_of_each(cursor)
-    told = [
-        f"ended the {what}" if is_gone else f"the {what} does not end, and holds the target table"
-        for what, is_gone in _orphans_told(connection, orphans)
-    ]
-    return "; ".join(told) or None
 
 
 def try_lock(oid: str) -> str:
