@@ -171,7 +171,7 @@ class VerifyReport(Report):
     """The last id: the greatest one of both sides when it began, or `to_id`; None if that was not
     reached."""
     next_id: int = 0
-    """Every id from `first_id` on and below it was compared."""
+    """Every id from `first_id` on and below it was compared, but for `not_comparable_ids`."""
     missing: int = 0
     """In the source and not in the target."""
     surplus: int = 0

@@ -13,7 +13,7 @@ wherever they can; the source refuses by name what would be taken for another va
 | tsvector | before 15 array_to_tsvector made empty lexemes, which have no text that is read | binary, or the target's error |
 | aclitem | 15 and 17 have new rights | the target's error |
 | ltree | since 16 with hyphens, and longer labels | the target's error |
-| interval of more than 2^31 hours | before 15 it has no text | binary; `verify` ends with that server's error |
+| interval of more than 2^31 hours | before 15 it has no text | binary; `verify` lists the id as not comparable |
 | integers, numeric, oid, xid, cid | since 16 more is read (0x1F, 1_000), and less (no words as xid) | never written; see casts.py |
 | dates and times | 16 and 17 refuse odd spellings and read `+infinity`; 18 looks up zones' abbreviations elsewhere | never written |
 | arrays, composites, ranges, hstore | 17 splits their input anew; the output has the same quotes for every byte | as it is |
