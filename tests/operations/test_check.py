@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +16,14 @@ from pipecopy import CheckReport
 from pipecopy.cli.codes import check_code
 from pipecopy.errors import ConfigError, FullCopyTimeoutError
 from pipecopy.postgres import PostgresPool
-from tests.support.databases import Both
+from tests.support.databases import Both, temporary_database
 from tests.support.drivers import RecordingPool
 from tests.support.gates import table_gate
+from tests.support.home import give_to_server_user
 from tests.support.pgbouncer import pgbouncer
 from tests.support.profiles import create_profiles
 from tests.support.runs import check, copy, only_problem, warnings
+from tests.support.servers import PostgresServer
 from tests.support.strikes import Strike
 
 NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"
@@ -67,6 +72,43 @@ def test_the_whole_limit_ends_a_check_with_what_it_found(both: Both, deaf: str) 
     assert isinstance(report, CheckReport)
     assert (report.outcome, report.can_start) == ("timed out", False)
     assert looked_at(report, "target") == {"connect"}
+
+
+def encryption(source: str, target: str) -> list[str]:
+    report = check(PostgresPool({"source": source, "target": target}))
+    assert report.can_start
+    return [item.message for item in report.items if item.what == "encryption"]
+
+
+def test_it_says_that_a_session_is_not_encrypted(both: Both) -> None:
+    create_profiles(both.source, 1)
+    create_profiles(both.target)
+    own = both.source.server.socket_conninfo(both.source.name)
+    here, there = encryption(own, both.target.uri)
+    assert here == "none: a Unix socket of this machine"
+    assert there.startswith("none: all goes over the network as it is")
+
+
+def test_it_says_how_a_session_is_encrypted(
+    pg14: PostgresServer, both: Both, tmp_path: Path
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None or pg14.query("SHOW ssl_library") == [("",)]:
+        pytest.skip("openssl is not installed, or the server is built without it")
+    create_profiles(both.source, 1)
+    command = f"{openssl} req -new -x509 -nodes -subj /CN=x -newkey rsa:2048"
+    out = f"-keyout {tmp_path / 'server.key'} -out {tmp_path / 'server.crt'}"
+    subprocess.run([*command.split(), *out.split()], check=True, capture_output=True)
+    for name in ("server.key", "server.crt"):
+        shutil.copy(tmp_path / name, pg14.data / name)
+        (pg14.data / name).chmod(0o600)
+        give_to_server_user(pg14.data / name)
+    pg14.execute("ALTER SYSTEM SET ssl = on")
+    pg14.restart()
+    with temporary_database(pg14) as target:
+        create_profiles(target)
+        _, there = encryption(both.source.uri, f"{target.uri}?sslmode=require")
+    assert re.fullmatch("TLSv1[.][23], [A-Z0-9_-]+", there)
 
 
 def test_a_lock_that_a_copy_would_wait_for_is_75_and_its_holder_is_named(both: Both) -> None:

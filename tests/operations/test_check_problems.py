@@ -12,14 +12,14 @@ import pytest
 
 from pipecopy.cli.codes import check_code, exit_code
 from pipecopy.contracts import Side
-from pipecopy.errors import PipecopyError
+from pipecopy.errors import PipecopyError, TableMismatchError
 from pipecopy.events import CallStarted, Event
 from pipecopy.postgres import PostgresPool
 from pipecopy.report import CopyReport
 from tests.support.databases import Both, temporary_database
 from tests.support.gates import save_gate
 from tests.support.profiles import create_profiles, hide_rows
-from tests.support.runs import check, copy, only_problem, warnings
+from tests.support.runs import check, copy, only_problem, verify, warnings
 from tests.support.servers import PASSWORD_USER, PostgresServer
 
 SIDES: tuple[Side, ...] = ("source", "target")
@@ -314,6 +314,16 @@ def test_a_copy_meets_what_its_check_foretells_before_the_first_row(
     assert error.report.batches == 0
     calls = {event.where.call for event in events if isinstance(event, CallStarted)}
     assert not calls & {"load_rows", "load_batch", "save_rows"}
+
+
+def test_a_missing_target_is_no_table_to_verify(undone: Both) -> None:
+    pool = State(target=NONE).made(undone)
+    (found,) = check(pool).problems
+    with pytest.raises(TableMismatchError) as raised:
+        verify(pool)
+    assert exit_code(raised.value) == 5
+    assert found.message in str(raised.value)
+    assert "or `copy_table()` with `create`" in str(raised.value)
 
 
 @pytest.mark.parametrize("state", HARMLESS.values(), ids=HARMLESS)
