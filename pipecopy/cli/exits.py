@@ -11,7 +11,7 @@ from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import result
 from pipecopy.cli.text import one_line, summary_lines, verdict_line
-from pipecopy.errors import FullCopyTimeoutError, PipecopyError
+from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 from pipecopy.supervisor.progress import far
@@ -97,7 +97,9 @@ def _has_begun(report: Report) -> bool:
 
 def _error_line(error: BaseException, how_far: str | None) -> str:
     """Return what is wrong and how far the run came, if the error does not say that itself."""
-    said = one_line(str(error))
+    # one for each thing that does not fit; those of other errors are a driver's
+    own_lines = str(error).splitlines() if isinstance(error, TableMismatchError) else [str(error)]
+    said = "\n".join(map(one_line, own_lines))
     if not isinstance(error, PipecopyError):
         said = f"internal error: {type(error).__name__}: {said}"
     elif type(error) is not PipecopyError:  # what `supervise` could not foresee says so

@@ -182,3 +182,11 @@ CODES = [
 def test_each_error_has_its_code_and_the_help_names_it(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
     assert f" {code}" in EXIT_CODES
+
+
+def test_each_thing_that_does_not_fit_has_a_line() -> None:
+    error = TableMismatchError(
+        "they do not fit together: \n- one\n- two", differences=("one", "two")
+    )
+    first, *_ = failed(error, Output(), "copy").lines
+    assert first == "error: they do not fit together:\n- one\n- two"
