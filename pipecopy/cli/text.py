@@ -155,7 +155,8 @@ def _end_line(event: CallEnded) -> str | None:
         return None  # all is well
     if event.outcome == "raised" and event.where.call in _COMPARING:
         return None  # the report names the row that it is about, or else it is the run's error
-    detail = f": {redact(one_line(event.detail))}" if event.detail else ""
+    who = "its worker " if event.outcome == "crashed" else ""
+    detail = f": {who}{redact(one_line(event.detail))}" if event.detail else ""
     return f"{redact(str(event.where))}: {attempt}{detail}"
 
 

@@ -302,8 +302,8 @@ class Call:
         died = self.endpoint.kill()
         if not died:
             self._state.warn(
-                f"a worker of {self.endpoint} (pid {worker.pid}) did not die of SIGKILL, it is"
-                f" {worker.state()}: it was left behind, and ends when the kernel lets it"
+                f"a worker of {self.endpoint} (pid {worker.pid}) did not die of SIGKILL in time"
+                f" (it is {worker.state()}): it was left behind, and ends when the kernel lets it"
             )
         return died
 

@@ -33,6 +33,8 @@ _STATES = {
     "X": "dead",
     "I": "idle",
 }  # proc_pid_stat(5)
+_GONE = "gone"
+_ENDED = {_GONE, _STATES["Z"]}
 _ANSWERING = {_STATES["R"], _STATES["S"]}
 _REQUEST = signal.SIGRTMIN
 _ANSWER_TIMEOUT = 0.03
@@ -56,8 +58,8 @@ def write_stack_on_request(stack: MemoryFile) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (_REQUEST,))  # the host may have blocked all
 
 
-def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang:
-    """Return where the process hangs; it must not have been killed yet.
+def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang | None:
+    """Return where the process hangs, None if it has just ended; it must not have been killed yet.
 
     `stack` is the file that it was given for `write_stack_on_request`; None if it has not come to
     that. After this it may only be killed: the request may have interrupted what it waited for.
@@ -65,6 +67,8 @@ def find_hang(pid: int, pidfd: int, stack: MemoryFile | None) -> Hang:
     from pipecopy.events import Hang  # noqa: PLC0415 - takes 8 ms: a fork server needs no events
 
     state, wait_channel = state_of(pid), _wait_channel(pid)
+    if state in _ENDED:
+        return None
     frames = "" if stack is None or state not in _ANSWERING else _ask_for_stack(pidfd, stack)
     return Hang(state=state, wait_channel=wait_channel, stack=frames)
 
@@ -75,7 +79,7 @@ def state_of(pid: int) -> str:
         # the name in parentheses may hold anything, a parenthesis too
         code = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
     except OSError:
-        return "gone"
+        return _GONE
     return _STATES.get(code, code)
 
 

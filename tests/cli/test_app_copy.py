@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.support.command import run, start
 from tests.support.databases import TemporaryDatabase
@@ -104,6 +105,12 @@ def test_the_full_copy_timeout_is_124(
         result = run("copy", source_db.uri, target_db.uri, *limits, "--json")
     assert result.returncode == 124
     assert json.loads(result.stdout)["error"]["class"] == "FullCopyTimeoutError"
+    *_, said, go_on = result.stderr.splitlines()
+    assert re.search(r", which had run for 0\.\d+ s of its 30 s(; nothing was copied)?$", said), (
+        said
+    )
+    assert "stuck" not in result.stderr  # it was far from its own limit
+    assert go_on == "to go on: run it again with a longer --full-copy-timeout: it is safe"
 
 
 def test_another_table_and_key(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:

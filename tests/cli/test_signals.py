@@ -68,6 +68,8 @@ def test_a_stop(
     check(ended, tables, Expected(error=StoppedBySignal, exit_code=128 + signum))
     assert ended.report is not None
     assert ended.report.outcome == "stopped"
+    # what a stop ends is no kill of a call that hung
+    assert ended.report.kills <= ended.report.timeouts
 
 
 def test_many_signals_are_as_good_as_one(tables: Tables, tmp_path: Path) -> None:

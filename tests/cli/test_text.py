@@ -91,6 +91,27 @@ REPORT = CopyReport(
             "source 'prod': load_rows of ids [500000, 510000): worker 7 was killed",
         ),
         (
+            WorkerKilled(where=LOAD, pid=None, seconds=5.0, abandoned=False),
+            (
+                "source 'prod': load_rows of ids [500000, 510000): its worker had not been forked"
+                " yet and was given up"
+            ),
+        ),
+        (
+            CallEnded(where=LOAD, outcome="cut short", seconds=1.5, detail="the copy ended"),
+            (
+                "source 'prod': load_rows of ids [500000, 510000): attempt 1 was cut short after"
+                " 1.5s: the copy ended"
+            ),
+        ),
+        (
+            CallEnded(where=LOAD, outcome="crashed", seconds=1.5, detail="was killed by SIGSEGV"),
+            (
+                "source 'prod': load_rows of ids [500000, 510000): attempt 1 failed after 1.5s: its"
+                " worker was killed by SIGSEGV"
+            ),
+        ),
+        (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
             (
                 "source 'prod': load_rows of ids [500000, 510000): attempt 1 timed out after"
