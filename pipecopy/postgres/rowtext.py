@@ -101,13 +101,23 @@ def _encoder(column: TableColumn, json_column: JsonColumn) -> Callable[[Any], by
     with_json = json_column.change
 
     def encode(value: Any) -> bytes:
+        try:
+            return encoded(value)
+        except UnicodeEncodeError:  # its text has a part of the value
+            raise PostgresError(
+                f"a value for the column {quoted(column.name)} has a lone surrogate, which has no"
+                " UTF-8: the source's driver decoded it from another encoding",
+                INVALID_PARAMETER_VALUE,
+            ) from None
+
+    def encoded(value: Any) -> bytes:
         if with_json is not None:
             value = with_json(value)
         kind = type(value)
         if kind is str:
             return _escaped(value.encode())
         if kind is int:
-            return b"%d" % value
+            return _digits(value).encode()
         if isinstance(value, bytes | bytearray | memoryview) and column.type_oid != _BYTEA:
             return _escaped(bytes(value))  # text, as some drivers hand it on
         dumped = transformer.get_dumper(value, PyFormat.TEXT).dump(value)
@@ -157,7 +167,7 @@ class JsonColumn:
                     'which is not JSON text, as PostgresPool(json="text") says it is: have the'
                     ' driver give the column as text, or set json="decoded" if it decodes JSON',
                 )
-            return value if isinstance(value, str) else self._decoded(value)
+            return _escaped_surrogates(value if isinstance(value, str) else self._decoded(value))
         if self._form is None and is_text:
             self._refuse(
                 value,
@@ -174,8 +184,7 @@ class JsonColumn:
                 "with a number that JSON does not have: NaN or infinite, as which a decoded number"
                 " beyond a double comes too; have the driver give the column as text",
             )
-        # a lone one, which json takes, has no UTF-8
-        return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return _escaped_surrogates(text)
 
     def _decoded(self, value: Any) -> str:
         try:
@@ -252,6 +261,18 @@ class JsonColumn:
         ) from None  # what it came from may hold the value
 
 
+def _escaped_surrogates(text: str) -> str:
+    """Return JSON with each lone surrogate, which has no UTF-8, as `json` takes it."""
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _digits(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python writes
+        return f"{Decimal(value):f}"
+
+
 def _no_json(value: Any) -> NoReturn:
     raise TypeError(type(value).__name__)
 
@@ -262,16 +283,18 @@ _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_no_json).
 def _dumped(value: Any) -> str:
     try:
         return _dump(value)
-    except TypeError:
+    except (TypeError, ValueError):
         return _exactly(value)
 
 
 def _exactly(value: Any) -> str:
-    """Write a Decimal with all its digits, which the standard library does not."""
+    """Write a Decimal or an int with all its digits, which the standard library does not."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_name(key)}: {_exactly(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_exactly(item) for item in value)}]"
+    if type(value) is int:
+        return _digits(value)
     if not isinstance(value, Decimal):
         return _dump(value)
     if not value.is_finite():

@@ -297,6 +297,25 @@ def test_a_decoded_number_beyond_a_double_is_refused(
             _save(target_db, [(1, value)], "decoded")
 
 
+def test_an_int_keeps_all_digits(target_db: TemporaryDatabase) -> None:
+    _create("j jsonb, n numeric", target_db)
+    _save(target_db, [(1, {"n": [10**5000]}, -(10**5000))], "decoded")
+    (found,) = target_db.query(
+        "SELECT j->'n'->>0 = '1' || repeat('0', 5000), n::text FROM profiles"
+    )
+    assert found == (True, "-1" + "0" * 5000)
+
+
+def test_a_lone_surrogate_is_json_and_no_other_text(target_db: TemporaryDatabase) -> None:
+    _create("j json, t text", target_db)
+    for how, value in (("text", '["\ud800"]'), ("decoded", ["\ud800"])):
+        _save(target_db, [(1, value, "x")], how)
+        assert target_db.query("SELECT j::text FROM profiles") == [('["\\ud800"]',)]
+    with pytest.raises(PostgresError, match='the column "t" has a lone surrogate') as caught:
+        _save(target_db, [(1, None, "\udcff")])
+    assert "surrogates not allowed" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_decimals_keep_all_digits(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
