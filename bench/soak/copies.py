@@ -171,20 +171,21 @@ class CommandCopy(Copy):
         outcome = error.get("class", f"exit code {code}" if code else "complete")
         names = {number.name for number in self._scene.stop_signals}
         unexpected = ""
+        has_report = values.get("run_id") is not None
         if code == -signal.SIGKILL and "SIGKILL" in names:
             outcome = "killed"
         elif _STOPPED.get(code) in names:
             outcome = "stopped by a signal"
         elif code not in _EXPECTED:
             unexpected = f"exit code {code}: {self._err.read_text()[-2000:]}"
-        elif "run_id" not in values:
+        elif not has_report:
             unexpected = f"no report: {self._err.read_text()[-2000:]}"
         return Ended(
             mode="command",
             outcome=outcome,
             config=self.config,
             seconds=seconds,
-            report=values if "run_id" in values else None,
+            report=values if has_report else None,
             unexpected=unexpected,
         )
 

@@ -68,7 +68,7 @@ def describe(
         yield from _of_catalogs(session, selection, table, run)
 
     answers = _answers(session, table, relations, questions, of_rows)
-    (identity, replicates), checksums, definition, event_triggers, *more = answers
+    replicates, identity, checksums, definition, event_triggers, *more = answers
     findings += itertools.chain(*more)
     if event_triggers and not _has_problem(findings):
         findings += event_triggers_refuse(session, table, event_triggers)
@@ -111,6 +111,7 @@ def _answers(
         _, *answers, _ = ask(
             session.query_all,
             still_the_same(table, relations),
+            _replicates(session),
             *questions(),
             *(of_row(table) for of_row in of_rows),
             still_the_same(table, relations, last=True),
@@ -118,9 +119,10 @@ def _answers(
     except psycopg.Error as error:
         if is_guards(error) or not session.goes_on_after(error):
             raise
-        # the role may not read the rows, or not even the name: first what is said of its rights
-        answers = ask(session.query_all, *questions())
-        if not _has_problem(itertools.chain(*answers[4:])):
+        # the role may not read the rows, or not even the name, or not ask for the standbys: first
+        # what is said of its rights
+        answers = [None, *ask(session.query_all, *questions())]
+        if not _has_problem(itertools.chain(*answers[5:])):
             answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
     return answers
 
@@ -308,25 +310,31 @@ def _note_greatest_key(session: ServerSession, table: Table) -> Question[Sequenc
     return ()
 
 
-def _identity(session: ServerSession, table: Table) -> Question[tuple[str, bool | None]]:
-    """Return what identifies this very table, and whether its server replicates.
+def _identity(session: ServerSession, table: Table) -> Question[str]:
+    """Return what identifies this very table; a standby's is the beginning of its primary's.
 
-    A standby's identity is the beginning of its primary's. A clone of the server's files has all of
-    it but the time when the server started.
+    A clone of the server's files has all of it but the time when the server started.
     """
     system = "" if session.server.system is None else session.server.system
     beginning = f"{system}/{table.database_oid}/{table.oid}/"
+    if session.server.is_standby:
+        return beginning
+    ((started,),) = yield (
+        "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
+    )
+    return f"{beginning}{started}"
+
+
+def _replicates(session: ServerSession) -> Question[bool | None]:
+    """Return whether a standby receives from another server, or a primary sends to one."""
     if session.server.is_standby:
         ((receives,),) = yield (
             "SELECT pg_catalog.bool_or(status OPERATOR(pg_catalog.=) 'streaming')"
             " FROM pg_catalog.pg_stat_wal_receiver"
         )
-        return beginning, receives or None  # it may receive from an archive, and not all may see
-    ((started, sends),) = yield (
-        "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text,"
-        " EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"
-    )
-    return f"{beginning}{started}", sends
+        return receives or None  # it may receive from an archive, and not all may see
+    ((sends,),) = yield "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"
+    return bool(sends)
 
 
 def _definition(table: Table, run: Session | None) -> Question[dict[str, Any] | None]:
