@@ -19,7 +19,13 @@ OPTIONS = {
 }
 """The arguments of the library that are options of the command."""
 COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
-_MARKED = re.compile("`([^`]+)`")
+_MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")
+_SENTENCES = {
+    *("report", "warnings", "items", "message", "remedy", "detail", "differences"),
+    *("not_comparable_ids", "not_repaired_ids", "reason"),
+}
+"""The attributes that are, or hold, what pipecopy says. All others are facts: a table's name, what
+a driver has printed, a traceback."""
 
 
 def in_options(said: Said) -> Said:
@@ -30,25 +36,27 @@ def in_options(said: Said) -> Said:
     value: Any = said
     match value:
         case str():
-            value = _MARKED.sub(_option, value) if "`" in value else value
+            value = _MARKED.sub(_option, value)
         case tuple():
             value = tuple(map(in_options, value))
         case BaseException():
             value.args = in_options(value.args)
-            vars(value).update({name: in_options(each) for name, each in vars(value).items()})
+            vars(value).update(_sentences(value))
         case _ if is_dataclass(value) and not isinstance(value, type):
-            before = {field.name: getattr(value, field.name) for field in fields(value)}
-            after = {name: in_options(each) for name, each in before.items()}
-            value = replace(value, **after) if after != before else value
+            value = replace(value, **_sentences(value))
     found: Said = value
     return found
+
+
+def _sentences(value: object) -> dict[str, Any]:
+    return {name: in_options(each) for name, each in vars(value).items() if name in _SENTENCES}
 
 
 def _option(marked: re.Match[str]) -> str:
     """Return what stands between backquotes as the command line has it."""
     try:
         return f"`{' '.join(_words(ast.parse(f'_({marked[1]})', mode='eval').body))}`"
-    except (SyntaxError, ValueError):  # it is about something else
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # it is not ours
         return marked[0]
 
 

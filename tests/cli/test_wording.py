@@ -17,8 +17,8 @@ from pipecopy.arguments import argument, function_call
 from pipecopy.cli import app
 from pipecopy.cli.options import IdRange, Limits, Selection
 from pipecopy.cli.wording import OPTIONS, in_options
-from pipecopy.errors import TableMismatchError
-from pipecopy.events import Warned
+from pipecopy.errors import DatabaseError, TableMismatchError
+from pipecopy.events import DriverOutput, Warned
 from pipecopy.postgres import PostgresPool
 
 
@@ -38,6 +38,7 @@ from pipecopy.postgres import PostgresPool
         # what is none of ours
         ('no `if __name__ == "__main__":` guard', 'no `if __name__ == "__main__":` guard'),
         ("the table `data` of `os.system(create=True)`, ` or ``", None),
+        (f"`key={'-' * 100_000}1`", None),
     ],
 )
 def test_an_argument_becomes_an_option(said: str, shown: str | None) -> None:
@@ -51,6 +52,15 @@ def test_in_an_event_a_report_and_an_error_on_their_way_to_the_user() -> None:
     assert (str(shown), shown.differences) == ("no: `--create`", ("no: `--create`",))
     assert shown.report.warnings == ("copy with `--settle`",)
     assert in_options(Warned(message="`key`")) == Warned(message="`--key`")
+
+
+def test_a_fact_stays_as_it_is() -> None:
+    output = DriverOutput(side="source", dbname="`key`", text="`key`")
+    assert in_options(output) == output
+    report = CopyReport(run_id="a", source="`key`", target="b", table="`table`")
+    error = DatabaseError("no", driver_traceback="`key`", report=report)
+    shown = in_options(error)
+    assert (shown.driver_traceback, shown.report) == ("`key`", report)
 
 
 def test_every_option_is_an_argument_of_both() -> None:
