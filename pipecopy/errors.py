@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipecopy.finding import with_remedy
+from pipecopy.finding import and_more, with_remedy
 from pipecopy.redact import redact
 
 _PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
@@ -67,7 +67,7 @@ class PipecopyError(Exception):
 
     def add(self, sentence: str) -> None:
         """Say this as well."""
-        self.args = (redact(f"{self}; {sentence}"), *self.args[1:])
+        self.args = (redact(and_more(str(self), sentence)), *self.args[1:])
 
     @property
     def passes(self) -> bool:
@@ -108,8 +108,7 @@ class DatabaseError(PipecopyError):
     `sqlstate` (str | None) is the server's five-character code, `driver_error` (str | None) the
     driver's class name, `driver_message` (str | None) its message alone, `driver_traceback`
     (str | None) its traceback as text: the driver's own exception never leaves the worker, since
-    many can't be unpickled. `in_use` (bool): another run
-    holds the target's table.
+    many can't be unpickled. `in_use` (bool): another run holds the target's table.
     """
 
     def __init__(

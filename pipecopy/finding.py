@@ -60,6 +60,11 @@ def with_remedy(message: str, remedy: str | None) -> str:
     return f"{message}{'' if message.endswith(_ENDS) else '.'}{_TELLS}{remedy}"
 
 
+def and_more(message: str, more: str) -> str:
+    """Return a message, which may end with what to do, and what else is known, as one line."""
+    return f"{message.rstrip('.;')}; {more}"
+
+
 def without_remedy(text: str, remedy: str | None) -> str:
     """Return the message alone."""
     return text if remedy is None else text.removesuffix(remedy).removesuffix(_TELLS)

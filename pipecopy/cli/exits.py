@@ -12,6 +12,7 @@ from pipecopy.cli.options import Output
 from pipecopy.cli.result import result
 from pipecopy.cli.text import one_line, summary_lines, verdict_line
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
+from pipecopy.finding import and_more
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 from pipecopy.supervisor.progress import far
@@ -104,8 +105,9 @@ def _error_line(error: BaseException, how_far: str | None) -> str:
         said = f"internal error: {type(error).__name__}: {said}"
     elif type(error) is not PipecopyError:  # what `supervise` could not foresee says so
         said = f"error: {said}"
-    told = how_far is None or isinstance(error, FullCopyTimeoutError)
-    return said if told else f"{said}; {how_far}"
+    if how_far is None or isinstance(error, FullCopyTimeoutError):
+        return said
+    return and_more(said, how_far)
 
 
 def _warnings(report: Report) -> list[str]:
