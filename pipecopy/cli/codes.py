@@ -15,6 +15,7 @@ from pipecopy.errors import (
     PipecopyError,
     TableMismatchError,
 )
+from pipecopy.finding import Finding
 from pipecopy.report import CheckReport
 
 
@@ -109,16 +110,21 @@ def exit_code(error: BaseException) -> int:
         case TableMismatchError():
             code = Exit.MISMATCH
         case DatabaseError(side=str(side)):
-            code = Exit.SOURCE if side == "source" else Exit.TARGET
+            code = _of_side(side)
     return code
 
 
 def check_code(report: CheckReport) -> int:
     """Return the exit code that a copy would end with, by the first problem that it would meet."""
-    for problem in report.problems:
-        if problem.cause in {"timed out", "busy"}:
+    match next(iter(report.problems), None):
+        case None:
+            return Exit.DONE
+        case Finding(cause="timed out" | "busy"):
             return Exit.AGAIN
-        if problem.cause == "failed":
-            return Exit.SOURCE if problem.side == "source" else Exit.TARGET
-        return Exit.MISMATCH
-    return Exit.DONE
+        case Finding(cause="failed", side=side):
+            return _of_side(side)
+    return Exit.MISMATCH
+
+
+def _of_side(side: str | None) -> Exit:
+    return Exit.SOURCE if side == "source" else Exit.TARGET

@@ -177,7 +177,7 @@ class Selection:
     session_pooler: Flag = False
     """Allow a connection pooler on the way: it is in session mode."""
     two_servers: Flag = False
-    """The source and the target are two servers: a standby does not follow the other one."""
+    """They are two servers: if one is a standby, it does not follow the other one."""
 
     def pool(self, connections: Mapping[str, str], *, create: bool = False) -> PostgresPool:
         """Return the pool for this table; `create` creates a missing table in the target."""
