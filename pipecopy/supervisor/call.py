@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Any
 
-from pipecopy.errors import (
-    CallTimeoutError,
-    ConfigError,
-    DatabaseError,
-    FullCopyTimeoutError,
-    HostError,
-    TableMismatchError,
-    WorkerCrashedError,
-)
+from pipecopy.errors import DatabaseError, FullCopyTimeoutError
 from pipecopy.events import (
     CallEnded,
     CallOutcome,
@@ -27,9 +18,9 @@ from pipecopy.events import (
     WorkerKilled,
 )
 from pipecopy.redact import redact
+from pipecopy.supervisor import failures
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.state import State
-from pipecopy.workers.host import killed
 from pipecopy.workers.messages import Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.worker import Worker
 
@@ -41,12 +32,6 @@ _HANGS = 0.5
 """The share of its own limit after which a call that the whole copy's limit ends may be stuck."""
 
 KeyRange = tuple[int, int]
-
-_SILENT = "See that the server answers, and that no firewall drops what is sent to it."
-_STUCK = (
-    "See in the server's pg_stat_activity what it waits for; or give a call more time"
-    " (`call_timeout`)."
-)
 
 
 class _Phase(Enum):
@@ -219,53 +204,13 @@ class Call:
             return
         self._ended("raised", said)
         self._note_saved_rows(raised)
-        if raised.reason == "config":
-            raise ConfigError(said)
-        if raised.reason == "table changed":
-            raise TableMismatchError(
-                f"{self._failed}: {said}",
-                differences=tuple(map(redact, raised.differences)),
-                **self._attributes,
-            )
-        if raised.reason == "refused":
-            raise HostError(
-                f"{self._failed}: {said}",
-                errno=raised.errno,
-                limit=raised.limit,
-                **self._attributes,
-            )
-        raise DatabaseError(
-            f"{self._failed}: {said}",
-            sqlstate=raised.sqlstate,
-            driver_error=raised.driver_error,
-            remedy=raised.remedy,
-            driver_message=redact(raised.message),
-            in_use=raised.reason == "in use",
-            driver_traceback=redact(raised.traceback),
-            **self._attributes,
-        )
+        raise failures.of_raised(raised, self._where)
 
     def _crashed(self, crashed: Crashed, when: str) -> None:
         self.endpoint.kill()
-        output = f"; its last words: {redact(crashed.output)}" if crashed.output else ""
-        self._ended("crashed", f"{crashed}{f': {crashed.refusal}' if crashed.refusal else output}")
-        if isinstance(crashed.refusal, ConfigError):
-            raise crashed.refusal
-        if crashed.refusal is not None:
-            refusal = crashed.refusal
-            raise HostError(
-                f"{self._failed}: {refusal}",
-                errno=refusal.errno,
-                limit=refusal.limit,
-                **self._attributes,
-            )
-        hint = f" ({killed()})" if crashed.signal == signal.SIGKILL else ""
-        raise WorkerCrashedError(
-            f"{self._failed}: the worker {crashed} {when}{hint}{output}",
-            exitcode=crashed.exitcode if crashed.signal is None else None,
-            signal=crashed.signal,
-            **self._attributes,
-        )
+        told = failures.last_words(crashed)
+        self._ended("crashed", f"{crashed}{f': {crashed.refusal}' if crashed.refusal else told}")
+        raise failures.of_crash(crashed, when, self._where)
 
     def _at_limit(self, verdict: str, full_limit: float) -> None:
         """Kill the worker, whose limit is reached: the call's own, or the whole copy's."""
@@ -334,12 +279,7 @@ class Call:
         if self._attempt > self._retries:
             if self._was_shortened:
                 raise self._full_copy_timeout(f"which timed out: {how}")
-            attempts = "its only attempt" if self._attempt == 1 else f"all {self._attempt} attempts"
-            raise CallTimeoutError(
-                f"{self._where} timed out on {attempts}: {how}",
-                remedy=_SILENT if self._where.call == "connect" else _STUCK,
-                **self._attributes,
-            )
+            raise failures.of_timeouts(how, self._where)
         delay = self._state.config.retries_delay
         self._enter(_Phase.WAITING, delay)
         if self.due >= self._state.deadline:
@@ -352,11 +292,12 @@ class Call:
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
         where = f" in attempt {self._attempt} of {self._where}, {how}"
-        return self._state.full_copy_timeout(where, **self._attributes)
+        return self._state.full_copy_timeout(where, **failures.attributes(self._where))
 
     def wrong_value(self, expected: str) -> DatabaseError:
         """Return the error of a call that returned something other than expected."""
-        return DatabaseError(f"{self._where} did not return {expected}", **self._attributes)
+        message = f"{self._where} did not return {expected}"
+        return DatabaseError(message, **failures.attributes(self._where))
 
     def _ended(self, outcome: CallOutcome, detail: str = "") -> None:
         self._phase = _Phase.DONE
@@ -364,17 +305,3 @@ class Call:
         self._state.notify(
             CallEnded(where=self._where, outcome=outcome, seconds=self.seconds, detail=detail)
         )
-
-    @property
-    def _failed(self) -> str:
-        return f"{self._where} failed on attempt {self._attempt}"
-
-    @property
-    def _attributes(self) -> dict[str, Any]:
-        return {
-            "side": self.endpoint.side,
-            "dbname": self.endpoint.dbname,
-            "call": self.task.call,
-            "key_range": self.key_range,
-            "attempts": self._attempt,
-        }

@@ -1,0 +1,96 @@
+"""The errors that a call ends with, made of what its worker told, or of how that ended."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from pipecopy.errors import (
+    CallTimeoutError,
+    ConfigError,
+    DatabaseError,
+    HostError,
+    PipecopyError,
+    TableMismatchError,
+    WorkerCrashedError,
+)
+from pipecopy.events import Where
+from pipecopy.redact import redact
+from pipecopy.workers.host import killed
+from pipecopy.workers.messages import Crashed, Raised
+
+_SILENT = "See that the server answers, and that no firewall drops what is sent to it."
+_STUCK = (
+    "See in the server's pg_stat_activity what it waits for; or give a call more time"
+    " (`call_timeout`)."
+)
+
+
+def attributes(where: Where) -> dict[str, Any]:
+    """Return what every error of an attempt has."""
+    return {
+        "side": where.side,
+        "dbname": where.dbname,
+        "call": where.call,
+        "key_range": where.key_range,
+        "attempts": where.attempt,
+    }
+
+
+def of_raised(raised: Raised, where: Where) -> PipecopyError:
+    """Return the error of a call that raised, but for a time-out."""
+    said = redact(str(raised))
+    if raised.reason == "config":
+        return ConfigError(said)
+    message = f"{_failed(where)}: {said}"
+    if raised.reason == "table changed":
+        differences = tuple(map(redact, raised.differences))
+        return TableMismatchError(message, differences=differences, **attributes(where))
+    if raised.reason == "refused":
+        return HostError(message, errno=raised.errno, limit=raised.limit, **attributes(where))
+    return DatabaseError(
+        message,
+        sqlstate=raised.sqlstate,
+        driver_error=raised.driver_error,
+        remedy=raised.remedy,
+        driver_message=redact(raised.message),
+        in_use=raised.reason == "in use",
+        driver_traceback=redact(raised.traceback),
+        **attributes(where),
+    )
+
+
+def of_crash(crashed: Crashed, when: str, where: Where) -> PipecopyError:
+    """Return the error of a call whose worker died; `when` goes on from how it did."""
+    refusal = crashed.refusal
+    if isinstance(refusal, ConfigError):
+        return refusal
+    if refusal is not None:
+        message = f"{_failed(where)}: {refusal}"
+        return HostError(message, errno=refusal.errno, limit=refusal.limit, **attributes(where))
+    hint = f" ({killed()})" if crashed.signal == signal.SIGKILL else ""
+    return WorkerCrashedError(
+        f"{_failed(where)}: the worker {crashed} {when}{hint}{last_words(crashed)}",
+        exitcode=crashed.exitcode if crashed.signal is None else None,
+        signal=crashed.signal,
+        **attributes(where),
+    )
+
+
+def last_words(crashed: Crashed) -> str:
+    """Return what goes on from how a worker died: the last of what it wrote."""
+    return f"; its last words: {redact(crashed.output)}" if crashed.output else ""
+
+
+def of_timeouts(how: str, where: Where) -> CallTimeoutError:
+    """Return the error of a call that timed out on all its attempts, the last one as `how` says."""
+    attempts = "its only attempt" if where.attempt == 1 else f"all {where.attempt} attempts"
+    return CallTimeoutError(
+        f"{where} timed out on {attempts}: {how}",
+        remedy=_SILENT if where.call == "connect" else _STUCK,
+        **attributes(where),
+    )
+
+
+def _failed(where: Where) -> str:
+    return f"{where} failed on attempt {where.attempt}"
