@@ -146,12 +146,9 @@ class Failed:
 
     def joined(self, after: Self) -> Self | None:
         """Return both as one, None if they are not neighbours with the same reason."""
-        same = replace(self, last_id=after.last_id) == replace(after, first_id=self.first_id)
-        return (
-            replace(self, last_id=after.last_id)
-            if same and self.last_id + 1 == after.first_id
-            else None
-        )
+        both = replace(self, last_id=after.last_id)
+        same_reason = both == replace(after, first_id=self.first_id)
+        return both if same_reason and self.last_id + 1 == after.first_id else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,12 +169,12 @@ class Comparison:
         if not all("end_of_batch" in side.offers for side in self._run.endpoints.both):
             return min(first + rows, past_last)
         while True:
-            of_rows: list[DatabaseError] = []
+            row_errors: list[DatabaseError] = []
             key_range = (first, past_last)
             calls = self._run.call_both(
-                "end_of_batch", *key_range, rows, key_range=key_range, of_rows=of_rows
+                "end_of_batch", *key_range, rows, key_range=key_range, row_errors=row_errors
             )
-            if not of_rows:
+            if not row_errors:
                 return min(int(call.value) for call in calls)
             past_last = (first + past_last + 1) // 2  # before the row that it fails on
             if past_last - first == 1:
@@ -182,19 +182,19 @@ class Comparison:
 
     def compare(self, key_range: KeyRange) -> Compared | Unread:
         """Compare a range as a whole."""
-        of_rows: list[DatabaseError] = []
+        row_errors: list[DatabaseError] = []
         source, target = self._run.call_both(
-            "checksum", *key_range, key_range=key_range, of_rows=of_rows
+            "checksum", *key_range, key_range=key_range, row_errors=row_errors
         )
-        if not of_rows:
+        if not row_errors:
             return Compared(key_range, _counted(source), _counted(target))
         told = [
             call
             for call in (source, target)
-            if all(each.side != call.endpoint.side for each in of_rows)
+            if all(each.side != call.endpoint.side for each in row_errors)
         ]
         lacking = [call.endpoint.side for call in told if not _counted(call).rows]
-        error = min(of_rows, key=lambda each: str(each.side))
+        error = min(row_errors, key=lambda each: str(each.side))
         return Unread(key_range, error, lacking[0] if lacking else None)
 
     def cut(self, key_range: KeyRange, rows: int) -> tuple[KeyRange, KeyRange]:

@@ -159,19 +159,23 @@ class Run(State[ReportT]):
         source: Call | None,
         target: Call | None,
         *,
-        of_rows: list[DatabaseError] | None = None,
+        row_errors: list[DatabaseError] | None = None,
     ) -> tuple[Any, Any]:
         """Return what a call on each side returned; both go on at the same time.
 
         If both fail, the error is the source's, whichever came first: one of the target waits for
-        the source's call to end, and is then a warning. `of_rows`: takes the errors that are of a
-        row, instead of raising them.
+        the source's call to end, and is then a warning. An error that a single row may have brought
+        about is not raised if there are `row_errors` to add it to.
         """
         of_target: PipecopyError | None = None
         try:
             for error in self.errors_of(call for call in (source, target) if call is not None):
-                if of_rows is not None and isinstance(error, DatabaseError) and error.is_of_a_row:
-                    of_rows.append(error)
+                if (
+                    row_errors is not None
+                    and isinstance(error, DatabaseError)
+                    and error.is_of_a_row
+                ):
+                    row_errors.append(error)
                     continue
                 if error.side != "target":
                     raise error
@@ -185,11 +189,11 @@ class Run(State[ReportT]):
         return source and source.value, target and target.value
 
     def call_both(
-        self, call: str, *args: Any, of_rows: list[DatabaseError] | None = None, **how: Any
+        self, call: str, *args: Any, row_errors: list[DatabaseError] | None = None, **how: Any
     ) -> tuple[Call, Call]:
         """Make the same call on both sides, as `wait_both` does; return the two."""
         source, target = (self.begin(side, call, *args, **how) for side in self.endpoints.both)
-        self.wait_both(source, target, of_rows=of_rows)
+        self.wait_both(source, target, row_errors=row_errors)
         return source, target
 
     def connect(self) -> None:
