@@ -54,7 +54,8 @@ load_batch(min_id: int, max_id: int, rows: int) -> Sequence[Row]
     there. What `load_rows` returns may have one as well. It stands for `load_rows` in a copy, and
     is called so in events, errors and reports.
 load_these(ids: Sequence[int]) -> Sequence[Row]
-    The rows with these ids, in any number of bytes: for `exchange_rows`.
+    The rows with these ids: for `exchange_rows`. If they are more bytes than a batch may have, an
+    error of the SQLSTATE 54000: then fewer are asked for.
 open_transactions(among: Sequence[str] | None = None) -> Sequence[OpenTransaction] | str
     The transactions that are open, and may still commit rows with ids handed out before; with
     `among`, those of these ids that still are. First asked right after `get_max_id`, so that a row
@@ -72,10 +73,11 @@ rows_without_id() -> int
     The number of rows whose id is NULL or negative, and so in no range.
 delete_rows(ids: Sequence[int]) -> int
     Removes the rows with these ids, all or none, durably; returns how many there were.
-exchange_rows(rows: Sequence[Row], ids: Sequence[int]) -> Sequence[int]
-    Removes the rows with these ids and saves `rows`, which have some of them, all or none, durably:
-    for rows that have unique values of each other, in which `save_rows` fails with the SQLSTATE
-    23505 or 23P01. If other rows have such a value too, it changes nothing, and returns their ids.
+exchange_rows(rows: Sequence[Row], surplus: Sequence[int]) -> Sequence[int]
+    Removes the rows with the ids of `rows`, and those with the ids `surplus`, and saves `rows`, all
+    or none, durably: for rows that have unique values of each other, in which `save_rows` fails
+    with the SQLSTATE 23505 or 23P01. If other rows have such a value too, it changes nothing, and
+    returns their ids.
 confirm() -> None
     Sees that server and table are still those that rows were saved to, if `finish` failed or an
     error of the source ends the copy. Raises `ServerChangedError` or `TableChangedError`.

@@ -113,13 +113,14 @@ class Repair:
         for _ in range(_MOST_ROUNDS):
             try:
                 batch = run.load_these(group)
-                found = set(run.exchange(batch, group)) if batch.rows else set[int]()
+                found = set(run.exchange(batch, surplus)) if batch.rows else set[int]()
             except DatabaseError as error:
                 if not error.is_of_a_row:
                     raise
                 return _failed(stale, error)
             if not found:
-                self._exchanged(group, group.difference(stale) - surplus, surplus)
+                if batch.rows:  # they have not left the source meanwhile
+                    self._exchanged(group | surplus, group.difference(stale) - surplus, surplus)
                 return None
             outside = [key for key in found if not report.first_id <= key <= (report.max_id or 0)]
             if outside:
@@ -135,6 +136,11 @@ class Repair:
                     stale, only_here, f"only in the target, and {how} would delete it"
                 )
             surplus |= only_here
+            unread = found & group - only_here  # asked for, and not among what was loaded
+            if unread:
+                return self._in_the_way(
+                    stale, unread, "not among the rows of the source that are compared"
+                )
             group |= found
         return self._in_the_way(
             stale, found, "one of a chain of more than can be written in one transaction"
@@ -142,13 +148,11 @@ class Repair:
 
     def _exchanged(self, group: set[int], others: set[int], surplus: set[int]) -> None:
         """Count the rows that were written or removed with those that were found to differ."""
-        run, last = self._run, max(self._found)
+        run = self._run
         others, surplus = others - self._found, surplus - self._found
-        report = run.report.found(  # those below were counted when they were looked at
-            missing=(),
-            surplus=sorted(key for key in surplus if key > last),
-            differing=sorted(key for key in others if key > last),
-        )
+        # each that is repaired counts as found, once more if it was before: else it would stand for
+        # one that is left
+        report = run.report.found(missing=(), surplus=sorted(surplus), differing=sorted(others))
         run.report = replace(
             report,
             repaired=report.repaired + len(others),

@@ -268,17 +268,18 @@ class PostgresDatabase:
         finally:
             self._removing = frozenset()
 
-    def exchange_rows(self, rows: Sequence[Row], ids: Sequence[int]) -> list[int]:
-        """Remove the rows with these ids and save `rows`, which are some of them, all or none.
+    def exchange_rows(self, rows: Sequence[Row], surplus: Sequence[int]) -> list[int]:
+        """Remove the rows with the ids of `rows` and the `surplus` ones, and save `rows`.
 
-        If other rows have unique values of these, nothing is changed: returns their ids.
+        All or none. If other rows have unique values of these, nothing is changed: returns their
+        ids.
         """
 
         def work(opened: _Opened) -> list[int]:
             batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
-            return opened.writer.exchange(batch, ids)
+            return opened.writer.exchange(batch, surplus)
 
-        self._removing = frozenset(ids)
+        self._removing = frozenset(surplus)
         try:
             return self._call(work)
         finally:

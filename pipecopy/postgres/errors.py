@@ -17,6 +17,7 @@ UNDEFINED_COLUMN = "42703"
 UNDEFINED_SCHEMA = "3F000"
 UNDEFINED_OBJECT = "42704"
 UNDEFINED_TABLE = "42P01"
+PROGRAM_LIMIT_EXCEEDED = "54000"
 ABOUT_THE_TABLE = ("0A", "22", "42", "54", "P0")
 """Classes of SQLSTATE of what a server says of DDL that it refuses; P0: by an event trigger."""
 

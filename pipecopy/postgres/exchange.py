@@ -11,15 +11,18 @@ from typing import Any
 
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import quoted
+from pipecopy.postgres.reader import also
 from pipecopy.postgres.rejected import same_values, values_of
 from pipecopy.postgres.table import Table
 from pipecopy.postgres.upsert import BATCH, SaveSql, refuse_fewer
 
 
-def exchange_sql(sql: SaveSql, ids: Collection[int]) -> str:
-    """Remove the rows with these ids and insert the batch's, in one statement.
+def exchange_sql(sql: SaveSql, ids: Collection[int], surplus: Collection[int]) -> str:
+    """Remove the rows with the batch's ids and the surplus ones, and insert the batch's.
 
-    So a foreign key that refers to them, checked at the end of it, finds them again. What an insert
+    It is one statement. No other row is removed: one that has left the source, or that no
+    condition lets be read there, would not come again.
+    A foreign key that refers to them, checked at the end of it, finds them again. What an insert
     waits for is counted, since the order of its parts is not defined otherwise. Columns that are
     not copied keep their values.
     """
@@ -28,8 +31,11 @@ def exchange_sql(sql: SaveSql, ids: Collection[int]) -> str:
     listed = sql.column_list()
     removed = "(SELECT pg_catalog.count(*) FROM gone) OPERATOR(pg_catalog.>=) 0"
     again = f"g.{key} OPERATOR(pg_catalog.=) s.{key}"
+    goes = _among(key, ids)
+    if surplus:
+        goes += f" OR {_among(key, surplus)}{also(table)}"
     parts = [
-        f"gone AS (DELETE FROM {table.sql} WHERE {_among(key, ids)} RETURNING {key}{others})",
+        f"gone AS (DELETE FROM {table.sql} WHERE {goes} RETURNING {key}{others})",
         f"added AS (INSERT INTO {table.sql} ({listed}) OVERRIDING SYSTEM VALUE"
         f" SELECT {sql.column_list('s')} FROM {BATCH} AS s WHERE {removed}"
         + (f" AND NOT EXISTS (SELECT FROM gone AS g WHERE {again})" if others else "")

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import errors
 
 from pipecopy.contracts import Side
-from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.errors import PROGRAM_LIMIT_EXCEEDED, PostgresError
 from pipecopy.postgres.guard import Guard, is_guards
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.questions import Question
@@ -104,9 +104,19 @@ class Reader:
         return self._load(first, past_last)
 
     def load_these(self, keys: Sequence[int]) -> CopyRows:
-        """Return the rows with these keys, ordered by key."""
+        """Return the rows with these keys, ordered by key.
+
+        Raises PostgresError if they are more than `max_batch_bytes`, and several.
+        """
         first, last = min(keys), max(keys)
-        read = self._guard.copy_out(_copy_out(self._table, first, last, among=keys))
+        sql = _copy_out(self._table, first, last, among=keys)
+        read = self._guard.copy_out(sql, self._most_bytes)
+        if read.beyond is not None:
+            raise PostgresError(
+                "rows that have unique values of each other are more bytes than one batch may have",
+                PROGRAM_LIMIT_EXCEEDED,
+                "raise `max_batch_bytes`",
+            )
         return self._rows(read, (first, last + 1))
 
     def load_batch(self, first: int, past_last: int, rows: int) -> CopyRows:

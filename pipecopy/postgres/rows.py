@@ -98,6 +98,11 @@ class CopyRows(Sequence[Row]):
         begin, end = list(row_bounds(self.raw, self.format))[index]
         return self.key_in(self.raw, begin, end, key)
 
+    def keys(self, key: str) -> list[int]:
+        """Return the keys of all rows; `key` is their column."""
+        bounds = row_bounds(self.raw, self.format)
+        return [self.key_in(self.raw, begin, end, key) for begin, end in bounds]
+
     def key_in(self, raw: Raw, begin: int, end: int, key: str) -> int:
         """Return the key of the row of these columns that begins and ends there."""
         names = [column.name for column in self.columns]

@@ -145,8 +145,8 @@ class Writer:
             raise self._refused(error, "rows are to be removed", deletes=True) from None
         return int(rows)
 
-    def exchange(self, rows: CopyRows, ids: Sequence[int]) -> list[int]:
-        """Remove the rows with these ids and insert those of the batch, which are some of them.
+    def exchange(self, rows: CopyRows, surplus: Sequence[int]) -> list[int]:
+        """Remove the rows with the batch's keys and the surplus ones, and insert the batch's.
 
         If other rows have a unique value of these, nothing is changed, and their keys are returned.
         """
@@ -159,10 +159,11 @@ class Writer:
                 "drop the unique index, repair, and create it again",
             )
         sql = self._sql(rows)
+        ids = rows.keys(self._table.keyed.name)
         began = time.monotonic()
         self._free_until, self._highest = -math.inf, None
         try:
-            self._by_batch_table(rows, sql, exchange_sql(sql, ids))
+            self._by_batch_table(rows, sql, exchange_sql(sql, ids, surplus))
         except errors.InsufficientPrivilege as error:
             raise PostgresError(
                 "rows have unique values of each other: they would have to be removed and"
@@ -178,7 +179,7 @@ class Writer:
                 raise
             (rule,) = ask(self._guard.query_all, rule_of(error))
             if isinstance(error, errors.UniqueViolation | errors.ExclusionViolation) and rule:
-                search = in_the_way_sql(rule, self._table, ids)
+                search = in_the_way_sql(rule, self._table, [*ids, *surplus])
                 found = self._search(search, rows, sql, began)
                 if found is not None and found.ntuples:
                     return [int(found.get_value(n, 0) or 0) for n in range(found.ntuples)]

@@ -275,7 +275,7 @@ class Run(State[ReportT]):
         return loaded
 
     def load_these(self, ids: Collection[int]) -> Loaded:
-        """Load the rows with these ids, as one batch, however many bytes they are."""
+        """Load the rows with these ids, as one batch."""
         buffer, listed = self.endpoints.loading, sorted(ids)
         key_range = (listed[0], listed[-1] + 1)
         call = self.begin(self.source, "load_these", buffer, listed, key_range=key_range)
@@ -291,10 +291,13 @@ class Run(State[ReportT]):
             seconds=call.seconds,
         )
 
-    def exchange(self, batch: Loaded, ids: Collection[int]) -> tuple[int, ...]:
-        """Save a batch in the place of the rows with these ids; or return what is in the way."""
+    def exchange(self, batch: Loaded, surplus: Collection[int]) -> tuple[int, ...]:
+        """Save a batch in the place of its rows and the surplus ones; or return what is in the way.
+
+        That is the ids of other rows, and nothing was changed then.
+        """
         self._give_buffer(batch)
-        args = (batch.buffer, sorted(ids))
+        args = (batch.buffer, sorted(surplus))
         return tuple(self.call(self.target, "exchange_rows", *args, key_range=batch.key_range))
 
     def save(self, batch: Loaded, on_return: Callable[[], None] | None = None) -> Call:

@@ -7,6 +7,7 @@ import pytest
 from pipecopy.errors import TableMismatchError
 from pipecopy.events import CallStarted, Event
 from pipecopy.report import VerifyReport
+from tests.operations.live import LivePool
 from tests.support.databases import Both, TemporaryDatabase
 from tests.support.runs import found, verify
 
@@ -126,6 +127,65 @@ def test_a_source_that_has_the_value_twice(both: Both) -> None:
     ((refused, reason),) = reasons(report)
     assert (refused, report.repaired, report.left) == (1, 1, 1)
     assert "profiles_email_key" in reason
+
+
+def test_a_row_that_a_condition_hides_is_not_removed(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, 'y'), (3, 'z')", "(1, 'y'), (2, 'x'), (3, 'z')")
+    for database in (both.source, both.target):
+        database.execute("ALTER TABLE profiles ADD region text DEFAULT 'eu'")
+        database.execute("UPDATE profiles SET region = 'us' WHERE id = 2")
+    report = verify(both.pool(where="region = 'eu'"), repair=True, delete_surplus=True)
+    assert both.target.query("SELECT id, email FROM profiles ORDER BY id") == [
+        (1, "y"),
+        (2, "x"),
+        (3, "z"),
+    ]
+    ((refused, reason),) = reasons(report)
+    assert (refused, report.left, report.deleted) == (1, 1, 0)
+    assert reason == (
+        "the row with the id 2 has its unique value: it is not among the rows of the source that"
+        " are compared"
+    )
+
+
+def test_a_row_that_leaves_the_source_is_not_removed(both: Both) -> None:
+    """Nor if it had swapped its value with another one, when it was compared."""
+    emails(both, "(1, 'x'), (2, 'y')", "(1, 'y'), (2, 'x')")
+    leaves = "DELETE FROM profiles WHERE id = 2"
+    report = verify(LivePool(both.pool(), "source", both.source.uri, leaves, lists=2), repair=True)
+    assert both.target.query("TABLE profiles ORDER BY id") == [(1, "y"), (2, "x")]
+    assert (report.repaired, report.deleted, report.left) == (0, 0, 2)
+
+
+def test_a_row_that_was_equal_and_is_repaired_hides_none_that_is_left(both: Both) -> None:
+    rows = ", ".join(f"({key}, 'e{key}')" for key in range(1, 31))
+    emails(both, rows, rows)
+    both.source.execute("UPDATE profiles SET email = NULL WHERE id IN (15, 25)")
+    both.target.execute("ALTER TABLE profiles ALTER email SET NOT NULL")
+    takes = (
+        "UPDATE profiles SET email = CASE id WHEN 15 THEN 'e1' ELSE 'new' END WHERE id IN (1, 15)"
+    )
+    pool = LivePool(both.pool(), "source", both.source.uri, takes, lists=2)
+    report = verify(pool, repair=True)
+    assert both.target.query("SELECT * FROM profiles WHERE id IN (1, 15) ORDER BY id") == [
+        (1, "new"),
+        (15, "e1"),
+    ]
+    assert (report.differing, report.repaired, report.left, report.equal) == (3, 2, 1, False)
+
+
+def test_rows_that_are_too_many_bytes_together_are_exchanged_a_few_at_a_time(both: Both) -> None:
+    for database in (both.source, both.target):
+        database.execute(
+            "CREATE TABLE profiles (id int PRIMARY KEY, u int, filler text);"
+            "INSERT INTO profiles SELECT i, i, repeat('x', 20000) FROM generate_series(1, 40) AS i"
+        )
+    both.source.execute("UPDATE profiles SET u = 41 - u")
+    both.target.execute("ALTER TABLE profiles ADD UNIQUE (u)")
+    report = verify(both.pool(), repair=True, max_batch_bytes=30_000)
+    assert (report.repaired, report.left) == (0, 40)
+    assert "raise `max_batch_bytes`" in reasons(report)[0][1]
+    assert verify(both.pool(), repair=True, max_batch_bytes=50_000).equal
 
 
 NOTES = "CREATE TABLE notes (of_id int REFERENCES profiles"
