@@ -284,7 +284,7 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
             asks = "rows of the table itself: one that refers to a row of a later batch is refused"
         yield warning(
             f"The foreign key {name} of {of} asks for {asks}.",
-            _capital(with_parents(referenced, of, name, definition)),
+            _sentence(with_parents(referenced, of, name, definition)),
             what="foreign keys",
         )
 
@@ -333,5 +333,6 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
     return [_ok("create", f"would be created: {planned.shown}"), *planned.warnings]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _sentence(text: str) -> str:
+    stop = "" if text.endswith(";") else "."
+    return f"{text[:1].upper()}{text[1:]}{stop}"

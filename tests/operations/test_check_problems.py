@@ -292,7 +292,6 @@ def undone(tables: Both, role: str) -> Iterator[Both]:
     with tables.target.connect(options=f"-c {READ_ONLY}=off") as connection:
         for (name,) in connection.execute("SELECT evtname FROM pg_event_trigger").fetchall():
             connection.execute(f"ALTER EVENT TRIGGER {name} DISABLE")
-        connection.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
 
 
 @pytest.mark.parametrize("state", HINDRANCES.values(), ids=HINDRANCES)

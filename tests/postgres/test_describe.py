@@ -396,7 +396,7 @@ def test_partitions_are_no_problem(target_db: TemporaryDatabase) -> None:
         "CREATE UNLOGGED TABLE high PARTITION OF profiles FOR VALUES FROM (50) TO (99)"
     )
     (warning,) = lines(described(target_db, "target"), "warning")
-    assert warning.endswith(": public.high.")
+    assert warning.endswith(": public.high. What to do: ALTER TABLE public.high SET LOGGED;")
 
 
 def test_an_unlogged_target_is_a_warning(target_db: TemporaryDatabase) -> None:

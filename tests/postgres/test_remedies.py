@@ -180,7 +180,7 @@ def test_a_foreign_key_to_the_table_itself(both: Both) -> None:
     to_itself, to_teams = foreign
     assert '"My boss" of public.profiles asks for rows of the table itself' in to_itself
     assert "team of public.profiles asks for a row of public.teams" in to_teams
-    assert foreign[to_teams] == "Copy public.teams first"
+    assert foreign[to_teams] == "Copy public.teams first."
     both.target.execute("INSERT INTO teams VALUES (1), (30)")
     with pytest.raises(DatabaseError, match="the row with the id 1 can't be saved") as raised:
         copy_all(both.pool(), batch_size=1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import psycopg
 import pytest
 
+from pipecopy.postgres.errors import PostgresError
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.opened import copy, opened
 from tests.support.profiles import TABLE, assert_equal_tables
@@ -280,8 +280,10 @@ def test_an_interval_of_17_is_no_other_one_before(
         for database in (old, target_db):
             database.execute(table)
         target_db.execute("INSERT INTO profiles VALUES (1, %s)", (value.format("infinity"),))
-        with pytest.raises(psycopg.errors.InvalidDatetimeFormat):
+        with pytest.raises(PostgresError, match=r"can't be saved: .* type interval") as raised:
             copy(target_db, old)
+        assert 'the column "span" of the row with the id 1' in str(raised.value)
+        assert raised.value.sqlstate == "22007"  # invalid datetime format
         finite = value.format("2 years 3 days 04:05:06.5")
         target_db.execute("UPDATE profiles SET span = %s", (finite,))
         copy(target_db, old)

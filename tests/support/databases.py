@@ -49,7 +49,7 @@ _OTHERS = """
     SELECT 1 FROM pg_replication_slots WHERE database = current_database()
     UNION ALL
     SELECT 1 FROM pg_database d WHERE datname = current_database() AND (datacl IS NOT NULL
-        OR EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)
+        OR datconnlimit <> -1 OR EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)
         OR EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid))
     UNION ALL
     SELECT 1 FROM pg_proc p LEFT JOIN pg_init_privs ON objoid = p.oid
@@ -59,6 +59,9 @@ _OTHERS = """
     SELECT 1 FROM pg_class c LEFT JOIN pg_init_privs ON objoid = c.oid
         AND classoid = 'pg_class'::regclass AND objsubid = 0
     WHERE relacl IS DISTINCT FROM initprivs AND relnamespace = 'pg_catalog'::regnamespace
+    UNION ALL
+    -- with a member that was dropped the extension goes too
+    SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'plpgsql')
 """
 _LEFT = " UNION ALL ".join(
     [
@@ -70,7 +73,7 @@ _LEFT = " UNION ALL ".join(
         ),
     ]
 )
-"""One row for all that a new database has not."""
+"""Rows for what a new database has not, and for what it has and this one lacks."""
 
 
 class TemporaryDatabase:
