@@ -35,6 +35,8 @@ _CONFLICTING = {
     *("from_id", "to_id", "resume", "columns", "exclude", "where"),
     *("batch_time", "call_timeout"),
 }
+_OPPOSITES = {"columns": "exclude", "exclude": "columns"}
+"""Two ways to say the same: one on the command line takes the place of the other in a job."""
 _OF_VERIFY = {"repair", "delete_surplus"}
 
 Options = Mapping[str, Argument]
@@ -254,10 +256,12 @@ class Configuration:
         return None
 
     def _fill(self, options: Options, section: Section) -> None:
-        """Give the options that have no value yet those of the section."""
+        """Give the options that have no value yet, nor their opposite, those of the section."""
+        given = {name for name, argument in options.items() if argument.has_tokens}
+        given |= {_OPPOSITES[name] for name in given & _OPPOSITES.keys()}
         for key in section.values:
             argument = options.get(_option(key))
-            if argument is not None and not argument.has_tokens:
+            if argument is not None and _option(key) not in given:
                 with suppress(CycloptsError):  # it was noted
                     self._give(argument, section, key)
 

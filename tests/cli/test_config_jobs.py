@@ -106,6 +106,16 @@ def test_the_command_line_is_before_the_environment_before_the_job_before_the_de
     assert asked("copy", "nightly", PIPECOPY_SOURCE="stats").source == "stats"
 
 
+def test_the_columns_to_copy_and_those_to_exclude_take_each_others_place() -> None:
+    write('[jobs.few]\ncolumns = ["id"]\nsource = "service=a"\ntarget = "service=b"')
+    rest = asked("copy", "few", "--exclude", "secret").selection
+    assert (rest.columns, rest.exclude) == (None, ("secret",))
+    few = asked("copy", "service=a", "service=b", "--columns", "id", PIPECOPY_EXCLUDE="b").selection
+    assert (few.columns, few.exclude) == (("id",), None)
+    both = {"PIPECOPY_COLUMNS": "id", "PIPECOPY_EXCLUDE": "b"}
+    assert refused("copy", "few", **both).startswith("--exclude does not go with --columns")
+
+
 def test_what_conflicts_between_a_job_and_the_defaults_may_be_taken_back() -> None:
     write(
         """
