@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes
     from pipecopy.workers.launch import Launched
 
 _INTERNAL_ERROR, _HOST_ERROR = 70, 71
-"""As `pipecopy.cli.exits` has them, which may be what can't be loaded."""
+"""As `pipecopy.cli.main` has them, which may be what can't be loaded."""
 
 
 def main() -> NoReturn:

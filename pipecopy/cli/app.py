@@ -13,11 +13,12 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import pipecopy
+from pipecopy.cli.argv import asks_for_json, command_of
 from pipecopy.cli.codes import EXIT_CODES, Exit
 from pipecopy.cli.config import Configuration, WrongOptionsError
 from pipecopy.cli.display import Screen, stamped
 from pipecopy.cli.exits import Ending, completed, failed
-from pipecopy.cli.main import StoppedBySignal, StopSignals, asks_for_json, command_of
+from pipecopy.cli.main import StoppedBySignal, StopSignals
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
     REPAIR,

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERNAL_ERROR, HOST_ERROR = 70, 71
+GO_ON = "to go on: "
+AGAIN = "run it again: it is safe"
+FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
 _SERVER_STOP = 0.1
 """Seconds that the fork server gets to end."""
 
@@ -80,28 +83,6 @@ class StopSignals:
         os.kill(os.getpid(), signum)
 
 
-GO_ON = "to go on: "
-AGAIN = "run it again: it is safe"
-FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
-ON = ("true", "yes", "1", "on")
-"""How a flag is set in a text."""
-
-
-def command_of(argv: Sequence[str]) -> str | None:
-    """Return the word that names the command; None if there is none."""
-    return argv[0] if argv and not argv[0].startswith("-") else None
-
-
-def asks_for_json(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Tell whether the command line, or else the environment, asks for JSON.
-
-    It is for an end before both were parsed, and before a file was read, which may ask as well.
-    """
-    words = [word.partition("=") for word in argv]
-    given = [value if equals else "true" for name, equals, value in words if name == "--json"]
-    return [environ.get("PIPECOPY_JSON", ""), *given][-1].lower() in ON
-
-
 def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
     """Run the command of sys.argv; end the process without waiting for anything stuck.
 
@@ -114,7 +95,7 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
     try:
         signals.install()
         out, err = take_over()
-        with suppress(OSError):  # dill asks for it; then a file is made, and must be removed again
+        with suppress(OSError):  # dill asks for it: a file that no signal may leave behind
             tempfile.gettempdir()
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -164,12 +145,14 @@ def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:
 
 def _result(error: BaseException, code: int) -> str:
     """Return the object that `--json` asks for, "" if nobody does or it can't be had."""
-    argv = sys.argv[1:]
-    with suppress(Exception):  # what ended the command may end this import too
-        if asks_for_json(argv, os.environ):
-            from pipecopy.cli.result import result  # noqa: PLC0415 - seldom needed
+    with suppress(Exception):  # what ended the command may end these imports too
+        from pipecopy.cli import argv  # noqa: PLC0415 - seldom needed
 
-            return result(command_of(argv), code, error=error)
+        words = sys.argv[1:]
+        if argv.asks_for_json(words, os.environ):
+            from pipecopy.cli.result import result  # noqa: PLC0415 - as above
+
+            return result(argv.command_of(words), code, error=error)
     return ""
 
 

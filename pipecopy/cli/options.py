@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
-from pipecopy.cli.main import ON, StopSignals
+from pipecopy.cli.argv import ON
+from pipecopy.cli.main import StopSignals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
