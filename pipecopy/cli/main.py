@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -95,8 +94,6 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
     try:
         signals.install()
         out, err = take_over()
-        with suppress(OSError):  # dill asks for it: a file that no signal may leave behind
-            tempfile.gettempdir()
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ending = _run(err, signals, server)

@@ -6,6 +6,7 @@ though nothing that is used here writes a file; multiprocess imports dill.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,16 +27,14 @@ def _main_module() -> Iterator[None]:
 
 @contextmanager
 def _temporary_folder() -> Iterator[None]:
+    # only the name is needed: to look for a folder, Python writes a file, which a kill may leave
+    # behind, and for which a machine that is read-only or full has no place
+    before = tempfile.tempdir
+    tempfile.tempdir = before or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Python has it
     try:
-        tempfile.gettempdir()
-    except OSError:  # all is read-only, or full
-        tempfile.tempdir = "/"  # only its name is asked for
-        try:
-            yield
-        finally:
-            tempfile.tempdir = None  # as it was: who needs the folder is told
-    else:
         yield
+    finally:
+        tempfile.tempdir = before
 
 
 with _main_module(), _temporary_folder():

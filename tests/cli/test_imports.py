@@ -27,6 +27,11 @@ import sys
 import pipecopy.postgres.database, pipecopy.workers.worker
 print(*{"pipecopy.events", "pipecopy.report"} & sys.modules.keys())
 """
+NO_FILE = """
+import tempfile
+import pipecopy.workers.third_party
+print(tempfile.tempdir)  # what Python writes a file to find out
+"""
 CONNECTED = """
 import sys
 from pipecopy import Config, copy_table
@@ -73,8 +78,10 @@ def test_the_help_loads_nothing_of_a_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not loaded & {"pebble", "multiprocess", "dill", "psycopg"}
 
 
-@pytest.mark.parametrize(("script", "said"), [(HANDED_ON, "False\n"), (PRELOADED, "\n")])
-def test_what_is_handed_on_or_preloaded_loads_no_more_than_it_needs(script: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "said"), [(HANDED_ON, "False\n"), (PRELOADED, "\n"), (NO_FILE, "None\n")]
+)
+def test_what_is_handed_on_or_preloaded_does_no_more_than_it_needs(script: str, said: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
