@@ -1,4 +1,4 @@
-"""Durations, sizes and numbers of things as people write them: `250ms`, `64MiB`, `2 retries`.
+"""Durations, sizes, counts and ids as people write them: `250ms`, `64MiB`, `2 retries`, `5-9, 12`.
 
 A bare number is a number of seconds, or of bytes.
 """
@@ -6,7 +6,9 @@ A bare number is a number of seconds, or of bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 
 import durationpy
 
@@ -21,6 +23,8 @@ _UNITS: dict[str, int] = {
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
 }
+_RANGES = 10
+"""How many ranges of ids are written out."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.IGNORECASE)
 
 
@@ -71,3 +75,25 @@ def counted(number: int, one: str) -> str:
     """Return `1 kill`, `2 kills`; `retry` becomes `retries`, `batch` `batches`."""
     many = re.sub("y$", "ie", re.sub("ch$", "che", one)) + "s"
     return f"{number:,} {one if number == 1 else many}"
+
+
+def id_ranges(ids: Iterable[int], *, count: int) -> str:
+    """Return the first of the ids, in order, as `5-9, 12`; with `…` if they are not all `count`."""
+    shown = list(islice(_ranges(ids), _RANGES))
+    text = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in shown)
+    held = sum(last - first + 1 for first, last in shown)
+    return text if held >= count else f"{text}, …"
+
+
+def _ranges(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    first = last = None
+    for key in ids:
+        if first is None or last is None:
+            first = last = key
+        elif key == last + 1:
+            last = key
+        else:
+            yield first, last
+            first = last = key
+    if first is not None and last is not None:
+        yield first, last

@@ -25,7 +25,7 @@ LAYERS = [
     {"report"},
     {"errors"},
     {"redact", "finding"},
-    {"arguments", "idranges"},
+    {"arguments"},
 ]
 ONLY_IN = {
     "pebble": "workers",

@@ -20,10 +20,9 @@ from pipecopy.events import (
     Warned,
     WorkerKilled,
 )
-from pipecopy.idranges import id_ranges
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
-from pipecopy.units import counted, duration_text
+from pipecopy.units import counted, duration_text, id_ranges
 
 _MB = 1_000_000
 _FRAMES = 4
@@ -311,7 +310,7 @@ def _failed_lines(what: str, listed: Sequence[Failed]) -> Iterator[str]:
             ids = f"{each.first_id}-{each.last_id}"
         yield redact(f"{what}: {ids}: {each.side}: {each.reason}")
     if more := len(listed[_FAILED:]):
-        first = f", the first {LISTED_IDS:,} of all" if len(listed) == LISTED_IDS else ""
+        first = f" (the first {LISTED_IDS:,} of all)" if len(listed) == LISTED_IDS else ""
         yield f"{what}: {more:,} more, which --json lists{first}"
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from pipecopy.arguments import function_call
 from pipecopy.errors import DatabaseError
-from pipecopy.idranges import id_ranges
 from pipecopy.operations.compare import Comparison, Differences, Listed
 from pipecopy.report import Failed, VerifyReport
 from pipecopy.supervisor.run import Run
+from pipecopy.units import id_ranges
 
 _NEAR = 250
 """Rows apart at which two stale ones are copied as one range: so many more take less time to load

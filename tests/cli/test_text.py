@@ -26,10 +26,9 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.idranges import id_ranges
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.progress import far
-from pipecopy.units import counted
+from pipecopy.units import counted, id_ranges
 
 STACK = "\n".join(
     f'  File "/drivers/{name}.py", line {line} in {function}'

@@ -189,4 +189,4 @@ def test_ids_that_follow_each_other_are_one_range_and_a_cut_list_says_so() -> No
     assert len(values["differing_ids"]) == 1000
     lines = summary_lines(report)
     assert "2,000 ids differing: 5000-5999, … (the report lists the first 1,000)" in lines
-    assert "not comparable: 990 more, which --json lists, the first 1,000 of all" in lines
+    assert "not comparable: 990 more, which --json lists (the first 1,000 of all)" in lines
