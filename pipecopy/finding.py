@@ -39,7 +39,7 @@ class Finding:
 
     def __str__(self) -> str:
         """Return it as one line, with its side."""
-        line = with_remedy(self.message, self.remedy)
+        line = " ".join(with_remedy(self.message, self.remedy).splitlines())  # a name may have two
         return line if self.side is None else f"{self.side}: {line}"
 
 

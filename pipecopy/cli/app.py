@@ -129,7 +129,7 @@ def run(
     def ended(error: BaseException) -> Ending:
         signals.ignore()
         json = configuration.json or asks_for_json(argv, environ)  # it may not have come further
-        return failed(error, Output(json=json), word)
+        return failed(in_options(error), Output(json=json), word)
 
     if not argv:
         from rich.console import Console  # noqa: PLC0415 - heavy: not for a copy

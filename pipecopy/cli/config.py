@@ -176,6 +176,8 @@ class Configuration:
         elif _FILE in environment.values:
             path, origin = environment.values[_FILE], environment.origin(_FILE)
         options[_FILE].tokens = []
+        if not path:
+            raise ConfigError(f"{origin} is empty")
         try:
             return read_config_file(path)
         except FileNotFoundError:

@@ -169,7 +169,7 @@ def _text(path: str) -> tuple[str, int]:
             f"{path} can't be read: there is no home directory for {home}; give the whole path"
         ) from None
     try:
-        return raw.decode(), mode
+        return raw.decode("utf-8-sig"), mode  # an editor may begin the file with a mark
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path} is not encoded in UTF-8: line {line}") from None

@@ -10,7 +10,7 @@ from pipecopy.cli.going_on import how_to_go_on
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import result
-from pipecopy.cli.text import one_line, summary_lines, verdict_line
+from pipecopy.cli.text import one_line, printable, summary_lines, verdict_line
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
 from pipecopy.finding import and_more
 from pipecopy.redact import redact
@@ -42,7 +42,7 @@ def completed(report: Report, output: Output, command: str | None) -> Ending:
         lines = [*_warnings(report), *summary_lines(report)]
     if output.json:
         text = result(command, code, report=report)
-    return Ending(code=code, lines=tuple(lines), text=text)
+    return Ending(code=code, lines=tuple(map(printable, lines)), text=text)
 
 
 _NOTHING = {
@@ -80,7 +80,7 @@ def failed(
     code = exit_code(error)
     if output.json:
         text = result(command, code, report=report, error=error)
-    return Ending(code=code, lines=tuple(map(redact, lines)), text=text)
+    return Ending(code=code, lines=tuple(printable(redact(line)) for line in lines), text=text)
 
 
 def _page(report: CheckReport) -> str:

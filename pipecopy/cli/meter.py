@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipecopy.cli.text import Status
+from pipecopy.cli.text import Status, printable
 from pipecopy.events import (
     BatchSaved,
     CallEnded,
@@ -142,7 +142,9 @@ class Meter:
             seconds_left=left,
             waits=tuple(
                 # what is long comes last: the bar cuts its lines
-                f"{wait.verb} {now - wait.since:.0f}s of {duration_text(wait.limit)}{wait.what}"
+                printable(
+                    f"{wait.verb} {now - wait.since:.0f}s of {duration_text(wait.limit)}{wait.what}"
+                )
                 for wait in self._waits.values()
                 if now - wait.since >= wait.shown_after
             ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
+from pipecopy.arguments import wrong_text
 from pipecopy.cli.argv import ON
 from pipecopy.cli.main import StopSignals
 from pipecopy.cli.streams import Stream
@@ -94,10 +95,8 @@ def described(text: str) -> Parameter:
 
 def _check_text(_type: object, value: str | tuple[str, ...] | None) -> None:
     for text in value if isinstance(value, tuple) else [value]:
-        if text is not None and not text.strip():
-            raise ValueError("is empty")
-        if text is not None and "\0" in text:
-            raise ValueError("has a NUL character in it")
+        if text is not None and (wrong := wrong_text(text)):
+            raise ValueError(wrong)
 
 
 Duration: TypeAlias = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
 from pipecopy.units import counted, duration_text, id_ranges
 
 _MB = 1_000_000
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_STOPS = (".", ":", ";", ",", "?", "!")
+"""After these a sentence that follows needs no other sign that it begins."""
 _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
 _COMPARING = ("checksum", "end_of_batch")
@@ -64,9 +68,21 @@ class Status:
     """A line for each thing that the run has waited for long enough to say so."""
 
 
+def printable(text: str) -> str:
+    """Return the text with an escape for what would command a terminal or reorder a line.
+
+    A name, a value in a server's message or the output of a driver may have such characters.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def one_line(text: str) -> str:
-    """Return the text without line breaks, which libpq's messages have."""
-    return " ".join(text.split())
+    """Return the text without line breaks, which libpq's messages have; spaces stay as they are."""
+    said = ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        begins_anew = line[0].isupper() and said and not said.endswith(_STOPS)
+        said += f"{';' if begins_anew else ''} {line}"
+    return printable(said.strip())
 
 
 def event_line(event: Event) -> str | None:
@@ -91,7 +107,7 @@ def event_line(event: Event) -> str | None:
             line = redact(f"{side} {dbname!r}: driver output: {text.rstrip()}")
         case Warned(message=message):
             line = f"warning: {redact(one_line(message))}"
-    return line
+    return None if line is None else printable(line)
 
 
 def _start_line(event: RunStarted) -> str:

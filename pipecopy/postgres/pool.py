@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pipecopy.arguments import wrong_text
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
 from pipecopy.postgres.conninfo import wrong_name
@@ -66,7 +67,9 @@ class PostgresPool:
             ConfigError: `columns`, `exclude`, `where` or `json` is not valid.
 
         """
-        _check_arguments(columns=columns, exclude=exclude, where=where, json=json)
+        named = {"table": table, "key": key}
+        named |= {} if target_table is None else {"target_table": target_table}
+        _check_arguments(columns=columns, exclude=exclude, where=where, json=json, **named)
         self._connections = dict(connections or {})
         self._table = table
         self._target_table = target_table
@@ -159,6 +162,8 @@ class PostgresPool:
 
         Nothing is connected to. A bare name has to be one of `connections`, or a service of libpq.
         """
+        if wrong := wrong_text(dbname):
+            return f"it {wrong}"
         return wrong_name(dbname, self._connections)
 
     def end_sessions(self, dbname: str) -> str | None:
@@ -177,16 +182,19 @@ class PostgresPool:
         return f"PostgresPool(<{names}>, table={self._table!r}, key={self._key!r})"
 
 
-def _check_arguments(*, columns: object, exclude: object, where: object, json: object) -> None:
+def _check_arguments(
+    *, columns: object, exclude: object, where: object, json: object, **named: object
+) -> None:
     """Raise ConfigError for what is not valid, with all that is wrong with it."""
-    bad = [*_wrong_names("columns", columns), *_wrong_names("exclude", exclude)]
+    bad = [f"{argument} {wrong}" for argument, text in named.items() if (wrong := wrong_text(text))]
+    bad += [*_wrong_names("columns", columns), *_wrong_names("exclude", exclude)]
     if columns is not None and exclude is not None:
         bad.append("exclude does not go with columns, which names all that is copied")
     if where is not None:
         if not isinstance(where, str):
             bad.append(f"where must be a condition as text, not {type(where).__name__}")
-        elif not where.strip() or "\0" in where:
-            bad.append("where is empty, or has a NUL character in it")
+        elif wrong := wrong_text(where):
+            bad.append(f"where {wrong}")
     if json is not None and json not in ("text", "decoded"):
         bad.append(f'json must be "text" or "decoded", not {json!r:.50}')
     if bad:
@@ -198,5 +206,8 @@ def _wrong_names(argument: str, names: object) -> Iterator[str]:
         return
     if not isinstance(names, Sequence) or isinstance(names, str | bytes):
         yield f"{argument} must be a sequence of names, not {type(names).__name__}"
-    elif not names or not all(isinstance(name, str) and name for name in names):
+    elif not names:
         yield f"{argument} must be names, at least one"
+    else:
+        wrong = {found: name for name in names if (found := wrong_text(name))}
+        yield from (f"{argument}: {name!r} {found}" for found, name in wrong.items())

@@ -19,9 +19,9 @@ from pipecopy.redact import redact
 from pipecopy.workers.host import killed
 from pipecopy.workers.messages import Crashed, Raised
 
-_SILENT = "See that the server answers, and that no firewall drops what is sent to it."
+_SILENT = "see that the server answers, and that no firewall drops what is sent to it."
 _STUCK = (
-    "See in the server's pg_stat_activity what it waits for; or give a call more time"
+    "see on the server what it waits for (PostgreSQL: pg_stat_activity), or give a call more time"
     " (`call_timeout`)."
 )
 

@@ -267,7 +267,7 @@ def _preparation(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "sys_path": import_path(),  # the server's may be another run's
-        "sys_argv": sys.argv,
+        "sys_argv": getattr(sys, "argv", None) or [""],  # a C program may have set none
         "orig_dir": process.ORIGINAL_DIR,
         **main_to_import(),
     }

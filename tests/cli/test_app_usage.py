@@ -94,6 +94,22 @@ def test_the_version() -> None:
             ),
         ),
         ("copy nightly --config no.toml", "there is no file no.toml, which --config names"),
+        ("copy a b --config=", "--config is empty"),
+        (
+            "copy host=a host=b --table a\udcff",  # a byte that is no UTF-8
+            "--table is not encoded in UTF-8, or not as the locale says (LC_ALL, LANG)",
+        ),
+        (
+            "copy \udcff host=b",
+            "SOURCE is not encoded in UTF-8, or not as the locale says (LC_ALL, LANG)",
+        ),
+        (
+            "copy postgresql://a?pgbouncer=true host=b",
+            (
+                'SOURCE: libpq does not know the parameter "pgbouncer": remove it; a pooler in'
+                " session mode is allowed with `--session-pooler`"
+            ),
+        ),
         ("copy a b c", "unexpected argument: c"),
         ("copy a b --nope", "Unknown option: --nope"),
         ("copy a b --batch-size 0", "--batch-size must be at least 1, not 0"),

@@ -244,6 +244,11 @@ def test_another_encoding_is_named_with_the_line(folder: Path) -> None:
     assert refused("copy", "a", "b") == "pipecopy.toml is not encoded in UTF-8: line 2"
 
 
+def test_a_mark_at_the_beginning_of_the_file_is_no_part_of_it(folder: Path) -> None:
+    (folder / "pipecopy.toml").write_text("[databases]\na = ''\n", encoding="utf-8-sig")
+    assert refused("copy", "a", "b") == "pipecopy.toml: databases.a is empty"
+
+
 def test_a_file_that_cannot_be_read(folder: Path) -> None:
     (folder / "pipecopy.toml").mkdir()
     unread = "pipecopy.toml can't be read: Is a directory"

@@ -17,6 +17,7 @@ from pipecopy.events import (
     CallEnded,
     CallStarted,
     DifferencesFound,
+    DriverOutput,
     Event,
     Hang,
     RetryScheduled,
@@ -128,6 +129,15 @@ REPORT = CopyReport(
         (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
         (CallStarted(where=LOAD, limit=30), None),
         (Warned(message="no index"), "warning: no index"),
+        (
+            Warned(message='drop "a  b"\x1b[31m\n\tas \u202egpj'),
+            'warning: drop "a  b"\\x1b[31m as \\u202egpj',
+        ),
+        (Warned(message="it refused\n\tIs it up?"), "warning: it refused; Is it up?"),
+        (
+            DriverOutput(side="source", dbname="prod", text="\x1b]0;é\x07\n"),
+            "source 'prod': driver output: \\x1b]0;é\\x07",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -102,6 +102,8 @@ def test_a_name_to_be_left_out_that_no_table_has(
         PostgresPool(columns=["id"], exclude=["a"])
     with pytest.raises(ConfigError, match="exclude must be a sequence of names, not str"):
         PostgresPool(exclude="a")
+    with pytest.raises(ConfigError, match=r"^key is empty; columns: '' is empty; where has a NUL"):
+        PostgresPool(key="", where="\0", columns=["a", ""])
 
 
 def test_what_is_no_column_to_copy_is_named(

@@ -39,6 +39,7 @@ WAYS: dict[str, list[str]] = {
     ],
     "no spec": [PYTHON, "-c", "del __spec__; exec(open('script.py').read())"],
     "-I": [PYTHON, "-I", "path.py"],
+    "no arguments": [PYTHON, "argv.py"],  # as in a C program that sets none
     "coverage": [PYTHON, "-m", "coverage", "run", "--data-file=covered", "script.py"],
     "IPython": [PYTHON, "-m", "IPython", "--no-banner", "--quick", "script.py"],
 }
@@ -53,6 +54,7 @@ def test_a_program_copies(sqlite_pool: RecordingPool, tmp_path: Path, way: str) 
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "bare.py").write_text(f"{SQLITE}\ndef go():\n    {COPY}\n")
     (tmp_path / "path.py").write_text(f"import sys\nsys.path += {sys.path!r}\n{SCRIPT}")
+    (tmp_path / "argv.py").write_text(SCRIPT.replace(COPY, f"import sys; del sys.argv; {COPY}"))
     for package in ("job", "folder"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__main__.py").write_text(HELPED if package == "job" else SCRIPT)
