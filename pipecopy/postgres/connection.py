@@ -188,7 +188,7 @@ class Connection:
                 with raised_timeouts(Stopwatch(), self._statement_timeout):
                     # no prepared statements: a pooler's sessions do not share them
                     return PsycopgConnection.connect(
-                        **self._parameters,  # type: ignore[arg-type] # all are libpq's own
+                        **self._parameters,
                         autocommit=True,
                         prepare_threshold=None,
                     )

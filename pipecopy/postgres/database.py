@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,6 +43,27 @@ Result = TypeVar("Result")
 
 _MOST_INTERNAL_ERRORS = 5
 """Of one call: XX000 is what a statement meets whose relation is dropped while it is planned."""
+
+
+class _InternalErrors:
+    """Those of one call, after each of which its work is done again at once.
+
+    Not after the last one for which there is time: the call would end with a time-out instead of
+    the error.
+    """
+
+    def __init__(self, session: ServerSession) -> None:
+        self._count = 0
+        self._began = time.monotonic()
+        self._limit = session.facts.statement_timeout or math.inf
+
+    def passes(self, error: psycopg.Error | PostgresError) -> bool:
+        """Return whether it is one, and the work is to be done again."""
+        if error.sqlstate != INTERNAL_ERROR:
+            return False
+        self._count += 1
+        took = time.monotonic() - self._began
+        return self._count < _MOST_INTERNAL_ERRORS and took + took / self._count < self._limit / 2
 
 
 @dataclass(frozen=True)
@@ -186,7 +209,10 @@ class PostgresDatabase:
         """Look at the table: what it is, and what speaks against a copy."""
         run = self._connection.run
 
-        def work(session: ServerSession, internal_errors: int = 0) -> TableDescription:
+        def work(session: ServerSession) -> TableDescription:
+            return look(session, _InternalErrors(session))
+
+        def look(session: ServerSession, internal_errors: _InternalErrors) -> TableDescription:
             self._forget_table()
             self._table.state = None
             looked = self._table.look(session)
@@ -195,13 +221,11 @@ class PostgresDatabase:
                     session, self._selection, looked.table, looked.relations, run
                 )
             except psycopg.Error as error:
-                internal_errors += error.sqlstate == INTERNAL_ERROR
-                again = 0 < internal_errors < _MOST_INTERNAL_ERRORS and session.goes_on_after(error)
+                again = internal_errors.passes(error) and session.goes_on_after(error)
                 if not is_guards(error) and not again:
                     raise
-                return work(
-                    session, internal_errors
-                )  # it was altered after that look, which may be an old one
+                # it was altered after that look, which may be an old one
+                return look(session, internal_errors)
             if self._two_servers and (described.identity or "").endswith("/"):
                 described = replace(described, identity=None)
             state = self._table.state
@@ -334,19 +358,19 @@ class PostgresDatabase:
         If an altered table may be why it failed, the table is looked at again: what changed is
         raised, and the work is done again if nothing did that matters.
         """
-        internal_errors = 0
+        internal_errors = _InternalErrors(session)
         while True:
             try:
                 return work(self._open(session))
             except (psycopg.Error, PostgresError) as error:
                 if session.is_lost() or not is_due_to_ddl(error):
                     raise
-                internal_errors += error.sqlstate == INTERNAL_ERROR
+                passes = internal_errors.passes(error)
                 self._opened = None
                 before, now = self._table.look_again(
                     session, refused=is_refused_by_constraint(error)
                 )
-                if error.sqlstate == INTERNAL_ERROR and internal_errors < _MOST_INTERNAL_ERRORS:
+                if passes:
                     continue  # what DDL took away while the statement was planned: nothing to us
                 if not is_guards(error):
                     raise

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Generator
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import errors, pq
@@ -26,6 +26,8 @@ _DEFAULT, _VERBOSE = 0x1, 0x2
 """Of libpq's PGVerbosity."""
 _CODE = re.compile(r":  (?P<sqlstate>[0-9A-Z]{5}): ")
 """What stands between the severity, which is translated too, and the message."""
+_SOON = ("57P03", "53300")
+"""SQLSTATEs of a server that is starting up, and of one without a free connection."""
 _PLACE = re.compile(r"\n[^\n:]+:  \w+, \w+\.c:\d+$", re.MULTILINE)
 """The last line: the place in the server's code."""
 
@@ -36,6 +38,14 @@ class PsycopgConnection(psycopg.Connection[Any]):
     Should psycopg some day connect in another way than by `_connect_gen`, the SQLSTATE is missing,
     and no more than that.
     """
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
+        """Do what psycopg's own does, which asks one host after the other."""
+        try:
+            return super().connect(conninfo, **parameters)
+        except psycopg.OperationalError as error:
+            raise _refusal(error) from None
 
     @classmethod
     def _connect_gen(
@@ -57,21 +67,28 @@ class PsycopgConnection(psycopg.Connection[Any]):
             while not (yield pgconn.socket, wait):
                 if until and time.monotonic() > until:
                     raise errors.ConnectionTimeout("connection timeout expired")
-        raise _refusal(pgconn)
+        message = pgconn.get_error_message("utf-8")
+        raise errors.OperationalError(
+            f"connection failed: {message}", pgconn=errors.finish_pgconn(pgconn)
+        )
 
 
-def _refusal(pgconn: PGconn) -> psycopg.Error:
-    """Return the error of a connection that failed; of several hosts, the last one's."""
-    message = pgconn.get_error_message("utf-8")
-    codes = _CODE.findall(message)
-    message = _PLACE.sub("", _CODE.sub(":  ", message))
+def _refusal(refused: psycopg.Error) -> psycopg.Error:
+    """Return the error of a connection that failed, with the SQLSTATE of the last host's refusal.
+
+    If one of several hosts will answer soon, it is that one's: the others may well refuse until
+    then, as a standby does a session that is to write.
+    """
+    text = str(refused)
+    codes = _CODE.findall(text)
+    if not codes or isinstance(refused, errors.ConnectionTimeout):
+        return refused
+    code = next((code for code in codes if code in _SOON), codes[-1])
     kind: type[psycopg.Error] = errors.OperationalError
-    if codes:
-        with contextlib.suppress(KeyError):  # it may not be one of PostgreSQL's own
-            kind = errors.lookup(codes[-1])
-    error = kind(f"connection failed: {message}", pgconn=errors.finish_pgconn(pgconn))
-    if codes:
-        error.sqlstate = codes[-1]
+    with contextlib.suppress(KeyError):  # it may not be one of PostgreSQL's own
+        kind = errors.lookup(code)
+    error = kind(_PLACE.sub("", _CODE.sub(":  ", text)), pgconn=refused.pgconn)
+    error.sqlstate = code
     return error
 
 

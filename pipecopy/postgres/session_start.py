@@ -135,7 +135,7 @@ def _prepare(
             cursor.execute(sql.encode())
             return rows_of_each(cursor)
 
-        ((commit, *_),), ((is_direct, statement_timeout),), (state,), *rest = query_all(
+        _, ((is_direct, commit, statement_timeout),), (state,), *rest = query_all(
             "; ".join(statements)
         )
         if not is_direct:
@@ -183,11 +183,6 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
         f"pg_catalog.set_config({literal(name)}, {literal(value)}, NOT ({direct}))"
         for name, value in values.items()
     ]
-    # weaker commits that the role or the database has set would lose what was reported as saved
-    commit = (
-        "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
-        " THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END"
-    )
     # each transaction sets it (see ServerSession). What is left is the removal of the temporary
     # table at the session's end: if that waited for a standby, nobody could end the session
     calls.append(f"pg_catalog.set_config('synchronous_commit', 'local', NOT ({direct}))")
@@ -202,9 +197,14 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
     if version >= 170000 and run is not None:  # noqa: PLR2004 - PostgreSQL 17 brought it
         calls.append(f"pg_catalog.set_config('transaction_timeout', '0', NOT ({direct}))")
     return (
-        f"SELECT {commit}, {', '.join(calls)};"
-        f" SELECT {direct}, setting FROM pg_catalog.pg_settings"
-        " WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
+        f"SELECT {', '.join(calls)};"
+        # weaker commits that the role or the database has set would lose what was reported as
+        # saved. What the session has now may be what another run set in it, before a pool
+        f" SELECT {direct}, CASE WHEN c.reset_val OPERATOR(pg_catalog.=) 'off' THEN 'on'"
+        " ELSE c.reset_val END, t.setting"
+        " FROM pg_catalog.pg_settings AS c, pg_catalog.pg_settings AS t"
+        " WHERE c.name OPERATOR(pg_catalog.=) 'synchronous_commit'"
+        " AND t.name OPERATOR(pg_catalog.=) 'statement_timeout'"
     )
 
 

@@ -261,6 +261,25 @@ def test_the_targets_table_is_dropped_on_the_way(tables: Tables) -> None:
     check_second_run(tables)
 
 
+def test_an_internal_error_that_takes_long_is_no_time_out(tables: Tables) -> None:
+    tables.target.execute(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " PERFORM pg_sleep(0.7); RAISE 'invalid page' USING ERRCODE = 'XX000'; END$$;"
+        "CREATE TRIGGER fail BEFORE INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION fail()"
+    )
+    ended = run_copy(tables.pool(), call_timeout=2, max_retries=1)
+    expected = Expected(
+        error=DatabaseError,
+        side="target",
+        call="save_rows",
+        exit_code=4,
+        words=("(XX000)", "invalid page"),
+        retries=0,
+        warnings=None,
+    )
+    check_outcome(ended, expected)
+
+
 def test_an_internal_error_that_passes_is_no_end(tables: Tables) -> None:
     """What a statement meets whose relation is dropped while it is planned."""
     tables.target.execute(

@@ -99,6 +99,19 @@ def test_a_refusal_is_told_by_its_sqlstate(
     assert "InitPostgres" not in ended.message  # a place in the server's code
 
 
+def test_one_of_several_hosts_that_will_answer_soon_passes(tables: Tables) -> None:
+    """Whatever the others say until then: a standby may take no session that writes."""
+    other = tables.source.server.port
+    with refusing("57P03", "das Datenbanksystem startet") as (_, port):
+        uri = f"postgresql://postgres@127.0.0.1:{port},127.0.0.1:{other}/{tables.source.name}"
+        ended = run_copy(tables.pool(source=f"{uri}?target_session_attrs=standby"))
+    words = ("(57P03)", "SCHWERWIEGEND:  das Datenbanksystem startet", f"port {other} failed")
+    check_outcome(
+        ended,
+        Expected(error=DatabaseError, side="source", call="connect", exit_code=75, words=words),
+    )
+
+
 def test_a_slot_that_comes_free_is_waited_for(tables: Tables) -> None:
     with refusing(*NO_SLOT) as (server, port), Proxy(("127.0.0.1", port)) as proxy:
         target = tables.target.server.uri(tables.target.name, port=proxy.port)

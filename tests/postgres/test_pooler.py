@@ -12,6 +12,7 @@ import pytest
 
 from pipecopy.contracts import Session
 from pipecopy.postgres import PostgresError, PostgresPool
+from pipecopy.postgres.session_start import prepare
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import TABLE
 from tests.support.servers import PostgresServer
@@ -82,3 +83,12 @@ def test_a_pooler_in_session_mode_is_taken_when_stated(target_db: TemporaryDatab
         database.save_rows([(1, {})])
         database.close()
     assert target_db.value("SELECT count(*) FROM profiles") == 1
+
+
+def test_what_a_session_before_has_left_in_it_makes_no_commit_weaker(
+    target_db: TemporaryDatabase,
+) -> None:
+    with target_db.connect() as connection:
+        for _ in range(2):  # the first one leaves its own settings, as a pool that resets nothing
+            facts = prepare(connection, run=None, table="profiles", session_pooler=True)
+            assert facts.commit == "on"

@@ -204,20 +204,29 @@ def test_a_save_that_failed_leaves_nothing_and_the_session_works_on(
     assert_equal_tables(source_db, target_db)
 
 
-def test_a_save_is_durable_even_where_the_database_would_not_wait(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+@pytest.mark.parametrize(
+    ("set_to", "commits"), [("off", "on"), ("remote_apply", "remote_apply"), ("local", "local")]
+)
+def test_a_save_is_as_durable_as_the_database_asks_for_and_always_durable(
+    set_to: str, commits: str, source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     create_profiles(source_db, 1)
     create_profiles(target_db)
-    target_db.execute(f"ALTER DATABASE {target_db.name} SET synchronous_commit = off")
+    target_db.execute(f"ALTER DATABASE {target_db.name} SET synchronous_commit = {set_to}")
     target_db.execute(
         "CREATE TABLE seen (setting text);"
         "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
         " INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END$$;"
-        "CREATE TRIGGER see BEFORE INSERT ON profiles FOR EACH ROW EXECUTE FUNCTION see()"
+        # it fires as the transaction commits
+        "CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE ON profiles"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION see()"
     )
     copy(source_db, target_db)
-    assert target_db.query("SELECT setting FROM seen") == [("on",)]
+    assert target_db.query("SELECT setting FROM seen") == [(commits,)]
+    target_db.execute("UPDATE profiles SET data = '0'")
+    target_db.execute("TRUNCATE seen")
+    copy(source_db, target_db)  # by the table in between
+    assert target_db.query("SELECT setting FROM seen") == [(commits,)]
 
 
 def test_a_key_that_only_a_child_has_twice_is_an_error(
