@@ -31,8 +31,6 @@ _STOPS = (".", ":", ";", ",", "?", "!")
 """After these a sentence that follows needs no other sign that it begins."""
 _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
-_COMPARING = ("checksum", "end_of_batch")
-"""Calls that are made again for parts of a range if they fail on a row."""
 _TRANSACTIONS = 5
 """How many of the transactions that are waited for are named."""
 _FAILED = 10
@@ -168,8 +166,8 @@ def _end_line(event: CallEnded) -> str | None:
     attempt = f"attempt {event.where.attempt} {_ENDS[event.outcome]} after {event.seconds:.1f}s"
     if event.outcome == "returned" and event.where.attempt == 1:
         return None  # all is well
-    if event.outcome == "raised" and event.where.call in _COMPARING:
-        return None  # the report names the row that it is about, or else it is the run's error
+    if event.outcome == "raised":
+        return None  # it is told as the run's error, as a warning, or of the rows that it is about
     who = "its worker " if event.outcome == "crashed" else ""
     detail = f": {who}{redact(one_line(event.detail))}" if event.detail else ""
     return f"{redact(str(event.where))}: {attempt}{detail}"

@@ -43,7 +43,7 @@ def refuse(run: Run[Any], findings: Iterable[Finding]) -> None:
     problems = _problems(findings)
     if problems:
         raise TableMismatchError(
-            f"the tables of {run.source} and {run.target} do not fit together: {_text(problems)}",
+            f"the tables of {run.source} and {run.target} do not fit together:{_text(problems)}",
             differences=tuple(problems),
         )
 
@@ -138,9 +138,9 @@ def _columns(
             what="columns",
         )
     for name, column in surplus.items():
-        remedy = f"drop it there, or {leave_out}"
+        remedy = f"{leave_out}, or drop it there"
         if column.needs_value:
-            remedy = f"drop it there; or give it a default or allow NULL in it, and {leave_out}"
+            remedy = f"give it a default or allow NULL in it, and {leave_out}; or drop it there"
         yield problem(
             f'the source {source.table} has no column "{name}" ({column} in the target)',
             remedy,
@@ -217,7 +217,7 @@ def _problems(findings: Iterable[Finding]) -> list[str]:
 
 def _text(lines: list[str]) -> str:
     """Return them each on a line of its own, if there are several."""
-    return lines[0] if len(lines) == 1 else "".join(f"\n- {line}" for line in lines)
+    return f" {lines[0]}" if len(lines) == 1 else "".join(f"\n- {line}" for line in lines)
 
 
 def _met(run: Run[Any], of_source: object, of_target: object) -> list[Finding]:

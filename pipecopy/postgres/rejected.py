@@ -198,10 +198,10 @@ def remedy_of(
     if place.other is not None and place.is_other_new:
         return f"change one of the two rows in the source, or drop {name} in the target"
     if place.other is not None:
-        repair = function_call("verify_tables", repair=True, delete_surplus=True)
+        repair = function_call("verify_tables", repair=True)
         return (
-            "change one of the two rows; or, if the target may lose what the source does not have,"
-            f" run {repair}"
+            f"run {repair}, which writes both in one transaction if the source has both; if only"
+            " the target has the other one, change the value there"
         )
     ways = ["change the value in the source"]
     shapes = [column.shape.base for column in table.columns if column.name == place.column]

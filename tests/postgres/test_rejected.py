@@ -62,7 +62,7 @@ CASES = {
         "the row with the id 7 can't be saved: the row with the id 4000 of the target table"
         ' "public"."profiles" has its value in the unique index profiles_n_key',
         "23505",
-        r"`verify_tables\(repair=True, delete_surplus=True\)`",
+        r"run `verify_tables\(repair=True\)`, which writes both in one transaction",
         n="int UNIQUE",
         before="INSERT INTO profiles VALUES (4000, 3000)",
     ),
