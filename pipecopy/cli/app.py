@@ -167,7 +167,7 @@ def _as_config_error(error: Exception, argv: Sequence[str]) -> Exception:
         case WrongOptionsError(unused_tokens=words):
             unknown = [word for word in words or [] if word.startswith("-")]
             more = [word for word in words or [] if not word.startswith("-")]
-            said = [str(error), *(f"Unknown option: {word}" for word in unknown)]
+            said = [str(error), *(f"{word} is an unknown option" for word in unknown)]
             said += [_unexpected(more, hidden)] if more else []
             return ConfigError(redact("; ".join(said)))
         case UnusedCliTokensError(unused_tokens=words):

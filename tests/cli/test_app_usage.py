@@ -125,7 +125,7 @@ def test_the_version() -> None:
         ),
         (
             "copy a b --batch-size 0 --nope",
-            "--batch-size must be at least 1, not 0; Unknown option: --nope",
+            "--batch-size must be at least 1, not 0; --nope is an unknown option",
         ),
         (
             "copy a b c --batch-size 0",
