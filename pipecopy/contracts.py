@@ -75,7 +75,7 @@ delete_rows(ids: Sequence[int]) -> int
     Removes the rows with these ids, all or none, durably; returns how many there were.
 exchange_rows(rows: Sequence[Row], surplus: Sequence[int]) -> Sequence[int]
     Removes the rows with the ids of `rows`, and those with the ids `surplus`, and saves `rows`, all
-    or none, durably: for rows that have unique values of each other, in which `save_rows` fails
+    or none, durably: for rows that have each other's unique values, in which `save_rows` fails
     with the SQLSTATE 23505 or 23P01. If other rows have such a value too, it changes nothing, and
     returns their ids.
 confirm() -> None

@@ -142,9 +142,7 @@ class Repair:
                     stale, unread, "not among the rows of the source that are compared"
                 )
             group |= found
-        return self._in_the_way(
-            stale, found, "one of a chain of more than can be written in one transaction"
-        )
+        return self._in_the_way(stale, found, "one of too many such rows for one transaction")
 
     def _exchanged(self, group: set[int], others: set[int], surplus: set[int]) -> None:
         """Count the rows that were written or removed with those that were found to differ."""
@@ -159,8 +157,8 @@ class Repair:
             deleted=report.deleted + len(surplus),
         )
         run.warn(
-            f"target: the rows with the ids {id_ranges(sorted(group), count=len(group))} had unique"
-            " values of each other: they were removed and inserted again in one transaction"
+            f"target: the rows with the ids {id_ranges(sorted(group), count=len(group))} had each"
+            " other's unique values: they were removed and inserted again in one transaction"
         )
 
     def _in_the_way(self, stale: Sequence[int], found: Iterable[int], why: str) -> Failed:

@@ -113,7 +113,7 @@ class Reader:
         read = self._guard.copy_out(sql, self._most_bytes)
         if read.beyond is not None:
             raise PostgresError(
-                "rows that have unique values of each other are more bytes than one batch may have",
+                "rows that have each other's unique values are more bytes than one batch may have",
                 PROGRAM_LIMIT_EXCEEDED,
                 "raise `max_batch_bytes`",
             )

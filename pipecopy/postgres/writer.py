@@ -152,7 +152,7 @@ class Writer:
         """
         if self._acting_on_delete:
             raise PostgresError(
-                "rows have unique values of each other: they would have to be removed and"
+                "rows have each other's unique values: they would have to be removed and"
                 " inserted again in one transaction, on which"
                 f" {', '.join(self._acting_on_delete)} would act",
                 UNIQUE_VIOLATION,
@@ -166,7 +166,7 @@ class Writer:
             self._by_batch_table(rows, sql, exchange_sql(sql, ids, surplus))
         except errors.InsufficientPrivilege as error:
             raise PostgresError(
-                "rows have unique values of each other: they would have to be removed and"
+                "rows have each other's unique values: they would have to be removed and"
                 " inserted again in one transaction, which the role may not do"
                 f" ({error.diag.message_primary})",
                 UNIQUE_VIOLATION,
