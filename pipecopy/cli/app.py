@@ -114,9 +114,12 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
 
 
 def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - loads the parser of e-mail: only here
+    from importlib import metadata  # noqa: PLC0415 - loads the parser of e-mail: only here
 
-    return version("pipecopy")
+    try:
+        return metadata.version("pipecopy")
+    except metadata.PackageNotFoundError:  # run from a checkout or an archive
+        return "unknown: pipecopy is not installed"
 
 
 def run(

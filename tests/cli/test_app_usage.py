@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cyclopts
 import pytest
 
 import pipecopy
@@ -80,6 +81,22 @@ def test_the_example_in_the_help_works(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_version() -> None:
     assert run("--version").stdout == "0.1.0\n"
+
+
+def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
+    for path in Path(cyclopts.__file__).parents[1].iterdir():
+        if not path.name.startswith(("pipecopy", "__editable__")):
+            (tmp_path / path.name).symlink_to(path)
+    pythonpath = f"{Path(pipecopy.__file__).parents[1]}:{tmp_path}"
+    shown = subprocess.run(
+        [sys.executable, "-S", "-m", "pipecopy", "--version"],
+        env={"PYTHONPATH": pythonpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shown.returncode, shown.stdout) == (0, "unknown: pipecopy is not installed\n")
 
 
 @pytest.mark.parametrize(
