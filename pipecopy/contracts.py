@@ -245,11 +245,15 @@ class TableDescription:
     columns: tuple[Column, ...] = ()
     """In the order in which `load_rows` returns their values."""
     identity: str | None = None
-    """What tells this very table from all others; equal on both sides, a copy is refused. One that
-    ends with `/` stands for all that begin with it: a standby's, which has its primary's table."""
+    """What tells this very table from all others, in parts between `/`; equal on both sides, a copy
+    is refused. An empty part is one that is not known, and stands for any. The last part of a
+    standby's is empty: it has its primary's table."""
     replicates: bool | None = None
     """The server sends its changes to another one, or receives them, at this moment; None if that
-    is not known. A standby that receives some follows no server that sends none."""
+    is not known."""
+    timeline: int | None = None
+    """Of the log that it writes, or receives; None if that is not known. A standby that receives
+    another timeline than a server writes, which sends none, does not follow that server."""
     findings: tuple[Finding, ...] = ()
     """Problems are reasons not to copy at all (a missing right, hidden rows, …), warnings are for
     the report."""

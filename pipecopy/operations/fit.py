@@ -105,13 +105,15 @@ def between(source: Any, target: Any, *, types: bool = True) -> Iterator[Finding
     if isinstance(source, TableDescription) and isinstance(target, TableDescription):
         if source.columns and target.columns:  # a side without columns has said why
             yield from _columns(source, target, types=types)
-        if source.identity and source.identity == target.identity:
+        if _may_be_one(source, target) and not (_is_standby(source) or _is_standby(target)):
             yield problem(
                 f"source and target are the same table, {source.table}",
                 "name another one",
                 what="columns",
             )
-        elif _may_follow(source, target) or _may_follow(target, source):
+        elif _may_be_one(source, target) and not (
+            _receives_another(source, target) or _receives_another(target, source)
+        ):
             yield problem(
                 "one of the two servers is a standby, and may follow the other one: then source and"
                 f" target are the same table, {source.table}",
@@ -202,13 +204,30 @@ def _generated(source: TableDescription, target: TableDescription) -> Iterator[F
             )
 
 
-def _may_follow(standby: TableDescription, server: TableDescription) -> bool:
-    """Tell whether the one may be a standby of the other, by its identity, which ends with /."""
-    if not standby.identity or not server.identity or not standby.identity.endswith("/"):
+def _may_be_one(source: TableDescription, target: TableDescription) -> bool:
+    """Tell whether the two may be the same table, by all that is known of both."""
+    if not source.identity or not target.identity:
         return False
-    if standby.replicates and server.replicates is False:
-        return False  # it receives, and not from there
-    return server.identity.startswith(standby.identity)
+    parts, others = source.identity.split("/"), target.identity.split("/")
+    return len(parts) == len(others) and all(
+        part == other or not part or not other for part, other in zip(parts, others, strict=True)
+    )
+
+
+def _is_standby(table: TableDescription) -> bool:
+    return bool(table.identity and table.identity.endswith("/"))
+
+
+def _receives_another(standby: TableDescription, server: TableDescription) -> bool:
+    """Tell whether the one is a standby that certainly follows another server.
+
+    By the timeline as well: a connection that broke is seen by one end alone at first, and a log
+    may come by an archive and another standby.
+    """
+    if not _is_standby(standby) or None in {standby.timeline, server.timeline}:
+        return False
+    receives_and_sends = (standby.replicates, server.replicates)
+    return receives_and_sends == (True, False) and standby.timeline != server.timeline
 
 
 def _problems(findings: Iterable[Finding]) -> list[str]:

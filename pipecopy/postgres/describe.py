@@ -68,7 +68,7 @@ def describe(
         yield from _of_catalogs(session, selection, table, run)
 
     answers = _answers(session, table, relations, questions, of_rows)
-    replicates, identity, checksums, definition, event_triggers, *more = answers
+    (replicates, timeline), identity, checksums, definition, event_triggers, *more = answers
     findings += itertools.chain(*more)
     if event_triggers and not _has_problem(findings):
         findings += event_triggers_refuse(session, table, event_triggers)
@@ -81,6 +81,7 @@ def describe(
         encoding=session.encoding,
         identity=identity,
         replicates=replicates,
+        timeline=timeline,
         findings=tuple(sorted(findings, key=lambda found: found.mark != "problem")),
         checksums=checksums,
         definition=definition,
@@ -121,7 +122,7 @@ def _answers(
             raise
         # the role may not read the rows, or not even the name, or not ask for the standbys: first
         # what is said of its rights
-        answers = [None, *ask(session.query_all, *questions())]
+        answers = [(None, None), *ask(session.query_all, *questions())]
         if not _has_problem(itertools.chain(*answers[5:])):
             answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
     return answers
@@ -311,7 +312,7 @@ def _note_greatest_key(session: ServerSession, table: Table) -> Question[Sequenc
 
 
 def _identity(session: ServerSession, table: Table) -> Question[str]:
-    """Return what identifies this very table; a standby's is the beginning of its primary's.
+    """Return what identifies this very table; a standby's is its primary's without the last part.
 
     A clone of the server's files has all of it but the time when the server started.
     """
@@ -325,16 +326,20 @@ def _identity(session: ServerSession, table: Table) -> Question[str]:
     return f"{beginning}{started}"
 
 
-def _replicates(session: ServerSession) -> Question[bool | None]:
-    """Return whether a standby receives from another server, or a primary sends to one."""
+def _replicates(session: ServerSession) -> Question[tuple[bool | None, int | None]]:
+    """Return whether a standby receives from another server, or a primary sends to one.
+
+    And the timeline of that.
+    """
     if session.server.is_standby:
-        ((receives,),) = yield (
-            "SELECT pg_catalog.bool_or(status OPERATOR(pg_catalog.=) 'streaming')"
-            " FROM pg_catalog.pg_stat_wal_receiver"
+        ((timeline,),) = yield (
+            "SELECT pg_catalog.max(received_tli) FROM pg_catalog.pg_stat_wal_receiver"
+            " WHERE status OPERATOR(pg_catalog.=) 'streaming'"
         )
-        return receives or None  # it may receive from an archive, and not all may see
+        # it may receive from an archive, and not all may see
+        return None if timeline is None else True, timeline
     ((sends,),) = yield "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"
-    return bool(sends)
+    return bool(sends), session.server.timeline
 
 
 def _definition(table: Table, run: Session | None) -> Question[dict[str, Any] | None]:

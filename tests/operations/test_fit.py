@@ -21,12 +21,17 @@ def table(
     *columns: Column, identity: str | None = None, replicates: bool | None = None
 ) -> TableDescription:
     return TableDescription(
-        table="t", key="id", columns=(KEY, *columns), identity=identity, replicates=replicates
+        table="t",
+        key="id",
+        columns=(KEY, *columns),
+        identity=identity,
+        replicates=replicates,
+        timeline=2,
     )
 
 
 STANDBY, LONELY, FOLLOWED = (
-    table(identity="1/2/3/", replicates=True),
+    replace(table(identity="1/2/3/", replicates=True), timeline=1),
     table(identity="1/2/3/x", replicates=False),
     table(identity="1/2/3/x", replicates=True),
 )
@@ -61,7 +66,13 @@ TRIPLE = column("integer", "(a * 3)")
         (STANDBY, LONELY, False, False),
         (STANDBY, FOLLOWED, True, False),
         (replace(STANDBY, replicates=None), LONELY, True, False),
+        (replace(STANDBY, timeline=2), LONELY, True, False),
+        (replace(STANDBY, timeline=None), LONELY, True, False),
+        (LONELY, STANDBY, False, False),
         (LONELY, FOLLOWED, True, False),
+        (table(identity="/2/3/x"), LONELY, True, False),
+        (table(identity="/2/3/y"), LONELY, False, False),
+        (table(identity="/2/3/"), LONELY, True, False),
         (table(identity="1/2/33/"), table(identity="1/2/3/"), False, False),
         (table(), None, False, False),
         ({"a": 1}, {"a": 1}, False, False),

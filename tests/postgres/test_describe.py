@@ -92,6 +92,20 @@ def test_a_clone_of_the_server_is_another_but_a_standby_is_the_same() -> None:
     assert of_original.startswith(of_standby)  # a part of what tells the primary from a clone
 
 
+def test_a_role_that_is_not_told_the_system_is_on_the_same_server(
+    target_db: TemporaryDatabase,
+) -> None:
+    target_db.execute(TABLE)
+    control = "EXECUTE ON FUNCTION pg_control_system"
+    with role(target_db, "GRANT ALL ON profiles TO {role}") as uri:
+        target_db.execute(f"REVOKE {control} FROM PUBLIC")
+        try:
+            with pytest.raises(TableMismatchError, match="source and target are the same table"):
+                copy(PostgresPool({"source": target_db.uri, "target": uri}))
+        finally:
+            target_db.execute(f"GRANT {control} TO PUBLIC")
+
+
 def test_a_standby_and_a_promoted_copy_of_its_files_are_two_servers() -> None:
     with PostgresServer(16) as primary, Standby(primary) as standby, Standby(primary) as promoted:
         primary.execute(f"{TABLE}; INSERT INTO profiles VALUES (1, NULL)")
