@@ -21,9 +21,10 @@ from tests.support.checks import ROWS, Tables
 from tests.support.databases import Both, TemporaryDatabase, empty_database
 from tests.support.drivers import RecordingPool
 from tests.support.home import home, why_missing
-from tests.support.leftovers import nothing_left_behind
+from tests.support.leftovers import MARK, nothing_left_behind
 from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer
+from tests.support.shared_server import give_back_fork_server, keep_fork_server
 from tests.support.wall_clock import alone, steady
 
 
@@ -49,6 +50,7 @@ def _nobody_elses_settings() -> Iterator[None]:
                 patch.delenv(name)
         for name in ("PGPASSFILE", "PGSERVICEFILE"):
             patch.setenv(name, str(empty / "none"))
+        patch.setenv(MARK, str(os.getpid()))
         # what is started finds the tests wherever it runs
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
         patch.chdir(empty)  # there may be a pipecopy.toml where pytest was started
@@ -81,9 +83,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    """Have all tests leave the same environment to what they start."""
+    del os.environ["PYTEST_CURRENT_TEST"]
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    with nothing_left_behind(request.node.nodeid):
+    if getattr(request.module, "OWN_FORK_SERVERS", False):
+        give_back_fork_server()
+    else:
+        del os.environ["PYTEST_CURRENT_TEST"]  # a call's has none either
+        keep_fork_server()
+    with nothing_left_behind():
         yield
 
 

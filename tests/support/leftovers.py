@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipecopy.workers.servers import fork_servers
 from tests.support.servers import running_servers
+from tests.support.shared_server import stop_other_fork_servers
 
 MARK = "TEST_OF_PIPECOPY"
 PATIENCE = 3.0
@@ -48,15 +48,15 @@ class Belongings:
             *(f"process {process}" for process in self.processes()),
             *(f"thread {t.name}" for t in set(threading.enumerate()) - self.threads),
             *(f"file {name}" for name in self.new_files()),
-            *(
-                f"{count} descriptors: {kind}"
-                for kind, count in (Counter(_descriptors()) - self.descriptors).items()
-            ),
+            *(f"{count} descriptors: {kind}" for kind, count in self.new_descriptors().items()),
             *_sessions(),
         ]
 
     def new_files(self) -> list[str]:
         return sorted(set(_files()) - self.files)
+
+    def new_descriptors(self) -> Counter[str]:
+        return Counter(_descriptors()) - self.descriptors
 
     def processes(self, commands: tuple[str, ...] = ("",)) -> Iterator[str]:
         """Yield the new processes that have one of these texts in their command line."""
@@ -79,16 +79,12 @@ _under_way: list[Belongings] = []
 
 
 @contextlib.contextmanager
-def nothing_left_behind(test: str) -> Iterator[None]:
+def nothing_left_behind() -> Iterator[None]:
     """See that all that came during the block is gone soon after it."""
-    before = Belongings(f"{os.getpid()} {test}")
+    before = Belongings(os.environ[MARK])
     _under_way[:] = [before]
-    os.environ[MARK] = before.mark
-    try:
-        yield
-    finally:
-        del os.environ[MARK]
-    fork_servers.stop_idle()  # else each test would wait until they go by themselves
+    yield
+    stop_other_fork_servers()  # else each test would wait until they go by themselves
     for server in running_servers():
         server.resume()
     deadline = time.monotonic() + PATIENCE
@@ -105,12 +101,12 @@ def left_of_copies() -> list[str]:
     Unlike the look after each test, it leaves alone what the test itself still needs. A fork server
     that only waits for the next copy of this process is stopped first.
     """
-    fork_servers.stop_idle()
+    stop_other_fork_servers()
     (before,) = _under_way
     return [
         *(f"process {process}" for process in before.processes(_COPYING)),
         *(f"file {name}" for name in before.new_files()),
-        *(f"memory file {kind}" for kind in _descriptors() if kind.startswith("/memfd:pipecopy")),
+        *(f"memory file {kind}" for kind in before.new_descriptors() if "/memfd:" in kind),
         *_sessions(),
     ]
 

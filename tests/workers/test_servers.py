@@ -28,6 +28,8 @@ from tests.support.runs import copy
 from tests.support.scripts import run_script
 from tests.support.strikes import Strike
 
+OWN_FORK_SERVERS = True
+"""Each test starts without one."""
 GONE = 2.0
 """Seconds in which an idle server goes by itself: after one, and a little."""
 SERVER = "pipecopy forker"
