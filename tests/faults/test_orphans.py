@@ -57,7 +57,8 @@ def test_a_save_that_waits_on_a_lock(
     tables: Tables,
     tmp_path: Path,
 ) -> None:
-    # Without the server's own limit, which would end the statement before the worker is killed.
+    # Without the server's own limits: one would end the statement before the worker is killed, the
+    # other half a second after that.
     strike = Strike(side="target", call="save_rows", fault="no server limit", skip=batch, times=1)
     pool = FaultyPool(tables.pool(), tmp_path, (strike,))
     target = tables.target

@@ -126,7 +126,10 @@ FAULTS: dict[str, Callable[[Any], object]] = {
     "KeyboardInterrupt": _raise(KeyboardInterrupt),
     "uninterruptible sleep": _write_to_frozen_folder,
     "a row is added": _add_a_row,
-    "no server limit": lambda database: database.query("SET statement_timeout = 0"),
+    "no server limit": lambda database: [
+        database.query(f"SET {setting} = 0")
+        for setting in ("statement_timeout", "client_connection_check_interval")
+    ],
 }
 """What can happen in a worker, by name; each is given the database that was called."""
 
