@@ -17,6 +17,8 @@ from tests.faults.held import copying
 from tests.support.checks import Expected, Tables, check, check_outcome, run_copy
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.server
+
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 
 

@@ -11,6 +11,8 @@ from tests.operations.live import LivePool
 from tests.support.databases import Both, TemporaryDatabase
 from tests.support.runs import found, verify
 
+pytestmark = pytest.mark.server
+
 COLUMNS = (
     "id int PRIMARY KEY, u int, a int, b int, p int, e text, x int4range, d int, f int, n int,"
     " other int DEFAULT 7"

@@ -15,6 +15,8 @@ from tests.support.databases import Both
 from tests.support.profiles import create_profiles
 from tests.support.runs import found, verify
 
+pytestmark = pytest.mark.server
+
 
 class ValueIsBadError(Exception):
     sqlstate = "22000"
