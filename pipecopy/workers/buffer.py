@@ -10,6 +10,7 @@ the mapped file. The file's layout::
 
 from __future__ import annotations
 
+import copyreg
 import fcntl
 import io
 import itertools
@@ -152,13 +153,14 @@ def _try_to_pickle(
     The standard pickler is in C; dill's is slow, but takes what a function of a script defines.
     """
     reason = None
+    # psycopg2's and sqlite3's views of bytes are bytes, however deep in a value
+    own: dict[Any, Any] = {memoryview: lambda view: (bytes, (view.tobytes(),))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dill.PicklingWarning)  # the error says it
         for kind in (pickle.Pickler, dill.Pickler):
             file = io.BytesIO()
             pickler = kind(file, protocol=5, buffer_callback=raw.append)
-            # psycopg2's and sqlite3's views of bytes are bytes, however deep in a value
-            pickler.dispatch_table = {memoryview: lambda view: (bytes, (view.tobytes(),))}
+            pickler.dispatch_table = {**copyreg.dispatch_table, **own}
             try:
                 pickler.dump(thing)
             except MemoryError:
@@ -197,10 +199,10 @@ def _innermost(value: object) -> object:
         if not isinstance(value, list | tuple | set | frozenset | dict):
             break
         items = [*value, *value.values()] if isinstance(value, dict) else value
-        inner = list(itertools.islice(itertools.filterfalse(_is_picklable, items), 1))
-        if not inner:
+        inner = next(itertools.filterfalse(_is_picklable, items), None)
+        if inner is None:
             break
-        (value,) = inner
+        value = inner
     return value
 
 

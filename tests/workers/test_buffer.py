@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import pickle
 import sqlite3
@@ -125,6 +126,27 @@ def test_views_of_bytes_are_bytes_however_deep(value: Any, beside: Any) -> None:
     (found,) = handed_over([(1, value, beside)])
     assert (found[1], str(found[2])) == (value, str(beside))
     assert "memory" not in repr(found)
+
+
+class Foreign:
+    """As of a library in C that says by copyreg how its values are pickled."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Foreign)
+
+    __hash__ = None  # type: ignore[assignment] # it has no identity
+
+
+copyreg.pickle(Foreign, lambda _: (Foreign, ()))
+
+
+@pytest.mark.parametrize("beside", [1, TAKEN], ids=["standard", "dill"])
+def test_a_class_that_is_pickled_by_copyreg(beside: Any) -> None:
+    (found,) = handed_over([(1, Foreign(), beside)])
+    assert found[1] == Foreign()
 
 
 @pytest.mark.parametrize(
