@@ -26,6 +26,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipecopy.errors import HostError
 from pipecopy.workers.host import REFUSED_EXIT, refusal
 from pipecopy.workers.launch import STOP_SIGNALS
 from pipecopy.workers.third_party import forkserver, spawn
@@ -115,9 +116,7 @@ def _fork(fds: list[int], control: socket.socket, siblings: dict[int, _Child]) -
         except BaseException as error:  # noqa: BLE001 - whatever it was, the supervisor shows it
             code = exit_for(error)
         finally:
-            with suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            _flush()
             os._exit(code)
     try:
         pidfd = os.pidfd_open(pid)
@@ -144,7 +143,8 @@ def _refuse(fds: list[int], number: int | None, call: str = "") -> None:
 
 
 def exit_for(error: BaseException) -> int:
-    """Write why this process can't start, for the supervisor; return the exit code."""
+    """Write why this process can't start, for `refusal_in`; return the exit code."""
+    _flush()  # what a script has printed must not follow the line
     found = refusal(error)
     if found is None:
         traceback.print_exception(error)
@@ -152,6 +152,20 @@ def exit_for(error: BaseException) -> int:
     line = json.dumps([str(found), found.errno, found.limit])
     os.write(2, f"\n{line}\n".encode())
     return REFUSED_EXIT
+
+
+def refusal_in(output: str) -> HostError | None:
+    """Return what a process that exited with `REFUSED_EXIT` wrote; None if it was a script's."""
+    with suppress(ValueError, TypeError):
+        message, number, limit = json.loads(output.rstrip().rpartition("\n")[2])
+        return HostError(message, errno=number, limit=limit)
+    return None
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be closed, or be a script's own
+            stream.flush()
 
 
 def _run(data: int, inherited: list[int]) -> int:

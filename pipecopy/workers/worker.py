@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import signal
 import threading
@@ -19,6 +18,7 @@ from pipecopy.errors import ConfigError, HostError
 from pipecopy.workers import process
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.context import WorkerContext, WorkerPopen
+from pipecopy.workers.forkserver import refusal_in
 from pipecopy.workers.host import REFUSED_EXIT, refusal, start
 from pipecopy.workers.interpreter import NO_PYTHON, NO_PYTHON_EXIT, find_interpreter
 from pipecopy.workers.messages import Crashed, Outcome, Task
@@ -167,9 +167,8 @@ class Worker:
             return ConfigError(NO_PYTHON.format(path=find_interpreter()))
         if exitcode == UNGUARDED_EXIT:
             return ConfigError(UNGUARDED)
-        if exitcode == REFUSED_EXIT:
-            message, number, limit = json.loads(output.strip().rpartition("\n")[2])
-            return HostError(message, errno=number, limit=limit)
+        if exitcode == REFUSED_EXIT and (found := refusal_in(output)) is not None:
+            return found
         server = self.server.exitcode
         if server is not None and server > 0:  # not even Python ran, or not for long
             said = f"; its last words: {output.strip()}" if output.strip() else ""

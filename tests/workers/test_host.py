@@ -240,6 +240,21 @@ def test_a_batch_greater_than_a_file_may_be(filled: RecordingPool) -> None:
     assert ended.left == []
 
 
+PRINTS_FIRST = """
+if __name__ == "__mp_main__":
+    sys.stdout = open(1, "w", buffering=1000, closefd=False)
+    print("said by the script")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    os.dup(0)
+"""
+
+
+def test_what_is_refused_after_the_script_has_printed(filled: RecordingPool) -> None:
+    ended = copy_in_script(filled.folder, before=PRINTS_FIRST)
+    assert (ended.error, ended.errno) == ("HostError", errno.EMFILE)
+    assert ended.left == []
+
+
 @BECOMES_ANOTHER_USER
 @pytest.mark.parametrize("most", [1, 6, 12])
 def test_however_few_processes_a_user_may_have(most: int, filled: RecordingPool) -> None:
