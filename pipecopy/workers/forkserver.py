@@ -27,15 +27,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipecopy.errors import HostError
-from pipecopy.workers.host import REFUSED_EXIT, refusal
+from pipecopy.workers.host import PR_SET_PDEATHSIG, REFUSED_EXIT, refusal
 from pipecopy.workers.launch import STOP_SIGNALS
 from pipecopy.workers.third_party import forkserver, spawn
 
 WORD = struct.Struct("<q")
 """How numbers are sent: the process id, the errno, the exit code."""
 _MOST_FDS = 250  # the kernel passes at most 253 in one message (SCM_MAX_FD)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_PR_SET_NAME = 15
+_PR_SET_NAME = 15  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def _die_with_parent(parent: int) -> None:
     `parent` is the process id that the parent is known to have: if it ended before this call, this
     process ends at once.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -40,7 +40,7 @@ _SPARE_BYTES = 64 * 2**20
 """Bytes of memory without which a driver can't be loaded, nor take a batch."""
 _STACK_BYTES = 8 * 2**20
 """Bytes that a thread takes for its stack, as most machines have it."""
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # linux/prctl.h
+PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def look() -> tuple[str, ...]:
 
     libc, before = ctypes.CDLL(None, use_errno=True), ctypes.c_int()
     libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(before), 0, 0, 0)
-    if libc.prctl(_PR_SET_PDEATHSIG, before.value, 0, 0, 0) == 0:  # changes nothing
+    if libc.prctl(PR_SET_PDEATHSIG, before.value, 0, 0, 0) == 0:  # changes nothing
         return ()
     code = errno.errorcode.get(ctypes.get_errno(), "")
     warning = (
@@ -111,8 +111,9 @@ def hidden_refusal(error: BaseException) -> HostError | None:
     found = refusal(error)
     if found is None and (limit := _reached()) is not None:
         said = f"{type(error).__name__}: {error}"
-        found = HostError(f"this machine has too little left: {limit.message} ({said})")
-        found.limit = limit.name
+        found = HostError(
+            f"this machine has too little left: {limit.message} ({said})", limit=limit.name
+        )
     return found
 
 

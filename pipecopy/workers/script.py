@@ -142,7 +142,8 @@ def load_pool(pickled: bytes) -> Any:
 
     """
     places, pickled = pickle.loads(pickled)
-    sys.meta_path.insert(0, Finder(places))
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):  # a retry loads it again
+        sys.meta_path.insert(0, Finder(places))
     try:
         with _loading():
             return dill.loads(pickled)

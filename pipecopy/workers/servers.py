@@ -101,10 +101,9 @@ class ForkServer:
             return WORD.unpack_from(message)[0], pidfds[0]
         if not message and self.process.wait(_STOP_TIMEOUT) is not None:
             raise self._ended()
-        # without an answer the server had no descriptor left, with a process id this process has
-        number = -WORD.unpack_from(message)[0] if message else errno.EMFILE
-        if number < 0:
-            number = errno.EMFILE
+        answer = WORD.unpack_from(message)[0] if message else 0
+        # else the server had no descriptor left for the answer, or this process for the pidfd
+        number = -answer if answer < 0 else errno.EMFILE
         raise refused(OSError(number, os.strerror(number)), message[WORD.size :].decode() or None)
 
     def _ended(self) -> ServerEndedError:
