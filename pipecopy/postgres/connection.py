@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus
 
 from pipecopy.contracts import ServerChangedError, Session
+from pipecopy.postgres.conninfo import SCHEMES, known_parameters, service_conninfo
 from pipecopy.postgres.errors import (
     CONNECTION_FAILURE,
     INVALID_PARAMETER_VALUE,
@@ -30,7 +30,7 @@ from pipecopy.postgres.failover import (
     server_state,
     state_from_plain,
 )
-from pipecopy.postgres.limits import statement_limit
+from pipecopy.postgres.limits import network_limits, statement_limit
 from pipecopy.postgres.orphans import application_name, end_last_orphans
 from pipecopy.postgres.refused import PsycopgConnection
 from pipecopy.postgres.remedies import remedy_of
@@ -47,11 +47,6 @@ _SLOTS_WAIT = 10.0
 _SLOTS_PAUSE = 0.1
 _REPLAY_PAUSE = 0.1
 """Seconds between two looks at how far a standby has come."""
-_SCHEMES = ("postgresql://", "postgres://")
-_SHORTEST_CONNECT = 2
-"""Seconds: libpq and psycopg round a shorter connect_timeout up."""
-_LONGEST_KEEPALIVE = 32767
-"""Seconds: Linux refuses a longer one, and libpq then the connection."""
 
 
 class Connection:
@@ -193,7 +188,7 @@ class Connection:
                         prepare_threshold=None,
                     )
             except psycopg.Error as error:
-                if self.server.is_service and not _from_elsewhere(self.server.conninfo):
+                if self.server.is_service and not known_parameters(self.server.conninfo):
                     raise PostgresError(
                         f"no connection is called {self.server.shown!r}, nor a service in libpq's"
                         " pg_service.conf, and it is neither a URI nor a list of keyword=value",
@@ -250,9 +245,9 @@ def find_server(name: str, connections: Mapping[str, str]) -> Server:
     shown = shown_name(name)
     if not text.strip():
         raise PostgresError("the name of a database is empty", INVALID_PARAMETER_VALUE)
-    if text.startswith(_SCHEMES) or "=" in text:
+    if text.startswith(SCHEMES) or "=" in text:
         return Server(shown, text)
-    return Server(shown, f"service={_conninfo_value(text)}", is_service=True)
+    return Server(shown, service_conninfo(text), is_service=True)
 
 
 def parameters(server: Server, run: Session | None) -> dict[str, str]:
@@ -272,42 +267,9 @@ def parameters(server: Server, run: Session | None) -> dict[str, str]:
     added = {"client_encoding": "UTF8"}
     if run is not None:
         added["application_name"] = application_name(run)
-        known = given | _from_elsewhere(make_conninfo(**given))
+        known = given | known_parameters(make_conninfo(**given))
         hosts = 1 + known.get("host", known.get("hostaddr", "")).count(",")
-        limits = _network_limits(run.call_timeout, hosts)
+        limits = network_limits(run, hosts)
         # named here, since psycopg reads no service file for the connect_timeout that it applies
         given |= {name: known.get(name, limit) for name, limit in limits.items()}
     return given | added
-
-
-def _from_elsewhere(conninfo: str) -> dict[str, str]:
-    """Return all parameters as libpq finds them in the service file, environment and defaults.
-
-    None at all if there is no such service. libpq lists them for a connection only: here one that a
-    wrong value ends before the network.
-    """
-    never = make_conninfo(conninfo, sslmode="never")
-    attempt = pq.PGconn.connect_start(never.encode())
-    try:
-        return {
-            option.keyword.decode(): option.val.decode() for option in attempt.info if option.val
-        }
-    finally:
-        attempt.finish()
-
-
-def _network_limits(call_timeout: float, hosts: int) -> dict[str, str]:
-    """Limits that end a little before the call's own, so that the error says what was wrong."""
-    return {
-        "connect_timeout": str(max(_SHORTEST_CONNECT, int(0.9 * call_timeout / hosts))),
-        "keepalives": "1",
-        "keepalives_idle": str(max(1, min(int(call_timeout / 3), _LONGEST_KEEPALIVE))),
-        "keepalives_interval": str(max(1, min(int(call_timeout / 6), _LONGEST_KEEPALIVE))),
-        "keepalives_count": "3",
-        "tcp_user_timeout": str(int(min(900 * call_timeout, 2**31 - 1))),
-    }
-
-
-def _conninfo_value(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -59,7 +59,7 @@ def is_connection(text: str) -> bool:
 
 def is_service(name: str) -> bool:
     """Tell whether libpq finds a service of that name."""
-    return _is_in_service_file(name) or _has_its_service(f"service={_quoted(name)}")
+    return _is_in_service_file(name) or _has_its_service(service_conninfo(name))
 
 
 def _is_in_service_file(name: str) -> bool:
@@ -178,23 +178,32 @@ def _is_refused(text: str) -> bool:
 
 
 def _has_its_service(conninfo: str) -> bool:
-    """Tell whether libpq finds the service that a readable connection string names.
-
-    It fills in the parameters of a connection only then: here of one that a wrong value ends before
-    the network.
-    """
+    """Tell whether libpq finds the service that a readable connection string names."""
     try:
-        from psycopg import pq  # noqa: PLC0415 - takes long: only if something may be wrong
-        from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
+        return bool(known_parameters(conninfo))
     except ImportError:  # which the first call says
         return True
+
+
+def known_parameters(conninfo: str) -> dict[str, str]:
+    """Return all parameters as libpq finds them in the service file, environment and defaults.
+
+    None at all if there is no such service. libpq lists them for a connection only: here one that a
+    wrong value ends before the network.
+    """
+    from psycopg import pq  # noqa: PLC0415 - takes long: only if something may be wrong
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
+
     attempt = pq.PGconn.connect_start(make_conninfo(conninfo, sslmode="never").encode())
     try:
-        return any(option.val for option in attempt.info)
+        return {
+            option.keyword.decode(): option.val.decode() for option in attempt.info if option.val
+        }
     finally:
         attempt.finish()
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def service_conninfo(name: str) -> str:
+    """Return the connection string that names the service alone."""
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"service='{escaped}'"

@@ -1,10 +1,30 @@
-"""How long the server lets a session and its statements take."""
+"""How long the network, the session and a statement may take, by the limit of a call."""
 
 from __future__ import annotations
 
 from pipecopy.contracts import Session
 
 MILLISECONDS_MAX = 2**31 - 1
+_SHORTEST_CONNECT = 2
+"""Seconds: libpq and psycopg round a shorter connect_timeout up."""
+_LONGEST_KEEPALIVE = 32767
+"""Seconds: Linux refuses a longer one, and libpq then the connection."""
+
+
+def network_limits(run: Session, hosts: int) -> dict[str, str]:
+    """Return libpq's parameters for one of so many hosts.
+
+    They end a little before the call's own limit, so that the error says what was wrong.
+    """
+    limit = run.call_timeout
+    return {
+        "connect_timeout": str(max(_SHORTEST_CONNECT, int(0.9 * limit / hosts))),
+        "keepalives": "1",
+        "keepalives_idle": str(max(1, min(int(limit / 3), _LONGEST_KEEPALIVE))),
+        "keepalives_interval": str(max(1, min(int(limit / 6), _LONGEST_KEEPALIVE))),
+        "keepalives_count": "3",
+        "tcp_user_timeout": str(int(min(900 * limit, MILLISECONDS_MAX))),
+    }
 
 
 def statement_limit(run: Session) -> int:
