@@ -32,8 +32,7 @@ from pipecopy.postgres.failover import (
 )
 from pipecopy.postgres.limits import network_limits, statement_limit
 from pipecopy.postgres.orphans import application_name, end_last_orphans
-from pipecopy.postgres.refused import PsycopgConnection
-from pipecopy.postgres.remedies import remedy_of
+from pipecopy.postgres.refused import PsycopgConnection, remedy_of
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
 from pipecopy.postgres.session_start import prepare
 from pipecopy.redact import shown_name

@@ -14,7 +14,7 @@ from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.errors import PostgresError
-from pipecopy.postgres.names import literal, quoted
+from pipecopy.postgres.names import quoted
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
 from pipecopy.postgres.rejected import with_parents
@@ -26,6 +26,7 @@ from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.session_start import end_of, held, holder, is_free
 from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
+from pipecopy.postgres.waits import keeps_waiting
 from pipecopy.postgres.where import check_where
 
 
@@ -163,15 +164,12 @@ def _key(table: Table, side: Side) -> Iterator[Finding]:
 
 def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterator[Finding]:
     """Name the sessions that would keep a copy waiting if it began now."""
-    modes = ["AccessExclusiveLock"]
-    if side == "target":
-        modes += ["ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"]
     query = (
         "SELECT l.pid, a.application_name, min(l.mode) FROM pg_locks l"
         " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.granted"
         f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
         " (SELECT oid FROM pg_database WHERE datname = current_database())"
-        f" AND l.mode IN ({', '.join(literal(mode) for mode in modes)})"
+        f" AND {keeps_waiting('l.mode', writes=side == 'target')}"
         " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
     )
     try:
@@ -187,7 +185,7 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
         yield warning(
             f"The server session {pid}{f' ({name})' if name else ''} has locked {table.sql}"
             f" ({mode}): a copy would wait for it.",
-            end_of((name, pid)),
+            end_of(pid),
             what="locks",
         )
 
@@ -239,14 +237,15 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
 def _other_copies(session: ServerSession, name: str, table: Table) -> Iterator[Finding]:
     """Say that another copy holds the table; which one, if the role may see it."""
     try:
-        holders: list[Any] = session.query(holder(table.oid))
+        holders = [facts for (facts,) in session.query(holder(table.oid))]
     except psycopg.errors.InsufficientPrivilege:
         ((free,),) = session.query(f"SELECT {is_free(str(table.oid))}")
         holders = [] if free else [None]
     if not holders:
         yield _ok("lock", "no other copy holds the table")
-    for row in holders:
-        yield replace(problem(held(name, row), end_of(row), what="lock"), cause="busy")
+    for facts in holders:
+        found = problem(held(name, facts), end_of(facts and facts["pid"]), what="lock")
+        yield replace(found, cause="busy")
 
 
 def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:

@@ -27,6 +27,11 @@ def application_name(run: Session) -> str:
     return f"pipecopy/{run.run_id}/{run.side}"
 
 
+def is_direct_sql(connection: psycopg.Connection[Any]) -> str:
+    """Return SQL for whether this is the session itself: a pooler made up the process id."""
+    return f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {connection.info.backend_pid}"
+
+
 def end_orphans(run: Session, direct: str) -> str:
     """End the sessions that a killed worker of this copy's side left, and wait for their end.
 
@@ -75,13 +80,11 @@ def _orphans_told(
 
 def end_last_orphans(connection: psycopg.Connection[Any], run: Session) -> str | None:
     """End what the last attempt of a call left; return what that was, None for nothing."""
-    statements = [f"SET LOCAL statement_timeout = {statement_limit(run)}"]
     # which no longer counts once this worker is killed in turn
     short = replace(run, call_timeout=min(run.call_timeout, _LAST_ORPHANS))
-    is_direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {connection.info.backend_pid}"
-    statements.append(end_orphans(short, is_direct))
+    limit = f"SET LOCAL statement_timeout = {statement_limit(run)}"
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(statements).encode())
+        cursor.execute(f"{limit}; {end_orphans(short, is_direct_sql(connection))}".encode())
         (orphans,) = rows_of_each(cursor)
     told = [
         f"ended the {what}" if is_gone else f"the {what} does not end, and holds the target table"

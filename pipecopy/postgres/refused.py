@@ -1,4 +1,4 @@
-"""A connection whose refusal has the SQLSTATE that the server gave.
+"""A connection that was refused: the SQLSTATE that the server gave, and what to do about it.
 
 libpq hands on the text of a refusal alone, in the server's language. A libpq that was asked before
 it connects writes the SQLSTATE into that text, at a place of its own.
@@ -22,6 +22,8 @@ from psycopg.pq.abc import PGconn
 from psycopg.pq.misc import find_libpq_full_path
 from psycopg.waiting import Wait
 
+from pipecopy.postgres.names import quoted
+
 _DEFAULT, _VERBOSE = 0x1, 0x2
 """Of libpq's PGVerbosity."""
 _CODE = re.compile(r":  (?P<sqlstate>[0-9A-Z]{5}): ")
@@ -30,6 +32,24 @@ _SOON = ("57P03", "53300")
 """SQLSTATEs of a server that is starting up, and of one without a free connection."""
 _PLACE = re.compile(r"\n[^\n:]+:  \w+, \w+\.c:\d+$", re.MULTILINE)
 """The last line: the place in the server's code."""
+
+_GIVE_IT = "put the role's password into ~/.pgpass, a service file or PGPASSWORD."
+_BY_SQLSTATE = {
+    "28P01": _GIVE_IT,
+    "28000": (
+        "fix the role's name, or let it log in: the server needs the role, with LOGIN, and a line"
+        " for it and this host in its pg_hba.conf."
+    ),
+    "3D000": "fix the name of the database.",
+    "53300": "wait until sessions there have ended, or end some.",
+    "55000": "let it take connections again: ALTER DATABASE {database} ALLOW_CONNECTIONS true;",
+    "57P03": "wait until the server is up, and run it again.",
+    "42501": "GRANT CONNECT ON DATABASE {database} TO {role};",
+}
+_UNREACHABLE = (
+    "start the server there, or fix its host and port; if it is about SSL, fix sslmode,"
+    " sslrootcert, sslcert and sslkey."
+)
 
 
 class PsycopgConnection(psycopg.Connection[Any]):
@@ -90,6 +110,19 @@ def _refusal(refused: psycopg.Error) -> psycopg.Error:
     error = kind(_PLACE.sub("", _CODE.sub(":  ", text)), pgconn=refused.pgconn)
     error.sqlstate = code
     return error
+
+
+def remedy_of(error: psycopg.Error) -> str | None:
+    """Return what to do about a connection that could not be opened."""
+    connection = error.pgconn
+    if connection is None:
+        return None
+    if error.sqlstate is None or error.sqlstate.startswith("08"):  # no server has said a word
+        return _GIVE_IT if connection.needs_password else _UNREACHABLE
+    remedy = _BY_SQLSTATE.get(error.sqlstate)
+    return remedy and remedy.format(
+        database=quoted(connection.db.decode()), role=quoted(connection.user.decode())
+    )
 
 
 def _set_verbosity(pgconn: PGconn, verbosity: int) -> None:

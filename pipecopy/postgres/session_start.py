@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipecopy.postgres.errors import (
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.limits import session_limits, statement_limit
 from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
-from pipecopy.postgres.orphans import end_orphans, report_orphans
+from pipecopy.postgres.orphans import end_orphans, is_direct_sql, report_orphans
 from pipecopy.postgres.questions import Rows, rows_of_each
 from pipecopy.postgres.waits import session_facts, session_text
 
@@ -116,9 +116,7 @@ def _prepare(
     session_pooler: bool,
 ) -> SessionFacts:
     info = connection.info
-    direct = "true"
-    if not session_pooler:
-        direct = f"pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {info.backend_pid}"
+    direct = "true" if session_pooler else is_direct_sql(connection)
     statements = [_settings(info.server_version, run, direct), server]
     if run is not None:
         # first, for the statements after it: the role's own limit may be too short for them
@@ -232,18 +230,17 @@ def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until:
     """Try until the lock is taken, given what the first try returned; False for no such table."""
     while rows and not rows[0][1]:
         if time.monotonic() >= until:
-            found = query(holder(rows[0][0]))
-            row = found[0] if found else None
-            raise TargetInUseError(held(table, row), end_of(row))
+            facts = next((facts for (facts,) in query(holder(rows[0][0]))), None)
+            raise TargetInUseError(held(table, facts), end_of(facts and facts["pid"]))
         time.sleep(_LOCK_PAUSE)
         rows = query(_lock(table, "true"))
     return bool(rows)
 
 
 def holder(oid: int) -> str:
-    """Return SQL for the session that has a table's lock, for `held`, and its process."""
+    """Return SQL for the session that has a table's lock, for `held`."""
     return (
-        f"{CATALOG_PATH}SELECT {session_facts('a', 'backend_start')}, a.pid"
+        f"{CATALOG_PATH}SELECT {session_facts('a', 'backend_start')}"
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
         f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
@@ -251,16 +248,12 @@ def holder(oid: int) -> str:
     )
 
 
-def end_of(row: tuple[Any, ...] | None) -> str:
-    """Return what to do about what `holder` found."""
-    return "wait for its end." if row is None else f"wait for its end, or: {terminate(row[1])}"
+def end_of(pid: int | None) -> str:
+    """Return what to do about a session that is in the way; None if it is not known."""
+    return "wait for its end" + (f", or: SELECT pg_terminate_backend({pid});" if pid else ".")
 
 
-def terminate(pid: int) -> str:
-    return f"SELECT pg_terminate_backend({pid});"
-
-
-def held(table: str, row: tuple[Any, ...] | None) -> str:
-    """Return the sentence that names what `holder` found."""
-    name = f", {session_text(row[0])}," if row else ""
+def held(table: str, facts: Mapping[str, Any] | None) -> str:
+    """Return the sentence that names what `holder` found; None if that is not known."""
+    name = f", {session_text(facts)}," if facts else ""
     return f"another copy{name} holds the target table {table}"

@@ -50,14 +50,19 @@ def waits_text(event: str | None, blocked_by: Iterable[Mapping[str, Any]] | None
     return f" for {' and '.join(map(session_text, blocked_by))}" if blocked_by else ""
 
 
+def keeps_waiting(mode: str, *, writes: bool) -> str:
+    """Return SQL for whether a lock of a relation keeps one waiting who reads it, or writes."""
+    modes = _AGAINST_WRITING if writes else _AGAINST_READING
+    return f"{mode} IN ({', '.join(map(literal, modes))})"
+
+
 def lock_holders(relations: Iterable[int], *, writes: bool) -> str:
     """Return SQL for the sessions whose locks on these relations keep one waiting.
 
     Its rows: whether it has locked a whole relation, and not perhaps some rows; the session.
     """
-    modes = _AGAINST_WRITING if writes else _AGAINST_READING
     oids = ", ".join(map(str, relations)) or "NULL"
-    against = f"l.mode IN ({', '.join(map(literal, modes))})"
+    against = keeps_waiting("l.mode", writes=writes)
     rows = f" OR l.mode = {literal(_WRITING)}" if writes else ""
     return (
         f"{CATALOG_PATH}SELECT bool_or({against}) AS whole, {session_facts('a')}"
