@@ -6,6 +6,7 @@ A file of its own: a fork server imports it with the drivers, and the reports wo
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,6 +19,8 @@ copy holds the target, a server is full or ends sessions), tables that do not fi
 
 _ENDS = (".", ";", "?", "!")
 _TELLS = " What to do: "
+_ALIKE = 0.75
+"""How like a known name has to be, from 0 to 1."""
 _PLAIN = re.compile("[a-z_][a-z0-9_]*")
 """A name that means this very column without quotes."""
 
@@ -73,6 +76,14 @@ def without_remedy(text: str, remedy: str | None) -> str:
 def leaving_out(*columns: str) -> str:
     """Return what to do so that these columns are not copied."""
     return f"leave it out ({argument(exclude=[*map(as_written, columns)])})"
+
+
+def did_you_mean(name: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
+    """Return what to say about an unknown name that is like a known one; "" if none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
+
+    like = get_close_matches(name, [*known], n=1, cutoff=_ALIKE)
+    return f" (did you mean {shown(like[0])}?)" if like else ""
 
 
 def as_written(column: str) -> str:

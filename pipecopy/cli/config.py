@@ -24,6 +24,7 @@ from pipecopy.cli.configfile import (
 )
 from pipecopy.cli.options import Limits, conflicts, to_columns
 from pipecopy.errors import ConfigError
+from pipecopy.finding import did_you_mean
 from pipecopy.postgres.conninfo import is_connection, wrong_name
 from pipecopy.redact import redact
 
@@ -212,7 +213,7 @@ class Configuration:
             message = f'{file.path} has no job "{name}", but a database of that name'
             raise ConfigError(f"{message}: {_takes(command)}")
         jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
-        raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{_hint(name, file.jobs)}')
+        raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{did_you_mean(name, file.jobs)}')
 
     def _check_file(self, file: ConfigFile, *, given: Collection[str]) -> None:
         """Note all that is wrong with the file, whatever part of it is asked for."""
@@ -237,7 +238,7 @@ class Configuration:
                 probe.tokens = []
                 good[option] = self._tried(probe, section.origin(key), section, key)
             else:
-                hint = _hint(option, options)
+                hint = did_you_mean(option, options)
                 self._problems.append(f"{section.origin(key)} is an unknown option{hint}")
         if not isinstance(section, Variables):  # what these set, an option may take back
             together = {n: good[n] for n in _CONFLICTING & good.keys() if good[n] is not None}
@@ -304,13 +305,10 @@ def _takes(command: str) -> str:
     return f"{command} takes a SOURCE and a TARGET, or the name of a job"
 
 
-def _hint(name: str, known: Collection[str], *, prefix: str = "") -> str:
-    """Return what to say about an unknown name that is like a known one behind the prefix."""
-    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
-
+def _hint(name: str, known: Collection[str], *, prefix: str) -> str:
+    """Return the same as `did_you_mean`, by what the names have behind the prefix."""
     rests = [one.removeprefix(prefix) for one in known]
-    like = get_close_matches(name.removeprefix(prefix), rests, n=1, cutoff=0.75)
-    return f" (did you mean {prefix}{like[0]}?)" if like else ""
+    return did_you_mean(name.removeprefix(prefix), rests, prefix.__add__)
 
 
 def _is_on(flag: Argument | None) -> bool:

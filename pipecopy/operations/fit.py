@@ -8,7 +8,14 @@ from typing import Any
 
 from pipecopy.contracts import Column, Side, TableDescription
 from pipecopy.errors import TableMismatchError
-from pipecopy.finding import Finding, as_written, leaving_out, problem, warning
+from pipecopy.finding import (
+    Finding,
+    as_written,
+    did_you_mean,
+    leaving_out,
+    problem,
+    warning,
+)
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Run
@@ -169,16 +176,13 @@ def _only_in(these: Mapping[str, Column], others: Mapping[str, Column]) -> dict[
 
 def _not_left_out(*tables: Any) -> Iterator[Finding]:
     """Refuse a name to be left out that no table has: a typo would be copied."""
-    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
-
     known = [table for table in tables if isinstance(table, TableDescription) and table.columns]
     columns = dict.fromkeys(column.name for table in known for column in table.columns)
     for name in known[0].not_found if known else ():
         if all(name in table.not_found for table in known):
-            like = get_close_matches(name, columns, n=1)
             yield problem(
                 f"there is no column {name} to be left out",
-                f"fix the name{f' (did you mean {as_written(*like)}?)' if like else ''}",
+                f"fix the name{did_you_mean(name, columns, as_written)}",
                 what="columns",
             )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from pipecopy.finding import did_you_mean
 from pipecopy.redact import KEYWORDS, Parameter, parameters_in, shown_name
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -69,14 +70,6 @@ def _is_in_service_file(name: str) -> bool:
     except OSError:
         text = b""
     return name.encode() in _SECTION.findall(text)
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return what to say about an unknown name that is like a known one."""
-    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
-
-    like = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f" (did you mean {like[0]}?)" if like else ""
 
 
 def wrong_connection(text: str) -> str | None:

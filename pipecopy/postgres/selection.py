@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pipecopy.finding import did_you_mean
 from pipecopy.postgres.names import CATALOG_PATH, literal, quoted, readings
 from pipecopy.postgres.questions import Question
 
@@ -73,7 +74,8 @@ def chosen(
                 " computes it, and it can't be copied."
             )
         elif column is None:
-            wrong.append(f"The table {table} has no column {name}{_did_you_mean(name, columns)}.")
+            like = did_you_mean(name, columns, quoted)
+            wrong.append(f"The table {table} has no column {name}{like}.")
         elif column in found:
             wrong.append(f"The column {quoted(column)} of the table {table} is named twice.")
         else:
@@ -81,13 +83,6 @@ def chosen(
     if key is not None and key not in found:
         found.insert(0, key)
     return tuple(found), tuple(wrong)
-
-
-def _did_you_mean(name: str, columns: Collection[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - takes 3 ms: seldom needed
-
-    like = get_close_matches(name, columns, n=1)
-    return f" (did you mean {quoted(like[0])}?)" if like else ""
 
 
 def similar_tables(name: str) -> Question[list[str]]:
