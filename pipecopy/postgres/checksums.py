@@ -10,7 +10,7 @@ count. All functions are named with their schema: a user's of the same name may 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -24,6 +24,7 @@ from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader, aggregated
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table, TableColumn
+from pipecopy.postgres.unreadable import failing_column
 from pipecopy.postgres.versions import hashed, version_of
 
 _PROBE = "pipecopy, 0123456789 abcdefghijklmnopqrstuvwxyz"
@@ -85,7 +86,10 @@ class Checksums:
                 aggregated(self._table, first, past_last - 1, f"pg_catalog.count(*), {total}")
             )
         except psycopg.Error as error:
-            raise self._explained(error, first, past_last) from error
+            explained = self._explained(error, first, past_last)
+            if explained is None:
+                raise
+            raise explained from error
         self._reader.in_gap = not rows
         return rows, int(checksum)
 
@@ -106,25 +110,32 @@ class Checksums:
         )
         return [(key, rows, int(checksum)) for key, rows, checksum in found]
 
-    def _explained(self, error: psycopg.Error, first: int, past_last: int) -> Exception:
+    def _explained(self, error: psycopg.Error, first: int, past_last: int) -> PostgresError | None:
         """Return an error of a row without the value, of a single id with the column's name."""
         if not is_of_a_row(error.sqlstate) or is_guards(error) or self._session.is_lost():
-            return error
-        here, there = self._types()
-        columns = [*self._table.columns, *self._generated()] if past_last - first == 1 else []
-        for column in columns:
-            value = f"pg_catalog.count({_fast_hash(self._values([column], fast=True))})"
+            return None
+
+        def fails(columns: Sequence[TableColumn]) -> bool:
+            value = f"pg_catalog.count({_fast_hash(self._values(columns, fast=True))})"
             try:
                 self._guard.query(aggregated(self._table, first, past_last - 1, value))
             except psycopg.Error as again:
                 if again.sqlstate != error.sqlstate:
                     raise
-                type_, other = here[column.name], there.get(column.name)
-                differs = "" if other in {None, type_} else f", {other} on the other side"
-                return PostgresError(
-                    f'the column "{column.name}" ({type_}{differs}): {_said(error)}', error.sqlstate
-                )
-        return PostgresError(_said(error), error.sqlstate)
+                return True
+            return False
+
+        column = None
+        if past_last - first == 1:
+            column = failing_column([*self._table.columns, *self._generated()], fails)
+        if column is None:
+            return PostgresError(_said(error), error.sqlstate)
+        here, there = self._types()
+        type_, other = here[column.name], there.get(column.name)
+        differs = "" if other in {None, type_} else f", {other} on the other side"
+        return PostgresError(
+            f'the column "{column.name}" ({type_}{differs}): {_said(error)}', error.sqlstate
+        )
 
     def _hash(self, *, copied: bool = False) -> str:
         """Return SQL for the hash of a row, as a bigint."""

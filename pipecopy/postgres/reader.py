@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 
 import psycopg
@@ -205,7 +206,7 @@ class Reader:
             found = next((id_ for id_ in ids if fails(id_, self._table.columns)), None)
             if found is None:
                 return None
-            return unreadable(error, self._table, found, fails, session.encoding)
+            return unreadable(error, self._table, found, partial(fails, found), session.encoding)
         except psycopg.Error:  # the server's own error says what is known
             return None
 

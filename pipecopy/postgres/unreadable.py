@@ -13,15 +13,15 @@ from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.table import Table, TableColumn
 
-Fails = Callable[[int, Sequence[TableColumn]], bool]
-"""Returns whether these columns of the rows with that id can't be sent, for the same reason."""
+Fails = Callable[[Sequence[TableColumn]], bool]
+"""Returns whether these columns of a row can't be read, for the same reason."""
 
 
 def unreadable(
     error: psycopg.Error, table: Table, found: int, fails: Fails, encoding: str
 ) -> PostgresError:
     """Return an error that names the value; `encoding` is that of the database."""
-    column = _column(found, table.columns, fails)
+    column = failing_column(table.columns, fails)
     row = f"the row with the id {found}"
     what = row if column is None else f"the column {quoted(column.name)} of {row}"
     ways = ["change the value"]
@@ -40,9 +40,9 @@ def unreadable(
     )
 
 
-def _column(id_: int, columns: Sequence[TableColumn], fails: Fails) -> TableColumn | None:
+def failing_column(columns: Sequence[TableColumn], fails: Fails) -> TableColumn | None:
     """Return the first column that can't be read, by halves: a table has up to 1,600."""
     while len(columns) > 1:
         half = columns[: len(columns) // 2]
-        columns = half if fails(id_, half) else columns[len(half) :]
-    return columns[0] if fails(id_, columns) else None
+        columns = half if fails(half) else columns[len(half) :]
+    return columns[0] if fails(columns) else None

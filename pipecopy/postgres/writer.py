@@ -183,7 +183,10 @@ class Writer:
                 found = self._search(search, rows, sql, began)
                 if found is not None and found.ntuples:
                     return [int(found.get_value(n, 0) or 0) for n in range(found.ntuples)]
-            raise (self._explained(error, rows, sql, began) or error) from error
+            explained = self._explained(error, rows, sql, began)
+            if explained is None:
+                raise
+            raise explained from error
         return []
 
     def _write(self, rows: CopyRows, sql: SaveSql, change: str, *then: str) -> list[PGresult]:
