@@ -12,7 +12,7 @@ import psycopg
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.errors import ABOUT_THE_TABLE, UNIQUE_VIOLATION
 from pipecopy.postgres.event_triggers import disabled, fire_for, tried
-from pipecopy.postgres.lacking import lacking_names, no_place, unreadable
+from pipecopy.postgres.lacking import lacking_names, no_place, unparsable
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
@@ -84,7 +84,7 @@ class Plan:
 
     def refused(self, error: psycopg.Error) -> Finding:
         """Return the problem that the server refuses the statements; or raise what is none."""
-        if error.sqlstate is None or not error.sqlstate.startswith(ABOUT_THE_TABLE):
+        if not (error.sqlstate or "").startswith(ABOUT_THE_TABLE):
             raise error
         return problem(
             f"The target can't create the table {self.sql} like the source table:"
@@ -112,7 +112,7 @@ def plan(session: ServerSession, selection: Selection, source: Any) -> Plan | No
     place_problems, lacking, event_triggers = answers
     problems = [*problems, *place_problems, *lacking]
     if not lacking:
-        problems += unreadable(session, definition)
+        problems += unparsable(session, definition)
     if problems or schema is None:
         return Plan(sql=sql, problems=problems)
     new = _NewTable(session, schema, name, definition)

@@ -210,22 +210,21 @@ class PostgresDatabase:
         run = self._connection.run
 
         def work(session: ServerSession) -> TableDescription:
-            return look(session, _InternalErrors(session))
-
-        def look(session: ServerSession, internal_errors: _InternalErrors) -> TableDescription:
-            self._forget_table()
-            self._table.state = None
-            looked = self._table.look(session)
-            try:
-                described = describe.describe(
-                    session, self._selection, looked.table, looked.relations, run
-                )
-            except psycopg.Error as error:
-                again = internal_errors.passes(error) and session.goes_on_after(error)
-                if not is_guards(error) and not again:
-                    raise
-                # it was altered after that look, which may be an old one
-                return look(session, internal_errors)
+            internal_errors = _InternalErrors(session)
+            while True:
+                self._forget_table()
+                self._table.state = None
+                looked = self._table.look(session)
+                try:
+                    described = describe.describe(
+                        session, self._selection, looked.table, looked.relations, run
+                    )
+                    break
+                except psycopg.Error as error:
+                    passes = internal_errors.passes(error) and session.goes_on_after(error)
+                    # or it was altered after that look, which may be an old one
+                    if not is_guards(error) and not passes:
+                        raise
             if self._two_servers and (described.identity or "").endswith("/"):
                 described = replace(described, identity=None)
             state = self._table.state

@@ -17,8 +17,10 @@ UNDEFINED_COLUMN = "42703"
 UNDEFINED_OBJECT = "42704"
 UNDEFINED_TABLE = "42P01"
 PROGRAM_LIMIT_EXCEEDED = "54000"
-ABOUT_THE_TABLE = ("0A", "22", "42", "54", "P0")
-"""Classes of SQLSTATE of what a server says of DDL that it refuses; P0: by an event trigger."""
+ABOUT_THE_TEXT = ("0A", "22", "42", "54")
+"""Classes of SQLSTATE of what a server says of a statement that it can't parse."""
+ABOUT_THE_TABLE = (*ABOUT_THE_TEXT, "P0")
+"""The same of DDL that it refuses; P0: by an event trigger."""
 
 
 class PostgresError(Exception):

@@ -66,7 +66,7 @@ def lacking_names(definition: TableDefinition) -> Question[list[Finding]]:
     ]
 
 
-def unreadable(session: ServerSession, definition: TableDefinition) -> Iterator[Finding]:
+def unparsable(session: ServerSession, definition: TableDefinition) -> Iterator[Finding]:
     """Yield a problem for each expression that the target can't read: the server parses them."""
     row = ", ".join(f"NULL::{c.type.name} AS {quoted(c.name)}" for c in definition.columns)
     computed = [
@@ -82,7 +82,7 @@ def unreadable(session: ServerSession, definition: TableDefinition) -> Iterator[
         try:
             session.parse(f"SELECT {expressions} FROM (SELECT {row}) AS one_row")
         except psycopg.Error as error:
-            if error.sqlstate is None or not error.sqlstate.startswith(ABOUT_THE_TABLE):
+            if not (error.sqlstate or "").startswith(ABOUT_THE_TABLE):
                 raise
             return error
         return None

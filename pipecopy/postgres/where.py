@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import psycopg
 
 from pipecopy.finding import Finding, problem
-from pipecopy.postgres.errors import UNDEFINED_COLUMN, UNDEFINED_PARAMETER, PostgresError
+from pipecopy.postgres.errors import (
+    ABOUT_THE_TEXT,
+    UNDEFINED_COLUMN,
+    UNDEFINED_PARAMETER,
+    PostgresError,
+)
 from pipecopy.postgres.names import literal, quoted
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table
-
-_ABOUT_THE_TEXT = ("0A", "22", "42", "54")
-"""Classes of SQLSTATE of what a server says of a statement that it can't parse."""
 
 
 def check_where(session: ServerSession, table: Table) -> None:
@@ -32,7 +34,7 @@ def check_where(session: ServerSession, table: Table) -> None:
         session.parse(f"{begin}\n{table.where}\n")
         parameters = session.parse(f"{begin} (\n{table.where}\n)")
     except psycopg.Error as error:
-        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+        if not (error.sqlstate or "").startswith(ABOUT_THE_TEXT):
             raise
         message = error.diag.message_primary or type(error).__name__
         raise PostgresError(f"{refused}: {message}.", error.sqlstate) from error
@@ -66,7 +68,7 @@ def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Ite
     try:
         session.parse(f"SELECT FROM {rest} WHERE (\n{where}\n)")
     except psycopg.Error as error:
-        if error.sqlstate is None or not error.sqlstate.startswith(_ABOUT_THE_TEXT):
+        if not (error.sqlstate or "").startswith(ABOUT_THE_TEXT):
             raise
         if error.sqlstate == UNDEFINED_COLUMN:
             yield problem(

@@ -80,7 +80,7 @@ def event_triggers_refuse(
     error = tried(session, [sql.create_batch, sql.index_batch])
     if error is None:
         return
-    if error.sqlstate is None or not error.sqlstate.startswith(ABOUT_THE_TABLE):
+    if not (error.sqlstate or "").startswith(ABOUT_THE_TABLE):
         raise error
     found = (
         f"The target's event triggers ({', '.join(event_triggers)}) refuse the temporary table"
