@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import psycopg
 
-from pipecopy.contracts import OpenTransaction, Row, Survey, TableChangedError, TableDescription
+from pipecopy.contracts import OpenTransaction, Row, Survey, TableDescription
 from pipecopy.finding import Finding
 from pipecopy.postgres import casts, create, describe, transactions, versions
-from pipecopy.postgres.checksums import Checksums
 from pipecopy.postgres.connection import Connection
-from pipecopy.postgres.errors import (
-    INTERNAL_ERROR,
-    UNDEFINED_COLUMN,
-    UNDEFINED_TABLE,
-    PostgresError,
-)
-from pipecopy.postgres.exchange import acting_on_delete
-from pipecopy.postgres.failover import compare_greatest_keys
-from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
+from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
 from pipecopy.postgres.look import KnownTable
+from pipecopy.postgres.opened import InternalErrors, Opened, Opener
 from pipecopy.postgres.orphans import application_name
 from pipecopy.postgres.questions import Question, ask
-from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
-from pipecopy.postgres.rowtext import JsonForm, RowText
+from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
 from pipecopy.postgres.table import Table
-from pipecopy.postgres.where import check_where
-from pipecopy.postgres.writer import Writer
 
 Result = TypeVar("Result")
-
-_MOST_INTERNAL_ERRORS = 5
-"""Of one call: XX000 is what a statement meets whose relation is dropped while it is planned."""
-
-
-class _InternalErrors:
-    """Those of one call, after each of which its work is done again at once.
-
-    Not after the last one for which there is time: the call would end with a time-out instead of
-    the error.
-    """
-
-    def __init__(self, session: ServerSession) -> None:
-        self._count = 0
-        self._began = time.monotonic()
-        self._limit = session.facts.statement_timeout or math.inf
-
-    def passes(self, error: psycopg.Error | PostgresError) -> bool:
-        """Return whether it is one, and the work is to be done again."""
-        if error.sqlstate != INTERNAL_ERROR:
-            return False
-        self._count += 1
-        took = time.monotonic() - self._began
-        return self._count < _MOST_INTERNAL_ERRORS and took + took / self._count < self._limit / 2
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What works on the table in one server session."""
-
-    session: ServerSession
-    table: Table
-    guard: Guard
-    reader: Reader
-    writer: Writer
-    checksums: Checksums
-    json: JsonForm | None
-
-    @cached_property
-    def row_text(self) -> RowText:
-        """What the rows of other drivers need alone."""
-        return RowText(self.table, self.json)
 
 
 class PostgresDatabase:
@@ -109,17 +53,10 @@ class PostgresDatabase:
         self._two_servers = two_servers
         self._connection = connection
         self._selection = selection
-        self._other = other
-        """What the other side's table is, once that is known."""
-        self._json = json
         if creates:
             self.create = self._create
         self._table = KnownTable(selection, connection.run)
-        self._compared: ServerSession | None = None
-        """The session whose server was seen to have what the one before had saved."""
-        self._removing: frozenset[int] = frozenset()
-        """The ids whose rows the call removes."""
-        self._opened: _Opened | None = None
+        self._opener = Opener(connection, self._table, other=other, json=json)
         self._open_then: list[OpenTransaction] | None = None
         """What was open when the call before this one read the greatest id."""
 
@@ -142,7 +79,7 @@ class PostgresDatabase:
         self._table.greatest_id, self._open_then = self._call(self._max_id)
         return self._table.greatest_id
 
-    def _max_id(self, opened: _Opened) -> tuple[int, list[OpenTransaction] | None]:
+    def _max_id(self, opened: Opened) -> tuple[int, list[OpenTransaction] | None]:
         """Return the greatest id, and for a copy the transactions that were open then.
 
         In this order, each by a snapshot of its own: a row with an id up to the greatest one is
@@ -199,18 +136,14 @@ class PostgresDatabase:
         if len(rows) == 0:
             return
 
-        def work(opened: _Opened) -> None:
-            batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
-            opened.writer.save(batch)
-
-        self._call(work)
+        self._call(lambda opened: opened.writer.save(opened.copy_rows(rows)))
 
     def describe(self) -> TableDescription:
         """Look at the table: what it is, and what speaks against a copy."""
         run = self._connection.run
 
         def work(session: ServerSession) -> TableDescription:
-            internal_errors = _InternalErrors(session)
+            internal_errors = InternalErrors(session)
             while True:
                 self._forget_table()
                 self._table.state = None
@@ -251,8 +184,7 @@ class PostgresDatabase:
 
         If some do, the source's rows come in the text format.
         """
-        self._other = other
-        self._opened = None
+        self._opener.meet(other)
         run = self._connection.run
         if run is None or run.side == "source":
             return []
@@ -285,11 +217,8 @@ class PostgresDatabase:
 
     def delete_rows(self, ids: Sequence[int]) -> int:
         """Remove the rows with these ids, all or none, durably; return how many there were."""
-        self._removing = frozenset(ids)
-        try:
+        with self._opener.removing(ids):
             return self._call(lambda opened: opened.writer.delete(ids))
-        finally:
-            self._removing = frozenset()
 
     def exchange_rows(self, rows: Sequence[Row], surplus: Sequence[int]) -> list[int]:
         """Remove the rows with the ids of `rows` and the `surplus` ones, and save `rows`.
@@ -297,16 +226,10 @@ class PostgresDatabase:
         All or none. If other rows have unique values of these, nothing is changed: returns their
         ids.
         """
-
-        def work(opened: _Opened) -> list[int]:
-            batch = rows if isinstance(rows, CopyRows) else opened.row_text.copy_rows(rows)
-            return opened.writer.exchange(batch, surplus)
-
-        self._removing = frozenset(surplus)
-        try:
-            return self._call(work)
-        finally:
-            self._removing = frozenset()
+        with self._opener.removing(surplus):
+            return self._call(
+                lambda opened: opened.writer.exchange(opened.copy_rows(rows), surplus)
+            )
 
     def open_transactions(self, among: Sequence[str] | None = None) -> list[OpenTransaction] | str:
         """Return the transactions that may still commit rows with ids that were handed out.
@@ -318,7 +241,7 @@ class PostgresDatabase:
         if among is None and then is not None:
             return then
 
-        def work(opened: _Opened) -> list[OpenTransaction] | str:
+        def work(opened: Opened) -> list[OpenTransaction] | str:
             found: list[OpenTransaction]
             try:
                 (found,) = ask(opened.session.query_all, self._open_ones(opened.table, among))
@@ -338,86 +261,19 @@ class PostgresDatabase:
         Before that, see once more that the server and the table are those that rows were saved to.
         """
 
-        def work(opened: _Opened) -> str | None:
+        def work(opened: Opened) -> str | None:
             (sequences,) = ask(opened.guard.query_all, find_key_sequences(opened.table))
             return advance_sequences(opened.session, sequences, max_id)
 
         return self._call(work)
 
-    def _call(self, work: Callable[[_Opened], Result]) -> Result:
-        return self._in_session(lambda session: self._on_known_table(session, work))
+    def _call(self, work: Callable[[Opened], Result]) -> Result:
+        return self._in_session(lambda session: self._opener.work(session, work))
 
     def _in_session(self, work: Callable[[ServerSession], Result]) -> Result:
         self._open_then = None
         return self._connection.call(work)
 
-    def _on_known_table(self, session: ServerSession, work: Callable[[_Opened], Result]) -> Result:
-        """Do the work on the table that the run looks at.
-
-        If an altered table may be why it failed, the table is looked at again: what changed is
-        raised, and the work is done again if nothing did that matters.
-        """
-        internal_errors = _InternalErrors(session)
-        while True:
-            try:
-                return work(self._open(session))
-            except (psycopg.Error, PostgresError) as error:
-                if session.is_lost() or not is_due_to_ddl(error):
-                    raise
-                passes = internal_errors.passes(error)
-                self._opened = None
-                before, now = self._table.look_again(
-                    session, refused=is_refused_by_constraint(error)
-                )
-                if passes:
-                    continue  # what DDL took away while the statement was planned: nothing to us
-                if not is_guards(error):
-                    raise
-                if before is not None and now.token == before.token:
-                    raise TableChangedError(
-                        "the table is altered by each call itself, such as by a trigger that makes"
-                        " a partition: changes by others would go unnoticed"
-                    ) from error
-
-    def _open(self, session: ServerSession) -> _Opened:
-        """Look the table up, once a session."""
-        if self._opened is not None and self._opened.session is session:
-            return self._opened
-        looked = self._table.look(session)
-        table = looked.table
-        if table is None:
-            raise PostgresError(f"there is no table {self._selection.table}", UNDEFINED_TABLE)
-        if table.misnamed:
-            raise PostgresError(" ".join(table.misnamed), UNDEFINED_COLUMN)
-        run = self._connection.run
-        side = None if run is None else run.side
-        table = versions.for_other(session, table, self._other, side=side)
-        if run is None or run.side == "source" or run.mode == "verify":
-            check_where(session, table)
-        most = None if run is None else run.max_batch_bytes
-        # a source is live: its last rows may have been deleted
-        wants_key = run is not None and (run.may_write or run.deletes)
-        guard = Guard(session, table, looked.relations, wants_greatest_key=wants_key)
-        self._see_greatest_key(session, guard)
-        reader = Reader(guard, table, most, side=side)
-        checksums = Checksums(session, guard, table, reader, other=self._other, side=side)
-        writer = Writer(guard, table, acting_on_delete=tuple(acting_on_delete(looked.relations)))
-        self._opened = _Opened(session, table, guard, reader, writer, checksums, self._json)
-        return self._opened
-
-    def _see_greatest_key(self, session: ServerSession, guard: Guard) -> None:
-        """See, once a session, that the table has not lost its last rows since the one before."""
-        before = self._connection.last_position
-        if before is None or self._compared is session:
-            return
-        run = self._connection.run
-        if before.greatest_key is None and not (run is not None and run.may_write):
-            return
-        guard.look()  # the writer goes by the key as well: an orphan may have committed its batch
-        if before.greatest_key not in self._removing:  # an attempt before may have removed it
-            compare_greatest_keys(before, session.server)
-        self._compared = session
-
     def _forget_table(self) -> None:
-        self._table.forget()
-        self._opened = self._open_then = None
+        self._opener.forget()
+        self._open_then = None

@@ -40,7 +40,7 @@ class KnownTable:
     """The table as the run looks at it; each server session sees that it still is."""
 
     def __init__(self, selection: Selection, run: Session | None) -> None:
-        self._selection = selection
+        self.selection = selection
         self._run = run
         described = None if run is None else run.described
         self._looked: Looked | None = None
@@ -61,7 +61,7 @@ class KnownTable:
         rows = session.take_answers()
         while True:
             *_, of_relations, of_table = rows or self._ask(session)
-            relations, table = relations_from(of_relations), table_from(of_table, self._selection)
+            relations, table = relations_from(of_relations), table_from(of_table, self.selection)
             session.relations = relations.oids
             is_one = relations.oid == (None if table is None else table.oid)
             if is_one and not (rows and table is None):  # it may have been created since
@@ -85,7 +85,7 @@ class KnownTable:
     def _ask(self, session: ServerSession, tries: int = 5) -> list[Rows]:
         """Ask for the rows of a look; again if a relation is gone since that was parsed."""
         try:
-            return session.query_all(look_sql(self._selection))
+            return session.query_all(look_sql(self.selection))
         except psycopg.errors.InternalError_:
             if tries == 1:
                 raise
