@@ -1,15 +1,12 @@
-"""Any driver can be brought: a class in a script's `__main__`, over any library."""
+"""A driver can be a class or a closure in a script's `__main__`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import pg8000.native
 import psycopg2
-import psycopg2.extras
 import pytest
 
 from pipecopy import Row
@@ -19,7 +16,7 @@ from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
-from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.profiles import create_profiles
 from tests.support.runs import copy
 from tests.support.scripts import SQLITE, run_script
 
@@ -80,75 +77,6 @@ def test_a_script_without_the_guard_costs_no_kill(
     assert run_script(tmp_path, SQLITE, counts).stdout == "0 0\n"
 
 
-class Pg8000Pool:
-    """pg8000: Python all the way down."""
-
-    def connect(self, dbname: str) -> Pg8000Database:
-        return Pg8000Database(dbname)
-
-
-class Pg8000Database:
-    def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        self._db = pg8000.native.Connection(
-            str(parts.username), parts.hostname, parts.path[1:], parts.port
-        )
-
-    def get_max_id(self) -> int:
-        return int(self._db.run("SELECT coalesce(max(id), 0) FROM profiles")[0][0])
-
-    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
-        sql = "SELECT id, data::text FROM profiles WHERE id >= :a AND id < :b ORDER BY id"
-        rows: Sequence[Row] = self._db.run(sql, a=min_id, b=max_id)
-        return rows
-
-    def save_rows(self, rows: Sequence[Row]) -> None:
-        self._db.run("START TRANSACTION")
-        for row_id, data in rows:
-            self._db.run(
-                "INSERT INTO profiles VALUES (:id, CAST(:data AS jsonb))"
-                " ON CONFLICT (id) DO UPDATE SET data = excluded.data",
-                id=row_id,
-                data=data,
-            )
-        self._db.run("COMMIT")
-
-    def close(self) -> None:
-        self._db.close()
-
-
-class Psycopg2Pool:
-    """psycopg2: libpq in C."""
-
-    def connect(self, dbname: str) -> Psycopg2Database:
-        return Psycopg2Database(dbname)
-
-
-class Psycopg2Database:
-    def __init__(self, uri: str) -> None:
-        self._db = psycopg2.connect(uri)
-
-    def get_max_id(self) -> int:
-        return int(self._rows("SELECT coalesce(max(id), 0) FROM profiles")[0][0])
-
-    def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
-        sql = "SELECT id, data::text FROM profiles WHERE id >= %s AND id < %s ORDER BY id"
-        return self._rows(sql, min_id, max_id)
-
-    def save_rows(self, rows: Sequence[Row]) -> None:
-        sql = "INSERT INTO profiles VALUES %s ON CONFLICT (id) DO UPDATE SET data = excluded.data"
-        with self._db, self._db.cursor() as cursor:
-            psycopg2.extras.execute_values(cursor, sql, rows)
-
-    def close(self) -> None:
-        self._db.close()
-
-    def _rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with self._db, self._db.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall()
-
-
 class FromPsycopg2:
     """A source that decodes JSON, as psycopg2 does unasked, and pipecopy's own as the target."""
 
@@ -165,10 +93,27 @@ class FromPsycopg2:
         return self._target.connect(dbname)
 
 
-class DecodingDatabase(Psycopg2Database):
+class DecodingDatabase:
+    def __init__(self, uri: str) -> None:
+        self._db = psycopg2.connect(uri)
+
+    def get_max_id(self) -> int:
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM profiles")[0][0])
+
     def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
         sql = "SELECT id, data FROM profiles WHERE id >= %s AND id < %s ORDER BY id"
         return self._rows(sql, min_id, max_id)
+
+    def save_rows(self, rows: Sequence[Row]) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with self._db, self._db.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall()
 
 
 def test_decoded_json_is_copied_once_the_target_is_told(
@@ -194,26 +139,3 @@ def test_decoded_json_is_copied_once_the_target_is_told(
     assert copy(FromPsycopg2(source_db.uri, told), batch_size=10).rows == 34
     rows = "SELECT * FROM profiles ORDER BY id"
     assert target_db.query(rows) == source_db.query(rows)
-
-
-class _Named:
-    """Gives a pool's databases the names `source` and `target`."""
-
-    def __init__(self, pool: Pg8000Pool | Psycopg2Pool, **uris: str) -> None:
-        self._pool = pool
-        self._uris = uris
-
-    def connect(self, dbname: str) -> Pg8000Database | Psycopg2Database:
-        return self._pool.connect(self._uris[dbname])
-
-
-@pytest.mark.parametrize("pool", [Pg8000Pool(), Psycopg2Pool()], ids=["pg8000", "psycopg2"])
-def test_another_driver_copies(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase, pool: Pg8000Pool | Psycopg2Pool
-) -> None:
-    create_profiles(source_db, 500)
-    create_profiles(target_db)
-    named = _Named(pool, source=source_db.uri, target=target_db.uri)
-    report = copy(named, batch_size=100, read_ahead=1)
-    assert (report.rows, report.max_id) == (500, 500)
-    assert_equal_tables(source_db, target_db)
