@@ -94,7 +94,7 @@ def start(thread: threading.Thread) -> None:
 
 def refusal(error: BaseException) -> HostError | None:
     """Return the error as what this machine refused; None if it was not this machine."""
-    for each in _chain(error):
+    for each in causes(error):
         if isinstance(each, HostError):
             return each
         if isinstance(each, MemoryError):
@@ -279,13 +279,13 @@ def _size(number: int) -> str:
 # -- errors
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what led to it."""
-    seen: list[BaseException] = []
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, what led to it, and so on; each once."""
+    seen: set[int] = set()  # by identity: a driver's error may be equal to any other
     each: BaseException | None = error
-    while each is not None and each not in seen:
+    while each is not None and id(each) not in seen:
         yield each
-        seen.append(each)
+        seen.add(id(each))
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 

@@ -10,6 +10,7 @@ import signal
 import traceback
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from pipecopy.contracts import (
@@ -22,7 +23,7 @@ from pipecopy.contracts import (
 from pipecopy.errors import ConfigError, HostError
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
-from pipecopy.workers.host import hidden_refusal
+from pipecopy.workers.host import causes, hidden_refusal
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
@@ -210,14 +211,13 @@ def _text(error: BaseException, secrets: Collection[str]) -> str:
         return "its message can't be shown"
 
 
-def _traceback(error: BaseException | None, secrets: Collection[str]) -> str:
+def _traceback(error: BaseException, secrets: Collection[str]) -> str:
     """Return the traceback with those of its causes before it, and each message cut."""
     parts: list[str] = []
-    while error is not None and len(parts) < _MOST_CAUSES:
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        what = f"{type_name(type(error))}: {_text(error, secrets)}"
+    for each in islice(causes(error), _MOST_CAUSES):
+        frames = "".join(traceback.format_tb(each.__traceback__))
+        what = f"{type_name(type(each))}: {_text(each, secrets)}"
         parts.append(f"Traceback (most recent call last):\n{frames}{what}\n")
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\nwhich led to\n\n".join(reversed(parts))
 
 
