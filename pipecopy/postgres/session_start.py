@@ -133,8 +133,8 @@ def _prepare(
             cursor.execute(sql.encode())
             return rows_of_each(cursor)
 
-        _, ((is_direct, commit, statement_timeout),), (state,), *rest = query_all(
-            "; ".join(statements)
+        _, ((is_direct, commit, statement_timeout),), (state,), *rest = _in_time(
+            lambda: query_all("; ".join(statements)), 0.0 if run is None else run.call_timeout / 2
         )
         if not is_direct:
             raise PostgresError(
@@ -156,6 +156,20 @@ def _prepare(
         asked=server,
         answers=rest or None,
     )
+
+
+def _in_time(query: Callable[[], list[Rows]], seconds: float) -> list[Rows]:
+    """Run the statements that set the session's own limit; again, if the role's struck before.
+
+    That one covers the time in which the server reads all of them, before it runs the first.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return query()
+        except psycopg.errors.QueryCanceled:
+            if time.monotonic() >= until:
+                raise
 
 
 def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
