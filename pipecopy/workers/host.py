@@ -176,7 +176,7 @@ def _limit(number: int | None, call: str | None, file: object) -> _Limit:
     if number in _NOT_ALLOWED:
         why = _sandbox("clone3, by which it is done" if call in _STARTS else "it")
     if call in _CALLS:
-        why = f"Linux {_CALLS[call][1]} and later has it; {_sandbox('it')}"
+        why = f"Linux {_CALLS[call][1]} and later have it; {_sandbox('it')}"
     return _Limit(None, why)
 
 

@@ -112,6 +112,8 @@ class _WorkerProcess:
     def _connect(self) -> Connected:
         pool = self._pool()
         self._database = pool.connect(self._setup.dbname)
+        if self._database is None:
+            raise TypeError("connect returned None, not a Database")
         calls = (
             "get_max_id_in",
             "load_batch",

@@ -51,6 +51,7 @@ ERRORS = {
     "KeyboardInterrupt": "KeyboardInterrupt",
 }
 WRONG_RESULTS: dict[tuple[CallName, str], str] = {
+    ("connect", "returns None"): "connect returned None, not a Database",
     ("get_max_id", "returns None"): "get_max_id",
     ("get_max_id", "returns a text"): "get_max_id",
     ("get_max_id", "returns what can't be pickled"): "get_max_id",

@@ -122,8 +122,7 @@ class RecordingPool:
 
     def connect(self, dbname: str) -> RecordingDatabase:
         database = RecordingDatabase(self, dbname)
-        database.record("connect", [], lambda: None)
-        return database
+        return database.record("connect", [], lambda: database)
 
     def file(self, side: str) -> sqlite3.Connection:
         """Open a side's file."""
