@@ -44,6 +44,9 @@ row_checksums(min_id: int, max_id: int) -> list[tuple[int, int, int]]
 copied_checksums(min_id: int, max_id: int) -> list[tuple[int, int, int]]
     The same of the copied columns alone, if the checksums are also of those that each side computes
     itself: see `Column.is_computed_like`.
+value_checksums(ids: Sequence[int], columns: Sequence[Sequence[str]]) -> list[tuple[int, list]]
+    `(id, checksums)` for each of these ids that is there: one of the row's values in each of the
+    lists of columns, the same on both sides for equal ones, or None if a value is NULL.
 
 Of a source:
 
@@ -69,6 +72,9 @@ create(source: Any) -> Sequence[Finding] | str | None
     like the source's, or why it can't be made; a string becomes a warning.
 get_max_id_in(min_id: int, max_id: int) -> int
     The greatest id in `[min_id, max_id)`, 0 if there is none: a copy of a range can be resumed.
+unique_indexes() -> list[tuple[str, list[str]]]
+    `(name, columns)` of each unique index but those of the key: with `value_checksums` of both
+    sides, a verification says which rows have each other's unique values.
 rows_without_id() -> int
     The number of rows whose id is NULL or negative, and so in no range.
 delete_rows(ids: Sequence[int]) -> int

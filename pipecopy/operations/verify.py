@@ -24,6 +24,7 @@ from pipecopy.operations.copy import finish
 from pipecopy.operations.fit import fit
 from pipecopy.operations.repair import Repair
 from pipecopy.operations.settle import Settling
+from pipecopy.operations.swaps import warn_of_swaps
 from pipecopy.report import LISTED_IDS, VerifyReport
 from pipecopy.supervisor.call import KeyRange
 from pipecopy.supervisor.run import Run
@@ -127,6 +128,8 @@ def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
     _Ranges(run).verify(from_id, last_id)
     if run.report.repair:  # also if an earlier repair was cut short before this
         finish(run, last_id)
+    else:
+        warn_of_swaps(run)
 
 
 def _refuse_without_checksums(run: Run[VerifyReport]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from pipecopy.contracts import Side, TableDescription
 from pipecopy.errors import is_of_a_row
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.guard import Guard, is_guards
-from pipecopy.postgres.names import quoted
+from pipecopy.postgres.names import CATALOG_PATH, quoted
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.reader import Reader, aggregated
 from pipecopy.postgres.session import ServerSession
@@ -34,6 +35,15 @@ _DATA_EXCEPTION = "22"
 """The class of SQLSTATEs of which the server's message quotes the value."""
 _NESTED = 100
 """Columns whose hashes are nested: the server's stack bears many more, but not 1,600."""
+
+_UNIQUE = """
+SELECT c.relname::text, json_agg(a.attname ORDER BY k)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+CROSS JOIN generate_series(0, i.indnkeyatts - 1) AS k
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k]
+WHERE i.indrelid = {oid} AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+GROUP BY c.oid, c.relname HAVING NOT bool_or(a.attnum = {key}) ORDER BY c.relname
+"""
 
 _DOMAIN = re.compile(r".*? \(domain over (.*)\)")
 _VARCHAR = re.compile(r"character varying\((\d+)\)")
@@ -110,6 +120,37 @@ class Checksums:
         )
         return [(key, rows, int(checksum)) for key, rows, checksum in found]
 
+    def of_values(
+        self, keys: Sequence[int], columns: Sequence[Sequence[str]]
+    ) -> list[tuple[int, list[int | None]]]:
+        """Return, for each key that is there, a checksum of each of these lists of columns.
+
+        It is None if a value is NULL.
+        """
+        key, by_name = self._table.key_sql, {each.name: each for each in self._table.columns}
+        sums = [self._sum_of([by_name[name] for name in names]) for names in columns]
+        found = self._guard.query(
+            aggregated(self._table, min(keys), max(keys), ", ".join([key, *sums]), among=keys)
+            + f" GROUP BY {key}"
+        )
+        return [(key, [None if one is None else int(one) for one in sums]) for key, *sums in found]
+
+    def _sum_of(self, columns: Sequence[TableColumn]) -> str:
+        are_there = " AND ".join(_is_there(quoted(column.name)) for column in columns)
+        hashed_ = self._hash_of(columns)
+        return f"pg_catalog.sum(CASE WHEN {are_there} THEN {hashed_} END)::pg_catalog.text"
+
+    def unique_indexes(self) -> list[tuple[str, list[str]]]:
+        """Return the name and the columns of each unique index of copied columns, not of the key.
+
+        Those of expressions and of a part of the rows are left out.
+        """
+        copied = {column.name for column in self._table.columns}
+        found = self._guard.query(
+            CATALOG_PATH + _UNIQUE.format(oid=self._table.oid, key=self._table.keyed.number)
+        )
+        return [(name, names) for name, names in found if copied.issuperset(names)]
+
     def _explained(self, error: psycopg.Error, first: int, past_last: int) -> PostgresError | None:
         """Return an error of a row without the value, of a single id with the column's name."""
         if not is_of_a_row(error.sqlstate) or is_guards(error) or self._session.is_lost():
@@ -141,11 +182,19 @@ class Checksums:
         """Return SQL for the hash of a row, as a bigint."""
         if copied not in self._known_hashes:
             columns = [*self._table.columns, *([] if copied else self._generated())]
-            (own,) = ask(self._session.query_all, ways())
-            fast = _way(own, self._other) != _SHA256
-            values = self._values(sorted(columns, key=lambda each: each.name), fast=fast)
-            self._known_hashes[copied] = _fast_hash(values) if fast else _sha256(values)
+            self._known_hashes[copied] = self._hash_of(columns)
         return self._known_hashes[copied]
+
+    def _hash_of(self, columns: Iterable[TableColumn]) -> str:
+        """Return SQL for the hash of these columns' values, as a bigint."""
+        values = self._values(sorted(columns, key=lambda each: each.name), fast=self._fast)
+        return _fast_hash(values) if self._fast else _sha256(values)
+
+    @cached_property
+    def _fast(self) -> bool:
+        """Whether both sides have the same fast hash."""
+        (own,) = ask(self._session.query_all, ways())
+        return _way(own, self._other) != _SHA256
 
     def _generated(self) -> list[TableColumn]:
         """Return the generated columns that the other side compares too."""

@@ -211,6 +211,19 @@ class PostgresDatabase:
         """Return the same of the copied columns alone, without the generated ones."""
         return self._call(lambda opened: opened.checksums.of_rows(min_id, max_id, copied=True))
 
+    def value_checksums(
+        self, ids: Sequence[int], columns: Sequence[Sequence[str]]
+    ) -> list[tuple[int, list[int | None]]]:
+        """Return `(id, checksums)` of the rows' values in each of these lists of columns."""
+        return self._call(lambda opened: opened.checksums.of_values(ids, columns))
+
+    def unique_indexes(self) -> list[tuple[str, list[str]]]:
+        """Return the name and the columns of each unique index of copied columns, not of the key.
+
+        Those of expressions and of a part of the rows are left out.
+        """
+        return self._call(lambda opened: opened.checksums.unique_indexes())
+
     def rows_without_id(self) -> int:
         """Return the number of rows whose key is NULL or negative."""
         return self._call(lambda opened: opened.reader.rows_without_key())

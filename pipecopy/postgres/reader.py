@@ -254,8 +254,7 @@ def _copy_out(
         last_key = _key_at(table, first, last, rows)
         most = f" AND {table.key_sql} OPERATOR(pg_catalog.<=) coalesce(({last_key}), {last})"
     if among is not None:
-        keys = ",".join(map(str, among))
-        most = f" AND {table.key_sql} OPERATOR(pg_catalog.=) ANY ('{{{keys}}}'::bigint[])"
+        most = _among(table, among)
     # first the locks that it takes: those of partitions and of tables in the condition as well
     copy = (
         f"COPY ({_read(table, first, last, _sent(table), most=most)}{order})"
@@ -320,12 +319,21 @@ def _read(
     )
 
 
-def aggregated(table: Table, first: int, last: int, aggregates: str) -> str:
-    """Aggregate the rows with keys from `first` to `last`.
+def aggregated(
+    table: Table, first: int, last: int, aggregates: str, among: Sequence[int] | None = None
+) -> str:
+    """Aggregate the rows with keys from `first` to `last`; `among`: those with one of these keys.
 
     Compiling what there is to compute for each column takes longer than it saves.
     """
-    return f"SET LOCAL jit TO off; {_read(table, first, last, aggregates, generated=True)}"
+    most = "" if among is None else _among(table, among)
+    read = _read(table, first, last, aggregates, most=most, generated=True)
+    return f"SET LOCAL jit TO off; {read}"
+
+
+def _among(table: Table, keys: Sequence[int]) -> str:
+    listed = ",".join(map(str, keys))
+    return f" AND {table.key_sql} OPERATOR(pg_catalog.=) ANY ('{{{listed}}}'::bigint[])"
 
 
 def condition(table: Table, first: int, last: int) -> str:

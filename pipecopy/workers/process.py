@@ -262,6 +262,8 @@ _PLAIN_CALLS = (
     "checksum",
     "row_checksums",
     "copied_checksums",
+    "value_checksums",
+    "unique_indexes",
     "rows_without_id",
     "delete_rows",
     "open_transactions",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
 import pytest
 
+from pipecopy.contracts import Side
 from pipecopy.errors import TableMismatchError
 from pipecopy.events import CallStarted, Event
 from pipecopy.report import VerifyReport
-from tests.operations.live import LivePool
+from tests.operations.live import LiveDatabase, LivePool
 from tests.support.databases import Both, TemporaryDatabase
 from tests.support.runs import found, verify
 
@@ -77,6 +83,33 @@ def test_rows_that_swapped_unique_values_of_any_kind(both: Both) -> None:
     assert "ids 1-10, 60 had" in exchanged[0]
 
 
+def test_a_verification_names_the_rows_that_have_each_others_values(both: Both) -> None:
+    """Not those that are equal, have a NULL, or take a value that another one gives up."""
+    for database in (both.source, both.target):
+        fill(database)
+    both.target.execute(UNIQUE)
+    permute(both.source, "u", 1, 2)
+    permute(both.source, "u", 10, 11, 50)  # a ring of three, in three ranges
+    permute(both.source, "b", 30, 31)
+    permute(both.source, "d", 40, 41)
+    permute(both.source, "n", 60, 20)  # a NULL
+    both.source.execute("UPDATE profiles SET u = -u WHERE id = 5")
+    both.source.execute("UPDATE profiles SET u = 5 WHERE id = 6")
+    both.source.execute("UPDATE profiles SET u = 1, other = 1 WHERE id = 7")  # as the row 2
+    differing = (1, 2, 5, 6, 7, 10, 11, 20, 30, 31, 40, 41, 50, 60)
+    report = verify(both.pool(columns=COPIED))
+    assert (found(report)[2], report.equal) == (differing, False)
+    assert [w for w in report.warnings if "each other's" in w] == [
+        f"the rows with the ids {ids} have each other's values in the unique index {index}:"
+        " `verify_tables(repair=True)` writes them in one transaction"
+        for ids, index in (
+            ("30-31", "profiles_a_b_key"),
+            ("40-41", "profiles_d_key"),
+            ("1-2, 10-11, 50", "profiles_u_key"),
+        )
+    ]
+
+
 def emails(both: Both, source: str, target: str) -> None:
     for database, values in ((both.source, source), (both.target, target)):
         database.execute(
@@ -88,6 +121,28 @@ def emails(both: Both, source: str, target: str) -> None:
 
 def reasons(report: VerifyReport) -> list[tuple[int, str]]:
     return [(each.first_id, each.reason) for each in report.not_repaired_ids]
+
+
+class SilentPool(LivePool):
+    """One side does not tell its unique values."""
+
+    def connect(self, dbname: str) -> Any:
+        database = self.pool.connect(dbname)
+        return SilentDatabase(database, self) if self.is_side else database
+
+
+class SilentDatabase(LiveDatabase):
+    def value_checksums(self, ids: Sequence[int], columns: Sequence[Sequence[str]]) -> Any:  # noqa: ARG002 - as the contract has it
+        if self._pool.side == "source":
+            raise psycopg.errors.NumericValueOutOfRange
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_that_values_are_not_told_changes_no_verdict(both: Both, side: Side) -> None:
+    emails(both, "(1, 'x'), (2, 'y')", "(1, 'y'), (2, 'x')")
+    report = verify(SilentPool(both.pool(), side, "", "", lists=0), call_timeout=1)
+    assert (report.differing_ids, report.outcome, report.warnings) == ((1, 2), "complete", ())
 
 
 def test_a_chain_ends_at_a_value_that_nobody_has(both: Both) -> None:
