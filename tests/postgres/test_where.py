@@ -148,7 +148,7 @@ def test_it_goes_for_both_sides_where_rows_are_compared(
         ({"where": 5}, "where must be a condition as text, not int"),
         ({"columns": "a,b"}, "columns must be a sequence of names, not str"),
         ({"columns": []}, "at least one"),
-        ({"columns": ["a", 5], "where": ""}, "columns must be names.*; where is empty"),
+        ({"columns": ["a", 5], "where": ""}, "columns: 5 must be a text, not int; where is empty"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_at_once(how: dict[str, Any], said: str) -> None:
