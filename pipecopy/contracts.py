@@ -79,11 +79,12 @@ rows_without_id() -> int
     The number of rows whose id is NULL or negative, and so in no range.
 delete_rows(ids: Sequence[int]) -> int
     Removes the rows with these ids, all or none, durably; returns how many there were.
-exchange_rows(rows: Sequence[Row], surplus: Sequence[int]) -> Sequence[int]
+exchange_rows(rows: Sequence[Row], surplus: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]
     Removes the rows with the ids of `rows`, and those with the ids `surplus`, and saves `rows`, all
     or none, durably: for rows that have each other's unique values, in which `save_rows` fails
-    with the SQLSTATE 23505 or 23P01. If other rows have such a value too, it changes nothing, and
-    returns their ids.
+    with the SQLSTATE 23505 or 23P01. If other rows have such a value too, it changes nothing.
+    Returns the ids of those, and of the rows that had each other's values, for a message: none if
+    that can't be told.
 confirm() -> None
     Sees that server and table are still those that rows were saved to, if `finish` failed or an
     error of the source ends the copy. Raises `ServerChangedError` or `TableChangedError`.

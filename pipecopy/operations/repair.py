@@ -113,14 +113,15 @@ class Repair:
         for _ in range(_MOST_ROUNDS):
             try:
                 batch = run.load_these(group)
-                found = set(run.exchange(batch, surplus)) if batch.rows else set[int]()
+                found, had = run.exchange(batch, surplus)
             except DatabaseError as error:
                 if not error.is_of_a_row:
                     raise
                 return _failed(stale, error)
             if not found:
                 if batch.rows:  # they have not left the source meanwhile
-                    self._exchanged(group | surplus, group.difference(stale) - surplus, surplus)
+                    self._exchanged(group.difference(stale) - surplus, surplus)
+                    self._warn_of(group | surplus, had)
                 return None
             outside = [key for key in found if not report.first_id <= key <= (report.max_id or 0)]
             if outside:
@@ -144,7 +145,7 @@ class Repair:
             group |= found
         return self._in_the_way(stale, found, "one of too many such rows for one transaction")
 
-    def _exchanged(self, group: set[int], others: set[int], surplus: set[int]) -> None:
+    def _exchanged(self, others: set[int], surplus: set[int]) -> None:
         """Count the rows that were written or removed with those that were found to differ."""
         run = self._run
         others, surplus = others - self._found, surplus - self._found
@@ -156,9 +157,14 @@ class Repair:
             repaired=report.repaired + len(others),
             deleted=report.deleted + len(surplus),
         )
-        run.warn(
-            f"target: the rows with the ids {id_ranges(sorted(group), count=len(group))} had each"
-            " other's unique values: they were removed and inserted again in one transaction"
+
+    def _warn_of(self, group: set[int], had: set[int]) -> None:
+        """Warn of the rows that were written in one transaction, `group`, since some had to be."""
+        of = had or group
+        who = f"target: {'' if had else 'some of '}the rows with the ids"
+        self._run.warn(
+            f"{who} {id_ranges(sorted(of), count=len(of))} had each other's unique values: they"
+            " were removed and inserted again in one transaction"
         )
 
     def _in_the_way(self, stale: Sequence[int], found: Iterable[int], why: str) -> Failed:

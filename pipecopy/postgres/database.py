@@ -233,11 +233,13 @@ class PostgresDatabase:
         with self._opener.removing(ids):
             return self._call(lambda opened: opened.writer.delete(ids))
 
-    def exchange_rows(self, rows: Sequence[Row], surplus: Sequence[int]) -> list[int]:
+    def exchange_rows(
+        self, rows: Sequence[Row], surplus: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
         """Remove the rows with the ids of `rows` and the `surplus` ones, and save `rows`.
 
-        All or none. If other rows have unique values of these, nothing is changed: returns their
-        ids.
+        All or none. If other rows have unique values of these, nothing is changed. Returns the ids
+        of those, and of the rows that had each other's values; none if that can't be told.
         """
         with self._opener.removing(surplus):
             return self._call(

@@ -6,7 +6,7 @@ An upsert writes one row after the other, and meets the value in the row that ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipecopy.postgres.guard import Relations
@@ -58,6 +58,17 @@ def in_the_way_sql(rule: Mapping[str, Any], table: Table, ids: Collection[int]) 
         f"SELECT DISTINCT o.key FROM {values_of(rule, rule['table'], table)} AS o"
         f" JOIN {values_of(rule, BATCH, table)} AS b ON {same_values(rule)}"
         f" WHERE NOT o.key OPERATOR(pg_catalog.=) b.key AND NOT {_among('o.key', ids)} ORDER BY 1"
+    )
+
+
+def taken_sql(rules: Iterable[Mapping[str, Any]], table: Table) -> str:
+    """Find the keys of the batch's rows that take a unique value of another row, and of those."""
+    return " UNION ".join(
+        f"SELECT taken.key FROM {values_of(rule, rule['table'], table)} AS o"
+        f" JOIN {values_of(rule, BATCH, table)} AS b ON {same_values(rule)}"
+        " AND NOT o.key OPERATOR(pg_catalog.=) b.key"
+        " CROSS JOIN LATERAL (VALUES (b.key), (o.key)) AS taken (key)"
+        for rule in rules
     )
 
 

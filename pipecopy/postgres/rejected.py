@@ -57,10 +57,27 @@ def rule_of(error: psycopg.Error) -> Question[Mapping[str, Any] | None]:
     diag = error.diag
     if diag.constraint_name is None or diag.table_name is None:
         return None
-    rows = yield CATALOG_PATH + _RULE.format(
-        name=literal(diag.constraint_name),
-        table=literal(quoted(diag.schema_name or "", diag.table_name)),
+    of = quoted(diag.schema_name or "", diag.table_name)
+    return (yield from _rule(of, diag.constraint_name))
+
+
+def unique_rules(table: Table) -> Question[list[Mapping[str, Any]]]:
+    """Return what each unique index and exclusion constraint is that could refuse a known key."""
+    names = yield (
+        f"{CATALOG_PATH}SELECT c.relname::text FROM pg_index i JOIN pg_class c"
+        f" ON c.oid = i.indexrelid WHERE i.indrelid = {table.oid}"
+        f" AND (i.indisunique OR i.indisexclusion) AND {table.keyed.number} <> ALL (i.indkey)"
     )
+    found = []
+    for (name,) in names:
+        rule = yield from _rule(table.sql, name)
+        if rule is not None:
+            found.append(rule)
+    return found
+
+
+def _rule(of: str, name: str) -> Question[Mapping[str, Any] | None]:
+    rows = yield CATALOG_PATH + _RULE.format(name=literal(name), table=literal(of))
     return rows[0][0] if rows else None
 
 

@@ -18,7 +18,7 @@ from pipecopy.postgres.errors import (
     UNIQUE_VIOLATION,
     PostgresError,
 )
-from pipecopy.postgres.exchange import exchange_sql, in_the_way_sql
+from pipecopy.postgres.exchange import exchange_sql, in_the_way_sql, taken_sql
 from pipecopy.postgres.guard import Guard, is_guards
 from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import ask
@@ -30,6 +30,7 @@ from pipecopy.postgres.rejected import (
     rule_of,
     said_of,
     search_sql,
+    unique_rules,
 )
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.table import Table
@@ -50,6 +51,9 @@ _REFUSALS = (
 )
 _ENOUGH_TIMES = 2
 """How many times the time of a save that failed has to be left to search for why."""
+
+_SHORT = 1 / 8
+"""The share of the time that is left in which rows are looked for that a message names."""
 
 
 class Writer:
@@ -145,10 +149,11 @@ class Writer:
             raise self._refused(error, "rows are to be removed", deletes=True) from None
         return int(rows)
 
-    def exchange(self, rows: CopyRows, surplus: Sequence[int]) -> list[int]:
+    def exchange(self, rows: CopyRows, surplus: Sequence[int]) -> tuple[list[int], list[int]]:
         """Remove the rows with the batch's keys and the surplus ones, and insert the batch's.
 
-        If other rows have a unique value of these, nothing is changed, and their keys are returned.
+        If other rows have a unique value of these, nothing is changed. Returns the keys of those,
+        and of the rows that had each other's values; none if that can't be told.
         """
         if self._acting_on_delete:
             raise PostgresError(
@@ -162,6 +167,7 @@ class Writer:
         ids = rows.keys(self._table.keyed.name)
         began = time.monotonic()
         self._free_until, self._highest = -math.inf, None
+        had = self._taken(rows, sql, began)
         try:
             self._by_batch_table(rows, sql, exchange_sql(sql, ids, surplus))
         except errors.InsufficientPrivilege as error:
@@ -180,14 +186,22 @@ class Writer:
             (rule,) = ask(self._guard.query_all, rule_of(error))
             if isinstance(error, errors.UniqueViolation | errors.ExclusionViolation) and rule:
                 search = in_the_way_sql(rule, self._table, [*ids, *surplus])
-                found = self._search(search, rows, sql, began)
-                if found is not None and found.ntuples:
-                    return [int(found.get_value(n, 0) or 0) for n in range(found.ntuples)]
+                if in_the_way := self._keys_found(search, rows, sql, began):
+                    return in_the_way, []
             explained = self._explained(error, rows, sql, began)
             if explained is None:
                 raise
             raise explained from error
-        return []
+        return [], had
+
+    def _taken(self, rows: CopyRows, sql: SaveSql, began: float) -> list[int]:
+        """Return the keys of the rows that have each other's unique values, for a message.
+
+        None if that takes long, or fails.
+        """
+        (rules,) = ask(self._guard.query_all, unique_rules(self._table))
+        search = taken_sql(rules, self._table)
+        return self._keys_found(search, rows, sql, began, share=_SHORT) if search else []
 
     def _write(self, rows: CopyRows, sql: SaveSql, change: str, *then: str) -> list[PGresult]:
         """Write what differs; what is new alone if the server refuses to change rows."""
@@ -298,13 +312,39 @@ class Writer:
         is_new = found.get_value(0, 2) == b"t"
         return Place(int(id_ or 0), None, None if other is None else int(other), is_new)
 
-    def _search(self, search: str, rows: CopyRows, sql: SaveSql, began: float) -> PGresult | None:
-        """Send the rows once more, and search among them; None if there is no time for that."""
+    def _keys_found(
+        self, search: str, rows: CopyRows, sql: SaveSql, began: float, *, share: float = 1 / 2
+    ) -> list[int]:
+        """Return the keys that the search finds; none if it takes long, or fails.
+
+        It does if the index has a column that is not copied, for one.
+        """
+        try:
+            found = self._search(search, rows, sql, began, share=share)
+        except psycopg.Error as error:
+            if is_guards(error) or self._guard.session.is_lost():
+                raise
+            return []
+        if found is None:
+            return []
+        return [int(found.get_value(row, 0) or 0) for row in range(found.ntuples)]
+
+    def _search(
+        self, search: str, rows: CopyRows, sql: SaveSql, began: float, *, share: float = 1 / 2
+    ) -> PGresult | None:
+        """Send the rows once more, and search among them; None if there is no time for that.
+
+        It may take this share of the time that is left.
+        """
         took = time.monotonic() - began
         left = (self._guard.session.facts.statement_timeout or math.inf) - took
         if left < _ENOUGH_TIMES * took:
             return None
-        limit = "" if left == math.inf else f"SET LOCAL statement_timeout = {int(500 * left)}; "
+        limit = (
+            ""
+            if left == math.inf
+            else f"SET LOCAL statement_timeout = {int(1000 * share * left)}; "
+        )
         create = f"{sql.create_batch}; "  # that of before may be gone with what failed
         statements = f"{limit}{create}{sql.copy_batch}; {CATALOG_PATH}{search}"
         results = self._guard.copy_in(statements, chunks_of(rows.raw))

@@ -291,14 +291,18 @@ class Run(State[ReportT]):
             seconds=call.seconds,
         )
 
-    def exchange(self, batch: Loaded, surplus: Collection[int]) -> tuple[int, ...]:
+    def exchange(self, batch: Loaded, surplus: Collection[int]) -> tuple[set[int], set[int]]:
         """Save a batch in the place of its rows and the surplus ones; or return what is in the way.
 
-        That is the ids of other rows, and nothing was changed then.
+        That is the ids of other rows, and nothing was changed then. Returns as well which rows had
+        each other's unique values, as far as the target tells. Without rows nothing is done.
         """
+        if not batch.rows:
+            return set(), set()
         self._give_buffer(batch)
         args = (batch.buffer, sorted(surplus))
-        return tuple(self.call(self.target, "exchange_rows", *args, key_range=batch.key_range))
+        in_the_way, had = self.call(self.target, "exchange_rows", *args, key_range=batch.key_range)
+        return set(in_the_way), set(had)
 
     def save(self, batch: Loaded, on_return: Callable[[], None] | None = None) -> Call:
         """Begin to save a batch that has rows; `on_return` is called when it is saved."""

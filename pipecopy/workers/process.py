@@ -208,9 +208,10 @@ class _WorkerProcess:
         size = self._setup.buffers[buffer].write(rows) if len(rows) else 0
         return Batch(len(rows), size, max(ids) + 1)
 
-    def _exchange_rows(self, buffer: int, surplus: Sequence[int]) -> list[int]:
-        found = self._connected.exchange_rows(self._setup.buffers[buffer].read(), surplus)
-        return [_int_of("exchange_rows", one) for one in found]
+    def _exchange_rows(self, buffer: int, surplus: Sequence[int]) -> list[list[int]]:
+        rows = self._setup.buffers[buffer].read()
+        in_the_way, had = self._connected.exchange_rows(rows, surplus)
+        return [[_int_of("exchange_rows", one) for one in ids] for ids in (in_the_way, had)]
 
     def _finish(self, max_id: int) -> str | None:
         warning = self._connected.finish(max_id)

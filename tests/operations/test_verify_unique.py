@@ -151,6 +151,40 @@ def test_a_chain_ends_at_a_value_that_nobody_has(both: Both) -> None:
     assert (report.differing_ids, report.repaired, report.equal) == ((1, 20, 40), 3, True)
 
 
+def test_a_repair_names_those_alone_that_had_each_others_values(both: Both) -> None:
+    """Not the others that were repaired with them."""
+    rows = "(1, 'a1'), (2, 'a2'), (3, 'a3')"
+    more = "(5, 'e'), (6, 'f'), (7, NULL), (9, 'new'), (10, 'a'), (11, 'b')"
+    emails(both, f"{rows}, {more}", f"{rows}, (9, 'old'), (10, 'b'), (11, 'a')")
+    report = verify(both.pool(), repair=True, batch_size=100)
+    assert (found(report), report.repaired, report.equal) == (((5, 6, 7), (), (9, 10, 11)), 6, True)
+    (warning,) = report.warnings
+    assert warning == (
+        "target: the rows with the ids 10-11 had each other's unique values: they were removed and"
+        " inserted again in one transaction"
+    )
+
+
+@pytest.mark.parametrize("other", [2, 90], ids=["together", "apart"])
+def test_a_unique_index_with_a_column_that_is_not_copied(both: Both, other: int) -> None:
+    """The batch lacks that column: which of the rows have each other's values can't be told."""
+    more = ", ".join(f"({key}, 'e{key}')" for key in range(4, 30))
+    source, target = f"(1, 'x'), ({other}, 'y'), (3, 'n')", f"(1, 'y'), ({other}, 'x'), (3, 'o')"
+    emails(both, f"{source}, {more}", f"{target}, {more}")
+    both.target.execute(
+        "ALTER TABLE profiles DROP CONSTRAINT profiles_email_key, ADD own int DEFAULT 1,"
+        " ADD UNIQUE (email, own)"
+    )
+    report = verify(both.pool(columns=["email"]), repair=True)
+    assert (report.outcome, report.equal) == ("complete", other == 2)
+    if report.equal:
+        (warning,) = report.warnings
+        assert "some of the rows with the ids 1-3 had each other's unique values" in warning
+    else:
+        assert [refused for refused, _ in reasons(report)] == [1, 90]
+        assert "profiles_email_own_key" in reasons(report)[0][1]
+
+
 def test_a_surplus_row_has_the_value(both: Both) -> None:
     """And is far from the row that needs it; only `delete_surplus` removes it."""
     emails(both, "(1, 'x'), (2, 'y')", "(2, 'z'), (90, 'x')")
