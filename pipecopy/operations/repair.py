@@ -121,7 +121,7 @@ class Repair:
             if not found:
                 if batch.rows:  # they have not left the source meanwhile
                     self._exchanged(group.difference(stale) - surplus, surplus)
-                    self._warn_of(group | surplus, had)
+                    self._warn_of(group - surplus, had - surplus)
                 return None
             outside = [key for key in found if not report.first_id <= key <= (report.max_id or 0)]
             if outside:
@@ -161,6 +161,8 @@ class Repair:
     def _warn_of(self, group: set[int], had: set[int]) -> None:
         """Warn of the rows that were written in one transaction, `group`, since some had to be."""
         of = had or group
+        if len(of) == 1:  # a surplus row had the value, and is counted as deleted
+            return
         who = f"target: {'' if had else 'some of '}the rows with the ids"
         self._run.warn(
             f"{who} {id_ranges(sorted(of), count=len(of))} had each other's unique values: they"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from pipecopy.arguments import function_call
-from pipecopy.errors import CallTimeoutError, DatabaseError
+from pipecopy.errors import CallTimeoutError, DatabaseError, PipecopyError
 from pipecopy.report import VerifyReport
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.run import Run
@@ -19,8 +19,16 @@ Values: TypeAlias = Mapping[int, list[int | None]]
 def warn_of_swaps(run: Run[VerifyReport]) -> None:
     """Warn of the listed ids whose rows have each other's values in a unique index of the target.
 
-    It is advice: that it can't be had in one attempt, or fails on a row, changes nothing.
+    It is advice, and all is compared: that it can't be had in one attempt, or fails on a row,
+    changes nothing; any other error is a warning.
     """
+    try:
+        _warn_of_swaps(run)
+    except PipecopyError as error:
+        run.warn(f"it is not known whether rows have each other's unique values: {error}")
+
+
+def _warn_of_swaps(run: Run[VerifyReport]) -> None:
     ids = run.report.differing_ids
     offered = [endpoint.offers for endpoint in run.endpoints.both]
     if len(ids) < 2 or not all("value_checksums" in offers for offers in offered):  # noqa: PLR2004 - one row has no other

@@ -22,9 +22,9 @@ def exchange_sql(sql: SaveSql, ids: Collection[int], surplus: Collection[int]) -
 
     It is one statement. No other row is removed: one that has left the source, or that no
     condition lets be read there, would not come again.
-    A foreign key that refers to them, checked at the end of it, finds them again. What an insert
-    waits for is counted, since the order of its parts is not defined otherwise. Columns that are
-    not copied keep their values.
+    A foreign key that refers to them, checked at the end of it, finds them again; one that is ON
+    DELETE RESTRICT refuses it. What an insert waits for is counted, since the order of its parts is
+    not defined otherwise. Columns that are not copied keep their values.
     """
     table, key = sql.table, sql.table.key_sql
     others = "".join(f", {quoted(column.name)}" for column in table.others)
@@ -69,6 +69,7 @@ def taken_sql(rules: Iterable[Mapping[str, Any]], table: Table) -> str:
         " AND NOT o.key OPERATOR(pg_catalog.=) b.key"
         " CROSS JOIN LATERAL (VALUES (b.key), (o.key)) AS taken (key)"
         for rule in rules
+        if rule["parts"]  # as a search for one refused row has it
     )
 
 

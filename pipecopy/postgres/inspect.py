@@ -170,7 +170,7 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
         f" AND l.relation IN ({with_partitions(table)}) AND l.database ="
         " (SELECT oid FROM pg_database WHERE datname = current_database())"
         f" AND {keeps_waiting('l.mode', writes=side == 'target')}"
-        " AND l.pid <> pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
+        " AND l.pid IS DISTINCT FROM pg_backend_pid() GROUP BY 1, 2 ORDER BY 1"
     )
     try:
         locks = session.ask_catalogs(query)
@@ -182,9 +182,10 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
         )
         return
     for pid, name, mode in locks:
+        who = f"The server session {pid}{f' ({name})' if name else ''}"
         yield warning(
-            f"The server session {pid}{f' ({name})' if name else ''} has locked {table.sql}"
-            f" ({mode}): a copy would wait for it.",
+            f"{'A prepared transaction' if pid is None else who} has locked {table.sql} ({mode}):"
+            " a copy would wait for it.",
             end_of(pid),
             what="locks",
         )

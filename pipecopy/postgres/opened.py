@@ -43,8 +43,7 @@ _MOST_INTERNAL_ERRORS = 5
 class InternalErrors:
     """Those of one call, after each of which its work is done again at once.
 
-    Not after the last one for which there is time: the call would end with a time-out instead of
-    the error.
+    It is not done again if too little time is left: the call would time out, and the error be lost.
     """
 
     def __init__(self, session: ServerSession) -> None:

@@ -101,13 +101,16 @@ def _refusal(refused: psycopg.Error) -> psycopg.Error:
     """
     text = str(refused)
     codes = _CODE.findall(text)
-    if not codes or isinstance(refused, errors.ConnectionTimeout):
+    if not codes:
         return refused
+    text = _PLACE.sub("", _CODE.sub(":  ", text))
+    if isinstance(refused, errors.ConnectionTimeout):
+        return errors.ConnectionTimeout(text, pgconn=refused.pgconn)
     code = next((code for code in codes if code in _SOON), codes[-1])
     kind: type[psycopg.Error] = errors.OperationalError
     with contextlib.suppress(KeyError):  # it may not be one of PostgreSQL's own
         kind = errors.lookup(code)
-    error = kind(_PLACE.sub("", _CODE.sub(":  ", text)), pgconn=refused.pgconn)
+    error = kind(text, pgconn=refused.pgconn)
     error.sqlstate = code
     return error
 

@@ -66,7 +66,8 @@ def unique_rules(table: Table) -> Question[list[Mapping[str, Any]]]:
     names = yield (
         f"{CATALOG_PATH}SELECT c.relname::text FROM pg_index i JOIN pg_class c"
         f" ON c.oid = i.indexrelid WHERE i.indrelid = {table.oid}"
-        f" AND (i.indisunique OR i.indisexclusion) AND {table.keyed.number} <> ALL (i.indkey)"
+        f" AND (i.indisunique OR i.indisexclusion) AND {table.keyed.number}"
+        " <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1])"  # those that it includes do not count
     )
     found = []
     for (name,) in names:

@@ -51,6 +51,11 @@ _REFUSALS = (
 )
 _ENOUGH_TIMES = 2
 """How many times the time of a save that failed has to be left to search for why."""
+_NOT_BY_REPAIR = (
+    "give a call more time (`call_timeout`), or drop the index or constraint, repair, and create it"
+    " again"
+)
+"""What is to be done about a row that a repair, which is the advice to a copy, can't write."""
 
 _SHORT = 1 / 8
 """The share of the time that is left in which rows are looked for that a message names."""
@@ -184,20 +189,23 @@ class Writer:
             if is_guards(error):
                 raise
             (rule,) = ask(self._guard.query_all, rule_of(error))
-            if isinstance(error, errors.UniqueViolation | errors.ExclusionViolation) and rule:
+            is_taken = isinstance(error, errors.UniqueViolation | errors.ExclusionViolation)
+            if is_taken and rule:
                 search = in_the_way_sql(rule, self._table, [*ids, *surplus])
                 if in_the_way := self._keys_found(search, rows, sql, began):
                     return in_the_way, []
             explained = self._explained(error, rows, sql, began)
             if explained is None:
                 raise
+            if is_taken and error.diag.constraint_name != BATCH_INDEX:
+                explained.remedy = _NOT_BY_REPAIR
             raise explained from error
         return [], had
 
     def _taken(self, rows: CopyRows, sql: SaveSql, began: float) -> list[int]:
         """Return the keys of the rows that have each other's unique values, for a message.
 
-        None if that takes long, or fails.
+        An empty list if that takes long, or fails.
         """
         (rules,) = ask(self._guard.query_all, unique_rules(self._table))
         search = taken_sql(rules, self._table)
@@ -315,9 +323,9 @@ class Writer:
     def _keys_found(
         self, search: str, rows: CopyRows, sql: SaveSql, began: float, *, share: float = 1 / 2
     ) -> list[int]:
-        """Return the keys that the search finds; none if it takes long, or fails.
+        """Return the keys that the search finds; an empty list if it takes long, or fails.
 
-        It does if the index has a column that is not copied, for one.
+        It fails if the index has a column that is not copied, for one.
         """
         try:
             found = self._search(search, rows, sql, began, share=share)
@@ -343,7 +351,7 @@ class Writer:
         limit = (
             ""
             if left == math.inf
-            else f"SET LOCAL statement_timeout = {int(1000 * share * left)}; "
+            else f"SET LOCAL statement_timeout = {max(1, int(1000 * share * left))}; "
         )
         create = f"{sql.create_batch}; "  # that of before may be gone with what failed
         statements = f"{limit}{create}{sql.copy_batch}; {CATALOG_PATH}{search}"

@@ -210,7 +210,13 @@ class _WorkerProcess:
 
     def _exchange_rows(self, buffer: int, surplus: Sequence[int]) -> list[list[int]]:
         rows = self._setup.buffers[buffer].read()
-        in_the_way, had = self._connected.exchange_rows(rows, surplus)
+        match self._connected.exchange_rows(rows, surplus):
+            case [[*in_the_way], [*had]]:
+                pass
+            case _:
+                raise TypeError(
+                    "exchange_rows did not return (ids in the way, ids that had values)"
+                )
         return [[_int_of("exchange_rows", one) for one in ids] for ids in (in_the_way, had)]
 
     def _finish(self, max_id: int) -> str | None:

@@ -145,6 +145,14 @@ def test_that_values_are_not_told_changes_no_verdict(both: Both, side: Side) -> 
     assert (report.differing_ids, report.outcome, report.warnings) == ((1, 2), "complete", ())
 
 
+def test_that_they_can_not_be_told_is_a_warning(both: Both) -> None:
+    emails(both, "(1, 'x'), (2, 'y')", "(1, 'y'), (2, 'x')")
+    report = verify(SilentPool(both.pool(), "target", "", "", lists=0), full_copy_timeout=2)
+    assert (report.differing_ids, report.outcome) == ((1, 2), "complete")
+    (warning,) = report.warnings
+    assert "it is not known whether rows have each other's unique values: the whole" in warning
+
+
 def test_a_chain_ends_at_a_value_that_nobody_has(both: Both) -> None:
     emails(both, "(1, 'b'), (20, 'c'), (40, 'd')", "(1, 'a'), (20, 'b'), (40, 'c')")
     report = verify(both.pool(), repair=True)
@@ -156,6 +164,9 @@ def test_a_repair_names_those_alone_that_had_each_others_values(both: Both) -> N
     rows = "(1, 'a1'), (2, 'a2'), (3, 'a3')"
     more = "(5, 'e'), (6, 'f'), (7, NULL), (9, 'new'), (10, 'a'), (11, 'b')"
     emails(both, f"{rows}, {more}", f"{rows}, (9, 'old'), (10, 'b'), (11, 'a')")
+    both.target.execute(
+        "ALTER TABLE profiles DROP CONSTRAINT profiles_email_key, ADD UNIQUE (email) INCLUDE (id)"
+    )
     report = verify(both.pool(), repair=True, batch_size=100)
     assert (found(report), report.repaired, report.equal) == (((5, 6, 7), (), (9, 10, 11)), 6, True)
     (warning,) = report.warnings
@@ -200,6 +211,7 @@ def test_a_surplus_row_has_the_value(both: Both) -> None:
     report = verify(both.pool(), repair=True, delete_surplus=True)
     assert found(report) == ((1,), (90,), ())
     assert (report.repaired, report.deleted, report.equal) == (1, 1, True)
+    assert report.warnings == ()
 
 
 def test_a_row_outside_of_the_range_has_the_value(both: Both) -> None:
