@@ -169,7 +169,9 @@ def _try_to_pickle(
                 raw.clear()
                 reason = error
             else:
-                return file.getbuffer(), None
+                # not getbuffer(): the file is in a cycle with dill's pickler, and Python 3.13 can't
+                # collect a file whose buffer is in use
+                return memoryview(file.getvalue()), None
     return None, reason
 
 
