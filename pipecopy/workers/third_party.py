@@ -7,11 +7,14 @@ though nothing that is used here writes a file; multiprocess imports dill.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+
+from pipecopy.workers.launch import STOP_SIGNALS
 
 
 @contextmanager
@@ -37,7 +40,17 @@ def _temporary_folder() -> Iterator[None]:
         tempfile.tempdir = before
 
 
-with _main_module(), _temporary_folder():
+@contextmanager
+def _later_signals() -> Iterator[None]:
+    # both packages begin with a bare `except`, which takes what a signal raises for another fault
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+with _later_signals(), _main_module(), _temporary_folder():
     import dill
     from multiprocess import (
         connection,

@@ -186,6 +186,31 @@ runpy.run_module("pipecopy", run_name="__main__")
     assert json.loads(done.stdout)["exit_code"] == 130
 
 
+@pytest.mark.parametrize("module", ["dill.__info__", "multiprocess.context"])
+def test_a_signal_while_a_package_is_imported_that_takes_any_exception(module: str) -> None:
+    """It is heeded after the import."""
+    program = f"""
+import runpy, signal, sys
+
+class Strike:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Strike())
+sys.argv = ["pipecopy", "copy", "host=127.0.0.1 port=1", "host=127.0.0.1 port=1", "--json"]
+runpy.run_module("pipecopy", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (
+        130,
+        "stopped by SIGINT; nothing was done\nto go on: run it again: it is safe\n",
+    )
+
+
 STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
 ENDS = {
     "told, then returned": f"""
