@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipecopy.cli.result import SCHEMA
-from tests.support.command import environment, run, run_stubbed
+from tests.support.command import BEFORE_IMPORTS, run, run_struck, run_stubbed
 
 RUN = """
     schema command outcome exit_code error
@@ -114,28 +113,8 @@ def test_json_may_be_asked_for_by_a_variable_or_a_job(
 
 @pytest.mark.parametrize("command", ["copy", "check", "verify"])
 def test_a_signal_in_the_first_millisecond_and_a_server_that_is_not_there(command: str) -> None:
-    program = f"""
-import _signal, runpy, signal, sys
-block = _signal.pthread_sigmask
-
-def strike(how, signals):
-    _signal.pthread_sigmask = block
-    before = block(how, signals)
-    signal.raise_signal(signal.SIGTERM)
-    return before
-
-signal.pthread_sigmask = strike
-sys.argv = ["pipecopy", {command!r}, "a", "b", "--json"]
-runpy.run_module("pipecopy", run_name="__main__")
-"""
-    struck = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-        env=environment(),
-    )
+    strike = BEFORE_IMPORTS.format(signum="SIGTERM")
+    struck = run_struck(strike, command, "a", "b", "--json")
     whole = seen(struck, command)
     assert (whole["outcome"], whole["exit_code"], whole["run_id"]) == ("stopped", 143, None)
     named = ("--table", "shop.orders", "--target-table", "orders", "--key", "number")

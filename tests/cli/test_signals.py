@@ -24,7 +24,14 @@ from tests.support.checks import (
     check_second_run,
     command_ended,
 )
-from tests.support.command import LONGEST, full_pipe_end, run_stubbed, start
+from tests.support.command import (
+    BEFORE_IMPORTS,
+    LONGEST,
+    full_pipe_end,
+    run_struck,
+    run_stubbed,
+    start,
+)
 
 To = Literal["it", "its group"]
 
@@ -162,23 +169,8 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_command_quietly(millisecon
 
 
 def test_a_signal_before_anything_is_imported_is_heeded_once_it_can_be() -> None:
-    program = """
-import _signal, runpy, signal, sys
-block = _signal.pthread_sigmask
-
-def strike(how, signals):
-    _signal.pthread_sigmask = block
-    before = block(how, signals)
-    signal.raise_signal(signal.SIGINT)
-    return before
-
-signal.pthread_sigmask = strike
-sys.argv = ["pipecopy", "copy", "host=a", "host=b", "--json"]
-runpy.run_module("pipecopy", run_name="__main__")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
-    )
+    strike = BEFORE_IMPORTS.format(signum="SIGINT")
+    done = run_struck(strike, "copy", "host=a", "host=b", "--json")
     assert (done.returncode, done.stderr) == (
         130,
         "stopped by SIGINT; nothing was done\nto go on: run it again: it is safe\n",
@@ -189,9 +181,7 @@ runpy.run_module("pipecopy", run_name="__main__")
 @pytest.mark.parametrize("module", ["dill.__info__", "multiprocess.context"])
 def test_a_signal_while_a_package_is_imported_that_takes_any_exception(module: str) -> None:
     """It is heeded after the import."""
-    program = f"""
-import runpy, signal, sys
-
+    strike = f"""
 class Strike:
     def find_spec(self, name, path=None, target=None):
         if name == "{module}":
@@ -199,12 +189,9 @@ class Strike:
             signal.raise_signal(signal.SIGINT)
 
 sys.meta_path.insert(0, Strike())
-sys.argv = ["pipecopy", "copy", "host=127.0.0.1 port=1", "host=127.0.0.1 port=1", "--json"]
-runpy.run_module("pipecopy", run_name="__main__")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
-    )
+    nowhere = "host=127.0.0.1 port=1"
+    done = run_struck(strike, "copy", nowhere, nowhere, "--json")
     assert (done.returncode, done.stderr) == (
         130,
         "stopped by SIGINT; nothing was done\nto go on: run it again: it is safe\n",

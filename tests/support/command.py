@@ -29,6 +29,24 @@ pipecopy.copy_table = copy_table
 from pipecopy.__main__ import main
 main()
 """
+_STRUCK = """
+import _signal, runpy, signal, sys
+{strike}
+sys.argv = {argv!r}
+runpy.run_module("pipecopy", run_name="__main__")
+"""
+BEFORE_IMPORTS = """
+block = _signal.pthread_sigmask
+
+def strike(how, signals):
+    _signal.pthread_sigmask = block
+    before = block(how, signals)
+    signal.raise_signal(signal.{signum})
+    return before
+
+signal.pthread_sigmask = strike
+"""
+"""Sends the command a signal before it imports anything, for `run_struck`."""
 COMMAND = (sys.executable, "-m", "pipecopy")
 LONGEST = 60
 
@@ -85,6 +103,19 @@ def run_stubbed(stub: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run_struck(strike: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process that runs this program first, which sends it a signal."""
+    program = _STRUCK.format(strike=strike, argv=["pipecopy", *arguments])
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        env=environment(),
+    )
 
 
 def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
