@@ -62,13 +62,14 @@ def describe(
     findings = [*_of_any_run(session, table, key), *_of_run(session, table, relations, run)]
     of_rows = [] if _has_problem(findings) else _of_rows(session, table, run)
 
-    def questions() -> Iterator[Question[Any]]:
-        yield from (_identity(session, table), ways(), _definition(table, run))
-        yield _event_triggers(run)
-        yield from _of_catalogs(session, selection, table, run)
+    def facts() -> tuple[Question[Any], ...]:
+        return _identity(session, table), ways(), _definition(table, run), _event_triggers(run)
 
-    answers = _answers(session, table, relations, questions, of_rows)
-    (replicates, timeline), identity, checksums, definition, event_triggers, *more = answers
+    def checks() -> Iterator[Question[list[Finding]]]:
+        return _of_catalogs(session, selection, table, run)
+
+    answers, more = _answers(session, table, relations, facts, checks, of_rows=of_rows)
+    (replicates, timeline), identity, checksums, definition, event_triggers = answers
     findings += itertools.chain(*more)
     if event_triggers and not _has_problem(findings):
         findings += event_triggers_refuse(session, table, event_triggers)
@@ -104,16 +105,22 @@ def _answers(
     session: ServerSession,
     table: Table,
     relations: Relations,
-    questions: Callable[[], Iterator[Question[Any]]],
+    facts: Callable[[], Sequence[Question[Any]]],
+    checks: Callable[[], Iterator[Question[list[Finding]]]],
+    *,
     of_rows: Sequence[Callable[[Table], Question[Sequence[Finding]]]],
-) -> list[Any]:
-    """Return what the server says of the table, and of its rows if the role may read them."""
+) -> tuple[list[Any], list[Sequence[Finding]]]:
+    """Return what the server says of the table, and of its rows if the role may read them.
+
+    The first of the facts is what it says of its standbys.
+    """
+    known = [_replicates(session), *facts()]
     try:
         _, *answers, _ = ask(
             session.query_all,
             still_the_same(table, relations),
-            _replicates(session),
-            *questions(),
+            *known,
+            *checks(),
             *(of_row(table) for of_row in of_rows),
             still_the_same(table, relations, last=True),
         )
@@ -122,10 +129,10 @@ def _answers(
             raise
         # the role may not read the rows, or not even the name, or not ask for the standbys: first
         # what is said of its rights
-        answers = [(None, None), *ask(session.query_all, *questions())]
-        if not _has_problem(itertools.chain(*answers[5:])):
+        answers = [(None, None), *ask(session.query_all, *facts(), *checks())]
+        if not _has_problem(itertools.chain(*answers[len(known) :])):
             answers += ask(session.query_all, *(of_row(table) for of_row in of_rows))
-    return answers
+    return answers[: len(known)], answers[len(known) :]
 
 
 def _of_no_table(session: ServerSession, name: str, run: Session | None) -> tuple[Finding, ...]:
