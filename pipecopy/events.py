@@ -8,7 +8,8 @@ that blocks is left behind when the copy ends.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from pipecopy.config import Config
@@ -17,7 +18,15 @@ from pipecopy.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunStarted:
+class Happened:
+    """What all events have."""
+
+    at: float = field(default_factory=time.time, compare=False)
+    """When it happened: seconds since 1970 UTC by the clock of this machine, which may be set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Happened):
     """The workers are being started: the first event of a run."""
 
     run_id: str
@@ -29,10 +38,13 @@ class RunStarted:
     """The run writes to the target: a copy, or a verification that repairs."""
     deletes: bool = False
     """The run removes surplus rows from the target."""
+    table: str | None = None
+    """The source's table as the pool was told it; None if the pool has no `table`."""
+    target_table: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RangeKnown:
+class RangeKnown(Happened):
     """The greatest id was read: ids in `[first_id, max_id]` are copied, or compared."""
 
     first_id: int
@@ -40,7 +52,7 @@ class RangeKnown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransactionsAwaited:
+class TransactionsAwaited(Happened):
     """The first load waits (`Config.settle`): sent as it begins, and whenever some have ended."""
 
     open: tuple[str, ...]
@@ -49,6 +61,36 @@ class TransactionsAwaited:
     """For which it has waited; 0 as it begins."""
     limit: float
     """Seconds for which it waits at most."""
+
+
+PauseReason: TypeAlias = Literal["max rate", "pause file", "max lag", "max load"]
+"""Which limit of a run's pace makes it wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(Happened):
+    """The next load waits; sent as the wait begins, and again if what it waits for has changed."""
+
+    reason: PauseReason
+    detail: str
+    """What it waits for, such as `standby "s1" of the source lags 12 s behind`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Happened):
+    """The wait has ended."""
+
+    reason: PauseReason
+    seconds: float
+    """How long it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequested(Happened):
+    """The run was asked to stop: it ends after the batch in flight."""
+
+    grace: float
+    """Seconds that the batch gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +114,7 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CallStarted:
+class CallStarted(Happened):
     """An attempt is under way in its worker."""
 
     where: Where
@@ -85,7 +127,7 @@ CallOutcome: TypeAlias = Literal["returned", "raised", "timed out", "crashed", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class CallEnded:
+class CallEnded(Happened):
     """An attempt ended."""
 
     where: Where
@@ -123,7 +165,7 @@ _FRAME = re.compile(r'  File "(?:[^"]*/)?(?P<file>[^"]+)", line (?P<line>\d+) in
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerKilled:
+class WorkerKilled(Happened):
     """A worker was killed in the middle of a call, or while it started for one."""
 
     where: Where
@@ -137,7 +179,7 @@ class WorkerKilled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryScheduled:
+class RetryScheduled(Happened):
     """The call will be retried."""
 
     where: Where
@@ -146,16 +188,20 @@ class RetryScheduled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSaved:
+class BatchSaved(Happened):
     """A batch is durably in the target, or had no rows."""
 
     key_range: tuple[int, int]
     rows: int
     bytes: int
+    inserted: int | None = None
+    """Of these rows; None, as the other two, if the target's driver does not tell."""
+    updated: int | None = None
+    unchanged: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriverOutput:
+class DriverOutput(Happened):
     """What the driver wrote to its standard output or error."""
 
     side: Side
@@ -164,14 +210,14 @@ class DriverOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warned:
+class Warned(Happened):
     """Something that the report's warnings will hold."""
 
     message: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifferencesFound:
+class DifferencesFound(Happened):
     """Ids differ, and did so when they were read again; before they are repaired."""
 
     missing: tuple[int, ...]
@@ -183,7 +229,7 @@ class DifferencesFound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RangeVerified:
+class RangeVerified(Happened):
     """A range of ids was compared; what differed was read again, and repaired if asked for."""
 
     key_range: tuple[int, int]
@@ -195,7 +241,7 @@ class RangeVerified:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunEnded:
+class RunEnded(Happened):
     """The last event of a run."""
 
     report: Report
@@ -205,6 +251,9 @@ Event: TypeAlias = (
     RunStarted
     | TransactionsAwaited
     | RangeKnown
+    | Paused
+    | Resumed
+    | StopRequested
     | CallStarted
     | CallEnded
     | WorkerKilled

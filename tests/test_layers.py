@@ -18,7 +18,7 @@ LAYERS = [
     {"cli"},
     {""},
     {"operations"},
-    {"supervisor"},
+    {"supervisor", "observers"},
     {"workers", "postgres"},
     {"events", "units"},
     {"config", "contracts"},
@@ -33,7 +33,6 @@ ONLY_IN = {
     "dill": "workers",
     "psycopg": "postgres",
     "cyclopts": "cli",
-    "rich": "cli",
 }
 
 

@@ -16,9 +16,9 @@ import pipecopy
 from pipecopy.cli.argv import asks_for_json, command_of
 from pipecopy.cli.codes import EXIT_CODES, Exit
 from pipecopy.cli.config import Configuration, WrongOptionsError
-from pipecopy.cli.display import Screen, stamped
 from pipecopy.cli.exits import Ending, completed, failed
 from pipecopy.cli.main import StoppedBySignal, StopSignals
+from pipecopy.cli.observers import Observers
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
     REPAIR,
@@ -35,10 +35,11 @@ from pipecopy.cli.options import (
     Target,
 )
 from pipecopy.cli.streams import Stream
-from pipecopy.cli.text import event_line, one_line
 from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, Event, RunEnded
+from pipecopy.observers.display import Screen, stamped
+from pipecopy.observers.text import event_line, one_line
 from pipecopy.postgres.conninfo import is_connection
 from pipecopy.redact import redact, shown_name
 from pipecopy.report import Report
@@ -323,10 +324,14 @@ def _run(
         # in another thread: no signal gets in between
         if isinstance(event, RunEnded):
             signals.ignore()
-        screen(in_options(event))
+        event = in_options(event)
+        screen(event)
+        observers(event)
 
+    observers = Observers({})
     try:
         runs = operation()
+        observers = Observers(output.observers())
         with screen:
             try:
                 report = runs(observer=observe)
@@ -334,5 +339,6 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
-        return failed(in_options(refusal(error) or error), output, command, resume=resume)
-    return completed(in_options(report), output, command)
+        said = in_options(refusal(error) or error)
+        return failed(said, output, command, resume=resume, warnings=observers.close())
+    return completed(in_options(report), output, command, warnings=observers.close())

@@ -13,8 +13,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from pipecopy.cli.text import one_line
 from pipecopy.finding import Finding, Mark
+from pipecopy.observers.text import one_line
 from pipecopy.report import CheckColumn, CheckPlan, CheckReport
 from pipecopy.units import counted
 

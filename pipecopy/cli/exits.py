@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipecopy.cli.codes import Exit, check_code, exit_code
@@ -10,9 +11,9 @@ from pipecopy.cli.going_on import how_to_go_on
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import result
-from pipecopy.cli.text import one_line, printable, summary_lines, verdict_line
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
 from pipecopy.finding import and_more
+from pipecopy.observers.text import one_line, printable, summary_lines, verdict_line
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 from pipecopy.supervisor.progress import far
@@ -29,8 +30,13 @@ class Ending:
     """For standard output."""
 
 
-def completed(report: Report, output: Output, command: str | None) -> Ending:
-    """Return the ending of a command whose run is complete."""
+def completed(
+    report: Report, output: Output, command: str | None, *, warnings: Sequence[str] = ()
+) -> Ending:
+    """Return the ending of a command whose run is complete.
+
+    `warnings` are those of this command beside the run's own.
+    """
     code, lines, text = int(Exit.DONE), list[str](), ""
     match report:
         case CheckReport():
@@ -39,7 +45,8 @@ def completed(report: Report, output: Output, command: str | None) -> Ending:
             code = Exit.DONE if report.equal else Exit.MISMATCH
             lines = [verdict_line(report)] if code else []
     if not (output.quiet or isinstance(report, CheckReport)):
-        lines = [*_warnings(report), *summary_lines(report)]
+        lines = [*_warnings(report.warnings), *summary_lines(report)]
+    lines = [*_warnings(warnings), *lines]
     if output.json:
         text = result(command, code, report=report)
     return Ending(code=code, lines=tuple(map(printable, lines)), text=text)
@@ -55,22 +62,31 @@ _NOTHING = {
 
 
 def failed(
-    error: BaseException, output: Output, command: str | None, *, resume: bool | None = None
+    error: BaseException,
+    output: Output,
+    command: str | None,
+    *,
+    resume: bool | None = None,
+    warnings: Sequence[str] = (),
 ) -> Ending:
     """Return the ending of a command that an error or a signal ended.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be.
+    can't be; `warnings` are those of this command beside the run's own.
     """
     report: Report | None = getattr(error, "report", None)
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
-        return completed(report, output, command)
+        return completed(report, output, command, warnings=warnings)
     how_far = None if report is None else far(report)
     lines = _tracebacks(error) if output.traceback else []
     if report is not None and not output.quiet:
-        lines += [*_warnings(report), *(summary_lines(report) if _has_begun(report) else [])]
+        lines += [
+            *_warnings(report.warnings),
+            *(summary_lines(report) if _has_begun(report) else []),
+        ]
+    lines += _warnings(warnings)
     if stopped:
         lines.append(f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}")
     else:
@@ -110,8 +126,8 @@ def _error_line(error: BaseException, how_far: str | None) -> str:
     return and_more(said, how_far)
 
 
-def _warnings(report: Report) -> list[str]:
-    return [f"warning: {redact(one_line(warning))}" for warning in report.warnings]
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return [f"warning: {redact(one_line(warning))}" for warning in warnings]
 
 
 def _tracebacks(error: BaseException) -> list[str]:

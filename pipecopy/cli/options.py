@@ -16,6 +16,7 @@ from pipecopy.cli.argv import ON
 from pipecopy.cli.main import StopSignals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
+from pipecopy.events import Observer
 from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
 
 if TYPE_CHECKING:
@@ -281,3 +282,7 @@ class Output:
     """Write only errors to standard error."""
     traceback: Flag = False
     """Show the tracebacks of an error, including those of the driver."""
+
+    def observers(self) -> dict[str, Observer]:
+        """Return what takes note of the run besides the screen, by the names in messages."""
+        return {}

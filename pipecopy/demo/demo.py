@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pipecopy.cli.codes import Exit
-from pipecopy.cli.display import Screen
 from pipecopy.cli.exits import Ending, failed
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds, described
 from pipecopy.cli.streams import Stream
-from pipecopy.cli.text import summary_lines
 from pipecopy.config import Config
 from pipecopy.demo.hang import HangingPool
 from pipecopy.demo.servers import OpenTransaction, Server, run_sql, servers
 from pipecopy.errors import ConfigError
 from pipecopy.events import CallEnded, CallStarted, Event, Where, WorkerKilled
+from pipecopy.observers.display import Screen
+from pipecopy.observers.text import summary_lines
 from pipecopy.operations.copy import copy_table
 from pipecopy.postgres import PostgresPool
 from pipecopy.report import CopyReport

@@ -99,6 +99,8 @@ class Run(State[ReportT]):
                 mode=self._session.mode,
                 writes=self._session.writes,
                 deletes=self._session.deletes,
+                table=self.report.table,
+                target_table=self.report.target_table,
             )
         )
         for warning in warnings:

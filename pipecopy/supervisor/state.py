@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 from pipecopy.config import Config
 from pipecopy.contracts import Mode
 from pipecopy.errors import FullCopyTimeoutError
-from pipecopy.events import Event, Observer, Warned
+from pipecopy.events import Observer, Warned
 from pipecopy.redact import redact
 from pipecopy.report import Report
 from pipecopy.supervisor.clock import Clock
+from pipecopy.supervisor.notifier import Notifier
 from pipecopy.supervisor.progress import far, rest
-from pipecopy.workers.host import start
 
 ReportT = TypeVar("ReportT", bound=Report)
-
-_MOST_EVENTS = 10_000
-"""Events that wait for a slow observer; those beyond are dropped, and counted."""
 
 
 class State(Generic[ReportT]):
@@ -74,62 +69,3 @@ class State(Generic[ReportT]):
         message = redact(message)
         self.update(warnings=(*self.report.warnings, message))
         self.notify(Warned(message=message))
-
-
-class Notifier:
-    """Hands events to the observer, in their order and in a thread of its own: it may block."""
-
-    def __init__(self, observer: Observer | None) -> None:
-        self._observer = observer
-        self._events: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
-        self._dropped = 0
-        self._error = ""
-        """The first one that the observer raised."""
-        self._thread = threading.Thread(target=self._run, name="pipecopy-observer", daemon=True)
-
-    def start(self) -> None:
-        """Start the observer's thread. Raises HostError."""
-        if self._observer is not None:
-            start(self._thread)
-
-    def __call__(self, event: Event) -> None:
-        """Queue the event; never blocks."""
-        if self._observer is None:
-            return
-        try:
-            self._events.put_nowait(event)
-        except queue.Full:
-            self._dropped += 1
-
-    def _run(self) -> None:
-        while (event := self._events.get()) is not None:
-            try:
-                if self._observer is not None:
-                    self._observer(event)
-            except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
-                self._error = self._error or _text(error)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the report should say of the observer."""
-        raised = (f"the observer raised {self._error}",) if self._error else ()
-        if not self._dropped:
-            return raised
-        return (*raised, f"the observer was too slow: {self._dropped} events were dropped")
-
-    def close(self, timeout: float) -> None:
-        """Let the observer take what is queued, for `timeout` seconds at most."""
-        if self._thread.ident is None:  # there is no observer, or its thread was refused
-            return
-        try:
-            self._events.put_nowait(None)
-        except queue.Full:
-            return  # it blocks: its thread is a daemon
-        self._thread.join(timeout)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - an observer's own __str__
-        return type(error).__name__

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipecopy.cli.text import summary_lines, verdict_line
 from pipecopy.errors import DatabaseError
 from pipecopy.events import CallStarted, Event
+from pipecopy.observers.text import summary_lines, verdict_line
 from pipecopy.report import Failed, VerifyReport
 from tests.operations.sqlite import ComparingDatabase, ComparingPool
 from tests.support.databases import Both

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.cli.text import summary_lines, verdict_line
 from pipecopy.errors import TableMismatchError
+from pipecopy.observers.text import summary_lines, verdict_line
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.runs import copy, found, verify

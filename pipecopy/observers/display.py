@@ -11,18 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from io import TextIOBase
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pipecopy.cli.meter import Meter
-from pipecopy.cli.streams import Stream
-from pipecopy.cli.text import event_line, status_line
 from pipecopy.events import Event
+from pipecopy.observers.meter import Meter
+from pipecopy.observers.text import event_line, status_line
 from pipecopy.redact import redact
 
 if TYPE_CHECKING:
-    from pipecopy.cli.bar import Bar
+    from pipecopy.observers.bar import Bar
 
 _BAR_EVERY, _LINES_EVERY = 0.1, 5.0
 """Seconds between two refreshes."""
@@ -42,7 +42,7 @@ class Screen:
 
     def __init__(
         self,
-        err: Stream,
+        err: TextIOBase,
         *,
         quiet: bool = False,
         brief: bool = False,
@@ -111,13 +111,13 @@ class Screen:
             self._bar.write(text, style)
 
 
-def _bar(err: Stream, meter: Meter, *, brief: bool) -> Bar | None:
+def _bar(err: TextIOBase, meter: Meter, *, brief: bool) -> Bar | None:
     """Return the bar; None without a terminal, whatever FORCE_COLOR says, and on a dumb one."""
     if not err.isatty():
         return None
     from rich.console import Console  # noqa: PLC0415 - heavy: for a terminal alone
 
-    from pipecopy.cli.bar import Bar  # noqa: PLC0415 - as above
+    from pipecopy.observers.bar import Bar  # noqa: PLC0415 - as above
 
     console = Console(file=err, highlight=False)  # type: ignore[arg-type] # is an IO[str] but for its base class
     return None if console.is_dumb_terminal else Bar(console, meter, brief=brief)

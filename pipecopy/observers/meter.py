@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipecopy.cli.text import Status, printable
 from pipecopy.events import (
     BatchSaved,
     CallEnded,
@@ -22,6 +21,7 @@ from pipecopy.events import (
     TransactionsAwaited,
     WorkerKilled,
 )
+from pipecopy.observers.text import Status, printable
 from pipecopy.redact import redact
 from pipecopy.units import counted, duration_text
 

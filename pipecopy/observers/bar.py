@@ -8,8 +8,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from pipecopy.cli.meter import Meter
-from pipecopy.cli.text import counters_text, left_text, share_text
+from pipecopy.observers.meter import Meter
+from pipecopy.observers.text import counters_text, left_text, share_text
 
 
 class Bar(Progress):

@@ -6,12 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from pipecopy.cli.text import (
-    Status,
-    event_line,
-    status_line,
-    summary_lines,
-)
 from pipecopy.config import Config
 from pipecopy.events import (
     CallEnded,
@@ -26,6 +20,12 @@ from pipecopy.events import (
     Warned,
     Where,
     WorkerKilled,
+)
+from pipecopy.observers.text import (
+    Status,
+    event_line,
+    status_line,
+    summary_lines,
 )
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.progress import far

@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from pipecopy.cli.bar import Bar
-from pipecopy.cli.meter import Meter
-from pipecopy.cli.text import Status
 from pipecopy.config import Config
 from pipecopy.events import (
     BatchSaved,
@@ -25,6 +22,9 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
+from pipecopy.observers.bar import Bar
+from pipecopy.observers.meter import Meter
+from pipecopy.observers.text import Status
 
 CONFIG = Config(
     batch_size=10, max_retries=0, retries_delay=0, call_timeout=30, full_copy_timeout=100

@@ -1,0 +1,72 @@
+"""Notifier: hands events to an observer, which may be slow, block or raise."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+from pipecopy.events import Event, Observer
+from pipecopy.workers.host import start
+
+_MOST_EVENTS = 10_000
+"""Events that wait for a slow observer; those beyond are dropped, and counted."""
+
+
+class Notifier:
+    """Hands events to the observer, in their order and in a thread of its own: it may block."""
+
+    def __init__(self, observer: Observer | None, name: str = "the observer") -> None:
+        self._observer = observer
+        self._name = name
+        self._events: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
+        self._dropped = 0
+        self._error = ""
+        """The first one that the observer raised."""
+        self._thread = threading.Thread(target=self._run, name="pipecopy-observer", daemon=True)
+
+    def start(self) -> None:
+        """Start the observer's thread. Raises HostError."""
+        if self._observer is not None:
+            start(self._thread)
+
+    def __call__(self, event: Event) -> None:
+        """Queue the event; never blocks."""
+        if self._observer is None:
+            return
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            self._dropped += 1
+
+    def _run(self) -> None:
+        while (event := self._events.get()) is not None:
+            try:
+                if self._observer is not None:
+                    self._observer(event)
+            except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
+                self._error = self._error or _text(error)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the observer."""
+        raised = (f"{self._name} raised {self._error}",) if self._error else ()
+        if not self._dropped:
+            return raised
+        return (*raised, f"{self._name} was too slow: {self._dropped} events were dropped")
+
+    def close(self, timeout: float) -> None:
+        """Let the observer take what is queued, for `timeout` seconds at most."""
+        if self._thread.ident is None:  # there is no observer, or its thread was refused
+            return
+        try:
+            self._events.put_nowait(None)
+        except queue.Full:
+            return  # it blocks: its thread is a daemon
+        self._thread.join(timeout)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an observer's own __str__
+        return type(error).__name__
