@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pipecopy.config import Config
 from pipecopy.contracts import Mode, Side
@@ -247,6 +248,24 @@ class RunEnded(Happened):
     report: Report
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandEnded(Happened):
+    """The command knows how it ends: sent after all others, to its own observers alone.
+
+    `RunEnded` may be missing before it: the run did not begin, or its clean-up is stuck.
+    """
+
+    exit_code: int
+    error: str | None
+    """What the command says of that which ended it; None if nothing did."""
+    go_on: str | None
+    """What to do then."""
+    report: Report | None
+    """How far the run came; None if it did not begin."""
+    result: Mapping[str, Any]
+    """The object that `--json` prints."""
+
+
 Event: TypeAlias = (
     RunStarted
     | TransactionsAwaited
@@ -264,6 +283,7 @@ Event: TypeAlias = (
     | DriverOutput
     | Warned
     | RunEnded
+    | CommandEnded
 )
 
 

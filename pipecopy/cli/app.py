@@ -340,5 +340,5 @@ def _run(
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
         said = in_options(refusal(error) or error)
-        return failed(said, output, command, resume=resume, warnings=observers.close())
-    return completed(in_options(report), output, command, warnings=observers.close())
+        return failed(said, output, command, resume=resume, tell=observers.close)
+    return completed(in_options(report), output, command, tell=observers.close)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from pipecopy.cli.codes import Exit, check_code, exit_code
 from pipecopy.cli.going_on import how_to_go_on
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
-from pipecopy.cli.result import result
+from pipecopy.cli.result import as_text, result
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
+from pipecopy.events import CommandEnded
 from pipecopy.finding import and_more
 from pipecopy.observers.text import one_line, printable, summary_lines, verdict_line
 from pipecopy.redact import redact
@@ -30,13 +32,18 @@ class Ending:
     """For standard output."""
 
 
-def completed(
-    report: Report, output: Output, command: str | None, *, warnings: Sequence[str] = ()
-) -> Ending:
-    """Return the ending of a command whose run is complete.
+Tell: TypeAlias = Callable[[CommandEnded], Sequence[str]]
+"""Hands the end to the command's observers; returns what the user should know of them."""
 
-    `warnings` are those of this command beside the run's own.
-    """
+
+def _nobody(_end: CommandEnded) -> Sequence[str]:
+    return ()
+
+
+def completed(
+    report: Report, output: Output, command: str | None, *, tell: Tell = _nobody
+) -> Ending:
+    """Return the ending of a command whose run is complete."""
     code, lines, text = int(Exit.DONE), list[str](), ""
     match report:
         case CheckReport():
@@ -46,9 +53,11 @@ def completed(
             lines = [verdict_line(report)] if code else []
     if not (output.quiet or isinstance(report, CheckReport)):
         lines = [*_warnings(report.warnings), *summary_lines(report)]
-    lines = [*_warnings(warnings), *lines]
+    shown = result(command, code, report=report)
+    end = CommandEnded(exit_code=code, error=None, go_on=None, report=report, result=shown)
+    lines = [*_warnings(tell(end)), *lines]
     if output.json:
-        text = result(command, code, report=report)
+        text = as_text(shown)
     return Ending(code=code, lines=tuple(map(printable, lines)), text=text)
 
 
@@ -67,18 +76,18 @@ def failed(
     command: str | None,
     *,
     resume: bool | None = None,
-    warnings: Sequence[str] = (),
+    tell: Tell = _nobody,
 ) -> Ending:
     """Return the ending of a command that an error or a signal ended.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be; `warnings` are those of this command beside the run's own.
+    can't be.
     """
     report: Report | None = getattr(error, "report", None)
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
-        return completed(report, output, command, warnings=warnings)
+        return completed(report, output, command, tell=tell)
     how_far = None if report is None else far(report)
     lines = _tracebacks(error) if output.traceback else []
     if report is not None and not output.quiet:
@@ -86,16 +95,19 @@ def failed(
             *_warnings(report.warnings),
             *(summary_lines(report) if _has_begun(report) else []),
         ]
-    lines += _warnings(warnings)
+    said = _error_line(error, how_far)
     if stopped:
-        lines.append(f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}")
-    else:
-        lines.append(_error_line(error, how_far))
-    lines.append(how_to_go_on(error, command, report, resume=resume))
-    text = _page(report) if isinstance(report, CheckReport) else ""
+        said = f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}"
+    go_on = how_to_go_on(error, command, report, resume=resume)
     code = exit_code(error)
+    shown = result(command, code, report=report, error=error)
+    end = CommandEnded(
+        exit_code=code, error=redact(said), go_on=redact(go_on), report=report, result=shown
+    )
+    lines += [*_warnings(tell(end)), said, go_on]
+    text = _page(report) if isinstance(report, CheckReport) else ""
     if output.json:
-        text = result(command, code, report=report, error=error)
+        text = as_text(shown)
     return Ending(code=code, lines=tuple(printable(redact(line)) for line in lines), text=text)
 
 

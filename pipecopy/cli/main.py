@@ -147,9 +147,9 @@ def _result(error: BaseException, code: int) -> str:
 
         words = sys.argv[1:]
         if argv.asks_for_json(words, os.environ):
-            from pipecopy.cli.result import result  # noqa: PLC0415 - as above
+            from pipecopy.cli.result import as_text, result  # noqa: PLC0415 - as above
 
-            return result(argv.command_of(words), code, error=error)
+            return as_text(result(argv.command_of(words), code, error=error))
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from pipecopy.events import Event, Observer
+from pipecopy.events import CommandEnded, Event, Observer
 from pipecopy.supervisor.notifier import Notifier
 
 _LAST = 2.0
@@ -27,9 +27,13 @@ class Observers:
         for notifier in self._notifiers:
             notifier(event)
 
-    def close(self) -> list[str]:
-        """Let them end; return what the user should know of them."""
-        until = time.monotonic() + _LAST
+    def close(self, end: CommandEnded) -> list[str]:
+        """Tell them how the command ends, and let them end; return what to know of them."""
+        self(end)
+        until, said = time.monotonic() + _LAST, list[str]()
         for notifier in self._notifiers:
-            notifier.close(max(0.0, until - time.monotonic()))
-        return [warning for notifier in self._notifiers for warning in notifier.warnings]
+            ended = notifier.close(max(0.0, until - time.monotonic()))
+            said += notifier.warnings
+            if not ended:
+                said.append(f"{notifier.name} did not end within {_LAST:g} s: it was left behind")
+        return said

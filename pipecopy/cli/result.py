@@ -6,6 +6,7 @@ A command that a signal stops before it is parsed imports this as well, and noth
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pipecopy.cli.main import StoppedBySignal
@@ -29,14 +30,14 @@ def result(
     *,
     report: Report | None = None,
     error: BaseException | None = None,
-) -> str:
-    """Return the object as one line.
+) -> dict[str, Any]:
+    """Return the object.
 
     `command` is the word on the command line, whose report gives the shape; None without one.
     """
     unknown = _REPORTS.get(command, Report)(run_id="", source="", target="").to_dict()
     outcome = "stopped" if isinstance(error, StoppedBySignal) else "failed"
-    whole = {
+    return {
         "schema": SCHEMA,
         "command": command if command in _REPORTS else None,
         "outcome": outcome,
@@ -45,7 +46,11 @@ def result(
         **{name: None for name in unknown if name != "outcome"},
         **({} if report is None else report.to_dict()),
     }
-    return f"{json.dumps(whole)}\n"
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+    """Return the object as one line."""
+    return f"{json.dumps(result)}\n"
 
 
 def _error(error: BaseException) -> dict[str, Any]:

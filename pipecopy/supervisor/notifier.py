@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
+from pipecopy.errors import HostError
 from pipecopy.events import Event, Observer
 from pipecopy.workers.host import start
 
@@ -17,11 +18,11 @@ class Notifier:
 
     def __init__(self, observer: Observer | None, name: str = "the observer") -> None:
         self._observer = observer
-        self._name = name
+        self.name = name
         self._events: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
         self._dropped = 0
         self._error = ""
-        """The first one that the observer raised."""
+        """What is said of the first one that the observer raised."""
         self._thread = threading.Thread(target=self._run, name="pipecopy-observer", daemon=True)
 
     def start(self) -> None:
@@ -44,29 +45,31 @@ class Notifier:
                 if self._observer is not None:
                     self._observer(event)
             except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
-                self._error = self._error or _text(error)
+                self._error = self._error or self._text(error)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of the observer."""
-        raised = (f"{self._name} raised {self._error}",) if self._error else ()
+        raised = (self._error,) if self._error else ()
         if not self._dropped:
             return raised
-        return (*raised, f"{self._name} was too slow: {self._dropped} events were dropped")
+        return (*raised, f"{self.name} was too slow: {self._dropped} events were dropped")
 
-    def close(self, timeout: float) -> None:
-        """Let the observer take what is queued, for `timeout` seconds at most."""
+    def close(self, timeout: float) -> bool:
+        """Let the observer take what is queued, for `timeout` seconds; return whether it did."""
         if self._thread.ident is None:  # there is no observer, or its thread was refused
-            return
+            return True
         try:
             self._events.put_nowait(None)
         except queue.Full:
-            return  # it blocks: its thread is a daemon
+            return False  # it blocks: its thread is a daemon
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
-
-def _text(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - an observer's own __str__
-        return type(error).__name__
+    def _text(self, error: BaseException) -> str:
+        if isinstance(error, HostError):  # its sentence says all
+            return str(error)
+        try:
+            return f"{self.name} raised {type(error).__name__}: {error}"
+        except Exception:  # noqa: BLE001 - an observer's own __str__
+            return f"{self.name} raised {type(error).__name__}"
