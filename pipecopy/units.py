@@ -1,12 +1,13 @@
-"""Durations, sizes, counts and ids as people write them: `250ms`, `64MiB`, `2 retries`, `5-9, 12`.
+"""Durations, sizes, counts and ids as people write them: `1d12h`, `64M`, `10k`, `5-9, 12`.
 
-A bare number is a number of seconds, or of bytes.
+A bare number is a number of seconds, or of bytes. In bytes `M` and `MiB` are 2**20, as for GNU's
+tools, and `MB` is 10**6; in a count, such as of rows, `k` is 1,000.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 
@@ -15,17 +16,24 @@ import durationpy
 from pipecopy.config import MAX_SECONDS
 
 # durationpy skips what it does not know between two parts, and takes `mm` for a month
-_PARTS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+_PARTS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|min|m|h|d|w))+")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_UNITS: dict[str, int] = {
+_BYTES: dict[str, int] = {
     "": 1,
     "b": 1,
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)},
-    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
+    **{
+        f"{prefix}{rest}": 1024**power
+        for power, prefix in enumerate("kmgt", 1)
+        for rest in ("", "i", "ib")
+    },
 }
+_COUNTS: dict[str, int] = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _RANGES = 10
 """How many ranges of ids are written out."""
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.IGNORECASE)
+_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([a-z]*)", re.IGNORECASE)
+_LONGEST = 40
+"""Characters of a number: Python reads no text of more than 4,300 digits."""
 
 
 def seconds_of(text: str) -> float:
@@ -34,11 +42,11 @@ def seconds_of(text: str) -> float:
         seconds = float(text)
     elif _PARTS.fullmatch(text):
         try:
-            seconds = durationpy.from_str(text).total_seconds()
+            seconds = durationpy.from_str(text.replace("min", "m")).total_seconds()
         except durationpy.DurationError:  # too long for a timedelta
             seconds = float("inf")
     else:
-        raise ValueError(f'"{text}" is not a valid duration such as 250ms, 30s, 5m or 1h30m')
+        raise ValueError(f'"{text}" is not a valid duration such as 250ms, 30s, 5m, 1h30m or 1d')
     if seconds > MAX_SECONDS:
         raise ValueError(f'"{text}" is longer than {MAX_SECONDS} seconds')
     return seconds
@@ -48,19 +56,38 @@ def duration_text(seconds: float) -> str:
     """Return the duration as people write it, without parts too small to matter."""
     if seconds <= 0:
         return "0s"
-    text = durationpy.to_str(timedelta(milliseconds=max(1, round(seconds * 1000))))
-    return str(text)
+    days, rest = divmod(timedelta(milliseconds=max(1, round(seconds * 1000))), timedelta(days=1))
+    text = str(durationpy.to_str(rest)) if rest or not days else ""
+    return f"{days}d{text}" if days else text
 
 
 def bytes_of(text: str) -> int:
     """Return the number of bytes; a ValueError says what is wrong with it."""
-    match = _SIZE.fullmatch(text)
-    unit = _UNITS.get((match[2] or "").lower()) if match else None
+    amount = _amount(text, _BYTES)
+    if amount is None:
+        raise ValueError(f'"{text}" is not a valid size such as 64M, 64MiB or 500kB')
+    whole, _ = amount
+    return whole
+
+
+def count_of(text: str) -> int:
+    """Return the whole number; a ValueError says what is wrong with it."""
+    sign = text[:1] if text[:1] in {"+", "-"} else ""
+    amount = _amount(text.removeprefix(sign), _COUNTS)
+    if amount is None or amount[1]:
+        raise ValueError(f'"{text}" is not a whole number such as 500 or 10k')
+    return -amount[0] if sign == "-" else amount[0]
+
+
+def _amount(text: str, units: Mapping[str, int]) -> tuple[int, bool] | None:
+    """Return how many it is, rounded down, and whether it was; None if it has none of the units."""
+    match = _AMOUNT.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    unit = units.get(match[3].lower()) if match else None
     if match is None or unit is None:
-        raise ValueError(f'"{text}" is not a valid size such as 64MiB, 500kB or 1GB')
-    whole, _, part = match[1].partition(".")
-    scale: int = 10 ** len(part)
-    return int(whole + part) * unit // scale
+        return None
+    part = match[2] or ""
+    whole, rest = divmod(int(match[1] + part) * unit, 10 ** len(part))
+    return whole, rest > 0
 
 
 def size_text(size: int) -> str:

@@ -67,7 +67,8 @@ Configuration:
 _COPY = """\
 Copy a table from one PostgreSQL server to another, in batches of ids.
 
-A duration is written 250ms, 30s, 5m or 1h30m; a bare number is seconds.
+A duration is written 250ms, 30s, 5m, 1h30m or 1d; a bare number is seconds.
+A size is written 64M or 64MiB (the same), or 64MB; a number of rows 10000 or 10k.
 """
 _CHECK = """\
 Say whether a copy can start, and what it would do; nothing is written.

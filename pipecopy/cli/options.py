@@ -17,7 +17,7 @@ from pipecopy.cli.main import StopSignals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.events import Observer
-from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
+from pipecopy.units import bytes_of, count_of, duration_text, seconds_of, size_text
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool
@@ -29,7 +29,6 @@ OUTPUT = Group("Output", sort_key=3)
 CONFIGURATION = Group("Configuration", sort_key=4)
 
 _NAME = re.compile(r'(?:[^",]|"(?:[^"]|"")*")+')
-_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _FLAGS = {
     **dict.fromkeys(ON, True),
     **dict.fromkeys(("false", "no", "0", "off"), False),
@@ -47,12 +46,6 @@ def _flag_of(text: str) -> bool:
     if text.lower() not in _FLAGS:
         raise ValueError(f'"{text}" is neither true nor false')
     return _FLAGS[text.lower()]
-
-
-def _whole_of(text: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise ValueError(f'"{text}" is not a whole number')  # Cyclopts' own would round 1.5 to 2
-    return int(text)
 
 
 def columns_of(text: str) -> tuple[str, ...]:
@@ -106,7 +99,7 @@ Duration: TypeAlias = Annotated[
 Size: TypeAlias = Annotated[
     int, Parameter(converter=_by(bytes_of), show_default=size_text, metavar="SIZE")
 ]
-Whole: TypeAlias = Annotated[int, Parameter(converter=_by(_whole_of))]
+Whole: TypeAlias = Annotated[int, Parameter(converter=_by(count_of))]
 Flag: TypeAlias = Annotated[
     bool, Parameter(converter=_by(_flag_of), negative=(), show_default=False)
 ]
@@ -243,7 +236,7 @@ def conflicts(
 @Parameter(name="*", group=LIMITS)
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What bounds a run. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, or seconds."""
+    """What bounds a run. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, `1d`, or seconds."""
 
     batch_size: Annotated[Whole, bounds(1)] = 10_000
     """Rows in one batch, and the most in one range that is compared."""

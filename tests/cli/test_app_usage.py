@@ -19,7 +19,7 @@ from tests.support.command import environment, run
 
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
 COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
-NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m or 1h30m"
+NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m, 1h30m or 1d"
 NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'
 
 
@@ -130,7 +130,7 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
         ("copy a b c", "unexpected argument: c"),
         ("copy a b --nope", "Unknown option: --nope"),
         ("copy a b --batch-size 0", "--batch-size must be at least 1, not 0"),
-        ("copy a b --batch-size x", '--batch-size: "x" is not a whole number'),
+        ("copy a b --batch-size x", '--batch-size: "x" is not a whole number such as 500 or 10k'),
         ("copy a b --read-ahead 2", "--read-ahead must be 0 to 1, not 2"),
         (
             "copy a b --call-timeout nan",
@@ -159,7 +159,7 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
             "verify a b --delete-surplus --batch-size 0",
             "--batch-size must be at least 1, not 0; --delete-surplus needs --repair",
         ),
-        ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number'),
+        ("copy a b --from-id 1.5", '--from-id: "1.5" is not a whole number such as 500 or 10k'),
         ("copy a b --to-id=-1", "--to-id must be at least 0, not -1"),
         ("copy host=a host=b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),
         (

@@ -37,9 +37,12 @@ def test_a_copy_may_be_asked_for_by_variables_alone(
     ("name", "text", "value"),
     [
         ("BATCH_SIZE", "40", 40),
+        ("BATCH_SIZE", "10k", 10_000),
         ("CALL_TIMEOUT", "1m30s", 90.0),
         ("RETRIES_DELAY", "0.25", 0.25),
+        ("FULL_COPY_TIMEOUT", "1d12h", 129_600.0),
         ("MAX_BATCH_BYTES", "1KiB", 1024),
+        ("MAX_BATCH_BYTES", "64M", 64 * 2**20),
         ("BATCH_TIME", "1.5s", 1.5),
         ("TABLE", "shop.orders", "shop.orders"),
         ("WHERE", "-x > 3", "-x > 3"),
@@ -64,7 +67,11 @@ def test_each_kind_of_value_is_as_on_the_command_line(name: str, text: str, valu
     ("name", "text", "message"),
     [
         ("BATCH_SIZE", "0", "PIPECOPY_BATCH_SIZE must be at least 1, not 0"),
-        ("BATCH_SIZE", "1.5", 'PIPECOPY_BATCH_SIZE: "1.5" is not a whole number'),
+        (
+            "BATCH_SIZE",
+            "1.5",
+            'PIPECOPY_BATCH_SIZE: "1.5" is not a whole number such as 500 or 10k',
+        ),
         ("READ_AHEAD", "2", "PIPECOPY_READ_AHEAD must be 0 to 1, not 2"),
         ("CALL_TIMEOUT", "0", "PIPECOPY_CALL_TIMEOUT must be more than 0, not 0.0"),
         ("BATCH_TIME", "0s", "PIPECOPY_BATCH_TIME must be more than 0, not 0.0"),
@@ -75,7 +82,7 @@ def test_each_kind_of_value_is_as_on_the_command_line(name: str, text: str, valu
         (
             "MAX_BATCH_BYTES",
             "big",
-            'PIPECOPY_MAX_BATCH_BYTES: "big" is not a valid size such as 64MiB, 500kB or 1GB',
+            'PIPECOPY_MAX_BATCH_BYTES: "big" is not a valid size such as 64M, 64MiB or 500kB',
         ),
     ],
 )

@@ -201,7 +201,7 @@ def test_everything_wrong_is_named_at_once() -> None:
         "pipecopy.toml: top is in no section: options belong in [defaults] or [jobs.NAME]",
         (
             'pipecopy.toml: defaults.call_timeout: "-5" is not a valid duration such as 250ms, 30s,'
-            " 5m or 1h30m"
+            " 5m, 1h30m or 1d"
         ),
         "pipecopy.toml: jobs.one.batch_size must be at least 1, not 0",
         "pipecopy.toml: jobs.one.table is empty",

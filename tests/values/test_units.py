@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
+from pipecopy.units import bytes_of, count_of, duration_text, seconds_of, size_text
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,10 @@ from pipecopy.units import bytes_of, duration_text, seconds_of, size_text
         ("5m", 300),
         ("1h30m", 5400),
         ("1.5h", 5400),
+        ("5min", 300),
         ("1d", 86_400),
+        ("1d12h", 129_600),
+        ("2w", 1_209_600),
         ("0", 0),
         ("0.5", 0.5),
         ("90", 90),
@@ -67,6 +70,9 @@ def test_more_than_can_be_asked_for_is_refused(text: str) -> None:
         (60, "1m"),
         (5400, "1h30m"),
         (21_600, "6h"),
+        (86_400, "1d"),
+        (90_000.5, "1d1h0.5s"),
+        (2_592_000, "30d"),
     ],
 )
 def test_a_duration_is_written_as_people_write_it(seconds: float, text: str) -> None:
@@ -80,6 +86,11 @@ def test_a_duration_is_written_as_people_write_it(seconds: float, text: str) -> 
         ("0", 0),
         ("4096", 4096),
         ("64MiB", 64 * 1024**2),
+        ("64M", 64 * 1024**2),
+        ("64Mi", 64 * 1024**2),
+        ("64MB", 64_000_000),
+        ("10k", 10_240),
+        ("1.5G", 3 * 512 * 1024**2),
         ("64 mib", 64 * 1024**2),
         ("500kB", 500_000),
         ("1.5GB", 1_500_000_000),
@@ -90,7 +101,9 @@ def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
     assert bytes_of(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 M", "1e3", "nan", "64MiBs", "64 M B"])
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "-1", "1e3", "nan", "64MiBs", "64 M B", "10x", "9" * 5000]
+)
 def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a valid size"):
         bytes_of(text)
@@ -99,3 +112,17 @@ def test_an_invalid_size_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["64MiB", "3GiB", "1KiB", "1000", "0"])
 def test_a_size_is_written_as_people_write_it(text: str) -> None:
     assert size_text(bytes_of(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("500", 500), ("-1", -1), ("+3", 3), ("10k", 10_000), ("1.5M", 1_500_000), ("2 K", 2000)],
+)
+def test_a_count_is_read_as_people_write_it(text: str, count: int) -> None:
+    assert count_of(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "k", "1.5", "1.0005k", "10x", "10kB", "1e3", "--1", "\u0665"])
+def test_an_invalid_count_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f'"{text}" is not a whole number such as 500 or 10k'):
+        count_of(text)
