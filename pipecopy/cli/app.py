@@ -62,7 +62,10 @@ Configuration:
   [defaults] has options for all jobs. Any option may also be set in the
   environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
   then the environment, the job, and the defaults. --resume=false turns
-  off a flag that one of them sets."""
+  off a flag that one of them sets.
+
+The manual: pipecopy guide"""
+_MORE = "Exit codes and configuration: pipecopy --help. The manual: pipecopy guide."
 # not docstrings, which python -OO takes away
 _COPY = """\
 Copy a table from one PostgreSQL server to another, in batches of ids.
@@ -70,12 +73,15 @@ Copy a table from one PostgreSQL server to another, in batches of ids.
 A duration is written 250ms, 30s, 5m, 1h30m or 1d; a bare number is seconds.
 A size is written 64M or 64MiB (the same), or 64MB; a number of rows 10000 or 10k.
 """
+_COPY_EXAMPLE = """\
+  pipecopy copy service=prod service=stats --table orders --call-timeout 1m"""
 _CHECK = """\
 Say whether a copy can start, and what it would do; nothing is written.
 
 Takes the options of `copy`. The checklist goes to standard output; the exit
 code is the one that the copy would end with, 0 if it can start.
 """
+_CHECK_EXAMPLE = "  pipecopy check service=prod service=stats --table orders"
 _VERIFY = """\
 Compare a table on two PostgreSQL servers by checksums of ranges of ids.
 
@@ -83,12 +89,18 @@ A range that differs is narrowed down to the ids. Generated columns are
 compared too. The exit code is 5 if the tables differ in the end, 0 if they
 are equal.
 """
+_VERIFY_EXAMPLE = "  pipecopy verify service=prod service=stats --table orders --repair"
 _DEMO = """\
 See a copy between two servers of its own, which are removed at the end.
 
 PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder; the
 table profiles is filled, copied, and compared on both servers.
 It needs the extra: pip install "pipecopy[demo]"
+"""
+_GUIDE = """\
+Read the manual: list the topics, or show one.
+
+On a terminal the page is laid out, elsewhere it is Markdown.
 """
 
 
@@ -103,16 +115,28 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
         exit_on_error=False,
         print_error=False,
     )
-    for command, text in ((copy, _COPY), (check, _CHECK), (verify, _VERIFY)):
+    for command, text, example in (
+        (copy, _COPY, _COPY_EXAMPLE),
+        (check, _CHECK, _CHECK_EXAMPLE),
+        (verify, _VERIFY, _VERIFY_EXAMPLE),
+    ):
         name = command.__name__
         usage = (
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
-        app.command(command, usage=usage, help=text)
-    app.command("pipecopy.demo.demo:demo", name="demo", help=_DEMO, help_epilogue=EXIT_CODES)
+        app.command(command, usage=usage, help=text, help_epilogue=_epilogue(example))
+    for name, where, text, example in (
+        ("demo", "pipecopy.demo.demo:demo", _DEMO, "  pipecopy demo --hang"),
+        ("guide", "pipecopy.cli.guide:guide", _GUIDE, "  pipecopy guide exit-codes"),
+    ):
+        app.command(where, name=name, help=text, help_epilogue=_epilogue(example))
     configuration = Configuration(app, environ)
     app.config = (configuration,)
     return app, configuration
+
+
+def _epilogue(example: str) -> str:
+    return f"Example:\n{example}\n\n{_MORE}"
 
 
 def _version() -> str:

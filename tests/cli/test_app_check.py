@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import inspect
 import json
 import os
 import re
 import signal
 import socket
-import struct
-import termios
 import time
 from collections.abc import Sequence
 
@@ -22,10 +19,10 @@ from tests.support.databases import Both
 from tests.support.gates import table_gate
 from tests.support.profiles import create_profiles
 from tests.support.servers import PASSWORD_USER
+from tests.support.terminal import open_terminal, read_all, without_colours
 
 NOWHERE = "host=127.0.0.1 port=1 user=postgres dbname=postgres"
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--max-retries", "0")
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @pytest.fixture
@@ -136,8 +133,7 @@ def test_a_terminal_gets_what_it_can_show(
 ) -> None:
     create_profiles(both.source, 10)
     both.target.execute("CREATE TABLE profiles (id bigint, data jsonb, more text)")
-    screen, terminal = os.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    screen, terminal = open_terminal(width)
     uris = both.source.uri, both.target.uri
     with start(
         ["check", *uris, *QUICK], by=("env", f"LC_ALL={locale}"), stdout=terminal
@@ -146,22 +142,9 @@ def test_a_terminal_gets_what_it_can_show(
         shown = read_all(screen)
         assert process.wait(LONGEST) == 5
     assert "\x1b[1;31m" in shown  # a problem is red
-    lines = _COLOURS.sub("", shown).splitlines()
+    lines = without_colours(shown).splitlines()
     for mark in marks:
         assert any(mark in line for line in lines), mark
     assert lines[-1] == "A copy can't start: 1 problem."
     texts = [line for line in lines if not line.endswith(";")]  # SQL is not cut in pieces
     assert max(map(len, texts)) <= min(width, 100)
-
-
-def read_all(screen: int) -> str:
-    """Return what a terminal was sent until nobody has it open."""
-    raw = b""
-    while True:
-        try:
-            piece = os.read(screen, 65_536)
-        except OSError:  # how a terminal's end is told
-            break
-        raw += piece
-    os.close(screen)
-    return raw.decode()

@@ -23,9 +23,8 @@ NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m, 1h30m or 1d"
 NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["copy", "--help"], ["demo", "-h"]])
-def test_the_help_has_the_exit_codes(arguments: list[str]) -> None:
-    result = run(*arguments)
+def test_the_help_has_the_exit_codes_once() -> None:
+    result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert EXIT_CODES in result.stdout
 
@@ -49,7 +48,9 @@ def test_the_help_of_each_command_is_tidy(command: str) -> None:
     shown = run(command, "--help").stdout
     assert max(map(len, shown.splitlines())) <= 80
     options = re.findall(r"^│ +(?:\*  )?(--[a-z-]+)", shown, re.MULTILINE)
-    assert len(options) == len(set(options)) > 0
+    arguments = build_app({})[0][command].assemble_argument_collection()
+    known = [one.name for one in arguments if one.parse and not one.children]
+    assert sorted(options) == sorted(name for name in known if name.startswith("--"))
     assert "│ * " not in shown  # nothing has to be given that a job may give
     assert "STR" not in shown
 
