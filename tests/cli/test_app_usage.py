@@ -16,6 +16,7 @@ from pipecopy.cli.app import build_app
 from pipecopy.cli.codes import EXIT_CODES, MEANINGS
 from tests.support.asked import asked
 from tests.support.command import environment, run
+from tests.support.manual import PAGES
 
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
 COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
@@ -29,9 +30,8 @@ def test_the_help_has_the_exit_codes_once() -> None:
     assert EXIT_CODES in result.stdout
 
 
-def test_the_readme_and_the_help_say_the_same_of_each_exit_code() -> None:
-    readme = (Path(pipecopy.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", readme, re.MULTILINE)
+def test_the_guide_and_the_help_say_the_same_of_each_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", PAGES["exit-codes"], re.MULTILINE)
     assert rows == [(str(m.code), m.what, m.again) for m in MEANINGS]
     shown = " ".join(EXIT_CODES.split())
     assert all(re.search(rf"\b{m.code} {re.escape(m.what[:20])}", shown) for m in MEANINGS)

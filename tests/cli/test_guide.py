@@ -9,22 +9,19 @@ from pathlib import Path
 
 import pytest
 
-import pipecopy
 from tests.cli.test_imports import packages_loaded
 from tests.support.command import COMMAND, LONGEST, environment, run, start
+from tests.support.manual import PAGES, ROOT
 from tests.support.terminal import open_terminal, read_all, without_colours
-
-FOLDER = Path(pipecopy.__file__).parent / "guide"
-TOPICS = {page.stem: page.read_text(encoding="utf-8") for page in sorted(FOLDER.glob("*.md"))}
 
 
 def test_each_topic_has_a_line() -> None:
     result = run("guide")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    titles = [text.partition("\n")[0].removeprefix("# ") for text in TOPICS.values()]
-    listed = lines[1 : 1 + len(TOPICS)]
-    assert [line.split()[0] for line in listed] == [*TOPICS]
+    titles = [text.partition("\n")[0].removeprefix("# ") for text in PAGES.values()]
+    listed = lines[1 : 1 + len(PAGES)]
+    assert [line.split()[0] for line in listed] == [*PAGES]
     assert [line.split(maxsplit=1)[1] for line in listed] == titles
     assert max(map(len, lines)) <= 80
     assert lines[-1] == "Show one of them: pipecopy guide exit-codes"
@@ -33,7 +30,7 @@ def test_each_topic_has_a_line() -> None:
 def test_a_topic_in_a_pipe_is_its_markdown() -> None:
     result = run("guide", "exit-codes")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == TOPICS["exit-codes"]
+    assert result.stdout == PAGES["exit-codes"]
 
 
 def test_a_topic_on_a_terminal_is_laid_out() -> None:
@@ -42,7 +39,7 @@ def test_a_topic_on_a_terminal_is_laid_out() -> None:
         os.close(terminal)
         shown = without_colours(read_all(screen))
         assert process.wait(LONGEST) == 0
-    assert TOPICS["exit-codes"].partition("\n")[0].removeprefix("# ") in shown
+    assert PAGES["exit-codes"].partition("\n")[0].removeprefix("# ") in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert not [line for line in shown.splitlines() if line.startswith(("#", "|", "```"))]
 
@@ -65,7 +62,7 @@ def test_a_wrong_topic_is_wrong_usage() -> None:
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
         'error: TOPIC "exit-code" is unknown (did you mean exit-codes?); the topics are'
-        f" {', '.join(TOPICS)}\nto go on: fix that; `pipecopy guide --help` explains each option\n"
+        f" {', '.join(PAGES)}\nto go on: fix that; `pipecopy guide --help` explains each option\n"
     )
 
 
@@ -76,16 +73,14 @@ def test_it_needs_neither_a_configuration_nor_a_driver(
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     Path("pipecopy.toml").write_text("this is not TOML", encoding="utf-8")
     result = run("guide", "exit-codes")
-    assert (result.returncode, result.stdout) == (0, TOPICS["exit-codes"])
+    assert (result.returncode, result.stdout) == (0, PAGES["exit-codes"])
     loaded = packages_loaded(result.stderr)
     assert not loaded & {"pebble", "multiprocess", "dill", "psycopg", "rich"}
 
 
 def test_it_is_read_from_an_archive_too(tmp_path: Path) -> None:
     archive = tmp_path / "pipecopy.zip"
-    subprocess.run(
-        [sys.executable, "-c", _ARCHIVE, str(archive), str(FOLDER.parents[1])], check=True
-    )
+    subprocess.run([sys.executable, "-c", _ARCHIVE, str(archive), str(ROOT)], check=True)
     shown = subprocess.run(
         [sys.executable, "-m", "pipecopy", "guide", "exit-codes"],
         env={**environment(), "PYTHONPATH": str(archive)},
@@ -94,7 +89,7 @@ def test_it_is_read_from_an_archive_too(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert shown.stdout == TOPICS["exit-codes"]
+    assert shown.stdout == PAGES["exit-codes"]
 
 
 _ARCHIVE = """

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import pipecopy
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
+from tests.support.manual import PAGES
 from tests.support.profiles import assert_equal_tables, create_profiles
 from tests.support.scripts import run_script
 
-PAGE = (Path(pipecopy.__file__).parent / "guide" / "drivers.md").read_text(encoding="utf-8")
+PAGE = PAGES["drivers"]
 POSTGRES = ["psycopg2", "asyncpg", "pg8000", "SQLAlchemy"]
 LIBRARIES = [*POSTGRES, "sqlite3", "PyMySQL"]
 
