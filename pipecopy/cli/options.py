@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -16,6 +17,7 @@ from pipecopy.cli.argv import ON
 from pipecopy.cli.main import StopSignals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
+from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
 from pipecopy.units import bytes_of, count_of, duration_text, seconds_of, size_text
 
@@ -275,7 +277,24 @@ class Output:
     """Write only errors to standard error."""
     traceback: Flag = False
     """Show the tracebacks of an error, including those of the driver."""
+    metrics_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
+    """Write the figures of the run to FILE, for Prometheus, while it runs and at the end."""
 
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""
-        return {}
+        found: dict[str, Observer] = {}
+        if self.metrics_file is not None:
+            with _extra("--metrics-file", "metrics"):
+                from pipecopy.observers.metrics import MetricsFile  # noqa: PLC0415 - heavy
+            found["--metrics-file"] = MetricsFile(self.metrics_file)
+        return found
+
+
+@contextmanager
+def _extra(option: str, extra: str) -> Iterator[None]:
+    """Raise ConfigError if what the option needs is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        message = f'{option} needs the extra {extra}: pip install "pipecopy[{extra}]"'
+        raise ConfigError(message) from error
