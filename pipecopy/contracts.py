@@ -128,8 +128,11 @@ class Database(Protocol):
         """Return the rows with ids in `[min_id, max_id)`."""
         ...
 
-    def save_rows(self, rows: Sequence[Row]) -> None:
-        """Save the rows, all or none, durably; saving the same rows again changes nothing."""
+    def save_rows(self, rows: Sequence[Row]) -> SavedRows | None:
+        """Save the rows, all or none, durably; saving the same rows again changes nothing.
+
+        It may return what became of them, for events and reports; anything else is ignored.
+        """
 
 
 class ConnectionPool(Protocol):
@@ -177,6 +180,22 @@ class TableChangedError(Exception):
         super().__init__(message)
         self.differences = tuple(differences)
         self.saved_rows_stand = saved_rows_stand
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedRows:
+    """What became of the rows of a batch: together, these are all of its rows.
+
+    If an attempt to save it was cut off after its commit, the next attempt finds all unchanged, and
+    the counts are those of that attempt.
+    """
+
+    inserted: int
+    """The target had no row with the id."""
+    updated: int
+    """The target's row with the id had other values, which are replaced."""
+    unchanged: int
+    """The target had the very row."""
 
 
 @dataclass(frozen=True, kw_only=True)

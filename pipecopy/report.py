@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
+from pipecopy.contracts import SavedRows
 from pipecopy.errors import DatabaseError
 from pipecopy.finding import Finding, Mark
 from pipecopy.redact import shown_name
@@ -90,6 +91,14 @@ class CopyReport(Report):
 
     rows: int = 0
     """Rows in the batches that were saved."""
+    inserted: int | None = 0
+    """Of these rows, those whose id the target did not have; None, as the other two, if the
+    target's driver does not tell."""
+    updated: int | None = 0
+    """Those whose id the target had with other values."""
+    unchanged: int | None = 0
+    """Those that the target had already, also from an attempt to save them that was cut off after
+    its commit."""
     batches: int = 0
     """Batches that were saved; one without rows is not."""
     bytes: int = 0
@@ -105,15 +114,22 @@ class CopyReport(Report):
     """Rows (ids) of the next batch, adapted to `batch_time`; None if that is not set, or no batch
     was saved."""
 
-    def saved(self, *, rows: int, size: int, next_id: int) -> Self:
+    def saved(self, saved: SavedRows | None, *, rows: int, size: int, next_id: int) -> Self:
         """Return it with a batch more, which is durably in the target or had no rows."""
         return replace(
             self,
             rows=self.rows + rows,
+            inserted=_sum(self.inserted, None if saved is None else saved.inserted),
+            updated=_sum(self.updated, None if saved is None else saved.updated),
+            unchanged=_sum(self.unchanged, None if saved is None else saved.unchanged),
             bytes=self.bytes + size,
             batches=self.batches + (1 if rows else 0),
             next_id=next_id,
         )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 LISTED_IDS = 1_000

@@ -21,9 +21,9 @@ LAYERS = [
     {"supervisor", "observers"},
     {"workers", "postgres"},
     {"events", "units"},
-    {"config", "contracts"},
+    {"config"},
     {"report"},
-    {"errors"},
+    {"contracts", "errors"},
     {"redact", "finding"},
     {"arguments"},
 ]

@@ -14,7 +14,7 @@ from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the shape changes."""
 _REPORTS: dict[str | None, type[Report]] = {
     "copy": CopyReport,

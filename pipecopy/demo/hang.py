@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipecopy.contracts import Row, Session
+from pipecopy.contracts import Row, SavedRows, Session
 from pipecopy.postgres import PostgresPool
 
 _PATIENT = 600.0
@@ -54,8 +54,9 @@ class HangingDatabase:
         rows: Sequence[Row] = self._database.load_rows(min_id, max_id)
         return rows
 
-    def save_rows(self, rows: Sequence[Row]) -> None:
-        self._database.save_rows(rows)
+    def save_rows(self, rows: Sequence[Row]) -> SavedRows | None:
+        saved: SavedRows | None = self._database.save_rows(rows)
+        return saved
 
     def describe(self) -> Any:
         return self._database.describe()

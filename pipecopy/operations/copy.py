@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pipecopy.arguments import function_call
 from pipecopy.config import Config, bad_ids, bad_resume
-from pipecopy.contracts import ConnectionPool
+from pipecopy.contracts import ConnectionPool, SavedRows
 from pipecopy.errors import (
     ConfigError,
     FullCopyTimeoutError,
@@ -225,7 +225,7 @@ def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
             call = run.save(batch, on_return=partial(_count, run, batch))
             saving = _Saving(call=call, batch=batch, asked=asked)
         else:
-            _count(run, batch)
+            _count(run, batch, SavedRows(inserted=0, updated=0, unchanged=0))
         first_id = batch.end
     _after(saving, run, size)
 
@@ -268,10 +268,11 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
     return adapted
 
 
-def _count(run: Run[CopyReport], batch: Loaded) -> None:
+def _count(run: Run[CopyReport], batch: Loaded, saved: SavedRows | None) -> None:
     """Count a batch that is durably in the target, or had no rows."""
-    run.report = run.report.saved(rows=batch.rows, size=batch.bytes, next_id=batch.end)
-    run.notify(BatchSaved(key_range=batch.key_range, rows=batch.rows, bytes=batch.bytes))
+    run.report = run.report.saved(saved, rows=batch.rows, size=batch.bytes, next_id=batch.end)
+    counts = {} if saved is None else vars(saved)
+    run.notify(BatchSaved(key_range=batch.key_range, rows=batch.rows, bytes=batch.bytes, **counts))
 
 
 def finish(run: Run[Any], max_id: int) -> None:

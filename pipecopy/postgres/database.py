@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from pipecopy.contracts import OpenTransaction, Row, Survey, TableDescription
+from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
 from pipecopy.finding import Finding
 from pipecopy.postgres import casts, create, describe, transactions, versions
 from pipecopy.postgres.connection import Connection
@@ -131,12 +131,11 @@ class PostgresDatabase:
         with versions.refusals():
             return self._call(lambda opened: opened.reader.load_these(ids))
 
-    def save_rows(self, rows: Sequence[Row]) -> None:
+    def save_rows(self, rows: Sequence[Row]) -> SavedRows:
         """Save the rows, all or none, durably; rows that are there already are not written."""
         if len(rows) == 0:
-            return
-
-        self._call(lambda opened: opened.writer.save(opened.copy_rows(rows)))
+            return SavedRows(inserted=0, updated=0, unchanged=0)
+        return self._call(lambda opened: opened.writer.save(opened.copy_rows(rows)))
 
     def describe(self) -> TableDescription:
         """Look at the table: what it is, and what speaks against a copy."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg.pq.abc import PGresult
+
 from pipecopy.postgres.guard import fail, greatest_key
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.reader import BIGGEST, keys
@@ -81,12 +83,16 @@ class SaveSql:
 
     @property
     def upsert(self) -> str:
-        """Insert or update the rows of the temporary table that differ from the table's.
+        """Insert or update the rows of the temporary table that differ; count them, and the new.
 
         Row images are compared: `IS DISTINCT FROM` calls numeric 1.0 and 1.00 equal, and does not
         exist for json. The join leaves equal rows alone (`DO UPDATE … WHERE` would lock, and so
         write, each); it keeps to the batch's range, so that it never reads the whole table,
         whatever the planner believes of a temporary table without statistics.
+
+        New are those whose key the table lacks in the statement's own snapshot, in which it has
+        none of these. (Their `xmax` would tell too, but it may be read with a right to the whole
+        table alone. Measured: 10,000 rows take 2 ms longer if all differ, none if none does.)
         """
         differing = (
             f"SELECT {self.column_list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"
@@ -95,21 +101,29 @@ class SaveSql:
         )
         if not self.table.before_triggers:
             only = f" WHERE {self._differ('t', 'excluded')}"
-            return self._insert_or_update(differing, only)
+            return f"WITH {self._saved(differing, only)} {self._count_saved()}"
         # without the WHERE: a trigger may make a row what it is already, and it was not dropped
         return (
-            f"WITH differing AS MATERIALIZED ({differing}),"
-            f" saved AS ({self._insert_or_update('TABLE differing')} RETURNING 1)"
-            f" {refuse_fewer('saved', 'TABLE differing')}"
+            f"WITH differing AS MATERIALIZED ({differing}), {self._saved('TABLE differing')}"
+            f" {self._count_saved(refuse_fewer('saved', 'TABLE differing'))}"
         )
 
-    def _insert_or_update(self, rows: str, only: str = "") -> str:
+    def _count_saved(self, also: str = "NULL") -> str:
+        key = self._key()
+        return (
+            f"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE o.{key} IS NULL),"
+            f" ({also}) FROM saved AS s LEFT JOIN {self.table.sql} AS o"
+            f" ON {_eq(f'o.{key}', 's.key')} AND {self._between('o')}"
+        )
+
+    def _saved(self, rows: str, only: str = "") -> str:
         others = [quoted(name) for name in self.columns if name != self.table.keyed.name]
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
         action = f"UPDATE SET {updates}{only}" if others else "NOTHING"
         return (
-            f"INSERT INTO {self.table.sql} AS t ({self.column_list()}) OVERRIDING SYSTEM VALUE"
-            f" {rows} ON CONFLICT ({self._key()}) DO {action}"
+            f"saved (key) AS (INSERT INTO {self.table.sql} AS t ({self.column_list()})"
+            f" OVERRIDING SYSTEM VALUE {rows} ON CONFLICT ({self._key()}) DO {action}"
+            f" RETURNING t.{self._key()})"
         )
 
     @property
@@ -125,14 +139,17 @@ class SaveSql:
     def replace(self) -> str:
         """Remove the rows with the batch's keys, and insert the batch's; equal rows stay.
 
-        For a table without a unique index on the key, where a key may be there several times.
+        For a table without a unique index on the key, where a key may be there several times. The
+        last result but one counts the rows that take the place of others.
         """
-        remove = f"DELETE {self._stale}"
+        key, also = self._key(), "NULL"
         if self.table.before_triggers:
-            remove = (
-                f"WITH removed AS ({remove} RETURNING 1)"
-                f" {refuse_fewer('removed', f'SELECT {self._stale}')}"
-            )
+            also = refuse_fewer("removed", f"SELECT {self._stale}")
+        remove = (
+            f"WITH removed (key) AS (DELETE {self._stale} RETURNING o.{key})"
+            f" SELECT pg_catalog.count(*), ({also}) FROM {BATCH}"
+            f" WHERE {_eq(key, 'ANY (SELECT removed.key FROM removed)')}"
+        )
         return f"{self._drop_equal}; {remove}; {self._insert}"
 
     @property
@@ -157,14 +174,16 @@ class SaveSql:
 
     @property
     def _insert(self) -> str:
-        """Insert all rows of the batch."""
+        """Insert all rows of the batch; the result is that of an INSERT, or counts them."""
         insert = (
             f"INSERT INTO {self.table.sql} ({self.column_list()}) OVERRIDING SYSTEM VALUE"
             f" SELECT {self.column_list()} FROM {BATCH}"
         )
         if not self.table.before_triggers:
             return insert
-        return f"WITH saved AS ({insert} RETURNING 1) {refuse_fewer('saved', f'TABLE {BATCH}')}"
+        refused = refuse_fewer("saved", f"TABLE {BATCH}")
+        count = f"SELECT pg_catalog.count(*), ({refused}) FROM saved"
+        return f"WITH saved AS ({insert} RETURNING 1) {count}"
 
     @property
     def _drop_equal(self) -> str:
@@ -241,3 +260,13 @@ def refuse_fewer(done: str, due: str) -> str:
         f" FROM (SELECT pg_catalog.count(*) FROM {done}) AS a (done),"
         f" (SELECT pg_catalog.count(*) FROM ({due}) AS rows) AS b (due)"
     )
+
+
+def number(result: PGresult, column: int = 0) -> int:
+    """Return what a statement has counted."""
+    return int(result.get_value(0, column) or 0)
+
+
+def written(result: PGresult) -> int:
+    """Return how many rows an INSERT has written: by its tag, or as it has counted them."""
+    return number(result) if result.ntuples else result.command_tuples or 0

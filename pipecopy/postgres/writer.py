@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors
 from psycopg.pq.abc import PGresult
 
+from pipecopy.contracts import SavedRows
 from pipecopy.postgres.errors import (
     TRIGGERED_DATA_CHANGE_VIOLATION,
     UNDEFINED_COLUMN,
@@ -41,6 +42,8 @@ from pipecopy.postgres.upsert import (
     ROWS_DIFFER,
     SHORT_OF_ROWS,
     SaveSql,
+    number,
+    written,
 )
 from pipecopy.postgres.wire import chunks_of
 from pipecopy.postgres.writable import without_identity
@@ -68,7 +71,8 @@ class Writer:
       greatest key is known from the look before. If a row has come since then, the key's unique
       index refuses the batch whole, which is harmless, but an error in the server's log.
     - *upsert*: by a temporary table, writing only the rows that differ.
-    - *replace*: by a temporary table too, for a table without a unique index on the key.
+    - *replace*: by a temporary table too, for a table without a unique index on the key. A row
+      counts as updated if it takes the place of others, also of equal ones that are there twice.
 
     Of a table that is published and has no replica identity the server refuses to update or remove
     rows, even none: only new ones are inserted there, and it is an error if others differ.
@@ -96,22 +100,24 @@ class Writer:
         self._refusal: psycopg.Error | None = None
         """The server's, to update or remove rows."""
 
-    def save(self, rows: CopyRows) -> None:
-        """Save the rows; raises psycopg's errors, or PostgresError for what this driver refuses."""
+    def save(self, rows: CopyRows) -> SavedRows:
+        """Save the rows, and say what became of them.
+
+        Raises psycopg's errors, or PostgresError for what this driver refuses.
+        """
         sql = self._sql(rows)
         began = time.monotonic()
         try:
             if self._table.unique_index is not None:
-                self._save_by_index(rows, sql)
-            else:
-                self._save_without_index(rows, sql)
+                return self._save_by_index(rows, sql)
+            return self._save_without_index(rows, sql)
         except (errors.IntegrityError, errors.DataError) as error:
             explained = None if is_guards(error) else self._explained(error, rows, sql, began)
             if explained is None:
                 raise
             raise explained from error
 
-    def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> None:
+    def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> SavedRows:
         if self._is_free(sql) and self._table.takes_direct:
             try:
                 self._guard.copy_in(sql.direct, chunks_of(rows.raw))
@@ -119,10 +125,14 @@ class Writer:
                 # perhaps another index's, but of the same row: the upsert shows which
                 pass
             else:
-                return
+                return _saved(rows, inserted=len(rows))
         results = self._write(rows, sql, sql.upsert, sql.next_taken)
         next_taken = results[-1].get_value(0, 0)
         self._free_until = math.inf if next_taken is None else int(next_taken)
+        if self._refusal is not None:
+            return _saved(rows, inserted=written(results[-2]))
+        saved, new = (number(results[-2], column) for column in (0, 1))
+        return _saved(rows, inserted=new, updated=saved - new)
 
     def _is_free(self, sql: SaveSql) -> bool:
         """Return whether no row is known with one of the batch's keys."""
@@ -131,16 +141,21 @@ class Writer:
         greatest = self._guard.greatest_key
         return greatest is None or sql.first > greatest
 
-    def _save_without_index(self, rows: CopyRows, sql: SaveSql) -> None:
+    def _save_without_index(self, rows: CopyRows, sql: SaveSql) -> SavedRows:
         if self._highest is None:
             ((highest,),) = self._guard.query(sql.highest)
             self._highest = -math.inf if highest is None else highest
         highest, self._highest = self._highest, None  # unknown again, should this fail
         if sql.first > highest and self._table.takes_direct:
             self._guard.copy_in(sql.direct, chunks_of(rows.raw))
+            saved = _saved(rows, inserted=len(rows))
         else:
-            self._write(rows, sql, sql.replace)
+            results = self._write(rows, sql, sql.replace)
+            done = written(results[-1])
+            updated = 0 if self._refusal is not None else number(results[-2])
+            saved = _saved(rows, inserted=done - updated, updated=updated)
         self._highest = max(highest, sql.last)
+        return saved
 
     def delete(self, keys: Sequence[int]) -> int:
         """Remove the rows with these keys; return how many there were."""
@@ -358,3 +373,8 @@ class Writer:
         results = self._guard.copy_in(statements, chunks_of(rows.raw))
         self._has_batch_table, self._has_batch_index = True, False
         return results[-1]
+
+
+def _saved(rows: CopyRows, *, inserted: int, updated: int = 0) -> SavedRows:
+    unchanged = len(rows) - inserted - updated
+    return SavedRows(inserted=inserted, updated=updated, unchanged=unchanged)

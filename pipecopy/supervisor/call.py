@@ -58,13 +58,13 @@ class Call:
         rows: int | None = None,
         limit: float | None = None,
         retry: bool = True,
-        on_return: Callable[[], None] | None = None,
+        on_return: Callable[[Any], None] | None = None,
     ) -> None:
         """Begin with the first attempt.
 
         The call is about `rows` rows at most of the ids in `key_range`; None for all of them.
         `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is left
-        of the whole copy; `on_return` is called as soon as the call has returned.
+        of the whole copy; `on_return` is called with what the call has returned, as soon as it has.
         """
         self.endpoint = endpoint
         self.task = task
@@ -189,7 +189,7 @@ class Call:
             self.value = outcome.value
             self._ended("returned")
             if self._on_return is not None:
-                self._on_return()
+                self._on_return(self.value)
         elif isinstance(outcome, Raised):
             self.endpoint.connected = outcome.connected
             self.endpoint.left_session &= not outcome.connected

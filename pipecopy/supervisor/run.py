@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Session
+from pipecopy.contracts import ConnectionPool, SavedRows, Session
 from pipecopy.errors import (
     CallTimeoutError,
     DatabaseError,
@@ -306,8 +306,13 @@ class Run(State[ReportT]):
         in_the_way, had = self.call(self.target, "exchange_rows", *args, key_range=batch.key_range)
         return set(in_the_way), set(had)
 
-    def save(self, batch: Loaded, on_return: Callable[[], None] | None = None) -> Call:
-        """Begin to save a batch that has rows; `on_return` is called when it is saved."""
+    def save(
+        self, batch: Loaded, on_return: Callable[[SavedRows | None], None] | None = None
+    ) -> Call:
+        """Begin to save a batch that has rows; `on_return` is called when it is saved.
+
+        It is given what became of the rows, None if the driver does not tell.
+        """
         self._give_buffer(batch)
         return self.begin(
             self.target, "save_rows", batch.buffer, key_range=batch.key_range, on_return=on_return

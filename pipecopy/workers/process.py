@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
-from pipecopy.contracts import Database, ServerChangedError, Session, TableDescription
+from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session, TableDescription
 from pipecopy.finding import Finding, Mark
 from pipecopy.redact import secrets_in
 from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
@@ -198,9 +198,9 @@ class _WorkerProcess:
         size = self._setup.buffers[buffer].write(rows) if len(rows) else 0
         return Batch(len(rows), size, end)
 
-    def _save_rows(self, buffer: int) -> None:
+    def _save_rows(self, buffer: int) -> SavedRows | None:
         rows: Sequence[Any] = self._setup.buffers[buffer].read()
-        self._connected.save_rows(rows)
+        return _counts_in(self._connected.save_rows(rows))
 
     def _load_these(self, buffer: int, ids: Sequence[int]) -> Batch:
         """Load the rows with these ids, in one batch."""
@@ -311,6 +311,14 @@ def _int_of(call: str, found: object) -> int:
         raise TypeError(
             f"{call} returned {type(found).__name__}, not an int (0 if there is no row)"
         ) from None
+
+
+def _counts_in(saved: object) -> SavedRows | None:
+    """Return what became of the rows, if that is what it is: a driver may return anything."""
+    if not isinstance(saved, SavedRows):
+        return None
+    counts = (saved.inserted, saved.updated, saved.unchanged)
+    return saved if all(type(count) is int and count >= 0 for count in counts) else None
 
 
 def _position_of(database: object) -> Any:

@@ -18,9 +18,11 @@ RUN = """
     run_id source target table target_table key started ended
     calls timeouts kills retries seconds warnings
 """
-SHAPES = {  # of schema 1: whoever changes one raises SCHEMA
+SHAPES = {  # of schema 2: whoever changes one raises SCHEMA
     None: RUN,
-    "copy": f"{RUN} rows batches bytes first_id max_id next_id batch_size",
+    "copy": f"""{RUN}
+        rows inserted updated unchanged batches bytes first_id max_id next_id batch_size
+    """,
     "check": f"{RUN} items columns plan can_start",
     "verify": f"""{RUN}
         rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids

@@ -71,7 +71,8 @@ def test_only_stale_and_missing_rows_are_written(
     target_db.execute("UPDATE profiles SET data = NULL WHERE id % 10 = 1")
     kept = "SELECT id, xmin::text FROM profiles WHERE id % 10 > 1 ORDER BY id"
     before = target_db.query(kept)
-    copy(postgres_pool, batch_size=100)
+    report = copy(postgres_pool, batch_size=100)
+    assert (report.inserted, report.updated, report.unchanged) == (30, 30, 240)
     assert_equal_tables(source_db, target_db)
     assert target_db.query(kept) == before
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from pipecopy import Row
+from pipecopy.contracts import SavedRows
 from pipecopy.errors import CallTimeoutError, DatabaseError
 from pipecopy.events import BatchSaved, CallStarted, Event
 from tests.support.drivers import RecordingDatabase, RecordingPool
@@ -176,3 +178,46 @@ def test_a_batch_that_does_not_say_where_it_ends_is_an_error(sqlite_pool: Record
     sqlite_pool.create(range(1, 100))
     with pytest.raises(DatabaseError, match="without the attribute key_range"):
         copy(_GapsPool(sqlite_pool.folder, key_range=False))
+
+
+@dataclass(frozen=True)
+class _TellingPool(RecordingPool):
+    """Its databases say of each save what `told` is."""
+
+    told: object = None
+
+    def connect(self, dbname: str) -> _TellingDatabase:
+        return _TellingDatabase(self, dbname)
+
+
+class _TellingDatabase(RecordingDatabase):
+    _pool: _TellingPool
+
+    def save_rows(self, rows: Sequence[Row]) -> Any:
+        super().save_rows(rows)
+        return self._pool.told
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        (SavedRows(inserted=1, updated=1, unchanged=0), (1, 1, 0)),
+        (SavedRows(inserted=-1, updated=3, unchanged=0), (None, None, None)),
+        (2, (None, None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_a_driver_may_say_what_became_of_the_rows(
+    sqlite_pool: RecordingPool, told: object, counts: tuple[int | None, ...]
+) -> None:
+    sqlite_pool.create([3, 4, 23, 24])  # a batch of two, one without rows, a batch of two
+    events: list[Event] = []
+    pool = _TellingPool(sqlite_pool.folder, told=told)
+    report = copy(pool, batch_size=10, observer=events.append)
+    assert [(e.inserted, e.updated, e.unchanged) for e in events if isinstance(e, BatchSaved)] == [
+        counts,
+        (0, 0, 0),
+        counts,
+    ]
+    total = tuple(None if count is None else 2 * count for count in counts)
+    assert (report.inserted, report.updated, report.unchanged) == total

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipecopy.contracts import TableChangedError
+from pipecopy.contracts import SavedRows, TableChangedError
 from pipecopy.postgres import PostgresError
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import copy, handed_over, opened
@@ -22,16 +22,20 @@ def versions(database: TemporaryDatabase) -> list[tuple[Any, ...]]:
     return database.query("SELECT ctid, xmin, xmax FROM profiles ORDER BY ctid")
 
 
+def counts(*, inserted: int = 0, updated: int = 0, unchanged: int = 0) -> SavedRows:
+    return SavedRows(inserted=inserted, updated=updated, unchanged=unchanged)
+
+
 @pytest.mark.parametrize("index", ["PRIMARY KEY", "UNIQUE", "", "UNIQUE DEFERRABLE"])
 def test_copying_twice_writes_nothing(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, index: str
 ) -> None:
     create_profiles(source_db, 2500)
     target_db.execute(f"CREATE TABLE profiles (id bigint {index}, data jsonb)")
-    copy(source_db, target_db)
+    assert copy(source_db, target_db) == counts(inserted=2500)
     assert_equal_tables(source_db, target_db)
     before = versions(target_db)
-    copy(source_db, target_db)
+    assert copy(source_db, target_db) == counts(unchanged=2500)
     assert versions(target_db) == before
 
 
@@ -44,7 +48,10 @@ def test_stale_and_missing_rows_are_put_right(
     copy(source_db, target_db)
     target_db.execute("DELETE FROM profiles WHERE id BETWEEN 500 AND 1500 OR id % 7 = 0")
     target_db.execute("UPDATE profiles SET data = NULL WHERE id % 11 = 0")
-    copy(source_db, target_db)
+    missing = 3000 - target_db.value("SELECT count(*) FROM profiles")
+    stale = target_db.value("SELECT count(*) FROM profiles WHERE data IS NULL")
+    saved = copy(source_db, target_db)
+    assert saved == counts(inserted=missing, updated=stale, unchanged=3000 - missing - stale)
     assert_equal_tables(source_db, target_db)
 
 
@@ -78,7 +85,8 @@ def test_a_table_of_the_key_alone(
         database.execute("CREATE TABLE profiles (id int PRIMARY KEY)")
     source_db.execute("INSERT INTO profiles SELECT generate_series(1, 100)")
     target_db.execute("INSERT INTO profiles SELECT generate_series(1, 100, 3)")
-    copy(source_db, target_db, batch_size=10)
+    saved = copy(source_db, target_db, batch_size=10)
+    assert saved == counts(inserted=66, unchanged=34)
     assert_equal_tables(source_db, target_db)
 
 
@@ -92,7 +100,9 @@ def test_partitions(source_db: TemporaryDatabase, target_db: TemporaryDatabase) 
     source_db.execute("INSERT INTO profiles SELECT i, '1' FROM generate_series(1, 100) AS i")
     copy(source_db, target_db, batch_size=30)
     target_db.execute("UPDATE profiles SET data = '2' WHERE id IN (10, 60)")
-    copy(source_db, target_db, batch_size=30)
+    target_db.execute("DELETE FROM profiles WHERE id = 50")
+    saved = copy(source_db, target_db, batch_size=30)
+    assert saved == counts(inserted=1, updated=2, unchanged=97)
     assert_equal_tables(source_db, target_db)
 
 
@@ -320,6 +330,6 @@ def test_a_trigger_that_changes_rows_drops_none(
         "CREATE TRIGGER low BEFORE INSERT OR UPDATE ON profiles"
         " FOR EACH ROW EXECUTE FUNCTION low()"
     )
-    for _ in range(2):
-        copy(source_db, target_db)
+    for saved in (counts(inserted=2), counts(updated=1, unchanged=1)):
+        assert copy(source_db, target_db) == saved
         assert target_db.query("SELECT * FROM profiles ORDER BY id") == [(1, "a"), (2, "b")]

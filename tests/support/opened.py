@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from pipecopy.contracts import Mode, Session, Side
+from pipecopy.contracts import Mode, SavedRows, Session, Side
 from pipecopy.postgres import CopyRows, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
 from tests.support.databases import TemporaryDatabase
@@ -49,13 +49,19 @@ def opened(
 
 def copy(
     source: TemporaryDatabase, target: TemporaryDatabase, *, batch_size: int = 1000, **how: Any
-) -> None:
-    """Copy a table batch by batch, each handed over as between two workers."""
+) -> SavedRows:
+    """Copy a table batch by batch, each handed over as between two workers; count the rows."""
+    saved = []
     with opened(source, "source", **how) as reader, opened(target, "target", **how) as writer:
         max_id = reader.get_max_id()
         for first in range(0, max_id + 1, batch_size):
             rows = reader.load_rows(first, min(first + batch_size, max_id + 1))
-            writer.save_rows(handed_over(rows))
+            saved.append(writer.save_rows(handed_over(rows)))
+    return SavedRows(
+        inserted=sum(each.inserted for each in saved),
+        updated=sum(each.updated for each in saved),
+        unchanged=sum(each.unchanged for each in saved),
+    )
 
 
 def handed_over(rows: CopyRows) -> CopyRows:
