@@ -50,6 +50,8 @@ def _nobody_elses_settings() -> Iterator[None]:
                 patch.delenv(name)
         for name in ("PGPASSFILE", "PGSERVICEFILE"):
             patch.setenv(name, str(empty / "none"))
+        for name in ("XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"):  # where pipecopy.toml may be
+            patch.setenv(name, str(empty / "none"))
         patch.setenv(MARK, str(os.getpid()))
         # what is started finds the tests wherever it runs
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)

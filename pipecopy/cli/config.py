@@ -1,58 +1,36 @@
 """The options that the command line leaves open, from PIPECOPY_… variables and pipecopy.toml.
 
-The command line comes first, then the environment, the job, the defaults of the file, and the
-defaults of the options. Cyclopts converts each value by the option itself; what it can't do is
-here: sections and jobs, databases by name, all that is wrong at once, passwords in the open.
+The command line comes first, then the environment, the job, those that it extends, the defaults of
+the file, and the defaults of the options. What Cyclopts can't do is here: sections and jobs,
+databases by name, all that is wrong at once, passwords in the open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from copy import copy
-from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
-from cyclopts import ValidationError as OutOfBounds
 
-from pipecopy.cli.configfile import (
-    SIDES,
-    ConfigFile,
-    Section,
-    UnreadableError,
-    read_config_file,
+from pipecopy.cli.configfile import SIDES, ConfigFile, Section, key_text, read_config_file
+from pipecopy.cli.places import NAME, Found, find
+from pipecopy.cli.sections import (
+    PREFIX,
+    Options,
+    Values,
+    Variables,
+    is_unset,
+    options_of,
+    together,
+    wrong_value,
 )
-from pipecopy.cli.options import Limits, conflicts, to_columns
 from pipecopy.errors import ConfigError
 from pipecopy.finding import did_you_mean
 from pipecopy.postgres.conninfo import is_connection, wrong_name
 from pipecopy.redact import redact
 
-DEFAULT_FILE = "pipecopy.toml"
-PREFIX = "PIPECOPY_"
 _FILE = "config"
-"""The option that names the file: the commands with a source and a target have it."""
-_CONFLICTING = {
-    *("from_id", "to_id", "resume", "columns", "exclude", "where"),
-    *("batch_time", "call_timeout"),
-}
-_OPPOSITES = {"columns": "exclude", "exclude": "columns"}
-"""Two ways to say the same: one on the command line takes the place of the other in a job."""
-_OF_VERIFY = {"repair", "delete_surplus"}
-
-Options = Mapping[str, Argument]
-"""The options and the two sides of a command by name, as `batch_size` and `source`."""
-
-
-class Variables(Section):
-    """The section that the environment is."""
-
-    def origin(self, key: str) -> str:
-        """Return the name of the variable."""
-        return PREFIX + key.upper()
-
-    def wanted(self, _hint: Any, _value: object) -> None:
-        """Return None: a variable is a text, as an argument of the command line is."""
+"""The option that names the file."""
 
 
 class WrongOptionsError(CycloptsError):
@@ -70,47 +48,35 @@ class Configuration:
     """
 
     def __init__(self, root: App, environ: Mapping[str, str]) -> None:
-        self._root = root
+        self._values = Values(root)
         self._environ = environ
         self._problems: list[str] = []
         self.warnings: list[str] = []
         self.json = False
         """An error is written as JSON too, wherever that was asked for."""
         self.quiet = False
-        self._unread = ""
-        """Why the file that nobody named was not read, if it may be there."""
         self._sides: dict[str, Token] = {}
         """What is given for the source and the target."""
-        self._file: ConfigFile | None = None
+        self._found = Found(file=None)
         self._command = ""
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises WrongOptionsError with all that is wrong with them."""
-        options = _options(arguments)
+        options = options_of(arguments)
         for argument in options.values():
             if argument.has_tokens:
-                self._tried(copy(argument), argument.tokens[-1].keyword or argument.name)
+                name = argument.tokens[-1].keyword or argument.name
+                self._problems += filter(None, [wrong_value(argument, name)])
         environment = self._environment(options)
-        if _FILE in options:
+        if SIDES[0] in options:
             self._fill_from_file(" ".join(commands), options, environment)
         else:
-            self._fill(options, environment)
+            self._problems += self._values.fill(options, environment)
+        self._warn_of_unknown_variables()
         self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
-        together = conflicts(**self._together(options))
-        self._problems += [bad for bad in together if bad not in "; ".join(self._problems)]
+        self._problems += [bad for bad in together(options) if bad not in "; ".join(self._problems)]
         if self._problems:
             raise WrongOptionsError(msg=redact("; ".join(dict.fromkeys(self._problems))))
-
-    def _together(self, options: Options) -> dict[str, Any]:
-        """Return the valid ones of the options that may not go together."""
-        values: dict[str, Any] = {}
-        for name in (_CONFLICTING | _OF_VERIFY) & options.keys():
-            if options[name].has_tokens:
-                with suppress(CycloptsError):  # it was noted
-                    values[name] = copy(options[name]).convert_and_validate()
-            elif name == "call_timeout":
-                values[name] = Limits.call_timeout
-        return values
 
     def check_names(self) -> None:
         """Raise ConfigError if no database can be meant by what is given for a side."""
@@ -119,190 +85,150 @@ class Configuration:
             raise ConfigError("; ".join(filter(None, wrong)))
 
     def _wrong_name(self, side: str, token: Token) -> str | None:
-        file, name, origin = self._file, token.value, token.keyword or side.upper()
-        databases = {} if file is None else file.databases
-        wrong = wrong_name(name, databases, among="[databases]")
-        if wrong is None:
-            return None
-        if file is not None and name in file.jobs:
+        file, name, origin = self._found.file, token.value, token.keyword or side.upper()
+        wrong = wrong_database(name, self._found)
+        if wrong is not None and file is not None and name in file.jobs:
             wrong = f'"{name}" is a job: {self._command} takes it alone, without another database'
-        return f"{origin}: {wrong}"
+        return wrong and f"{origin}: {wrong}"
 
     def _environment(self, options: Options) -> Section:
         """Return the variables of the command; an empty one counts as not set, as for libpq."""
         own = {PREFIX + option.upper(): option for option in options}
-        given = {name: text for name, text in self._environ.items() if text}
-        others = sorted(n for n in given if n.startswith(PREFIX) and n not in own)
-        known = self._variables() if others else ()
-        for name in others:
-            if name not in known:
+        values = {own[n]: self._environ[n] for n in sorted(own) if self._environ.get(n)}
+        section = Variables(name="environment", values=values)
+        self._problems += self._values.wrong(section, options)
+        return section
+
+    def _warn_of_unknown_variables(self) -> None:
+        """Warn of variables that look like those of options, and that the file does not use."""
+        given = {name for name, text in self._environ.items() if text and name.startswith(PREFIX)}
+        if self._found.file is not None:
+            given -= {*self._found.file.variables}
+        if given:
+            known = {PREFIX + o.upper() for options in self._values.commands() for o in options}
+            for name in sorted(given - known):
                 hint = _hint(name.upper(), known, prefix=PREFIX)
                 self.warnings.append(f"{name} is an unknown variable{hint}")
-        values = {own[name]: given[name] for name in sorted(own.keys() & given)}
-        self._check(Variables(name="environment", values=values), options)
-        return Variables(name="environment", values=values)
 
     def _fill_from_file(self, command: str, options: Options, environment: Section) -> None:
         self.warnings += _passwords_seen(options)
-        file, names_sides = None, False
+        self._command = command
+        names_sides = False
         sections = [environment]
         try:
-            file = self._read(options, environment)
-            job = self._job(command, options, file)
+            self._found = self._find(options, environment)
+            job = self._job(options)
             sections += job
             names_sides = not job  # a job has both, or the file is wrong
         except ConfigError as error:
             self._problems.append(str(error))
+        file = self._found.file
         if file is not None:
             self._check_file(file, given=environment.values)
             self.warnings += _password_readable(file)
             sections.append(file.defaults)
         for section in sections:
-            self._fill(options, section)
+            self._problems += self._values.fill(options, section)
         missing = [side.upper() for side in SIDES if not options[side].has_tokens]
         if missing and (names_sides or not self._problems):
-            self._problems.append(f"{' and '.join(missing)} not given: {_takes(command)}")
+            self._problems.append(f"{' and '.join(missing)} not given: {self._takes}")
         if not missing:
-            self._file, self._command = file, command
             self._sides = {side: options[side].tokens[-1] for side in SIDES}
+            self._problems += unset_databases(options, file)
         if file is not None and not self._problems:
             names = [options[side].tokens[-1].value for side in SIDES]
             found = {name: file.databases[name] for name in names if name in file.databases}
             options[_FILE].tokens = [Token(value=file.path, implicit_value=found)]
 
-    def _read(self, options: Options, environment: Section) -> ConfigFile | None:
-        path, origin = DEFAULT_FILE, ""
+    def _find(self, options: Options, environment: Section) -> Found:
+        path, origin = None, "--config"
         if options[_FILE].has_tokens:
-            path, origin = options[_FILE].tokens[-1].value, "--config"
+            path = options[_FILE].tokens[-1].value
         elif _FILE in environment.values:
             path, origin = environment.values[_FILE], environment.origin(_FILE)
         options[_FILE].tokens = []
+        if path is None:
+            return find(self._environ)
         if not path:
             raise ConfigError(f"{origin} is empty")
         try:
-            return read_config_file(path)
+            return Found(file=read_config_file(path, self._environ), named=True)
         except FileNotFoundError:
-            if origin:
-                raise ConfigError(f"there is no file {path}, which {origin} names") from None
-        except UnreadableError as error:  # such as in /root, after sudo -u
-            if origin:
-                raise
-            self._unread = str(error)
-        return None
+            raise ConfigError(f"there is no file {path}, which {origin} names") from None
 
-    def _job(self, command: str, options: Options, file: ConfigFile | None) -> list[Section]:
-        """Return the job that is named instead of the two databases, if one is."""
+    def _job(self, options: Options) -> list[Section]:
+        """Return the job that is named instead of the two databases, with those it extends."""
         source, target = (options[side] for side in SIDES)
-        if not source.has_tokens or target.has_tokens:
-            if self._unread:
-                self.warnings.append(f"{self._unread}; this run goes on without the file")
+        file = self._found.file
+        is_job = source.has_tokens and not target.has_tokens
+        if file is not None or not is_job:
+            on = f"with {file.path}" if file else "without the file"
+            self.warnings += [f"{one}; this run goes on {on}" for one in self._found.unread]
+        if not is_job:
             return []
         name = source.tokens[-1].value
         source.tokens = []
         if is_connection(name):
-            raise ConfigError(f"TARGET not given: {_takes(command)}")
+            raise ConfigError(f"TARGET not given: {self._takes}")
         if file is None:
-            raise ConfigError(
-                f'there is no job "{name}":'
-                f" {self._unread or 'the working directory has no pipecopy.toml'}, and neither"
-                f" --config nor PIPECOPY_CONFIG names another file; {_takes(command)}"
-            )
-        if name in file.jobs:
-            return [file.jobs[name]]
-        if name in file.databases:
+            raise ConfigError(f"{no_job(name, self._found)}; {self._takes}")
+        if name not in file.jobs and name in file.databases:
             message = f'{file.path} has no job "{name}", but a database of that name'
-            raise ConfigError(f"{message}: {_takes(command)}")
-        jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
-        raise ConfigError(f'{file.path} has no job "{name}"; {jobs}{did_you_mean(name, file.jobs)}')
+            raise ConfigError(f"{message}: {self._takes}")
+        if name not in file.jobs:
+            raise ConfigError(no_job(name, self._found))
+        return [file.jobs[one] for one in file.chain(name)]
 
     def _check_file(self, file: ConfigFile, *, given: Collection[str]) -> None:
         """Note all that is wrong with the file, whatever part of it is asked for."""
+        options = self._values.of_jobs()
         self._problems += file.problems
-        options: dict[str, Argument] = {}  # a job serves every command
-        for of_command in self._commands():
-            if of_command.pop(_FILE, None) is not None:
-                options |= of_command
         for section in (file.defaults, *file.jobs.values()):
-            self._check(section, options)
-        self._problems += file.wrong_databases(given=given)
+            self._problems += self._values.wrong(section, options)
+        self._problems += file.wrong_databases()
+        self._problems += file.wrong_sides(file.defaults)
+        for job in file.jobs:
+            self._problems += file.wrong_job(job, given=given)
 
-    def _check(self, section: Section, options: Options) -> None:
-        """Note what is wrong with each value of the section by itself, and with all together."""
-        good = {}
-        for key in section.values:
-            option, value = _option(key), section.values[key]
-            if option in options and (wanted := section.wanted(options[option].hint, value)):
-                self._problems.append(f"{section.origin(key)} must be {wanted}")
-            elif option in options:
-                probe = copy(options[option])
-                probe.tokens = []
-                good[option] = self._tried(probe, section.origin(key), section, key)
-            else:
-                hint = did_you_mean(option, options)
-                self._problems.append(f"{section.origin(key)} is an unknown option{hint}")
-        if not isinstance(section, Variables):  # what these set, an option may take back
-            together = {n: good[n] for n in _CONFLICTING & good.keys() if good[n] is not None}
-            self._problems += [f"{section.name}: {bad}" for bad in conflicts(**together)]
-
-    def _tried(
-        self, argument: Argument, origin: str, section: Section | None = None, key: str = ""
-    ) -> Any:
-        """Return the value of an option as the option converts it; note what is wrong with it."""
-        try:
-            if section is not None:
-                self._give(argument, section, key)
-            return argument.convert_and_validate()
-        except OutOfBounds as error:
-            self._problems.append(f"{origin} {error.exception_message}")
-        except CycloptsError as error:
-            self._problems.append(f"{origin}: {error.msg or 'this is not a valid value'}")
-        return None
-
-    def _fill(self, options: Options, section: Section) -> None:
-        """Give the options that have no value yet, nor their opposite, those of the section."""
-        given = {name for name, argument in options.items() if argument.has_tokens}
-        given |= {_OPPOSITES[name] for name in given & _OPPOSITES.keys()}
-        for key in section.values:
-            argument = options.get(_option(key))
-            if argument is not None and _option(key) not in given:
-                with suppress(CycloptsError):  # it was noted
-                    self._give(argument, section, key)
-
-    def _give(self, argument: Argument, section: Section, key: str) -> None:
-        value = section.values[key]
-        if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
-            argument.append(Token(keyword=section.origin(key), value=str(value)))
-        elif argument.parameter.converter is to_columns and isinstance(value, list) and value:
-            # Cyclopts' own makes texts of the items, and that of a single one may be read as a list
-            argument.append(Token(keyword=section.origin(key), implicit_value=tuple(value)))
-        else:
-            from cyclopts.config import Dict  # noqa: PLC0415 - takes 3 ms: seldom needed
-
-            source = Dict({key: value}, source=section.name, use_commands_as_keys=False)
-            alone = ArgumentCollection([argument])  # type: ignore[no-untyped-call] # it has no hints
-            source(self._root, (), alone)
-
-    def _commands(self) -> Iterator[dict[str, Argument]]:
-        """Yield the options of each command."""
-        for name in self._root:
-            if not name.startswith("-"):  # --help and --version are commands as well
-                yield _options(self._root[name].assemble_argument_collection())
-
-    def _variables(self) -> set[str]:
-        return {PREFIX + option.upper() for options in self._commands() for option in options}
+    @property
+    def _takes(self) -> str:
+        return f"{self._command} takes a SOURCE and a TARGET, or the name of a job"
 
 
-def _option(key: str) -> str:
-    return key.replace("-", "_")
+def wrong_database(name: str, found: Found) -> str | None:
+    """Say what is wrong with a name that is to be connected to; None if nothing is."""
+    file = found.file
+    databases = {} if file is None else file.databases
+    among = "[databases]" if file is None else f"[databases] of {file.path}"
+    wrong = wrong_name(name, databases, among=among)
+    if wrong is None or name in databases or is_connection(name):
+        return wrong
+    if file is None:
+        return f"{wrong}; {found.why_none}" if found.why_none else wrong
+    empty = "" if databases else f"{file.path} has no databases"
+    return "; ".join(filter(None, [wrong, empty, found.not_read()]))
 
 
-def _options(arguments: ArgumentCollection) -> dict[str, Argument]:
-    leaves = [argument for argument in arguments if argument.parse and not argument.children]
-    return {_option(one.name.removeprefix("--")).lower(): one for one in leaves}
+def unset_databases(options: Options, file: ConfigFile | None) -> list[str]:
+    """Say which databases of a command are not known, since variables are not set."""
+    if file is None:
+        return []
+    names = [options[side].tokens[-1].value for side in SIDES if not is_unset(options[side])]
+    unset = {name: file.unset[name] for name in names if name in file.unset}
+    return [f"{file.path}: {key_text('databases', name)}: {why}" for name, why in unset.items()]
 
 
-def _takes(command: str) -> str:
-    return f"{command} takes a SOURCE and a TARGET, or the name of a job"
+def no_job(name: str, found: Found) -> str:
+    """Return that there is no such job, and where it was looked for."""
+    file = found.file
+    if file is None:
+        return (
+            f'there is no job "{name}": {found.why_none}, and neither --config nor PIPECOPY_CONFIG'
+            " names a file"
+        )
+    jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
+    said = f'{file.path} has no job "{name}"; {jobs}{did_you_mean(name, file.jobs)}'
+    return "; ".join(filter(None, [said, found.why_none, found.not_read()]))
 
 
 def _hint(name: str, known: Collection[str], *, prefix: str) -> str:
@@ -323,7 +249,7 @@ def _passwords_seen(options: Options) -> list[str]:
     texts = {side: options[side].tokens[-1].value for side in SIDES if options[side].has_tokens}
     return [
         f"the password in {side.upper()} is visible to everyone who may list processes;"
-        f" put it in ~/.pgpass, a service file, PGPASSWORD or {DEFAULT_FILE}"
+        f" put it in ~/.pgpass, a service file, PGPASSWORD or {NAME}"
         for side, text in texts.items()
         if redact(text) != text
     ]

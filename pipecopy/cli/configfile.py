@@ -12,11 +12,15 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
+from pipecopy.cli.substitution import Expanded, Unset, as_written, expand, variables_in
 from pipecopy.errors import ConfigError
+from pipecopy.finding import did_you_mean
 from pipecopy.postgres.conninfo import is_connection, malformed
 from pipecopy.redact import redact
 
 SIDES = ("source", "target")
+EXTENDS = "extends"
+"""The key of a job that is no option."""
 _SECTIONS = ("databases", "defaults", "jobs")
 _KINDS: Mapping[Any, tuple[Any, str]] = {
     bool: (bool, "true or false"),
@@ -49,6 +53,8 @@ class Section:
         types = [type_ for type_ in get_args(hint) if type_ is not NoneType]
         kind = get_origin(hint) if get_origin(hint) is tuple else (types or [hint])[0]
         of, what = _KINDS[get_origin(kind) or kind]
+        if isinstance(value, Unset) or (isinstance(value, Expanded) and of is bool):
+            return None
         is_right = isinstance(value, of) and isinstance(value, bool) == (of is bool)
         if isinstance(value, list):
             is_right = is_right and all(isinstance(item, str) for item in value)
@@ -63,37 +69,64 @@ class ConfigFile:
     """As the user names it."""
     open_to_others: bool
     """Other users of the machine may read it."""
+    holds_password: bool
+    """There is one in a connection string, and not only a variable with it."""
     databases: Mapping[str, str] = field(repr=False)
-    """Connection strings by name; an empty one if it is wrong."""
+    """Connection strings by name; an empty one if it is wrong, or not known."""
+    unset: Mapping[str, Unset]
+    """Why connection strings are not known, by name."""
     defaults: Section
     jobs: Mapping[str, Section]
+    parents: Mapping[str, object]
+    """What a job extends, as it is written: the name of a job, if it is right."""
+    variables: Collection[str]
+    """The names of those that it refers to."""
     problems: tuple[str, ...]
     """What is wrong with its form, each with the file and the key."""
 
-    @property
-    def holds_password(self) -> bool:
-        """Whether a connection string has a password in it."""
-        texts = [*self.databases.values()]
-        for section in (self.defaults, *self.jobs.values()):
-            texts += [str(section.values[side]) for side in SIDES if side in section.values]
-        return any(redact(text) != text for text in texts)
+    def chain(self, job: str) -> list[str]:
+        """Return the job and those that it extends, the nearest first, as far as they are known."""
+        names: list[str] = []
+        name: object = job
+        while isinstance(name, str) and name in self.jobs and name not in names:
+            names.append(name)
+            name = self.parents.get(name)
+        return names
 
-    def wrong_databases(self, *, given: Collection[str]) -> Iterator[str]:
-        """Say which databases can't be meant, and which jobs have none.
-
-        `given` are the options that variables set: a job may do without them.
-        """
+    def wrong_databases(self) -> Iterator[str]:
+        """Say which connection strings are not valid."""
         for name, text in self.databases.items():
             if text.strip() and (wrong := malformed(text)):
                 yield f"{self.path}: {key_text('databases', name)}: {wrong}"
-        yield from self._unknown(self.defaults)
-        for job in self.jobs.values():
-            yield from self._unknown(job)
-            for side in SIDES:
-                if not any(side in place for place in (given, job.values, self.defaults.values)):
-                    yield f"{job.name} has no {side}"
 
-    def _unknown(self, section: Section) -> Iterator[str]:
+    def wrong_job(self, name: str, *, given: Collection[str]) -> Iterator[str]:
+        """Say what the job extends in vain, and which of its databases is unknown or missing.
+
+        `given` are the options that variables set: a job may do without them.
+        """
+        yield from self._wrong_parent(name)
+        job = self.jobs[name]
+        yield from self.wrong_sides(job)
+        sections = [*(self.jobs[one] for one in self.chain(name)), self.defaults]
+        for side in SIDES:
+            if not any(side in place for place in (given, *(one.values for one in sections))):
+                yield f"{job.name} has no {side}"
+
+    def _wrong_parent(self, name: str) -> Iterator[str]:
+        parent = self.parents.get(name)
+        origin = self.jobs[name].origin(EXTENDS)
+        chain = self.chain(name)
+        if name in self.parents and not isinstance(parent, str):
+            yield f"{origin} must be the name of a job, not {_shown(parent)}"
+        elif isinstance(parent, str) and parent not in self.jobs:
+            known = did_you_mean(parent, self.jobs)
+            yield f'{origin}: there is no job "{parent}"{known}'
+        elif self.parents.get(chain[-1]) == name:
+            first = next(one for one in self.jobs if one in chain)  # one message for the circle
+            circle = " extends ".join(map(json.dumps, [*self.chain(first), first]))
+            yield f"{self.jobs[first].origin(EXTENDS)}: a job can't extend itself: {circle}"
+
+    def wrong_sides(self, section: Section) -> Iterator[str]:
         """Say which sides name no database; a bare word is not a service here: it may be a typo."""
         for side in SIDES:
             text = section.values.get(side, "")
@@ -127,8 +160,8 @@ class UnreadableError(ConfigError):
     """The file can't be read."""
 
 
-def read_config_file(path: str) -> ConfigFile:
-    """Read the file.
+def read_config_file(path: str, environ: Mapping[str, str]) -> ConfigFile:
+    """Read the file, with the values of the variables that it refers to.
 
     Raises:
         FileNotFoundError: there is none.
@@ -143,14 +176,18 @@ def read_config_file(path: str) -> ConfigFile:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number may have too many digits
         raise ConfigError(f"{path} is not valid TOML: {_where(error, text)}") from None
-    reader = _Reader(path)
+    reader = _Reader(path, environ)
     reader.read(document)
     return ConfigFile(
         path=path,
         open_to_others=bool(mode & (stat.S_IRGRP | stat.S_IROTH)),
+        holds_password=reader.holds_password,
         databases=reader.databases,
+        unset=reader.unset,
         defaults=reader.defaults,
         jobs=reader.jobs,
+        parents=reader.parents,
+        variables=frozenset(reader.variables),
         problems=tuple(reader.problems),
     )
 
@@ -159,8 +196,8 @@ def _text(path: str) -> tuple[str, int]:
     try:
         with Path(path).expanduser().open("rb") as file:  # a crontab's variables keep their ~
             raw, mode = file.read(), os.fstat(file.fileno()).st_mode
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError from None
     except OSError as error:
         raise UnreadableError(f"{path} can't be read: {error.strerror}") from None
     except RuntimeError:  # of expanduser
@@ -185,10 +222,15 @@ def _where(error: Exception, text: str) -> str:
 class _Reader:
     """Takes the document apart, and notes what is wrong with its form."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, environ: Mapping[str, str]) -> None:
         self._path = path
+        self._environ = environ
         self.problems: list[str] = []
+        self.variables: set[str] = set()
+        self.holds_password = False
         self.databases: dict[str, str] = {}
+        self.unset: dict[str, Unset] = {}
+        self.parents: dict[str, object] = {}
         self.defaults = Section(name=f"{path}: defaults", values={})
         self.jobs: dict[str, Section] = {}
 
@@ -209,10 +251,13 @@ class _Reader:
             if not name.strip():
                 self._note("databases has an empty name")
                 continue
-            self.databases[name] = text if isinstance(text, str) else ""
-            if not isinstance(text, str):  # never shown: it may be a password
+            value = self._connection(key, text)
+            self.databases[name] = value if isinstance(value, str) else ""
+            if isinstance(value, Unset):
+                self.unset[name] = value
+            elif not isinstance(text, str):  # never shown: it may be a password
                 self._note(f"{key} must be a string: a URI, a connection string, a service")
-            elif not text.strip():
+            elif not self.databases[name].strip():
                 self._note(f"{key} is empty")
 
     def _defaults(self, content: Mapping[str, Any]) -> None:
@@ -223,13 +268,36 @@ class _Reader:
             if not name.strip():
                 self._note("jobs has an empty name")
             elif self._is_table(key_text("jobs", name), job):
-                self.jobs[name] = self._section(("jobs", name), job)
+                options = {key: value for key, value in job.items() if key != EXTENDS}
+                self.jobs[name] = self._section(("jobs", name), options)
+                if EXTENDS in job:
+                    self.parents[name] = job[EXTENDS]
 
     def _section(self, keys: tuple[str, ...], content: Mapping[str, Any]) -> Section:
         for key in content:
             if "-" in key and key.replace("-", "_") in content:
                 self._note(f"{key_text(*keys, key)} is set twice, with a hyphen and an underscore")
-        return Section(name=f"{self._path}: {key_text(*keys)}", values=content)
+        values = {
+            key: (self._connection if key in SIDES else self._value)(key_text(*keys, key), value)
+            for key, value in content.items()
+        }
+        return Section(name=f"{self._path}: {key_text(*keys)}", values=values)
+
+    def _connection(self, key: str, value: Any) -> Any:
+        """Return the value of what may be a connection string."""
+        expanded = self._value(key, value)
+        if isinstance(value, str):
+            written = as_written(value)
+            self.holds_password = self.holds_password or redact(written) != written
+        return expanded
+
+    def _value(self, key: str, value: Any) -> Any:
+        try:
+            self.variables |= variables_in(value)
+            return expand(value, self._environ)
+        except ValueError as error:
+            self._note(f"{key}: {error}")
+            return Unset(())  # there is nothing more to say of it
 
     def _is_table(self, name: str, content: Any) -> bool:
         if not isinstance(content, dict):

@@ -104,13 +104,6 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         ("copy", f"SOURCE and TARGET not given: {TAKES}"),
-        (
-            "copy nightly",
-            (
-                'there is no job "nightly": the working directory has no pipecopy.toml, and neither'
-                f" --config nor PIPECOPY_CONFIG names another file; {TAKES}"
-            ),
-        ),
         ("copy nightly --config no.toml", "there is no file no.toml, which --config names"),
         ("copy a b --config=", "--config is empty"),
         (

@@ -196,8 +196,9 @@ def test_an_unknown_job_is_answered_with_those_that_there_are(name: str, message
         (
             "prodd stats",
             (
-                'SOURCE: "prodd" is not in [databases] (prod, stats), nor a service in libpq\'s'
-                " pg_service.conf, nor a URI or a connection string (did you mean prod?)"
+                'SOURCE: "prodd" is not in [databases] of pipecopy.toml (prod, stats), nor a'
+                " service in libpq's pg_service.conf, nor a URI or a connection string"
+                " (did you mean prod?)"
             ),
         ),
         (

@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
     # nobody named it
     assert warned("copy", "a", "b") == [f"{unread}; this run goes on without the file"]
     assert refused("copy", "nightly").startswith(
-        f'there is no job "nightly": {unread}, and neither'
+        f'there is no job "nightly": {unread}; there is no pipecopy.toml in '
     )
 
 
@@ -282,7 +282,7 @@ print(refused("copy", "nightly"))
     unread = "pipecopy.toml can't be read: Permission denied"
     source, warning, refusal = said.split("|")
     assert (source, warning) == ("a", f"{unread}; this run goes on without the file")
-    assert refusal.startswith(f'there is no job "nightly": {unread}, and neither')
+    assert refusal.startswith(f'there is no job "nightly": {unread}; there is no pipecopy.toml in ')
 
 
 def test_the_error_is_one_line_and_2_and_json_where_the_job_asks_for_it() -> None:
