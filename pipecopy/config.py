@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipecopy.arguments import wrong_text
 from pipecopy.errors import ConfigError
 
 MAX_SECONDS = 10**7
 """The longest time that can be asked for, in seconds: 115 days."""
+MAX_RATE = 10**15
+"""The highest rate that can be asked for, a second."""
 DEFAULT_BATCH_BYTES = 64 * 1024 * 1024
 
 
@@ -39,6 +42,20 @@ class Config:
     """Seconds that saving a batch should take, more than 0 and at most half of `call_timeout`: the
     number of rows is adapted, beginning with `batch_size`. None: it is not. A verification does not
     use it."""
+    max_rate_bytes: float | None = None
+    """Bytes a second, more than 0, that are loaded from the source, on average over some seconds: a
+    batch is loaded at full speed, and the next one waits. None: as many as it can. A verification
+    keeps to it only in what it repairs, since a comparison moves no rows."""
+    max_rate_rows: float | None = None
+    """The same in rows, which a verification keeps to as well."""
+    pause_file: str | None = None
+    """No load begins while there is a file of this name, or while nobody can tell."""
+    max_lag: float | None = None
+    """No load begins while a standby of the source or of the target, or the source itself if it is
+    one, is more than so many seconds behind, more than 0; both `Database`s have to offer `lag`."""
+    max_load: int | None = None
+    """No load begins while more than so many sessions, at least 0, are active on the source besides
+    those of the run; its `Database` has to offer `active_sessions`."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -51,6 +68,11 @@ class Config:
             *_bad_int("max_batch_bytes", self.max_batch_bytes, least=1),
             *_bad_seconds("settle", self.settle, zero=True),
             *_bad_batch_time(self.batch_time, self.call_timeout),
+            *_bad_rate("max_rate_bytes", self.max_rate_bytes),
+            *_bad_rate("max_rate_rows", self.max_rate_rows),
+            *_bad_file("pause_file", self.pause_file),
+            *([] if self.max_lag is None else _bad_seconds("max_lag", self.max_lag, zero=False)),
+            *([] if self.max_load is None else _bad_int("max_load", self.max_load, least=0)),
         ]
         if bad:
             raise ConfigError("; ".join(bad))
@@ -101,6 +123,21 @@ def _bad_batch_time(value: float | None, call_timeout: float) -> list[str]:
     if bad or _bad_seconds("call_timeout", call_timeout, zero=False) or value <= call_timeout / 2:
         return bad
     return [f"batch_time must be at most half of call_timeout, {call_timeout}, not {value}"]
+
+
+def _bad_rate(field: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [f"{field} must be a number a second, not {_shown(value)}"]
+    if not 0 < value <= MAX_RATE:  # a NaN is not either
+        return [f"{field} must be more than 0 and at most {MAX_RATE:g}, not {_shown(value)}"]
+    return []
+
+
+def _bad_file(field: str, value: object) -> list[str]:
+    wrong = None if value is None else wrong_text(value)
+    return [] if wrong is None else [f"{field} {wrong}"]
 
 
 def _shown(value: object) -> str:

@@ -36,6 +36,11 @@ position: Any
     when it connects again by itself is not seen.
 end_of_batch(min_id: int, max_id: int, rows: int) -> int
     The `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`.
+lag() -> tuple[float, str | None]
+    The seconds by which the standby is behind that is furthest behind, of those that follow this
+    server, and its name for messages; None for the server itself, if that is a standby, and with 0
+    for none. For `Config.max_lag`, which both sides are asked for once a second at most. An error
+    if it can't be known: it is asked for the first time before the first row.
 checksum(min_id: int, max_id: int) -> tuple[int, int]
     The number of rows with ids in `[min_id, max_id)`, and a checksum of them, without moving them.
     It does not depend on their order, and is the same on both sides for equal rows.
@@ -59,6 +64,9 @@ load_batch(min_id: int, max_id: int, rows: int) -> Sequence[Row]
 load_these(ids: Sequence[int]) -> Sequence[Row]
     The rows with these ids: for `exchange_rows`. If they are more bytes than a batch may have, an
     error of the SQLSTATE 54000: then fewer are asked for.
+active_sessions() -> int
+    How many sessions of clients are at work on the server, but for those of this run: for
+    `Config.max_load`, and asked for as `lag` is.
 open_transactions(among: Sequence[str] | None = None) -> Sequence[OpenTransaction] | str
     The transactions that are open, and may still commit rows with ids handed out before; with
     `among`, those of these ids that still are. First asked right after `get_max_id`, so that a row

@@ -70,11 +70,13 @@ PauseReason: TypeAlias = Literal["max rate", "pause file", "max lag", "max load"
 
 @dataclass(frozen=True, kw_only=True)
 class Paused(Happened):
-    """The next load waits; sent as the wait begins, and again if what it waits for has changed."""
+    """The next load waits; sent as the wait begins, and again if the detail has changed."""
 
     reason: PauseReason
     detail: str
-    """What it waits for, such as `standby "s1" of the source lags 12 s behind`."""
+    """Why it waits, such as `the standby "s1" of the source is 12 s behind (at most 10 s)`."""
+    seconds: float = 0.0
+    """For which it has waited; 0 as it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)

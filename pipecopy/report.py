@@ -54,6 +54,9 @@ class Report:
     """Attempts that followed a timed-out one."""
     seconds: float = 0.0
     """How long the run took, its clean-up included."""
+    paused: float = 0.0
+    """Seconds of these for which it waited between two batches, by `max_rate_bytes`,
+    `max_rate_rows`, `pause_file`, `max_lag` or `max_load`."""
     warnings: tuple[str, ...] = ()
 
     @classmethod

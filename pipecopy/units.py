@@ -13,7 +13,7 @@ from itertools import islice
 
 import durationpy
 
-from pipecopy.config import MAX_SECONDS
+from pipecopy.config import MAX_RATE, MAX_SECONDS
 
 # durationpy skips what it does not know between two parts, and takes `mm` for a month
 _PARTS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|min|m|h|d|w))+")
@@ -32,6 +32,7 @@ _COUNTS: dict[str, int] = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _RANGES = 10
 """How many ranges of ids are written out."""
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([a-z]*)", re.IGNORECASE)
+_ROWS = re.compile(r"\s*rows?$", re.IGNORECASE)
 _LONGEST = 40
 """Characters of a number: Python reads no text of more than 4,300 digits."""
 
@@ -77,6 +78,23 @@ def count_of(text: str) -> int:
     if amount is None or amount[1]:
         raise ValueError(f'"{text}" is not a whole number such as 500 or 10k')
     return -amount[0] if sign == "-" else amount[0]
+
+
+def rate_of(text: str) -> tuple[int | None, int | None]:
+    """Return the bytes and the rows a second, one of which the text gives.
+
+    A ValueError says what is wrong with it.
+    """
+    a_second = text.strip().removesuffix("/s").rstrip()
+    amount = _ROWS.sub("", a_second)
+    try:
+        size = bytes_of(amount) if amount == a_second else None
+        rows = count_of(amount) if size is None else None
+    except ValueError:
+        raise ValueError(f'"{text}" is not a valid rate such as 20MB or 5000rows') from None
+    if not 0 < (size or rows or 0) <= MAX_RATE:
+        raise ValueError(f'"{text}" is not more than 0 and at most {MAX_RATE} a second')
+    return size, rows
 
 
 def _amount(text: str, units: Mapping[str, int]) -> tuple[int, bool] | None:

@@ -19,7 +19,7 @@ from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
-from pipecopy.units import bytes_of, count_of, duration_text, seconds_of, size_text
+from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_of, size_text
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool
@@ -48,6 +48,11 @@ def _flag_of(text: str) -> bool:
     if text.lower() not in _FLAGS:
         raise ValueError(f'"{text}" is neither true nor false')
     return _FLAGS[text.lower()]
+
+
+def _rate_text(text: str) -> str:
+    rate_of(text)
+    return text
 
 
 def columns_of(text: str) -> tuple[str, ...]:
@@ -261,9 +266,22 @@ class Limits:
     )
     """Time that saving a batch should take: a copy adapts its rows, beginning with --batch-size."""
 
+    max_rate: Annotated[
+        str | None, Parameter(converter=_by(_rate_text), show_default=False, metavar="RATE")
+    ] = None
+    """Most that is read a second, such as 20MB or 5000rows; each batch is read at full speed."""
+    pause_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
+    """Pause between two batches while this file exists."""
+    max_lag: Annotated[Duration | None, bounds(0, above=True), Parameter(show_default=False)] = None
+    """Pause while a standby of either server, or a source that is one, is further behind."""
+    max_load: Annotated[Whole | None, bounds(0), Parameter(metavar="N")] = None
+    """Pause while more sessions than this are active on the source."""
+
     def config(self) -> Config:
         """Return them as the library takes them."""
-        return Config(**vars(self))
+        given = {name: value for name, value in vars(self).items() if name != "max_rate"}
+        size, rows = (None, None) if self.max_rate is None else rate_of(self.max_rate)
+        return Config(**given, max_rate_bytes=size, max_rate_rows=rows)
 
 
 @Parameter(name="*", group=OUTPUT)

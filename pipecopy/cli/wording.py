@@ -16,8 +16,8 @@ Said = TypeVar("Said")
 OPTIONS = {
     *(field.name for group in (Selection, IdRange, Limits) for field in fields(group)),
     *("create", "resume", "repair", "delete_surplus"),
-}
-"""The arguments of the library that are options of the command."""
+} - {"max_rate"}
+"""The arguments of the library that are options of the command, under the same name."""
 COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")
 _SENTENCES = {

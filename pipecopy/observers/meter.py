@@ -14,8 +14,10 @@ from pipecopy.events import (
     CallEnded,
     CallStarted,
     Event,
+    Paused,
     RangeKnown,
     RangeVerified,
+    Resumed,
     RetryScheduled,
     RunStarted,
     TransactionsAwaited,
@@ -39,8 +41,13 @@ class _Wait:
     verb: str
     what: str
     since: float
-    limit: float
+    limit: float | None
+    """None if only the whole run's bounds it."""
     shown_after: float = 0.0
+
+    @property
+    def of_limit(self) -> str:
+        return "" if self.limit is None else f" of {duration_text(self.limit)}"
 
 
 class _Done(NamedTuple):
@@ -88,7 +95,7 @@ class Meter:
                 self._kills += 1
             case RetryScheduled():
                 self._retries += 1
-            case TransactionsAwaited() | CallStarted() | CallEnded():
+            case TransactionsAwaited() | CallStarted() | CallEnded() | Paused() | Resumed():
                 self._wait(event)
 
     def _advance(self, next_id: int, rows: int, size: int) -> None:
@@ -96,7 +103,9 @@ class Meter:
         self._done = _Done(self._get_time(), next_id, done.rows + rows, done.bytes + size)
         self._steps.append(self._done)
 
-    def _wait(self, event: TransactionsAwaited | CallStarted | CallEnded) -> None:
+    def _wait(
+        self, event: TransactionsAwaited | CallStarted | CallEnded | Paused | Resumed
+    ) -> None:
         now = self._get_time()
         match event:
             case CallStarted(where=where, limit=limit):
@@ -109,6 +118,16 @@ class Meter:
                 )
             case CallEnded(where=where):
                 self._waits.pop(where.side, None)
+            case Paused(detail=detail, seconds=seconds):
+                self._waits["pause"] = _Wait(
+                    verb="paused for",
+                    what=f": {redact(detail)}",
+                    since=now - seconds,
+                    limit=None,
+                    shown_after=_SLOW,
+                )
+            case Resumed():
+                self._waits.pop("pause", None)
             case TransactionsAwaited(open=those, seconds=seconds, limit=limit):
                 what = f" for {counted(len(those), 'open transaction')} of the source"
                 self._waits["transactions"] = _Wait(
@@ -142,9 +161,7 @@ class Meter:
             seconds_left=left,
             waits=tuple(
                 # what is long comes last: the bar cuts its lines
-                printable(
-                    f"{wait.verb} {now - wait.since:.0f}s of {duration_text(wait.limit)}{wait.what}"
-                )
+                printable(f"{wait.verb} {now - wait.since:.0f}s{wait.of_limit}{wait.what}")
                 for wait in self._waits.values()
                 if now - wait.since >= wait.shown_after
             ),

@@ -14,7 +14,9 @@ from pipecopy.events import (
     DriverOutput,
     Event,
     Hang,
+    Paused,
     RangeKnown,
+    Resumed,
     RetryScheduled,
     RunStarted,
     TransactionsAwaited,
@@ -93,8 +95,8 @@ def event_line(event: Event) -> str | None:
             line = _differences_line(event)
         case RangeKnown():
             line = _range_line(event)
-        case TransactionsAwaited():
-            line = _awaited_line(event)
+        case TransactionsAwaited() | Paused() | Resumed():
+            line = _wait_line(event)
         case WorkerKilled():
             line = _kill_line(event)
         case RetryScheduled(where=where, delay=delay):
@@ -143,6 +145,17 @@ def _awaited_line(event: TransactionsAwaited) -> str | None:
         f"waiting up to {duration_text(event.limit)} for"
         f" {counted(len(event.open), 'open transaction')} of the source: {redact(named)}"
     )
+
+
+def _wait_line(event: TransactionsAwaited | Paused | Resumed) -> str | None:
+    """Return the line as a wait begins, and as it ends; none of a rate, which is always kept."""
+    if isinstance(event, TransactionsAwaited):
+        return _awaited_line(event)
+    if event.reason == "max rate":
+        return None
+    if isinstance(event, Resumed):
+        return f"resumed after {event.seconds:.1f} s"
+    return None if event.seconds else f"paused: {redact(event.detail)}"
 
 
 def _kill_line(event: WorkerKilled) -> str:

@@ -161,6 +161,7 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
     run.connect()
     extent.refuse_target_without_ranges(run.target)
     _, of_target = fit(run)
+    run.pace.begin()
     last_id, reached = _ask_ids(run, extent)
     settling = Settling(run)
     first_id = _first_id(run, extent, last_id, reached)

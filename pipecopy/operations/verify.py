@@ -110,6 +110,7 @@ def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
     run.target.offers -= {"create"}  # without a table there is nothing to verify
     _refuse_without_checksums(run)
     _choose_generated(run, *fit(run))
+    run.pace.begin()
     last_id: int = max(call.value for call in run.call_both("get_max_id"))
     settling = Settling(run)
     if to_id is not None:
@@ -193,12 +194,15 @@ class _Ranges:
         """Compare the ids from `first_id` to `last_id`."""
         dense = False
         while first_id <= last_id:
+            self._run.pace.keep()
             if dense:  # so many ids are so many rows: the question, a round trip, is spared
                 end = min(first_id + self._rows, last_id + 1)
             else:
                 end = self._comparison.end(first_id, last_id + 1, self._rows)
             rows = self._rows
             compared = self._compare((first_id, end))
+            if isinstance(compared, Compared):
+                self._run.pace.took(rows=compared.source.rows, size=0)
             dense = compared.has_each_id
             most_cuts = min(self._cuts + _MOST_CUTS, _MOST_CUTS_IN_ALL)
             for part in self._parts(compared, rows, most_cuts):

@@ -10,7 +10,7 @@ import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
 from pipecopy.finding import Finding
-from pipecopy.postgres import casts, create, describe, transactions, versions
+from pipecopy.postgres import busy, casts, create, describe, transactions, versions
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
@@ -57,6 +57,7 @@ class PostgresDatabase:
             self.create = self._create
         self._table = KnownTable(selection, connection.run)
         self._opener = Opener(connection, self._table, other=other, json=json)
+        self._lag = busy.Lag()
         self._open_then: list[OpenTransaction] | None = None
         """What was open when the call before this one read the greatest id."""
 
@@ -101,9 +102,13 @@ class PostgresDatabase:
     def _open_ones(
         self, table: Table, among: Sequence[str] | None = None
     ) -> Question[list[OpenTransaction]]:
+        return transactions.open_transactions(table, among, self._own_sessions)
+
+    @property
+    def _own_sessions(self) -> str | None:
+        """What the application names of this run's sessions begin with."""
         run = self._connection.run
-        own = None if run is None else application_name(run).removesuffix(run.side)
-        return transactions.open_transactions(table, among, own)
+        return None if run is None else application_name(run).removesuffix(run.side)
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 if there is none."""
@@ -264,6 +269,17 @@ class PostgresDatabase:
             return found
 
         return self._call(work)
+
+    def lag(self) -> tuple[float, str | None]:
+        """Return by how many seconds the last of the standbys is behind, and its name.
+
+        The name is None for the server itself, a standby, and if none is behind.
+        """
+        return self._in_session(self._lag.ask)
+
+    def active_sessions(self) -> int:
+        """Return how many sessions are active on the server, without those of this run."""
+        return self._in_session(lambda session: busy.active_sessions(session, self._own_sessions))
 
     def confirm(self) -> None:
         """See that the server and the table are those that rows were saved to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
+from pipecopy.supervisor.pace import Pace
 from pipecopy.supervisor.state import ReportT, State
 from pipecopy.workers.host import look
 from pipecopy.workers.messages import Batch, Task
@@ -73,6 +75,8 @@ class Run(State[ReportT]):
         )
         self._under_way: list[Call] = []
         self._stop = False
+        self.pace = Pace(self)
+        """Whether the next load, or the next range, may begin."""
         # a batch's bytes are counted with what tells them apart
         self._most_bytes = config.max_batch_bytes + _OVERHEAD
 
@@ -109,6 +113,7 @@ class Run(State[ReportT]):
 
     def dismiss(self) -> None:
         """Kill the workers that are left, and give back all that the run had."""
+        self.pace.end()
         try:
             self.endpoints.dismiss()
         finally:
@@ -128,17 +133,28 @@ class Run(State[ReportT]):
         Raises what `Call.advance` raises, for any of them, and StoppedError.
         """
         while call is not None:
-            self._raise_if_stopped()
-            for each in self._under_way:
-                each.advance()
-            self._under_way = [each for each in self._under_way if not each.done]
+            self._advance()
             if call.done:
                 return call.value
-            self._wakeup.wait(
-                min(each.due for each in self._under_way) - self.clock.now(),
-                (pidfd for each in self._under_way for pidfd in each.pidfds),
-            )
+            self._sleep(math.inf)
         return None
+
+    def is_idle(self, endpoint: Endpoint) -> bool:
+        """Tell whether no call is under way there."""
+        return all(each.done or each.endpoint is not endpoint for each in self._under_way)
+
+    def _advance(self) -> None:
+        """Take the calls that are under way as far as they can go now; raises StoppedError too."""
+        self._raise_if_stopped()
+        for each in self._under_way:
+            each.advance()
+        self._under_way = [each for each in self._under_way if not each.done]
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for news of the calls that are under way, for so many seconds at most."""
+        dues = [each.due - self.clock.now() for each in self._under_way]
+        pidfds = (pidfd for each in self._under_way for pidfd in each.pidfds)
+        self._wakeup.wait(min([seconds, *dues]), pidfds)
 
     def call(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Any:
         """Make a call and return what it returned; raises what `wait` raises."""
@@ -199,17 +215,22 @@ class Run(State[ReportT]):
         return source, target
 
     def connect(self) -> None:
-        """Open both sides."""
+        """Open both sides. Raises ConfigError too, if one can't tell what the pace depends on."""
         for connecting in self.call_both("connect"):
             connecting.endpoint.offers = connecting.value.offers
+        self.pace.refuse_without_calls(self.endpoints.both)
 
     def pause(self, seconds: float) -> None:
-        """Let so many seconds pass, at most those that are left; raises StoppedError."""
+        """Let so many seconds pass, at most those that are left; raises what `wait` raises.
+
+        The calls that are under way go on meanwhile.
+        """
         at_most = min(seconds, self.left)  # first, or it would end just before the limit
         until = self.clock.now() + at_most
-        while not self._stop and (left := until - self.clock.now()) > 0:
-            self._wakeup.wait(left, ())
-        self._raise_if_stopped()
+        self._advance()
+        while (left := until - self.clock.now()) > 0:
+            self._sleep(left)
+            self._advance()
 
     def stop(self) -> None:
         """Have the wait that is under way, or the next one, raise StoppedError, once."""
@@ -256,6 +277,7 @@ class Run(State[ReportT]):
         It has at most `rows` rows if the source finds batches by rows, else at most so many ids;
         without `rows`, those with ids in `[first, past_last)`, or the first of them that fit.
         """
+        self.pace.keep()
         source, buffer = self.source, self.endpoints.loading
         if rows is not None and "load_batch" not in source.offers:
             past_last, rows = self._end_of_batch(first, past_last, rows), None
@@ -264,6 +286,7 @@ class Run(State[ReportT]):
         batch: Batch = self.wait(call)
         if batch.rows:
             self.endpoints.next_buffer()
+        self.pace.took(rows=batch.rows, size=batch.bytes)
         loaded = Loaded(
             first=first,
             end=batch.end,
@@ -313,6 +336,7 @@ class Run(State[ReportT]):
 
         It is given what became of the rows, None if the driver does not tell.
         """
+        self.pace.ask(self.target)  # with `read_ahead` it is not idle again before the next save
         self._give_buffer(batch)
         return self.begin(
             self.target, "save_rows", batch.buffer, key_range=batch.key_range, on_return=on_return

@@ -13,6 +13,7 @@ from pipecopy.redact import redact
 from pipecopy.report import Report
 from pipecopy.supervisor.clock import Clock
 from pipecopy.supervisor.notifier import Notifier
+from pipecopy.supervisor.pace import Pauses
 from pipecopy.supervisor.progress import far, rest
 
 ReportT = TypeVar("ReportT", bound=Report)
@@ -36,6 +37,8 @@ class State(Generic[ReportT]):
         self.report = report
         """How far the run is: replaced at each step, so that each thread sees a whole one."""
         self.notify = Notifier(observer)
+        self.pauses = Pauses(self.clock.now)
+        """For which the run has waited between two batches."""
 
     @property
     def left(self) -> float:
@@ -56,7 +59,7 @@ class State(Generic[ReportT]):
         now = self.clock.now()
         report = replace(self.report, seconds=now - self.began)
         limit = f"reached its limit of {self.config.full_copy_timeout:g} s"
-        how_far = (far(report), rest(report, now - self._ids_known))
+        how_far = (str(self.pauses), far(report), rest(report, now - self._ids_known))
         message = "; ".join(filter(None, (f"the whole {self.what} {limit}{where}", *how_far)))
         return FullCopyTimeoutError(message, **attributes)
 

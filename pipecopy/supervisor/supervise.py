@@ -238,7 +238,8 @@ class _RunThread(Generic[ReportT]):
         except Exception as error:  # noqa: BLE001 - the rest has to be done all the same
             run.warn(f"the clean-up failed: {type(error).__name__}: {error}")
         seconds = round(run.clock.now() - run.began, 3)
-        run.update(outcome=outcome, seconds=seconds, ended=utc_now())
+        paused = round(run.pauses.seconds, 3)
+        run.update(outcome=outcome, seconds=seconds, paused=paused, ended=utc_now())
         run.notify(RunEnded(report=run.report))
         run.notify.close(max(_OBSERVER_LEAST, min(_OBSERVER_LAST, run.left)))
         for warning in run.notify.warnings:

@@ -274,6 +274,8 @@ _PLAIN_CALLS = (
     "rows_without_id",
     "delete_rows",
     "open_transactions",
+    "lag",
+    "active_sessions",
     "confirm",
 )
 """What a `Database` may offer besides, whose results are plain values."""

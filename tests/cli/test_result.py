@@ -16,7 +16,7 @@ from tests.support.command import BEFORE_IMPORTS, run, run_struck, run_stubbed
 RUN = """
     schema command outcome exit_code error
     run_id source target table target_table key started ended
-    calls timeouts kills retries seconds warnings
+    calls timeouts kills retries seconds paused warnings
 """
 SHAPES = {  # of schema 2: whoever changes one raises SCHEMA
     None: RUN,

@@ -1,0 +1,271 @@
+"""Pace: whether a run may go on, decided before each load and each range that is compared.
+
+It waits while the rate is above `max_rate_bytes` or `max_rate_rows`, while the `pause_file` exists,
+while a standby is behind (`max_lag`), and while the source is busy (`max_load`). Each wait is an
+event with its reason, and within the whole run's limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipecopy.config import Config
+from pipecopy.contracts import Side
+from pipecopy.errors import ConfigError
+from pipecopy.events import Paused, PauseReason, Resumed
+from pipecopy.supervisor.pausefile import UNANSWERED, PauseFile
+from pipecopy.workers.host import refused
+
+if TYPE_CHECKING:
+    from pipecopy.supervisor.call import Call
+    from pipecopy.supervisor.endpoints import Endpoint
+    from pipecopy.supervisor.run import Run
+
+LAG, ACTIVE_SESSIONS = "lag", "active_sessions"
+"""What a `Database` is asked for."""
+_SIDES: dict[str, tuple[Side, ...]] = {LAG: ("source", "target"), ACTIVE_SESSIONS: ("source",)}
+_ASKED_EVERY = 1.0
+"""Seconds between two questions to a side at least."""
+_LOOKED_EVERY = 0.25
+"""Seconds between two looks at what else it may have to wait for."""
+_CATCHES_UP = 1.0
+"""Seconds of the rate, at most, that a run which was held up may catch up with."""
+_UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wait:
+    """Why a run waits, and the seconds after which it looks again."""
+
+    reason: PauseReason
+    detail: str
+    seconds: float
+
+
+class Pauses:
+    """How long a run has been paused, for each reason, and why it is paused now."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._ended: dict[PauseReason, float] = {}
+        self._wait: _Wait | None = None
+        self._began = 0.0
+
+    def begin(self, wait: _Wait | None) -> Iterator[Paused | Resumed]:
+        """Take note of the wait that begins or goes on, None for none; yield what is new."""
+        before, now = self._wait, self._now()
+        if before is not None and (wait is None or wait.reason != before.reason):
+            seconds = now - self._began
+            self._ended[before.reason] = self._ended.get(before.reason, 0.0) + seconds
+            yield Resumed(reason=before.reason, seconds=seconds)
+            before = None
+        if wait is not None and before is None:
+            self._began = now
+        self._wait = wait
+        if wait is not None and (before is None or before.detail != wait.detail):
+            yield Paused(reason=wait.reason, detail=wait.detail, seconds=now - self._began)
+
+    @property
+    def _by_reason(self) -> dict[PauseReason, float]:
+        found = dict(self._ended)
+        if self._wait is not None:
+            reason = self._wait.reason
+            found[reason] = found.get(reason, 0.0) + self._now() - self._began
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Of all pauses together."""
+        return sum(self._by_reason.values())
+
+    def __str__(self) -> str:
+        """Return what the error of the whole run's limit says of them; empty for none."""
+        by_reason = self._by_reason
+        if not by_reason:
+            return ""
+        listed = ", ".join(f"{reason} {seconds:.1f} s" for reason, seconds in by_reason.items())
+        in_all = f"paused for {self.seconds:.1f} s in all ({listed})"
+        return f"it was {in_all}" if self._wait is None else f"{self._wait.detail}: {in_all}"
+
+
+class Pace:
+    """Asked by the run before each load and each range; it alone knows these limits."""
+
+    def __init__(self, run: Run[Any]) -> None:
+        config = run.config
+        self._run = run
+        self._rates = tuple(_rates(config))
+        self._file = None if config.pause_file is None else PauseFile(config.pause_file)
+        self._asks = tuple(_questions(config))
+        self._answers: dict[tuple[str, str], Any] = {}
+        self._answered: dict[tuple[str, str], float] = {}
+
+    # -- before the first row
+
+    def refuse_without_calls(self, endpoints: Iterable[Endpoint]) -> None:
+        """Raise ConfigError with all that these sides lack to tell what has to be known of them."""
+        bad = [
+            f"the Database of {endpoint} has no {call}, which `{_OPTIONS[call]}` needs"
+            for endpoint in endpoints
+            for call in self._asks
+            if endpoint.side in _SIDES[call] and call not in endpoint.offers
+        ]
+        if bad:
+            raise ConfigError("; ".join(bad))
+
+    def begin(self) -> None:
+        """Look for the file, and ask both sides: what can't be told ends the run before its rows.
+
+        Raises HostError, and what `Run.wait` raises.
+        """
+        if self._file is not None:
+            self._file.start()
+            until = self._run.clock.now() + UNANSWERED
+            while not self._file.answered and self._run.clock.now() < until:
+                self._run.pause(0.005)
+            if self._file.error is not None:
+                raise refused(self._file.error, "to look for the pause file")
+        self.ask(*self._run.endpoints.both)
+        rates = [str(rate) for rate in self._rates if rate.of_bytes]
+        if rates and self._run.what == "verification":
+            self._run.warn(
+                f"the limit of {rates[0]} holds for what is repaired alone: a comparison is made on"
+                " the servers, and moves no rows; a limit in rows holds for it too"
+            )
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._file is not None:
+            self._file.end()
+
+    # -- while it runs
+
+    def keep(self) -> None:
+        """Wait until the run may go on.
+
+        Raises FullCopyTimeoutError, and what `Run.wait` and `Run.pause` raise.
+        """
+        run = self._run
+        while True:
+            wait = self._next_wait()
+            for event in run.pauses.begin(wait):
+                run.notify(event)
+            if wait is None:
+                return
+            run.pause(wait.seconds)
+            if run.left <= 0:
+                raise run.full_copy_timeout()
+
+    def took(self, *, rows: int, size: int) -> None:
+        """Count what was loaded, or compared: `size` bytes."""
+        for rate in self._rates:
+            rate.took(size if rate.of_bytes else rows, self._run.clock.now())
+
+    def ask(self, *endpoints: Endpoint) -> None:
+        """Ask these sides, both at the same time, what is due; no call may be under way there."""
+        run = self._run
+        for call in self._asks:
+            begun = {
+                endpoint.side: run.begin(endpoint, call)
+                for endpoint in endpoints
+                if endpoint.side in _SIDES[call] and self._is_due((call, endpoint.side))
+            }
+            run.wait_both(begun.get("source"), begun.get("target"))
+            for side, asked in begun.items():
+                self._answers[call, side] = _answer(asked)
+                self._answered[call, side] = run.clock.now()
+
+    def _is_due(self, question: tuple[str, str]) -> bool:
+        return self._run.clock.now() >= self._answered.get(question, -math.inf) + _ASKED_EVERY
+
+    def _next_wait(self) -> _Wait | None:
+        """Return why it may not go on now; None if it may."""
+        if self._file is not None and (found := self._file.found) is not None:
+            return _Wait(reason="pause file", detail=found, seconds=_LOOKED_EVERY)
+        if self._asks:
+            self.ask(*(end for end in self._run.endpoints.both if self._run.is_idle(end)))
+        for (call, side), answer in self._answers.items():
+            if (above := _above(self._run.config, call, side, answer)) is not None:
+                reason: PauseReason = "max lag" if call == LAG else "max load"
+                return _Wait(reason=reason, detail=above, seconds=_ASKED_EVERY)
+        for rate in self._rates:
+            if (left := rate.left(self._run.clock.now())) > 0:
+                # no longer, since the file may appear meanwhile, or a standby lag behind
+                seconds = min(left, _LOOKED_EVERY)
+                return _Wait(reason="max rate", detail=str(rate), seconds=seconds)
+        return None
+
+
+_OPTIONS = {LAG: "max_lag", ACTIVE_SESSIONS: "max_load"}
+
+
+def _questions(config: Config) -> Iterator[str]:
+    if config.max_lag is not None:
+        yield LAG
+    if config.max_load is not None:
+        yield ACTIVE_SESSIONS
+
+
+def _answer(asked: Call) -> Any:
+    """Return what was told, if it is what the contract says."""
+    match asked.task.call, asked.value:
+        case "lag", [int() | float() as seconds, str() | None as which] if seconds >= 0:
+            return seconds, which
+        case "active_sessions", int() as count if count >= 0 and not isinstance(count, bool):
+            return count
+        case "lag", _:
+            raise asked.wrong_value("(seconds, the name of a standby or None)")
+    raise asked.wrong_value("a number of sessions")
+
+
+def _above(config: Config, call: str, side: str, answer: Any) -> str | None:
+    """Return what is told if the answer is above its limit, None if it is not."""
+    if call == LAG and config.max_lag is not None:
+        seconds, which = answer
+        who = f"the {side}, a standby," if which is None else f"the standby {which} of the {side}"
+        if seconds > config.max_lag:
+            return f"{who} is {seconds:.3g} s behind (at most {config.max_lag:g} s)"
+    elif config.max_load is not None and answer > config.max_load:
+        are = "session is" if answer == 1 else "sessions are"
+        return f"{answer:,} {are} active on the {side} (at most {config.max_load})"
+    return None
+
+
+# -- the rate
+
+
+def _rates(config: Config) -> Iterator[_Rate]:
+    if config.max_rate_bytes is not None:
+        yield _Rate(config.max_rate_bytes, of_bytes=True)
+    if config.max_rate_rows is not None:
+        yield _Rate(config.max_rate_rows, of_bytes=False)
+
+
+class _Rate:
+    """A token bucket: what is taken is paid for before the next load."""
+
+    def __init__(self, rate: float, *, of_bytes: bool) -> None:
+        self._rate = rate
+        self.of_bytes = of_bytes
+        self._paid: float | None = None
+        """When all that was taken is paid for, by the run's clock; None before the first load."""
+
+    def __str__(self) -> str:
+        if not self.of_bytes:
+            return f"at most {self._rate:,.12g} rows a second"
+        unit, name = next((each for each in _UNITS if self._rate >= each[0]), (1, "bytes"))
+        return f"at most {self._rate / unit:,.4g} {name} a second"
+
+    def left(self, now: float) -> float:
+        """Return the seconds until the next load may begin."""
+        if self._paid is None:
+            self._paid = now
+        return self._paid - now
+
+    def took(self, amount: int, now: float) -> None:
+        """Take note of a load that has ended."""
+        paid = now if self._paid is None else self._paid
+        self._paid = max(paid, now - _CATCHES_UP) + amount / self._rate
