@@ -1,6 +1,6 @@
 """A worker that hangs before its first call: it has a limit too, and another one is started.
 
-For what it imports it has 5 s, as the README says: so these cases are run at once.
+For what it imports it has 5 s, as the guide says: so these cases are run at once.
 """
 
 from __future__ import annotations

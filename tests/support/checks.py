@@ -35,7 +35,7 @@ LATE_CALL = 0.15
 LATE_COPY = 0.25
 """Seconds by which the whole copy's limit may be overshot."""
 SHORTEST_START = 5.0
-"""Seconds that a worker gets to start if a call gets less, as the README says."""
+"""Seconds that a worker gets to start if a call gets less, as the guide says."""
 
 LIMITS = Config(
     batch_size=10,

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-# Ten lines and a pool, as the README shows them.
+# Ten lines and a pool, as the guide shows them.
 SQLITE = """
 import sqlite3
 from pipecopy import Config, copy_table

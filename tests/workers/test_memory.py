@@ -1,4 +1,4 @@
-"""What a copy takes at its peak is what the README says, however big the rows are."""
+"""What a copy takes at its peak is what the guide says, however big the rows are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.profiles import assert_equal_tables
 
 MB = 1_000_000
 FIXED = 100 * MB
-"""The README's figure for the processes themselves."""
+"""The guide's figure for the processes themselves."""
 
 
 def bound(batch: int, row: int) -> int:
-    """Return the README's formula, with `--read-ahead 1`."""
+    """Return the guide's formula, with `--read-ahead 1`."""
     return FIXED + 3 * max(batch, row) + 4 * row
 
 

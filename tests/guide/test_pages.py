@@ -1,0 +1,184 @@
+"""Every page of the manual is true: options, links, and examples, each by the real reader."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipecopy.cli.codes import MEANINGS
+from pipecopy.units import bytes_of
+from tests.support.asked import asked
+from tests.support.command import run
+from tests.support.databases import Both
+from tests.support.manual import (
+    FOLDER,
+    PAGES,
+    README,
+    all_pages,
+    blocks,
+    commands,
+    options_of,
+    with_options,
+    with_picture_and_topics,
+)
+from tests.support.profiles import assert_equal_tables, create_profiles
+from tests.support.scripts import run_script
+
+GENERATED = "python -m tests.support.manual writes it anew"
+OPTIONS = {option["name"] for command in commands() for _, option in options_of(command)}
+_OF_HELP = {"--help", "--version"}
+_OPERATORS = {"&&", "|", "||", ";"}
+_REDIRECTS = {">", ">>", "<"}
+_FILE = "/etc/pipecopy/pipecopy.toml"
+CONFIGURATION = next(code for name, code in blocks("toml") if name == "configuration.md")
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """Yield each line that the pages show for a shell, a crontab or systemd."""
+    for page, block in blocks("sh"):
+        yield from ((page, line) for line in block.replace("\\\n", "").splitlines())
+    for page, block in blocks("crontab"):
+        yield from ((page, line) for line in re.findall(r"^(?:\S+ ){5}(.+)", block, re.MULTILINE))
+    for page, block in blocks("ini"):
+        yield from ((page, line) for line in re.findall(r"^ExecStart=(.+)", block, re.MULTILINE))
+
+
+def pipecopys() -> Iterator[tuple[str, list[str]]]:
+    """Yield the arguments of each pipecopy in them."""
+    for page, line in command_lines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if word not in _OPERATORS:
+                words.append(word)
+                continue
+            cut = next((n for n, w in enumerate(words) if w in _REDIRECTS | {"2"}), len(words))
+            if words and Path(words[0]).name == "pipecopy":
+                yield page, words[1:cut]
+            words = []
+
+
+COMMANDS = [*pipecopys()]
+
+
+def test_the_options_and_the_readme_are_as_generated() -> None:
+    assert with_options(PAGES["options"]) == PAGES["options"], GENERATED
+    readme = README.read_text(encoding="utf-8")
+    assert with_picture_and_topics(readme) == readme, GENERATED
+    assert len(readme.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", all_pages())
+def test_each_option_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", all_pages()[page]))
+    assert named <= OPTIONS | _OF_HELP
+
+
+@pytest.mark.parametrize("page", all_pages())
+def test_each_link_leads_to_a_file_and_a_heading(page: str) -> None:
+    text = all_pages()[page]
+    folder = README.parent if page == "README.md" else FOLDER
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("https:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = folder / name if name else folder / page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"\W+", "-", one.lower()) for one in headings}
+        if page != "README.md":  # it travels with the package
+            assert target.parent == FOLDER
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(w) for _, w in COMMANDS])
+def test_a_command_that_is_shown_is_one_that_the_parser_takes(
+    page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del page
+    monkeypatch.chdir(tmp_path)
+    Path("pipecopy.toml").write_text(CONFIGURATION, encoding="utf-8")
+    asked(*(word.replace(_FILE, "pipecopy.toml") for word in words))
+
+
+@pytest.mark.parametrize("block", [code for _, code in blocks("toml")])
+def test_a_configuration_that_is_shown_is_one_that_the_reader_takes(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pipecopy.toml").write_text(block, encoding="utf-8")
+    jobs = re.findall(r"^\[jobs\.(\w+)\]", block, re.MULTILINE)
+    assert jobs
+    for job in jobs:
+        for command in ("copy", "check", "verify"):
+            asked(command, job)
+
+
+@pytest.mark.parametrize("code", [code for _, code in blocks("python")])
+def test_python_that_is_shown_is_python(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.keyword(arg="arguments", value=ast.List() as words):  # of Airflow's operator
+                given = ast.literal_eval(words)
+                assert given[0] in commands()
+                for word in given:
+                    assert not word.startswith("--") or word.partition("=")[0] in OPTIONS
+
+
+def test_the_job_for_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml: Any = pytest.importorskip("yaml")
+    (job,) = (yaml.safe_load(code) for name, code in blocks("yaml") if name == "kubernetes.md")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    monkeypatch.chdir(tmp_path)
+    Path("pipecopy.toml").write_text(CONFIGURATION, encoding="utf-8")
+    command = asked(*(word.replace(_FILE, "pipecopy.toml") for word in container["args"]))
+    # retries
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    (failed,) = (rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule)
+    for meaning in MEANINGS:
+        passes = meaning.code in {0, 75, 124} or meaning.code > 128
+        assert passes != (meaning.code in failed)
+    # limits
+    limits = command.limits
+    assert limits.full_copy_timeout < job["spec"]["activeDeadlineSeconds"]
+    memory = bytes_of(container["resources"]["limits"]["memory"] + "B")
+    assert memory > 100_000_000 + (limits.read_ahead + 2) * limits.max_batch_bytes
+    assert pod["restartPolicy"] == "Never"
+
+
+def test_what_the_readme_shows_runs_as_it_is_printed(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_profiles(both.source, 95)
+    create_profiles(both.target)
+    services = tmp_path / "services"
+    services.write_text(
+        "".join(
+            f"[{name}]\n" + "\n".join(database.conninfo.split()) + "\n\n"
+            for name, database in (("prod", both.source), ("stats", both.target))
+        )
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    ran = [words for page, words in COMMANDS if page == "README.md" and "service=prod" in words]
+    assert [words[0] for words in ran] == ["check", "copy", "verify"]
+    for words in ran:
+        result = run(*words)
+        assert result.returncode == 0, result.stderr
+    assert_equal_tables(both.source, both.target)
+    (script,) = (code for name, code in blocks("python") if name == "README.md")
+    for code in (script, next(code for name, code in blocks("python") if name == "library.md")):
+        ended = run_script(tmp_path, code)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.startswith("95 rows")
+        assert ended.stdout.endswith("next id 96\n")
