@@ -127,7 +127,7 @@ def _add(run: Run[CheckReport], *items: Finding) -> None:
 def _ask(
     run: Run[CheckReport],
     calls: Mapping[Endpoint, tuple[Any, ...]],
-    on_return: Callable[[Endpoint], None] = lambda _: None,
+    on_return: Callable[[Endpoint, Any], None] = lambda *_: None,
     *,
     known_bad: Collection[str | None] = (),
     failed_as: Callable[[PipecopyError], Finding] = failed_call,
@@ -163,7 +163,7 @@ def _ends_check(error: PipecopyError) -> bool:
 def _connect(run: Run[CheckReport]) -> list[Endpoint]:
     """Return the sides that can be reached."""
 
-    def reached(endpoint: Endpoint) -> None:
+    def reached(endpoint: Endpoint, _connected: object) -> None:
         message = "It can be reached."
         _add(run, Finding(side=endpoint.side, what="connect", mark="ok", message=message))
 

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,19 @@ def pipecopys() -> Iterator[tuple[str, list[str]]]:
 COMMANDS = [*pipecopys()]
 
 
+def asked_at_work(
+    configuration: str, folder: Path, patch: pytest.MonkeyPatch, *words: str
+) -> SimpleNamespace:
+    """Return what the command line asks for where there is this pipecopy.toml.
+
+    The variables that it names are set.
+    """
+    patch.chdir(folder)
+    Path("pipecopy.toml").write_text(configuration, encoding="utf-8")
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", configuration), "something")
+    return asked(*(word.replace(_FILE, "pipecopy.toml") for word in words), **variables)
+
+
 def test_the_options_and_the_readme_are_as_generated() -> None:
     assert with_options(PAGES["options"]) == PAGES["options"], GENERATED
     readme = README.read_text(encoding="utf-8")
@@ -106,22 +120,18 @@ def test_a_command_that_is_shown_is_one_that_the_parser_takes(
     page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del page
-    monkeypatch.chdir(tmp_path)
-    Path("pipecopy.toml").write_text(CONFIGURATION, encoding="utf-8")
-    asked(*(word.replace(_FILE, "pipecopy.toml") for word in words))
+    asked_at_work(CONFIGURATION, tmp_path, monkeypatch, *words)
 
 
 @pytest.mark.parametrize("block", [code for _, code in blocks("toml")])
 def test_a_configuration_that_is_shown_is_one_that_the_reader_takes(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("pipecopy.toml").write_text(block, encoding="utf-8")
     jobs = re.findall(r"^\[jobs\.(\w+)\]", block, re.MULTILINE)
     assert jobs
     for job in jobs:
         for command in ("copy", "check", "verify"):
-            asked(command, job)
+            asked_at_work(block, tmp_path, monkeypatch, command, job)
 
 
 @pytest.mark.parametrize("code", [code for _, code in blocks("python")])
@@ -140,9 +150,7 @@ def test_the_job_for_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (job,) = (yaml.safe_load(code) for name, code in blocks("yaml") if name == "kubernetes.md")
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    monkeypatch.chdir(tmp_path)
-    Path("pipecopy.toml").write_text(CONFIGURATION, encoding="utf-8")
-    command = asked(*(word.replace(_FILE, "pipecopy.toml") for word in container["args"]))
+    command = asked_at_work(CONFIGURATION, tmp_path, monkeypatch, *container["args"])
     # retries
     rules = job["spec"]["podFailurePolicy"]["rules"]
     (failed,) = (rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule)
