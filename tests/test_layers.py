@@ -34,6 +34,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "psycopg": "postgres",
     "cyclopts": "cli",
     "prometheus_client": "observers/metrics.py",
+    "opentelemetry": ("observers/traces.py", "observers/otlp.py"),
 }
 
 

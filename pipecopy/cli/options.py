@@ -297,6 +297,8 @@ class Output:
     """Show the tracebacks of an error, including those of the driver."""
     metrics_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
     """Write the figures of the run to FILE, for Prometheus, while it runs and at the end."""
+    traces: Flag = False
+    """Send each call as a span to the OpenTelemetry collector at OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""
@@ -305,6 +307,10 @@ class Output:
             with _extra("--metrics-file", "metrics"):
                 from pipecopy.observers.metrics import MetricsFile  # noqa: PLC0415 - heavy
             found["--metrics-file"] = MetricsFile(self.metrics_file)
+        if self.traces:
+            with _extra("--traces", "traces"):
+                from pipecopy.observers.otlp import OtlpTraces  # noqa: PLC0415 - heavy
+            found["--traces"] = OtlpTraces()
         return found
 
 

@@ -1,0 +1,251 @@
+"""The spans of a run: from the library to the application's, from the command to a collector."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from pipecopy.errors import DatabaseError
+from pipecopy.events import Paused, Resumed, RunEnded, RunStarted
+from pipecopy.observers.traces import Traces
+from pipecopy.report import CopyReport
+from tests.support.command import run
+from tests.support.databases import TemporaryDatabase
+from tests.support.drivers import RecordingPool
+from tests.support.profiles import create_profiles
+from tests.support.runs import CONFIG, copy
+from tests.support.strikes import Strike
+
+STUCK = Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1)
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def spans_of(pool: RecordingPool, **limits: Any) -> list[ReadableSpan]:
+    """Copy, and return the spans in the order of their starts."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    with tracer.start_as_current_span("nightly"):
+        observer = Traces(tracer)
+    with suppress(DatabaseError):
+        assert not copy(pool, observer=observer, **limits).warnings
+    return sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+
+def attributes(span: ReadableSpan, *names: str) -> tuple[Any, ...]:
+    found = span.attributes or {}
+    return tuple(found.get(f"pipecopy.{name}") for name in names)
+
+
+def test_a_run_with_a_kill(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(1, 51))
+    spans = spans_of(sqlite_pool.faulty(STUCK), call_timeout=0.5, max_retries=1)
+    (outer,) = (span for span in spans if span.name == "nightly")
+    (root,) = (span for span in spans if span.name == "pipecopy copy")
+    assert root.parent == outer.context
+    assert attributes(root, "outcome", "rows", "kills", "next_id") == ("complete", 50, 1, 51)
+    lanes = {span.name: span for span in spans if span.parent == root.context}
+    assert lanes.keys() == {"reader", "writer"}
+    for lane, side in (("reader", "source"), ("writer", "target")):
+        calls = [span for span in spans if span.parent == lanes[lane].context]
+        assert {attributes(call, "side") for call in calls} == {(side,)}
+        assert (calls[0].name, calls[-1].name) == ("connect", "close")
+        for before, after in pairwise(calls):
+            assert (before.end_time or 0) <= (after.start_time or 0)
+        for call in calls:
+            assert (root.start_time or 0) <= (call.start_time or 0)
+            assert (call.end_time or 0) <= (root.end_time or 0)
+    saves = [span for span in spans if span.name == "save_rows"]
+    killed, retried = saves[2:4]
+    ids = ("first_id", "last_id", "attempt", "outcome", "rows")
+    assert attributes(saves[1], *ids) == (10, 19, 1, "returned", 10)
+    assert attributes(killed, *ids) == (20, 29, 1, "timed out", None)
+    assert attributes(retried, *ids) == (20, 29, 2, "returned", 10)
+    assert killed.status.status_code is StatusCode.ERROR
+    (kill,) = killed.events
+    assert kill.name == "worker killed"
+    assert "in _deadlock" in str((kill.attributes or {})["code.stacktrace"])
+    assert [link.context for link in retried.links] == [killed.context]
+    assert ((killed.end_time or 0) - (killed.start_time or 0)) / 1e9 == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_run_that_fails(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create(range(1, 51))
+    spans = spans_of(
+        sqlite_pool.faulty(Strike(side="source", call="load_rows", fault="ValueError"))
+    )
+    (root,) = (span for span in spans if span.name == "pipecopy copy")
+    (load,) = (span for span in spans if span.name == "load_rows")
+    assert attributes(root, "outcome", "rows") == ("failed", 0)
+    for span, said in ((root, "failed"), (load, "ValueError: broken on purpose")):
+        assert span.status.status_code is StatusCode.ERROR
+        assert said in (span.status.description or "")
+
+
+def test_a_pause_is_a_span_of_the_reader() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    run_id, source, target = "0123456789ab", "postgresql://me:s3cret@prod/app", "stats"
+    report = CopyReport(run_id=run_id, source=source, target=target)
+    started = RunStarted(
+        run_id=run_id, source=source, target=target, config=CONFIG, mode="copy", at=1
+    )
+    traces = Traces(provider.get_tracer("test"))
+    traces(started)
+    traces(Paused(reason="max lag", detail="a standby lags 12 s", at=2))
+    traces(Paused(reason="max lag", detail="a standby lags 11 s", at=3))
+    traces(Resumed(reason="max lag", seconds=3, at=5))
+    traces(RunEnded(report=report, at=6))
+    pause, reader, *_, root = exporter.get_finished_spans()
+    assert (pause.name, pause.start_time, pause.end_time) == ("pause", 2 * 10**9, 5 * 10**9)
+    assert pause.parent == reader.context
+    assert attributes(pause, "reason") == ("max lag",)
+    assert attributes(root, "source") == ("postgresql://me:***@prod/app",)
+
+
+# -- the command
+
+
+class Collector(ThreadingHTTPServer):
+    """Receives spans by OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[ExportTraceServiceRequest] = []
+
+    @property
+    def spans(self) -> list[Span]:
+        return [
+            span
+            for request in self.received
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert self.path == "/v1/traces"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert isinstance(self.server, Collector)
+        self.server.received.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+@contextmanager
+def collector() -> Iterator[Collector]:
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def sides(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> tuple[str, str]:
+    create_profiles(source_db, 10)
+    create_profiles(target_db)
+    return source_db.uri, target_db.uri
+
+
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def test_the_command_sends_its_spans(
+    sides: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{PARENT}-01")
+    with collector() as server:
+        send_to(server.server_port, monkeypatch)
+        result = run("copy", *sides, "--traces", "--quiet")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {span.trace_id.hex() for span in server.spans} == {TRACE}
+    (root,) = (span for span in server.spans if span.name == "pipecopy copy")
+    assert root.parent_span_id.hex() == PARENT
+    found = {each.key: each.value for each in root.attributes}
+    assert (found["pipecopy.rows"].int_value, found["pipecopy.exit_code"].int_value) == (10, 0)
+    names = {span.name for span in server.spans}
+    assert names >= {"reader", "writer", "connect", "load_rows", "save_rows", "close"}
+    (service,) = {
+        each.value.string_value
+        for request in server.received
+        for resource in request.resource_spans
+        for each in resource.resource.attributes
+        if each.key == "service.name"
+    }
+    assert service == "pipecopy"
+
+
+def test_a_collector_that_never_answers_holds_up_nothing(
+    sides: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        send_to(silent.getsockname()[1], monkeypatch)
+        began = time.monotonic()
+        result = run("copy", *sides, "--traces", "--quiet")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(
+        r"warning: (\d+) of \1 spans did not reach http://127.0.0.1:\d+: no answer in time", line
+    )
+    assert time.monotonic() - began < 10  # its own limit for one request
+
+
+def test_a_collector_that_is_down_is_one_line(
+    sides: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        send_to(gone.getsockname()[1], monkeypatch)
+    result = run("copy", *sides, "--traces", "--quiet")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    said = r"warning: (\d+) of \1 spans did not reach http://127.0.0.1:\d+: Connection refused"
+    assert re.fullmatch(said, line)
+
+
+def test_wrong_variables_and_a_missing_extra_are_errors_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> str:
+        result = run("copy", "host=a", "host=b", "--traces")
+        assert result.returncode == 2
+        error, _ = result.stderr.splitlines()
+        return error
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert refused() == (
+        "error: --traces sends by http/protobuf; set OTEL_EXPORTER_OTLP_PROTOCOL to it"
+    )
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1000000")
+    assert refused().startswith("error: --traces: an OTEL_… variable is not valid: ")
+    (tmp_path / "opentelemetry.py").write_text("raise ImportError('not installed')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert refused() == 'error: --traces needs the extra traces: pip install "pipecopy[traces]"'
