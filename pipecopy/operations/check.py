@@ -21,11 +21,13 @@ from pipecopy.operations.findings import (
     open_now,
     plan_of,
     shown,
+    would_wait,
 )
 from pipecopy.operations.fit import between, own, too_narrow
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
 from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint
+from pipecopy.supervisor.pace import ASKED_OF
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
 
@@ -87,10 +89,12 @@ def _check(run: Run[CheckReport], extent: Extent) -> None:
     connected = _connect(run)
     if run.target in connected:
         extent.refuse_target_without_ranges(run.target)
+    run.pace.refuse_without_calls(connected)
     described = _ask(run, {end: ("describe",) for end in connected if "describe" in end.offers})
     for endpoint, table in described.items():
         _add(run, *map(shown, own(endpoint.side, table)))
     _look_at_fit(run, described)
+    _look_at_pace(run, connected)
     last_id = _last_id(run, extent, connected)
     if last_id is not None:
         _add(run, *map(shown, too_narrow(described.get(run.target), last_id)))
@@ -182,6 +186,17 @@ def _look_at_fit(run: Run[CheckReport], described: Mapping[Endpoint, Any]) -> No
         found += _met(run, {run.target: source, run.source: target})
     _add(run, *map(shown, found))
     run.update(columns=columns_of(source, target, found))
+
+
+def _look_at_pace(run: Run[CheckReport], connected: list[Endpoint]) -> None:
+    """Say what a copy would wait for now; what can't be told is a problem."""
+    if (found := run.pace.look_for_file()) is not None:
+        _add(run, would_wait(None, "pause file", found))
+    for call in run.pace.questions:
+        calls = {end: (call,) for end in connected if end.side in ASKED_OF[call]}
+        for endpoint, answer in _ask(run, calls).items():
+            side = endpoint.side
+            _add(run, would_wait(side, call.replace("_", " "), run.pace.above(call, side, answer)))
 
 
 def _met(run: Run[CheckReport], others: Mapping[Endpoint, Any]) -> list[Finding]:

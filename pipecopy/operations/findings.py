@@ -85,6 +85,14 @@ def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
     )
 
 
+def would_wait(side: Side | None, what: str, why: str | None) -> Finding:
+    """Return what a copy that began now would wait for; `why` is None for nothing."""
+    if why is None:
+        return Finding(side=side, what=what, mark="ok", message="A copy would not wait now.")
+    message = redact(f"A copy would wait now: {why}.")
+    return Finding(side=side, what=what, mark="warning", message=message)
+
+
 def columns_of(source: Any, target: Any, findings: Sequence[Finding]) -> tuple[CheckColumn, ...]:
     """Return the columns of both sides next to each other, the source's first."""
     if not isinstance(source, TableDescription) or not isinstance(target, TableDescription):

@@ -20,13 +20,12 @@ from pipecopy.supervisor.pausefile import UNANSWERED, PauseFile
 from pipecopy.workers.host import refused
 
 if TYPE_CHECKING:
-    from pipecopy.supervisor.call import Call
     from pipecopy.supervisor.endpoints import Endpoint
     from pipecopy.supervisor.run import Run
 
 LAG, ACTIVE_SESSIONS = "lag", "active_sessions"
 """What a `Database` is asked for."""
-_SIDES: dict[str, tuple[Side, ...]] = {LAG: ("source", "target"), ACTIVE_SESSIONS: ("source",)}
+ASKED_OF: dict[str, tuple[Side, ...]] = {LAG: ("source", "target"), ACTIVE_SESSIONS: ("source",)}
 _ASKED_EVERY = 1.0
 """Seconds between two questions to a side at least."""
 _LOOKED_EVERY = 0.25
@@ -99,7 +98,8 @@ class Pace:
         self._run = run
         self._rates = tuple(_rates(config))
         self._file = None if config.pause_file is None else PauseFile(config.pause_file)
-        self._asks = tuple(_questions(config))
+        self.questions = tuple(_questions(config))
+        """The calls that tell what it depends on."""
         self._answers: dict[tuple[str, str], Any] = {}
         self._answered: dict[tuple[str, str], float] = {}
 
@@ -110,8 +110,8 @@ class Pace:
         bad = [
             f"the Database of {endpoint} has no {call}, which `{_OPTIONS[call]}` needs"
             for endpoint in endpoints
-            for call in self._asks
-            if endpoint.side in _SIDES[call] and call not in endpoint.offers
+            for call in self.questions
+            if endpoint.side in ASKED_OF[call] and call not in endpoint.offers
         ]
         if bad:
             raise ConfigError("; ".join(bad))
@@ -121,13 +121,7 @@ class Pace:
 
         Raises HostError, and what `Run.wait` raises.
         """
-        if self._file is not None:
-            self._file.start()
-            until = self._run.clock.now() + UNANSWERED
-            while not self._file.answered and self._run.clock.now() < until:
-                self._run.pause(0.005)
-            if self._file.error is not None:
-                raise refused(self._file.error, "to look for the pause file")
+        self.look_for_file()
         self.ask(*self._run.endpoints.both)
         rates = [str(rate) for rate in self._rates if rate.of_bytes]
         if rates and self._run.what == "verification":
@@ -135,6 +129,18 @@ class Pace:
                 f"the limit of {rates[0]} holds for what is repaired alone: a comparison is made on"
                 " the servers, and moves no rows; a limit in rows holds for it too"
             )
+
+    def look_for_file(self) -> str | None:
+        """Return why the file pauses the run now; None if it does not. Raises HostError."""
+        if self._file is None:
+            return None
+        self._file.start()
+        until = self._run.clock.now() + UNANSWERED
+        while not self._file.answered and self._run.clock.now() < until:
+            self._run.pause(0.005)
+        if self._file.error is not None:
+            raise refused(self._file.error, "to look for the pause file")
+        return self._file.found
 
     def end(self) -> None:
         """Look no more."""
@@ -167,16 +173,29 @@ class Pace:
     def ask(self, *endpoints: Endpoint) -> None:
         """Ask these sides, both at the same time, what is due; no call may be under way there."""
         run = self._run
-        for call in self._asks:
+        for call in self.questions:
             begun = {
                 endpoint.side: run.begin(endpoint, call)
                 for endpoint in endpoints
-                if endpoint.side in _SIDES[call] and self._is_due((call, endpoint.side))
+                if endpoint.side in ASKED_OF[call] and self._is_due((call, endpoint.side))
             }
             run.wait_both(begun.get("source"), begun.get("target"))
             for side, asked in begun.items():
-                self._answers[call, side] = _answer(asked)
+                self._answers[call, side] = asked.value
                 self._answered[call, side] = run.clock.now()
+
+    def above(self, call: str, side: str, answer: Any) -> str | None:
+        """Return what is told if the answer of a side is above its limit, None if it is not."""
+        max_lag, max_load = self._run.config.max_lag, self._run.config.max_load
+        if call == LAG and max_lag is not None:
+            seconds, which = answer
+            who = f"the standby {which} of the {side}" if which else f"the {side}, a standby,"
+            if seconds > max_lag:
+                return f"{who} is {seconds:.3g} s behind (at most {max_lag:g} s)"
+        elif max_load is not None and answer > max_load:
+            are = "session is" if answer == 1 else "sessions are"
+            return f"{answer:,} {are} active on the {side} (at most {max_load})"
+        return None
 
     def _is_due(self, question: tuple[str, str]) -> bool:
         return self._run.clock.now() >= self._answered.get(question, -math.inf) + _ASKED_EVERY
@@ -185,10 +204,10 @@ class Pace:
         """Return why it may not go on now; None if it may."""
         if self._file is not None and (found := self._file.found) is not None:
             return _Wait(reason="pause file", detail=found, seconds=_LOOKED_EVERY)
-        if self._asks:
+        if self.questions:
             self.ask(*(end for end in self._run.endpoints.both if self._run.is_idle(end)))
         for (call, side), answer in self._answers.items():
-            if (above := _above(self._run.config, call, side, answer)) is not None:
+            if (above := self.above(call, side, answer)) is not None:
                 reason: PauseReason = "max lag" if call == LAG else "max load"
                 return _Wait(reason=reason, detail=above, seconds=_ASKED_EVERY)
         for rate in self._rates:
@@ -207,31 +226,6 @@ def _questions(config: Config) -> Iterator[str]:
         yield LAG
     if config.max_load is not None:
         yield ACTIVE_SESSIONS
-
-
-def _answer(asked: Call) -> Any:
-    """Return what was told, if it is what the contract says."""
-    match asked.task.call, asked.value:
-        case "lag", [int() | float() as seconds, str() | None as which] if seconds >= 0:
-            return seconds, which
-        case "active_sessions", int() as count if count >= 0 and not isinstance(count, bool):
-            return count
-        case "lag", _:
-            raise asked.wrong_value("(seconds, the name of a standby or None)")
-    raise asked.wrong_value("a number of sessions")
-
-
-def _above(config: Config, call: str, side: str, answer: Any) -> str | None:
-    """Return what is told if the answer is above its limit, None if it is not."""
-    if call == LAG and config.max_lag is not None:
-        seconds, which = answer
-        who = f"the {side}, a standby," if which is None else f"the standby {which} of the {side}"
-        if seconds > config.max_lag:
-            return f"{who} is {seconds:.3g} s behind (at most {config.max_lag:g} s)"
-    elif config.max_load is not None and answer > config.max_load:
-        are = "session is" if answer == 1 else "sessions are"
-        return f"{answer:,} {are} active on the {side} (at most {config.max_load})"
-    return None
 
 
 # -- the rate

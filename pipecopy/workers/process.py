@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import functools
 import io
+import math
 import operator
 import os
 import pickle
@@ -89,6 +90,8 @@ class _WorkerProcess:
             "load_these": self._load_these,
             "save_rows": self._save_rows,
             "exchange_rows": self._exchange_rows,
+            "lag": self._lag,
+            "active_sessions": self._active_sessions,
             "finish": self._finish,
             "close": self._close,
             _END_SESSIONS: self._end_sessions,
@@ -120,6 +123,8 @@ class _WorkerProcess:
             "load_these",
             "end_of_batch",
             "exchange_rows",
+            "lag",
+            "active_sessions",
             "finish",
             *_PLAIN_CALLS,
         )
@@ -219,6 +224,15 @@ class _WorkerProcess:
                 )
         return [[_int_of("exchange_rows", one) for one in ids] for ids in (in_the_way, had)]
 
+    def _lag(self) -> tuple[float, str | None]:
+        match self._connected.lag():
+            case [int() | float() as seconds, str() | None as which] if 0 <= seconds < math.inf:
+                return float(seconds), which and cut(which, self._secrets)
+        raise TypeError("lag did not return (seconds, the name of a standby or None)")
+
+    def _active_sessions(self) -> int:
+        return _int_of("active_sessions", self._connected.active_sessions())
+
     def _finish(self, max_id: int) -> str | None:
         warning = self._connected.finish(max_id)
         return cut(warning, self._secrets) if isinstance(warning, str) else None
@@ -274,8 +288,6 @@ _PLAIN_CALLS = (
     "rows_without_id",
     "delete_rows",
     "open_transactions",
-    "lag",
-    "active_sessions",
     "confirm",
 )
 """What a `Database` may offer besides, whose results are plain values."""

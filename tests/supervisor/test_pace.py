@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipecopy.events import BatchSaved, Event, Paused, Resumed
+from pipecopy.errors import ConfigError, DatabaseError, FullCopyTimeoutError, HostError
+from pipecopy.events import BatchSaved, CallStarted, Event, Paused, RangeVerified, Resumed
+from tests.supervisor.pacing import PacingPool
+from tests.support.checks import Expected, run_copy
+from tests.support.checks import check as check_ended
 from tests.support.drivers import RecordingPool
-from tests.support.runs import copy
+from tests.support.runs import check, copy, only_problem, verify, warnings
+from tests.support.strikes import Strike
 
 
 class Seen:
-    """An observer that keeps what it has seen of the pauses, and may do something at a batch."""
+    """An observer that keeps what it has seen, and does the next thing once it is time for that."""
 
-    def __init__(self, at: int | None = None, do: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, *then: tuple[Callable[[Event], bool], Callable[[], object]]) -> None:
         self.events: list[Event] = []
-        self._at = at
-        self._do = do
+        self._then = [*then]
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
-        if sum(isinstance(each, BatchSaved) for each in self.events) == self._at:
-            self._at = None
-            self._do()
+        if self._then and self._then[0][0](event):
+            self._then.pop(0)[1]()
+
+    def of(self, *kinds: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kinds)]
 
     @property
-    def pauses(self) -> list[Paused]:
-        """The pauses, as each began."""
-        return [e for e in self.events if isinstance(e, Paused) and not e.seconds]
+    def pauses(self) -> list[str]:
+        """Why it was paused, as each pause began."""
+        return [event.detail for event in self.of(Paused) if not event.seconds]
 
-    @property
-    def resumed(self) -> list[Resumed]:
-        return [event for event in self.events if isinstance(event, Resumed)]
+    def loads_while_paused(self) -> list[str]:
+        """Return the calls but questions that began in a pause."""
+        paused, found = False, []
+        for event in self.of(Paused, Resumed, CallStarted):
+            if not isinstance(event, CallStarted):
+                paused = isinstance(event, Paused)
+            elif paused and event.where.call in {"load_rows", "checksum"}:
+                found.append(event.where.call)
+        return found
+
+
+def saved(end: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, BatchSaved) and event.key_range[1] >= end
+
+
+def paused(event: Event) -> bool:
+    return isinstance(event, Paused) and event.reason != "max rate"
 
 
 # -- the rate
 
 
-@pytest.mark.parametrize("read_ahead", [0, 1])
-@pytest.mark.parametrize("unit", ["rows", "bytes"])
+@pytest.mark.parametrize(("unit", "read_ahead"), [("rows", 0), ("bytes", 1)])
 def test_the_rate_is_kept(unit: str, read_ahead: int, sqlite_pool: RecordingPool) -> None:
     sqlite_pool.create(range(100))
     size = 10.0 if unit == "rows" else copy(sqlite_pool).bytes / 10
@@ -48,8 +69,212 @@ def test_the_rate_is_kept(unit: str, read_ahead: int, sqlite_pool: RecordingPool
     # a batch each 0.1 s; the last one is not waited for
     limits: dict[str, Any] = {f"max_rate_{unit}": 10 * size, "read_ahead": read_ahead}
     report = copy(sqlite_pool, observer=seen, **limits)
-    saves = [event.at for event in seen.events if isinstance(event, BatchSaved)]
+    saves = [event.at for event in seen.of(BatchSaved)]
     assert saves[-1] - saves[0] == pytest.approx(0.9, rel=0.1)
-    assert {event.reason for event in seen.pauses} == {"max rate"}
-    assert report.paused == pytest.approx(sum(each.seconds for each in seen.resumed), abs=0.002)
+    assert {event.reason for event in seen.of(Paused, Resumed)} == {"max rate"}
+    assert report.paused == pytest.approx(sum(e.seconds for e in seen.of(Resumed)), abs=0.002)
     assert 0.5 < report.paused < report.seconds
+
+
+def test_a_verification_keeps_the_rate_in_rows_and_says_that_it_has_none_in_bytes(
+    tmp_path: Path,
+) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(100))
+    copy(pool)
+    seen = Seen()
+    report = verify(pool, observer=seen, max_rate_rows=100, max_rate_bytes=1_500_000)
+    ranges = [event.at for event in seen.of(RangeVerified)]
+    assert ranges[-1] - ranges[0] == pytest.approx(0.9, rel=0.1)
+    (warning,) = report.warnings
+    assert warning.startswith("the limit of at most 1.5 MB a second holds for what is repaired")
+
+
+# -- the file
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1])
+def test_no_load_begins_while_the_file_exists(
+    read_ahead: int, sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(100))
+    file = tmp_path / "pause"
+    seen = Seen((saved(20), file.touch), (paused, file.unlink))
+    report = copy(
+        sqlite_pool, observer=seen, read_ahead=read_ahead, pause_file=str(file), max_rate_rows=200
+    )
+    assert f"the file {file} exists" in seen.pauses
+    assert seen.loads_while_paused() == []
+    (resumed,) = [event for event in seen.of(Resumed) if event.reason == "pause file"]
+    assert 0 < resumed.seconds < report.paused
+    assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+    # what was loaded is saved while it is paused
+    events = seen.of(Paused, Resumed, BatchSaved)
+    assert len(events) > 10
+
+
+def test_a_limit_that_strikes_in_a_pause_says_why_and_for_how_long(
+    sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(1, 51))
+    (file := tmp_path / "pause").touch()
+    ended = run_copy(sqlite_pool, full_copy_timeout=1.5, pause_file=str(file), max_rate_rows=50)
+    words = (
+        f"the whole copy reached its limit of 1.5 s; the file {file} exists: paused for 1.",
+        " s in all (pause file 1.",
+        "; nothing was copied",
+    )
+    expected = Expected(error=FullCopyTimeoutError, words=words, exit_code=124)
+    check_ended(ended, sqlite_pool, expected)
+    assert ended.report is not None
+    assert 1 < ended.report.paused < ended.report.seconds
+
+
+@pytest.mark.parametrize("run", [copy, verify, check])
+def test_a_file_that_can_not_be_looked_for_ends_the_run_before_its_rows(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(5))
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(HostError, match="refused to look for the pause file") as caught:
+        run(pool, pause_file=str(path))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert str(path) in str(caught.value)
+    assert pool.rows("target") == []
+
+
+def test_one_that_can_no_longer_be_looked_for_pauses_the_run(
+    sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(100))
+    folder = tmp_path / "mount"
+    folder.mkdir()
+
+    def lose() -> None:
+        folder.rmdir()
+        folder.touch()
+
+    seen = Seen((saved(20), lose), (paused, folder.unlink))
+    copy(sqlite_pool, observer=seen, pause_file=str(folder / "pause"), max_rate_rows=200)
+    why = f"whether the file {folder / 'pause'} exists is not known: Not a directory (ENOTDIR)"
+    assert why in seen.pauses
+
+
+# -- standbys, and sessions
+
+
+COPY = (copy, saved(10))
+VERIFY = (verify, lambda event: isinstance(event, RangeVerified))
+LAG_OF_TARGET = ("target", "lag", [12.04, '"s1"'], [0.5, '"s1"'])
+LAG_OF_SOURCE = ("source", "lag", [12.04, None], [0, None])
+LOAD = ("source", "active_sessions", 21, 20)
+
+
+@pytest.mark.parametrize(
+    ("of", "told", "why"),
+    [
+        (COPY, LAG_OF_TARGET, 'the standby "s1" of the target is 12 s behind (at most 10 s)'),
+        (VERIFY, LAG_OF_SOURCE, "the source, a standby, is 12 s behind (at most 10 s)"),
+        (COPY, LOAD, "21 sessions are active on the source (at most 20)"),
+    ],
+)
+def test_no_load_begins_while_a_side_tells_of_more(
+    of: Any, told: tuple[str, str, object, object], why: str, tmp_path: Path
+) -> None:
+    (run, has_begun), (side, call, above, below) = of, told
+    pool = PacingPool(tmp_path)
+    pool.create(range(100))
+    if run is verify:
+        copy(pool)
+    seen = Seen(
+        (has_begun, lambda: pool.tell(side, call, above)),
+        (paused, lambda: pool.tell(side, call, below)),
+    )
+    limit: dict[str, Any] = {"max_lag": 10} if call == "lag" else {"max_load": 20}
+    # so it takes more than a second, after which the side is asked again
+    report = run(pool, observer=seen, max_rate_rows=80, **limit)
+    (found,) = [found for found in seen.pauses if not found.startswith("at most")]
+    assert found == why
+    assert seen.loads_while_paused() == []
+    assert report.outcome == "complete"
+    assert pool.rows("target") == pool.rows("source")
+    # once a second at most
+    assert pool.asked(side, call) <= report.seconds + 1
+    assert pool.asked("target", "active_sessions") == 0
+
+
+def test_without_the_options_nobody_is_asked(tmp_path: Path) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(20))
+    assert copy(pool).paused == 0
+    assert pool.asked("source", "lag") == pool.asked("source", "active_sessions") == 0
+
+
+def test_with_read_ahead_the_target_is_asked_between_two_saves(tmp_path: Path) -> None:
+    pool = PacingPool(tmp_path, (Strike(side="target", call="save_rows", fault="0.1 s late"),))
+    pool.create(range(120))
+    copy(pool, max_lag=10, read_ahead=1)
+    assert pool.asked("target", "lag") == pool.asked("source", "lag") == 2
+
+
+def test_a_question_that_times_out_is_asked_again(tmp_path: Path) -> None:
+    hung = Strike(side="target", call="lag", fault="deadlock", times=1)  # type: ignore[arg-type] # one of those that a driver may offer
+    pool = PacingPool(tmp_path, (hung,))
+    pool.create(range(20))
+    report = copy(pool, max_lag=10, call_timeout=0.5, max_retries=1)
+    assert (report.kills, report.retries) == (1, 1)
+
+
+@pytest.mark.parametrize("run", [copy, verify, check])
+def test_a_driver_that_tells_nothing_is_refused_by_name(
+    run: Callable[..., Any], sqlite_pool: RecordingPool
+) -> None:
+    sqlite_pool.create(range(5))
+    with pytest.raises(ConfigError) as caught:
+        run(sqlite_pool, max_lag=10, max_load=5)
+    assert str(caught.value) == (
+        "the Database of source 'source' has no lag, which `max_lag` needs;"
+        " the Database of source 'source' has no active_sessions, which `max_load` needs;"
+        " the Database of target 'target' has no lag, which `max_lag` needs"
+    )
+    assert sqlite_pool.rows("target") == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "call", "answer"),
+    [
+        ("max_lag", "lag", [-1, None]),
+        ("max_lag", "lag", ["1", None]),
+        ("max_lag", "lag", None),
+        ("max_load", "active_sessions", None),
+    ],
+)
+def test_an_answer_that_is_none_ends_the_run_before_its_rows(
+    limit: str, call: str, answer: object, tmp_path: Path
+) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(5))
+    pool.tell("source", call, answer)
+    with pytest.raises(DatabaseError, match=f"source 'source': {call} failed .*{call} ") as caught:
+        copy(pool, **{limit: 10})  # type: ignore[arg-type] # one of the limits
+    assert (caught.value.side, caught.value.call) == ("source", call)
+    assert pool.rows("target") == []
+    assert only_problem(check(pool, **{limit: 10})).what == call  # type: ignore[arg-type] # as above
+
+
+def test_a_check_says_what_a_copy_would_wait_for(tmp_path: Path) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(5))
+    pool.tell("target", "lag", [12, '"s1"'])
+    (file := tmp_path / "pause").touch()
+    report = check(pool, max_lag=10, max_load=5, pause_file=str(file))
+    assert report.can_start
+    assert [(found.side, found.what, found.message) for found in warnings(report)] == [
+        (
+            "target",
+            "lag",
+            'A copy would wait now: the standby "s1" of the target is 12 s behind (at most 10 s).',
+        ),
+        (None, "pause file", f"A copy would wait now: the file {file} exists."),
+    ]
