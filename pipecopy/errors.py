@@ -8,7 +8,7 @@
     ├── FullCopyTimeoutError (also a TimeoutError)
     ├── DatabaseError                          a call raised; .sqlstate if there is one
     │   └── WorkerCrashedError                 the worker died during a call
-    ├── TableMismatchError                     the two tables do not fit together, or one changed
+    ├── TableMismatchError                     the two tables do not match, or one changed
     └── HostError                              this machine refused what a run needs
 """
 
@@ -171,9 +171,9 @@ class WorkerCrashedError(DatabaseError):
 
 
 class TableMismatchError(PipecopyError):
-    """The two tables do not fit together, or one of them changed while the run was under way.
+    """The two tables do not match, or one of them changed while the run was under way.
 
-    `differences` (tuple[str, ...]) has one sentence for each thing that does not fit, or that
+    `differences` (tuple[str, ...]) has one line for each thing that does not match, or that
     changed. Nothing was written if `call` is None; else `side` and `call` tell what met the change.
     """
 

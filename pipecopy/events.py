@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from pipecopy.config import Config
 from pipecopy.contracts import Mode, Side
+from pipecopy.finding import side_name
 from pipecopy.report import Report
 
 
@@ -110,10 +111,10 @@ class Where:
     """1 for the first."""
 
     def __str__(self) -> str:
-        """Return `source 'prod': load_rows of ids [1, 11)`, as errors and lines have it."""
+        """Return `source prod: load_rows of ids [1, 11)`, as errors and lines have it."""
         rows = "" if self.rows is None else f" of up to {self.rows} rows"
         ids = "" if self.key_range is None else " of ids [{}, {})".format(*self.key_range)
-        return f"{self.side} {self.dbname!r}: {self.call}{rows}{ids}"
+        return f"{side_name(self.side, self.dbname)}: {self.call}{rows}{ids}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,8 @@ from pipecopy.arguments import argument
 Mark: TypeAlias = Literal["ok", "warning", "problem"]
 Cause: TypeAlias = Literal["failed", "timed out", "busy", "unfit"]
 """What a copy would end of: a call that failed, one that timed out, what passes by itself (another
-copy holds the target, a server is full or ends sessions), tables that do not fit together."""
+copy holds the target, a server is full or ends sessions), tables that do not match."""
 
-_ENDS = (".", ";", "?", "!")
-_TELLS = " What to do: "
 _ALIKE = 0.75
 """How like a known name has to be, from 0 to 1."""
 _PLAIN = re.compile("[a-z_][a-z0-9_]*")
@@ -36,14 +34,13 @@ class Finding:
     mark: Mark
     message: str
     remedy: str | None = None
-    """What to do about it: a sentence, or SQL that ends with a semicolon."""
+    """What to do about it: a clause such as `check the name`, or SQL that ends with a semicolon."""
     cause: Cause | None = None
     """Of a problem; None for `unfit`."""
 
     def __str__(self) -> str:
-        """Return it as one line, with its side."""
-        line = " ".join(with_remedy(self.message, self.remedy).splitlines())  # a name may have two
-        return line if self.side is None else f"{self.side}: {line}"
+        """Return it as one line."""
+        return " ".join(with_remedy(self.message, self.remedy).splitlines())  # a name may have two
 
 
 def problem(message: str, remedy: str | None = None, *, what: str = "table") -> Finding:
@@ -60,17 +57,27 @@ def with_remedy(message: str, remedy: str | None) -> str:
     """Return a message, and what to do about it unless it says so already, as one line."""
     if remedy is None or message.endswith(remedy):
         return message
-    return f"{message}{'' if message.endswith(_ENDS) else '.'}{_TELLS}{remedy}"
+    return and_more(message, _to_do(remedy))
 
 
 def and_more(message: str, more: str) -> str:
-    """Return a message, which may end with what to do, and what else is known, as one line."""
+    """Return a message, which may end with what to do, and what follows, as one line."""
     return f"{message.rstrip('.;')}; {more}"
+
+
+def _to_do(remedy: str) -> str:
+    is_sql = remedy.endswith(";") and remedy.split(maxsplit=1)[0].isupper()
+    return f"run {remedy}" if is_sql else remedy
 
 
 def without_remedy(text: str, remedy: str | None) -> str:
     """Return the message alone."""
-    return text if remedy is None else text.removesuffix(remedy).removesuffix(_TELLS)
+    return text if remedy is None else text.removesuffix(f"; {_to_do(remedy)}")
+
+
+def side_name(side: str, dbname: str) -> str:
+    """Return a side and its database, such as `source prod`; a name with spaces in it is quoted."""
+    return f"{side} {dbname!r}" if " " in dbname or not dbname else f"{side} {dbname}"
 
 
 def leaving_out(*columns: str) -> str:

@@ -189,9 +189,9 @@ def _plan_lines(plan: CheckPlan) -> Iterator[tuple[str, str]]:
         yield "resume", f"from id {plan.resume_id}, the greatest in the target"
     yield "rows", _rows(plan)
     if plan.format is not None:
-        yield "format", f"{plan.format}: {plan.format_reason}"
+        yield "format", f"{plan.format} ({plan.format_reason})"
     if plan.method is not None:
-        yield "saved by", f"{plan.method}: {plan.method_reason}"
+        yield "method", f"{plan.method} ({plan.method_reason})"
     until = datetime.fromisoformat(plan.ends_before)
     yield "ends", f"by {until:%Y-%m-%d %H:%M:%S} at the latest, if it begins now"
 

@@ -50,7 +50,7 @@ MEANINGS = (
     Meaning(Exit.TARGET, "the target failed", "yes, once it is fixed"),
     Meaning(
         Exit.MISMATCH,
-        "the tables do not fit together, one changed on the way, or `verify` found differences",
+        "the tables do not match, one changed on the way, or `verify` found differences",
         "yes, once it is fixed",
     ),
     Meaning(Exit.INTERNAL, "internal error", "yes, and report it"),

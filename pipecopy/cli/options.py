@@ -126,12 +126,12 @@ Source: TypeAlias = Annotated[
     SomeText,
     Parameter(
         required=False,
-        help="The database to read: its name in pipecopy.toml, a URI, a connection string, or"
+        help="Database to read from: its name in pipecopy.toml, a URI, a connection string, or"
         " the name of a libpq service. Without a TARGET, the name of a job.",
     ),
 ]
 Target: TypeAlias = Annotated[
-    SomeText, Parameter(required=False, help="The database to write, named in the same ways.")
+    SomeText, Parameter(required=False, help="Database to write to; same forms as SOURCE.")
 ]
 Err: TypeAlias = Annotated[Stream, Parameter(parse=False)]
 """Where a command writes what happens."""

@@ -23,6 +23,7 @@ from pipecopy.events import (
     Warned,
     WorkerKilled,
 )
+from pipecopy.finding import side_name
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
 from pipecopy.units import counted, duration_text, id_ranges
@@ -104,7 +105,7 @@ def event_line(event: Event) -> str | None:
         case CallEnded():
             line = _end_line(event)
         case DriverOutput(side=side, dbname=dbname, text=text):
-            line = redact(f"{side} {dbname!r}: driver output: {text.rstrip()}")
+            line = redact(f"{side_name(side, dbname)}: driver output: {text.rstrip()}")
         case Warned(message=message):
             line = f"warning: {redact(one_line(message))}"
     return None if line is None else printable(line)

@@ -168,7 +168,7 @@ def _connect(run: Run[CheckReport]) -> list[Endpoint]:
     """Return the sides that can be reached."""
 
     def reached(endpoint: Endpoint, _connected: object) -> None:
-        message = "It can be reached."
+        message = "it can be reached"
         _add(run, Finding(side=endpoint.side, what="connect", mark="ok", message=message))
 
     connected = _ask(run, dict.fromkeys(run.endpoints.both, ("connect",)), reached)

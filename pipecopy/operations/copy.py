@@ -74,7 +74,7 @@ def copy_table(
         CallTimeoutError: one call timed out on all its attempts.
         FullCopyTimeoutError: the whole copy reached its limit.
         DatabaseError: a call raised; WorkerCrashedError: a worker died in a call.
-        TableMismatchError: the two tables do not fit together, or one changed on the way.
+        TableMismatchError: the two tables do not match, or one changed on the way.
         HostError: this machine refused what a run needs: a process, memory, a descriptor.
 
     The report on the error tells how far the copy came: every id below its `next_id` is in the
@@ -172,7 +172,7 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
             "the first batch was loaded",
             f"rows with ids up to {last_id} may be missing in the target",
             remedy=f"run {function_call('verify_tables', repair=True)} when they have ended, or"
-            " copy with `settle`.",
+            " copy with `settle`",
         )
     run.notify(RangeKnown(first_id=first_id, max_id=last_id))
     _copy_batches(run, first_id, last_id)
@@ -295,7 +295,7 @@ def finish(run: Run[Any], max_id: int) -> None:
                 run.call(target, "confirm", retry=False)
         warning = str(error)
     if warning:
-        run.warn(f"target: {warning}")
+        run.warn(f"{target}: {warning}")
 
 
 def _confirm_after(error: PipecopyError, run: Run[CopyReport]) -> None:

@@ -12,20 +12,20 @@ from pipecopy.arguments import function_call
 from pipecopy.config import Config
 from pipecopy.contracts import Column, OpenTransaction, Side, TableDescription
 from pipecopy.errors import CallTimeoutError, PipecopyError
-from pipecopy.finding import Cause, Finding, Mark, without_remedy
+from pipecopy.finding import Cause, Finding, Mark, side_name, without_remedy
 from pipecopy.operations.settle import open_ones
 from pipecopy.redact import redact
 from pipecopy.report import CheckColumn, CheckPlan
 
 _WAIT_OR_REPAIR = (
-    f"Copy with `settle`, or run {function_call('verify_tables', repair=True)} after the copy."
+    f"copy with `settle`, or run {function_call('verify_tables', repair=True)} after the copy"
 )
 
 
 def failed_call(error: PipecopyError) -> Finding:
     """Return the problem that a failed call is."""
     said = without_remedy(str(error), error.remedy)
-    message = said.removeprefix(f"{error.side} {error.dbname!r}: ")
+    message = said.removeprefix(f"{side_name(str(error.side), str(error.dbname))}: ")
     return Finding(
         side=side_of(error),
         what=error.call or "call",
@@ -39,7 +39,7 @@ def failed_call(error: PipecopyError) -> Finding:
 def not_looked_at(error: PipecopyError) -> Finding:
     """Return the warning that a call failed which a copy does not make."""
     found = failed_call(error)
-    message = f"Some of what a check looks at could not be seen: {found.message}"
+    message = f"some of what a check looks at could not be seen: {found.message}"
     return replace(found, mark="warning", message=message, cause=None)
 
 
@@ -55,32 +55,24 @@ def side_of(error: PipecopyError) -> Side | None:
 
 
 def shown(found: Finding) -> Finding:
-    """Return a finding as the report has it: sentences, unless it is that something is well."""
-    if found.mark == "ok":
-        return replace(found, message=redact(found.message))
+    """Return a finding as the report has it."""
     return replace(
         found,
-        message=redact(capital(found.message)),
-        remedy=None if found.remedy is None else redact(capital(found.remedy)),
+        message=redact(found.message),
+        remedy=None if found.remedy is None else redact(found.remedy),
         cause=(found.cause or "unfit") if found.mark == "problem" else None,
     )
 
 
-def capital(text: str) -> str:
-    """Return the text with a capital at its beginning."""
-    return text[:1].upper() + text[1:]
-
-
 def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
     """Return the warning of those whose rows a copy that began now could miss."""
-    who = capital(open_ones(transactions))
-    said = f"{who} may still commit rows with ids below the greatest one: "
-    waits = f"a copy would wait for that, {settle:g} s at most (`settle`)."
+    said = f"{open_ones(transactions)} may still commit rows with ids below the greatest one: "
+    waits = f"a copy would wait for that, {settle:g} s at most (`settle`)"
     return Finding(
         side="source",
         what="transactions",
         mark="warning",
-        message=redact(said + (waits if settle else "a copy that begins now may miss them.")),
+        message=redact(said + (waits if settle else "a copy that begins now may miss them")),
         remedy=None if settle else _WAIT_OR_REPAIR,
     )
 

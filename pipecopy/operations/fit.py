@@ -1,4 +1,4 @@
-"""Whether the two tables fit together, before anything else."""
+"""Whether the two tables match, before anything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipecopy.supervisor.run import Run
 
 
 def fit(run: Run[Any]) -> tuple[Any, Any]:
-    """See that the two tables fit together; a side that offers `meet` says so for its types.
+    """See that the two tables match; a side that offers `meet` says so for its types.
 
     Returns what the two sides say of their tables, None if one says nothing.
 
@@ -41,7 +41,7 @@ def fit(run: Run[Any]) -> tuple[Any, Any]:
     refuse(run, findings)
     for found in findings:
         if found.mark == "warning":
-            run.warn(str(found))
+            run.warn(said_of(run, found))
     return of_source, of_target
 
 
@@ -49,10 +49,16 @@ def refuse(run: Run[Any], findings: Iterable[Finding]) -> None:
     """Raise TableMismatchError if there are problems among the findings, with all of them."""
     problems = _problems(findings)
     if problems:
-        raise TableMismatchError(
-            f"the tables of {run.source} and {run.target} do not fit together:{_text(problems)}",
-            differences=tuple(problems),
-        )
+        told = tuple(said_of(run, found) for found in problems)
+        several = "".join(f"\n- {line}" for line in told)
+        message = told[0] if len(told) == 1 else f"the two tables do not match:{several}"
+        raise TableMismatchError(message, differences=told)
+
+
+def said_of(run: Run[Any], found: Finding) -> str:
+    """Return a finding as one line, with the database or the two that it is about."""
+    about = {"source": f"{run.source}", "target": f"{run.target}"}
+    return f"{about.get(str(found.side), f'{run.source} and {run.target}')}: {found}"
 
 
 def too_narrow(target: Any, last_id: int) -> Iterator[Finding]:
@@ -65,8 +71,8 @@ def too_narrow(target: Any, last_id: int) -> Iterator[Finding]:
             side="target",
             what="key",
             mark="problem",
-            message=f'The key "{key}" of {target.table} ends at {target.greatest_id}, below the'
-            f" last id {last_id}.",
+            message=f'the key "{key}" of {target.table} ends at {target.greatest_id}, below the'
+            f" last id {last_id}",
             remedy=f'ALTER TABLE {target.table} ALTER COLUMN "{key}" TYPE bigint;',
         )
 
@@ -234,13 +240,8 @@ def _receives_another(standby: TableDescription, server: TableDescription) -> bo
     return receives_and_sends == (True, False) and standby.timeline != server.timeline
 
 
-def _problems(findings: Iterable[Finding]) -> list[str]:
-    return [str(found) for found in findings if found.mark == "problem"]
-
-
-def _text(lines: list[str]) -> str:
-    """Return them each on a line of its own, if there are several."""
-    return f" {lines[0]}" if len(lines) == 1 else "".join(f"\n- {line}" for line in lines)
+def _problems(findings: Iterable[Finding]) -> list[Finding]:
+    return [found for found in findings if found.mark == "problem"]
 
 
 def _met(run: Run[Any], of_source: object, of_target: object) -> list[Finding]:

@@ -163,7 +163,7 @@ class Repair:
         of = had or group
         if len(of) == 1:  # a surplus row had the value, and is counted as deleted
             return
-        who = f"target: {'' if had else 'some of '}the rows with the ids"
+        who = f"{self._run.target}: {'' if had else 'some of '}the rows with the ids"
         self._run.warn(
             f"{who} {id_ranges(sorted(of), count=len(of))} had each other's unique values: they"
             " were removed and inserted again in one transaction"

@@ -57,10 +57,10 @@ class Settling:
             waited = f", after a wait of {settle:g} s" if settle else ""
             still_open = warning(
                 f"{consequence}, since {open_ones(self._open)}, open when the greatest id was read"
-                f" ({self._seen_at}), had not ended when {until}{waited}.",
+                f" ({self._seen_at}), had not ended when {until}{waited}",
                 remedy,
             )
-            self._run.warn(f"source: {still_open}")
+            self._run.warn(f"{self._run.source}: {still_open}")
 
     def _look(self) -> None:
         """See which are still open."""
@@ -73,7 +73,7 @@ class Settling:
         )
         if not isinstance(found, str):
             return found
-        self._run.warn(f"source: {found}")
+        self._run.warn(f"{self._run.source}: {found}")
         return ()
 
     def _pause(self, seconds: float) -> None:

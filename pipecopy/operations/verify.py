@@ -82,7 +82,7 @@ def verify_tables(
 
     Raises:
         ConfigError: an argument is wrong, or the databases can't be compared.
-        TableMismatchError: the two tables do not fit together.
+        TableMismatchError: the two tables do not match.
         CallTimeoutError, FullCopyTimeoutError, DatabaseError, HostError: as from `copy_table`; the
             report on the error has what was found until then.
 
@@ -121,7 +121,7 @@ def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
             "the first rows were compared",
             f"rows with ids up to {last_id} may be missing in the target, unseen",
             remedy=f"run {function_call('verify_tables')} again when they have ended, or with"
-            " `settle`.",
+            " `settle`",
         )
     run.notify(RangeKnown(first_id=from_id, max_id=last_id))
     if from_id == 0 and to_id is None:  # else they are not asked for
@@ -173,7 +173,7 @@ def _count_rows_without_id(run: Run[VerifyReport]) -> None:
     if rows:
         run.update(surplus=run.report.surplus + rows, without_id=rows)
         run.warn(
-            f"target: {rows} of its rows have an id that is NULL or negative: they count as"
+            f"{run.target}: {rows} rows have an id that is NULL or negative: they count as"
             " surplus, and are not removed"
         )
 

@@ -87,11 +87,11 @@ class Plan:
         if not (error.sqlstate or "").startswith(ABOUT_THE_TABLE):
             raise error
         return problem(
-            f"The target can't create the table {self.sql} like the source table:"
-            f" {error.diag.message_primary}.",
+            f"the server can't create the table {self.sql} like the source table:"
+            f" {error.diag.message_primary}",
             disabled(self.event_triggers)
             if self.event_triggers
-            else "create the table there by hand, without what the server refuses.",
+            else "create the table there by hand, without what the server refuses",
             what="create",
         )
 
@@ -217,29 +217,29 @@ class _NewTable:
         definition, new = self._definition, f"the new table {self.sql}"
         if definition.besides:
             yield (
-                f"The table {self.sql} was created without what the source table has besides:"
-                f" {', '.join(definition.besides)}."
+                f"the table {self.sql} was created without what the source table has besides:"
+                f" {', '.join(definition.besides)}"
             )
         if definition.kind in _KINDS:
-            yield f"The source of the new table {self.sql} {_KINDS[definition.kind]}."
+            yield f"the source of the new table {self.sql} {_KINDS[definition.kind]}"
         for column in definition.columns:
             name = quoted(column.name)
             if column.generated == "v" and not self._virtual:
-                yield f"The column {name} of {new}, VIRTUAL in the source, is STORED."
+                yield f"the column {name} of {new}, VIRTUAL in the source, is STORED"
             if column.identity == "a" and self._can_be_set(column):
                 yield (
-                    f"The column {name} of {new}, GENERATED ALWAYS AS IDENTITY in the source, is"
-                    " so BY DEFAULT: it could not be copied otherwise."
+                    f"the column {name} of {new}, GENERATED ALWAYS AS IDENTITY in the source, is"
+                    " so BY DEFAULT: it could not be copied otherwise"
                 )
         others = [(c.name, c.sequence) for c in self._others_with_sequence() if c.sequence]
         names = ", ".join(quoted(name) for name, sequence in others if sequence.may_be_read)
         if names:
-            yield f"The sequences of the columns {names} of {new} begin where the source's were."
+            yield f"the sequences of the columns {names} of {new} begin where the source's were"
         for name, sequence in others:
             if not sequence.may_be_read:
                 yield (
-                    f"The sequence of the column {quoted(name)} of {new} starts over: the source's"
-                    f" role may not read where {quoted(sequence.name)} is."
+                    f"the sequence of the column {quoted(name)} of {new} starts over: the source's"
+                    f" role may not read where {quoted(sequence.name)} is"
                 )
 
 

@@ -160,7 +160,7 @@ def compare(before: TableState, now: TableState, *, refused: bool = False) -> No
     if changed or new:
         what = "; ".join([*changed, *new])
         raise TableChangedError(
-            with_remedy(f"the table changed while the run was under way: {what}.", "run it again."),
+            with_remedy(f"the table changed while the run was under way: {what}", "run it again"),
             [*changed, *new],
             saved_rows_stand=not changed,
         )

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.arguments import argument, function_call
-from pipecopy.contracts import Session, Side, TableDescription
+from pipecopy.contracts import Session, TableDescription
 from pipecopy.finding import Finding, as_written, problem, warning
 from pipecopy.postgres.checksums import ways
 from pipecopy.postgres.event_triggers import fire_for
@@ -57,7 +57,7 @@ def describe(
             server=server_of(session),
         )
     if table.kind in NOT_READ:
-        what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table.")
+        what = problem(f"{table.sql} is {NOT_READ[table.kind]}, not a table")
         return TableDescription(table=table.sql, key=key, findings=(what,))
     findings = [*_of_any_run(session, table, key), *_of_run(session, table, relations, run)]
     of_rows = [] if _has_problem(findings) else _of_rows(session, table, run)
@@ -148,32 +148,32 @@ def _of_any_run(session: ServerSession, table: Table, key: str) -> Iterator[Find
     """Say what speaks against any run, by what is known of the table."""
     if table.key is None:
         yield problem(
-            f"The table {table.sql} has no column {key} that could be the key.", _other_keys(table)
+            f"the table {table.sql} has no column {key} that could be the key", _other_keys(table)
         )
     elif not table.key.is_integer:
         yield problem(
-            f"The key {table.key_sql} of the table {table.sql} is of the type {table.key.type}, not"
-            f" {_INTEGERS}.",
+            f"the key {table.key_sql} of the table {table.sql} is of the type {table.key.type}, not"
+            f" {_INTEGERS}",
             _other_keys(table),
         )
     yield from map(problem, table.misnamed)
     if session.encoding == "SQL_ASCII":
         yield warning(
-            "The database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
-            " they are read as UTF-8, unless the other database has this encoding too."
+            "the database has the encoding SQL_ASCII, which does not say how its texts are encoded:"
+            " they are read as UTF-8, unless the other database has this encoding too"
         )
     if table.is_temporary:
         yield problem(
-            f"The table {table.sql} is temporary: it belongs to one session, and ends with it."
+            f"the table {table.sql} is temporary: it belongs to one session, and ends with it"
         )
 
 
 def _other_keys(table: Table) -> str:
     """Return what to do if the key is none."""
     if not table.possible_keys:
-        return f"name another key (`key`): {_INTEGERS}, best one with a unique index."
+        return f"name another key (`key`): {_INTEGERS}, best one with a unique index"
     names = " or ".join(argument(key=as_written(name)) for name in table.possible_keys)
-    return f"name another key: {names}."
+    return f"name another key: {names}"
 
 
 def _of_run(
@@ -185,12 +185,12 @@ def _of_run(
     side, deletes, verified = run.side, run.deletes, run.mode == "verify"
     if side == "source" and deletes and session.server.is_standby:
         yield problem(
-            f"The server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}."
+            f"the server is a standby, which may lack rows of its primary: {PRIMARY_ONLY}"
         )
     if _is_written(run):
         yield from against_writing(table, relations, deletes=deletes)
     else:
-        yield from _no_ordered_index(table, side)
+        yield from _no_ordered_index(table)
     if side == "source" or verified:
         yield from against_where(session, table, verified=verified)
 
@@ -229,15 +229,14 @@ def _is_written(run: Session) -> bool:
 
 
 def _no_table(name: str, run: Session | None, similar: Sequence[str]) -> Finding:
-    fix = "fix its name, with its schema"
+    fix = "check the name"
     if similar:
         fix += f" (did you mean {' or '.join(similar)}?)"
     remedy = fix
     if run is not None and run.side == "target":
-        remedy += ", or let the copy create it like the source table (`create`)"
-        if run.mode == "verify":
-            remedy = f"{fix}, or {function_call('copy_table')} with `create`"
-    return problem(f"There is no table {name}, or not for this role.", f"{remedy}.")
+        of_copy = f"{function_call('copy_table')} with " if run.mode == "verify" else ""
+        remedy += f", or use {of_copy}`create`"
+    return problem(f"table {name} does not exist or is not visible to this role", remedy)
 
 
 def _ambiguous(name: str) -> Question[list[Finding]]:
@@ -247,8 +246,8 @@ def _ambiguous(name: str) -> Question[list[Finding]]:
     tables = [str(table) for (table,) in (yield all_tables(name))]
     if len(tables) < 2:  # noqa: PLR2004 - one is not ambiguous
         return []
-    what = f"The name {name} may mean {' or '.join(tables)}."
-    return [problem(what, "put the one meant in quotes.")]
+    what = f"the name {name} may mean {' or '.join(tables)}"
+    return [problem(what, "put the one meant in quotes")]
 
 
 def _row_security(table: Table) -> Question[list[Finding]]:
@@ -257,17 +256,17 @@ def _row_security(table: Table) -> Question[list[Finding]]:
         return []
     return [
         problem(
-            f"Row-level security of {table.sql} hides rows from this role, or refuses them.",
-            "connect as a role with BYPASSRLS, or as the table's owner.",
+            f"row-level security of {table.sql} hides rows from this role, or refuses them",
+            "connect as a role with BYPASSRLS, or as the table's owner",
         )
     ]
 
 
-def _no_ordered_index(table: Table, side: Side) -> Iterator[Finding]:
+def _no_ordered_index(table: Table) -> Iterator[Finding]:
     if table.kind in "rpm" and table.key is not None and not table.ordered_index:
         yield warning(
-            f"The {side} table {table.sql} has no index that begins with {table.key_sql}: every"
-            " batch reads the whole table.",
+            f"table {table.sql} has no index that begins with {table.key_sql}: every"
+            " batch reads the whole table",
             f"CREATE INDEX ON {table.sql} ({table.key_sql});",
         )
 
@@ -282,9 +281,9 @@ def _large_objects(table: Table) -> Question[list[Finding]]:
         return []
     return [
         warning(
-            f"Only the oids in {', '.join(columns)} are copied and compared, not the large objects"
-            " that they may stand for.",
-            "copy those with pg_dump -b, or keep their bytes in a column of the type bytea.",
+            f"only the oids in {', '.join(columns)} are copied and compared, not the large objects"
+            " that they may stand for",
+            "copy those with pg_dump -b, or keep their bytes in a column of the type bytea",
         )
     ]
 
@@ -298,9 +297,8 @@ def _bad_keys(table: Table) -> Question[list[Finding]]:
     )
     return [
         problem(
-            f"The source table {table.sql} has rows whose key {key} is {what}; those can't be"
-            " copied.",
-            f"leave them out with {argument(where=f'{key} >= 0')}.",
+            f"table {table.sql} has rows whose key {key} is {what}; those can't be copied",
+            f"leave them out with {argument(where=f'{key} >= 0')}",
         )
         for what, is_there in (("NULL", null), ("negative", negative))
         if is_there

@@ -176,16 +176,16 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
         locks = session.ask_catalogs(query)
     except psycopg.errors.InsufficientPrivilege as error:
         yield warning(
-            "The role may not see who has locked the table, and whether a copy would wait for it"
-            f" ({error.diag.message_primary}).",
+            "the role may not see who has locked the table, and whether a copy would wait for it"
+            f" ({error.diag.message_primary})",
             what="locks",
         )
         return
     for pid, name, mode in locks:
-        who = f"The server session {pid}{f' ({name})' if name else ''}"
+        who = f"the server session {pid}{f' ({name})' if name else ''}"
         yield warning(
-            f"{'A prepared transaction' if pid is None else who} has locked {table.sql} ({mode}):"
-            " a copy would wait for it.",
+            f"{'a prepared transaction' if pid is None else who} has locked {table.sql} ({mode}):"
+            " a copy would wait for it",
             end_of(pid),
             what="locks",
         )
@@ -224,15 +224,21 @@ def _may_read(session: ServerSession, table: Table) -> bool:
 def _methods(table: Table) -> dict[str, tuple[str, str]]:
     """Return how the target saves a batch, and why: see `Survey.methods`."""
     if table.unique_index is not None:
-        known = ("upsert", "rows with some of these ids are there; only those that differ go")
+        known = (
+            "upsert",
+            "the target already has some of these ids; only changed rows are written",
+        )
     else:
-        known = ("replace", "rows are there, without a unique index on the key to find them by")
+        known = (
+            "replace",
+            "the target already has rows, and no unique index on the key to update them by",
+        )
     if not table.takes_direct:
         why = "values hold names (reg* types), which are read before a trigger fires"
         if table.before_triggers:
             why = "a BEFORE trigger may drop rows, which no other way would notice"
         return {"new": (known[0], why), "known": (known[0], why)}
-    return {"new": ("direct", "no row with any of these ids is there"), "known": known}
+    return {"new": ("direct", "the target has none of these ids"), "known": known}
 
 
 def _other_copies(session: ServerSession, name: str, table: Table) -> Iterator[Finding]:
@@ -283,8 +289,8 @@ def _surroundings(session: ServerSession, table: Table) -> Iterator[Finding]:
         if of == referenced:
             asks = "rows of the table itself: one that refers to a row of a later batch is refused"
         yield warning(
-            f"The foreign key {name} of {of} asks for {asks}.",
-            _sentence(with_parents(referenced, of, name, definition)),
+            f"the foreign key {name} of {of} asks for {asks}",
+            with_parents(referenced, of, name, definition),
             what="foreign keys",
         )
 
@@ -314,7 +320,7 @@ def _sequence(session: ServerSession, sequence: KeySequence) -> Finding:
     )
     if not may_set:
         return warning(
-            f"The role {role} may not set the sequence {sequence.sql} past the copied ids.",
+            f"the role {role} may not set the sequence {sequence.sql} past the copied ids",
             f"GRANT SELECT, UPDATE ON SEQUENCE {sequence.sql} TO {quoted(role)};",
             what="sequence",
         )
@@ -331,8 +337,3 @@ def _creation(session: ServerSession, selection: Selection, source: Any) -> list
     if problems := create.foreseen(session, planned):
         return problems
     return [_ok("create", f"would be created: {planned.shown}"), *planned.warnings]
-
-
-def _sentence(text: str) -> str:
-    stop = "" if text.endswith(";") else "."
-    return f"{text[:1].upper()}{text[1:]}{stop}"

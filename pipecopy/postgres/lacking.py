@@ -19,8 +19,8 @@ from pipecopy.postgres.session import ServerSession
 def no_place(schema: str | None, name: str) -> Question[list[Finding]]:
     """Return why the table could not be created in that schema; None: the path has none."""
     if schema is None:
-        message = f"The search path has no schema in which the table {name} could be created."
-        return [problem(message, "name the table with its schema.", what="create")]
+        message = f"the search path has no schema in which the table {name} could be created"
+        return [problem(message, "name the table with its schema", what="create")]
     oid = f"(SELECT oid FROM pg_namespace WHERE nspname = {literal(schema)})"
     ((is_there, may_create, may_temp, role, database),) = yield (
         f"{CATALOG_PATH}SELECT {oid} IS NOT NULL, has_schema_privilege({oid}, 'CREATE'),"
@@ -31,7 +31,7 @@ def no_place(schema: str | None, name: str) -> Question[list[Finding]]:
     if not is_there:
         found.append(
             problem(
-                f"There is no schema {schema} in which the table {name} could be created.",
+                f"there is no schema {schema} in which the table {name} could be created",
                 f"CREATE SCHEMA {quoted(schema)};",
                 what="create",
             )
@@ -58,7 +58,7 @@ def lacking_names(definition: TableDefinition) -> Question[list[Finding]]:
     )
     return [
         problem(
-            f"The target lacks the {what} {name} of the source's {_columns(users[what, name])}.",
+            f"the database lacks the {what} {name} of the source's {_columns(users[what, name])}",
             _remedy(users[what, name], installed),
             what="create",
         )
@@ -67,7 +67,7 @@ def lacking_names(definition: TableDefinition) -> Question[list[Finding]]:
 
 
 def unparsable(session: ServerSession, definition: TableDefinition) -> Iterator[Finding]:
-    """Yield a problem for each expression that the target can't read: the server parses them."""
+    """Yield a problem for each expression that the database can't read: the server parses them."""
     row = ", ".join(f"NULL::{c.type.name} AS {quoted(c.name)}" for c in definition.columns)
     computed = [
         column
@@ -93,8 +93,8 @@ def unparsable(session: ServerSession, definition: TableDefinition) -> Iterator[
     for column in computed:
         if (error := parse([column])) is not None:
             yield problem(
-                f"The target can't read {column.default}, by which the source computes the"
-                f" {_columns([column])}: {error.diag.message_primary}.",
+                f"the database can't read {column.default}, by which the source computes the"
+                f" {_columns([column])}: {error.diag.message_primary}",
                 _remedy([column], installed),
                 what="create",
             )

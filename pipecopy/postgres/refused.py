@@ -38,17 +38,17 @@ _BY_SQLSTATE = {
     "28P01": _GIVE_IT,
     "28000": (
         "fix the role's name, or let it log in: the server needs the role, with LOGIN, and a line"
-        " for it and this host in its pg_hba.conf."
+        " for it and this host in its pg_hba.conf"
     ),
-    "3D000": "fix the name of the database.",
-    "53300": "wait until sessions there have ended, or end some.",
+    "3D000": "fix the name of the database",
+    "53300": "wait until sessions there have ended, or end some",
     "55000": "let it take connections again: ALTER DATABASE {database} ALLOW_CONNECTIONS true;",
-    "57P03": "wait until the server is up, and run it again.",
+    "57P03": "wait until the server is up, and run it again",
     "42501": "GRANT CONNECT ON DATABASE {database} TO {role};",
 }
 _UNREACHABLE = (
     "start the server there, or fix its host and port; if it is about SSL, fix sslmode,"
-    " sslrootcert, sslcert and sslkey."
+    " sslrootcert, sslcert and sslkey"
 )
 
 

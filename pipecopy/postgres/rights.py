@@ -64,7 +64,7 @@ def no_right(role: str, right: str, on: str, on_sql: str) -> Finding:
     """Return the problem that a role lacks a right."""
     the = "" if on == on_sql else "the "
     return problem(
-        f"The role {role} has no {right} right on {the}{on}.",
+        f"the role {role} has no {right} right on {the}{on}",
         f"GRANT {right} ON {on_sql} TO {quoted(role)};",
         what="rights",
     )

@@ -21,7 +21,7 @@ class Selection:
     table: str
     key: str = "id"
     columns: tuple[str, ...] | None = None
-    """The columns that are copied; None for all."""
+    """the columns that are copied; None for all."""
     exclude: tuple[str, ...] = ()
     """Columns that are not; no name may be in both."""
     where: str | None = None
@@ -61,23 +61,21 @@ def chosen(
         every = tuple(name for name in columns if name == key or name not in left_out)
         if key is None or key not in left_out:
             return every, ()
-        return every, (
-            f"The key {quoted(key)} of the table {table} can't be left out (`exclude`).",
-        )
+        return every, (f"the key {quoted(key)} of the table {table} can't be left out (`exclude`)",)
     found: list[str] = []
     wrong: list[str] = []
     for name in names:
         column = column_named(name, columns)
         if column is None and (computed := column_named(name, generated)) is not None:
             wrong.append(
-                f"The column {quoted(computed)} of the table {table} is generated: the server"
-                " computes it, and it can't be copied."
+                f"the column {quoted(computed)} of the table {table} is generated: the server"
+                " computes it, and it can't be copied"
             )
         elif column is None:
             like = did_you_mean(name, columns, quoted)
-            wrong.append(f"The table {table} has no column {name}{like}.")
+            wrong.append(f"the table {table} has no column {name}{like}")
         elif column in found:
-            wrong.append(f"The column {quoted(column)} of the table {table} is named twice.")
+            wrong.append(f"the column {quoted(column)} of the table {table} is named twice")
         else:
             found.append(column)
     if key is not None and key not in found:

@@ -43,21 +43,21 @@ class KeySequence:
         subject = f"the sequence {self.sql}" if self.name else "what it draws from"
         if self.default is not None:
             return warning(
-                f"The key's default is {self.default}, not the bare nextval of a sequence:"
-                f" {subject} is left as it is.",
-                "see that the next ids from this default are above the copied ones.",
+                f"the key's default is {self.default}, not the bare nextval of a sequence:"
+                f" {subject} is left as it is",
+                "see that the next ids from this default are above the copied ones",
                 what="sequence",
             )
         if self.increment is not None and self.increment < 0:
             return warning(
-                f"The sequence {self.sql} behind the key counts down, and is left as it is.",
-                "see that its next values are none of the copied ids.",
+                f"the sequence {self.sql} behind the key counts down, and is left as it is",
+                "see that its next values are none of the copied ids",
                 what="sequence",
             )
         if max_id is not None and self.largest is not None and max_id > self.largest:
             return warning(
-                f"The sequence {self.sql} ends at {self.largest}, below the last id {max_id}, and"
-                " is left as it is.",
+                f"the sequence {self.sql} ends at {self.largest}, below the last id {max_id}, and"
+                " is left as it is",
                 f"ALTER SEQUENCE {self.sql} AS bigint NO MAXVALUE;",
                 what="sequence",
             )
@@ -92,8 +92,8 @@ def _advance_one(session: ServerSession, found: KeySequence, max_id: int) -> Fin
         if error.sqlstate is None or error.sqlstate.startswith(("57", "55", "08", "25P")):
             raise  # a time-out, or the end of the session
         return warning(
-            f"The sequence {sequence} could not be set past the copied ids"
-            f" ({error.diag.message_primary}).",
+            f"the sequence {sequence} could not be set past the copied ids"
+            f" ({error.diag.message_primary})",
             f"SELECT setval({literal(sequence)}, {max_id});",
         )
     return None

@@ -122,7 +122,7 @@ def ids_out_of_order(table: Table) -> Question[list[Finding]]:
     found = []
     for schema, name, cache, increment, cycles in rows:
         sequence = quoted(schema, name)
-        remedy = f"run {function_call('verify_tables', repair=True)} later."
+        remedy = f"run {function_call('verify_tables', repair=True)} later"
         if cache > 1:
             why = f"gives each session {cache} ids at a time (CACHE {cache})"
             remedy = f"ALTER SEQUENCE {sequence} CACHE 1;"
@@ -132,9 +132,9 @@ def ids_out_of_order(table: Table) -> Question[list[Finding]]:
             why = "starts over at its end (CYCLE)" if cycles else ""
         found.append(
             warning(
-                f"The sequence {sequence} behind the key {table.key_sql} {why}: transactions that"
+                f"the sequence {sequence} behind the key {table.key_sql} {why}: transactions that"
                 " begin during a copy may commit rows with ids that it has passed, and those are"
-                " missed without a further warning.",
+                " missed without a further warning",
                 remedy,
             )
         )

@@ -37,9 +37,9 @@ def check_where(session: ServerSession, table: Table) -> None:
         if not (error.sqlstate or "").startswith(ABOUT_THE_TEXT):
             raise
         message = error.diag.message_primary or type(error).__name__
-        raise PostgresError(f"{refused}: {message}.", error.sqlstate) from error
+        raise PostgresError(f"{refused}: {message}", error.sqlstate) from error
     if parameters:
-        raise PostgresError(f"{refused}: it has a parameter.", UNDEFINED_PARAMETER)
+        raise PostgresError(f"{refused}: it has a parameter", UNDEFINED_PARAMETER)
 
 
 def against_where(session: ServerSession, table: Table, *, verified: bool) -> Iterator[Finding]:
@@ -73,6 +73,6 @@ def _columns_not_copied(session: ServerSession, table: Table, where: str) -> Ite
         if error.sqlstate == UNDEFINED_COLUMN:
             yield problem(
                 f"`where` needs a column of {table.sql} that is not copied, and may have other"
-                f" values on the other side ({error.diag.message_primary}).",
-                "name that column too (`columns`).",
+                f" values on the other side ({error.diag.message_primary})",
+                "name that column too (`columns`)",
             )

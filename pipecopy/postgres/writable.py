@@ -26,11 +26,11 @@ def against_writing(table: Table, relations: Relations, *, deletes: bool) -> Ite
     yield from _cascades(table, relations, deletes=deletes)
     yield from _no_unique_index(table)
     if kind := NO_TABLES.get(table.kind):
-        yield problem(f"The target {table.sql} is {kind}, not a table.")
+        yield problem(f"table {table.sql} is {kind}, not a table")
     if table.kind == "p" and not any(row["is_child"] for row in relations.rows):
         yield problem(
-            f"The target {table.sql} is partitioned and has no partition: no row could be saved.",
-            "create the partitions first.",
+            f"table {table.sql} is partitioned and has no partition: no row could be saved",
+            "create the partitions first",
         )
     yield from _unlogged(table, relations)
     yield from _triggers(table, relations)
@@ -42,8 +42,8 @@ def takes_no_writes(session: ServerSession) -> Question[list[Finding]]:
     if session.server.is_standby:
         found.append(
             problem(
-                "The target is a standby, which takes no writes.",
-                "name the primary; of several hosts, target_session_attrs=read-write finds it.",
+                "the server is a standby, which takes no writes",
+                "name the primary; of several hosts, target_session_attrs=read-write finds it",
                 what="standby",
             )
         )
@@ -55,10 +55,10 @@ def takes_no_writes(session: ServerSession) -> Question[list[Finding]]:
     if read_only:
         remedy = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(database)} SET {_READ_ONLY} = off;"
         if _READ_ONLY in session.info.options.replace("-", "_").lower():  # --name=value, too
-            remedy = f"take {_READ_ONLY} out of PGOPTIONS, or of the connection's options."
+            remedy = f"take {_READ_ONLY} out of PGOPTIONS, or of the connection's options"
         found.append(
             problem(
-                f"All transactions of the role {role} are read-only there ({_READ_ONLY}).",
+                f"all transactions of the role {role} are read-only there ({_READ_ONLY})",
                 remedy,
                 what="read-only",
             )
@@ -83,8 +83,8 @@ def event_triggers_refuse(
     if not (error.sqlstate or "").startswith(ABOUT_THE_TABLE):
         raise error
     found = (
-        f"The target's event triggers ({', '.join(event_triggers)}) refuse the temporary table"
-        f" {BATCH} for rows that may be there already: {error.diag.message_primary}."
+        f"event triggers ({', '.join(event_triggers)}) refuse the temporary table"
+        f" {BATCH} for rows that may be there already: {error.diag.message_primary}"
     )
     remedy = disabled(event_triggers)
     if has_rows or not table.takes_direct:
@@ -164,8 +164,8 @@ def no_replica_identity(table: Table, *, deletes: bool) -> Question[list[Finding
         return []
     return [
         warning(
-            "Published without a replica identity, so the server refuses to change or remove rows"
-            f" of {found.names}: new rows are saved, and one that differs is an error.",
+            "published without a replica identity, so the server refuses to change or remove rows"
+            f" of {found.names}: new rows are saved, and one that differs is an error",
             found.remedy,
         )
     ]
@@ -175,11 +175,11 @@ def _not_filled(table: Table) -> Iterator[Finding]:
     for column in table.others:
         if column.needs_value:
             yield problem(
-                f"The target's column {quoted(column.name)} is not copied, may not be NULL and has"
-                " no default: no row could be inserted.",
+                f"column {quoted(column.name)} is not copied, may not be NULL and has"
+                " no default: no row could be inserted",
                 f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)} DROP NOT NULL;"
                 if not column.shape.not_null
-                else f"give {quoted(column.name)} a default.",
+                else f"give {quoted(column.name)} a default",
             )
 
 
@@ -187,29 +187,29 @@ def _no_unique_index(table: Table) -> Iterator[Finding]:
     """Refuse what can't keep the values of the columns that are not copied."""
     if table.unique_index is not None or table.key is None:
         return
-    found = f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+    found = f"table {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
     remedy = _unique_index(table)
     if remedy is None:
         others = ", ".join(quoted(name) for name in table.partitioned_by if name)
         found = (
-            f"The target {table.sql} is partitioned by {others or 'an expression'}, so no unique"
+            f"table {table.sql} is partitioned by {others or 'an expression'}, so no unique"
             f" index can be on {table.key_sql} alone, and rows"
         )
     if table.others:
         names = ", ".join(quoted(column.name) for column in table.others)
         yield problem(
             f"{found} that changed would be removed and inserted again, and would lose their values"
-            f" of the columns that are not copied ({names}).",
-            remedy or "copy all columns.",
+            f" of the columns that are not copied ({names})",
+            remedy or "copy all columns",
         )
     if table.has_children:
         return
     if table.ordered_index:
-        yield warning(f"{found} that changed are removed and inserted again.", remedy)
+        yield warning(f"{found} that changed are removed and inserted again", remedy)
         return
     yield warning(
         f"{found} that changed are removed and inserted again, and each batch may read the whole"
-        " table.",
+        " table",
         remedy or f"CREATE INDEX ON {table.sql} ({table.key_sql});",
     )
 
@@ -229,8 +229,8 @@ def _children(table: Table, relations: Relations) -> Iterator[Finding]:
     if table.has_children:
         names = ", ".join(row["name"] for row in relations.rows if row["is_child"])
         yield problem(
-            f"The target {table.sql} has tables that inherit from it ({names}).",
-            "copy into a table that others do not inherit from (`target_table`).",
+            f"table {table.sql} has tables that inherit from it ({names})",
+            "copy into a table that others do not inherit from (`target_table`)",
         )
 
 
@@ -241,7 +241,7 @@ def _unlogged(table: Table, relations: Relations) -> Iterator[Finding]:
     if unlogged:
         yield warning(
             "UNLOGGED, so emptied when the server crashes or a standby takes over:"
-            f" {', '.join(unlogged)}.",
+            f" {', '.join(unlogged)}",
             " ".join(f"ALTER TABLE {name} SET LOGGED;" for name in unlogged),
         )
 
@@ -253,8 +253,8 @@ def _rules(table: Table, relations: Relations, *, deletes: bool) -> Iterator[Fin
     for found in relations.firing:
         if found["kind"] == "rule" and found["oid"] == table.oid and found["event"] in events:
             yield problem(
-                f"The target {table.sql} has the {found['event']} rule {found['name']}, which would"
-                " rewrite the copy.",
+                f"table {table.sql} has the {found['event']} rule {found['name']}, which would"
+                " rewrite the copy",
                 f"ALTER TABLE {table.sql} DISABLE RULE {found['name']};",
             )
 
@@ -263,8 +263,8 @@ def _other_identities(table: Table) -> Iterator[Finding]:
     for column in table.columns:
         if column.always_identity and column != table.key:
             yield problem(
-                f"The target's column {quoted(column.name)} is GENERATED ALWAYS AS IDENTITY and not"
-                " the key: a row that is there already could not be updated.",
+                f"column {quoted(column.name)} is GENERATED ALWAYS AS IDENTITY and not"
+                " the key: a row that is there already could not be updated",
                 f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)}"
                 " SET GENERATED BY DEFAULT;",
             )
@@ -280,7 +280,7 @@ def _triggers(table: Table, relations: Relations) -> Iterator[Finding]:
     if names:
         # each where it is: what is said to a partitioned table does not reach one of a partition
         yield warning(
-            f"Triggers of the target {table.sql} fire for the copied rows: {', '.join(names)}.",
+            f"triggers of {table.sql} fire for the copied rows: {', '.join(names)}",
             " ".join(f"ALTER TABLE {t['of']} DISABLE TRIGGER {t['name']};" for t in triggers),
         )
 
@@ -289,15 +289,15 @@ def _cascades(table: Table, relations: Relations, *, deletes: bool) -> Iterator[
     """See what else would be removed or changed with rows that are removed, or inserted again."""
     if table.key is None or (table.unique_index is not None and not deletes):
         return
-    why = f"Surplus rows of the target {table.sql} would be removed"
+    why = f"surplus rows of {table.sql} would be removed"
     if table.unique_index is None:
         why = (
-            f"The target {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
+            f"table {table.sql} has no valid unique index on {table.key_sql} alone, so rows"
             " that changed would be removed and inserted again"
         )
     for key in relations.cascades:
         yield problem(
             f"{why}, and the foreign key {key['name']} of {key['of']} ON DELETE {key['action']}"
-            " would change the rows there.",
+            " would change the rows there",
             _unique_index(table) if table.unique_index is None else None,
         )

@@ -242,7 +242,7 @@ class Writer:
             return error
         return PostgresError(
             f"{what}, and the server refuses that: {found.names} is published and has no replica"
-            " identity.",
+            " identity",
             error.sqlstate,
             found.remedy,
         )

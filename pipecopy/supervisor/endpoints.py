@@ -9,6 +9,7 @@ from typing import Any
 
 from pipecopy.contracts import ConnectionPool, Session
 from pipecopy.errors import HostError
+from pipecopy.finding import side_name
 from pipecopy.redact import shown_name
 from pipecopy.workers.buffer import Buffer
 from pipecopy.workers.process import Setup
@@ -39,7 +40,7 @@ class Endpoint:
         """What was saved is still there, and what this table has, as far as is known."""
 
     def __str__(self) -> str:
-        return f"{self.side} {self.dbname!r}"
+        return side_name(self.side, self.dbname)
 
     def know(self, **fields: Any) -> None:
         """Keep what the next worker has to know, as fields of its `Session`."""

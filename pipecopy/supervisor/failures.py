@@ -19,10 +19,10 @@ from pipecopy.redact import redact
 from pipecopy.workers.host import killed
 from pipecopy.workers.messages import Crashed, Raised
 
-_SILENT = "see that the server answers, and that no firewall drops what is sent to it."
+_SILENT = "see that the server answers, and that no firewall drops what is sent to it"
 _STUCK = (
     "see on the server what it waits for (PostgreSQL: pg_stat_activity), or give a call more time"
-    " (`call_timeout`)."
+    " (`call_timeout`)"
 )
 
 
@@ -79,7 +79,7 @@ def of_crash(crashed: Crashed, when: str, where: Where) -> PipecopyError:
 
 def last_words(crashed: Crashed) -> str:
     """Return what goes on from how a worker died: the last of what it wrote."""
-    return f"; its last words: {redact(crashed.output)}" if crashed.output else ""
+    return f"; the last it wrote: {redact(crashed.output)}" if crashed.output else ""
 
 
 def of_timeouts(how: str, where: Where) -> CallTimeoutError:

@@ -171,7 +171,7 @@ class Worker:
             return found
         server = self.server.exitcode
         if server is not None and server > 0:  # not even Python ran, or not for long
-            said = f"; its last words: {output.strip()}" if output.strip() else ""
+            said = f"; the last it wrote: {output.strip()}" if output.strip() else ""
             return HostError(
                 "this machine did not run the process that starts the workers:"
                 f" {find_interpreter()} exited with code {server}{said}"

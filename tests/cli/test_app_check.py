@@ -68,7 +68,7 @@ def test_what_copy_takes_check_takes() -> None:
     ("arguments", "code", "said"),
     [
         (("--resume", "--where", "id > 1"), 2, "--resume does not go with --where"),
-        (("--target-table", "nothing"), 5, "(`--create`)"),
+        (("--target-table", "nothing"), 5, "or use `--create`"),
     ],
 )
 def test_the_exit_code_is_the_copy_s(

@@ -26,7 +26,7 @@ REPORT = CheckReport(
             side="target",
             what="rights",
             mark="problem",
-            message="The role app has no TEMP right on the database dwh.",
+            message="the role app has no TEMP right on the database dwh",
             remedy='GRANT TEMP ON DATABASE "dwh" TO "app";',
             cause="unfit",
         ),
@@ -34,14 +34,14 @@ REPORT = CheckReport(
             side="target",
             what="table",
             mark="warning",
-            message="Triggers of the target fire for the copied rows: one_with_a_name, another.",
+            message="triggers of profiles fire for the copied rows: one_with_a_name, another",
         ),
         Finding(
             side=None,
             what="columns",
             mark="problem",
-            message='The target has no column "größe"',
-            remedy="Add it there, or leave it out (`--columns`)",
+            message='the target has no column "größe"',
+            remedy="add it there, or leave it out (`--columns`)",
             cause="unfit",
         ),
     ),
@@ -68,28 +68,28 @@ Source  prod
   ✓ server   PostgreSQL 16.4
 
 Target  stats
-  ✗ rights   The role app has no TEMP right on the
-             database dwh.
+  ✗ rights   the role app has no TEMP right on the
+             database dwh
              → GRANT TEMP ON DATABASE "dwh" TO "app";
-  ! table    Triggers of the target fire for the
-             copied rows: one_with_a_name, another.
+  ! table    triggers of profiles fire for the
+             copied rows: one_with_a_name, another
 
 Columns
            source               target
   ✓ id     bigint               bigint
   ✗ größe  mood (enum: 'sad',…  -
-  ✗ columns  The target has no column "größe"
-             → Add it there, or leave it out
+  ✗ columns  the target has no column "größe"
+             → add it there, or leave it out
              (`--columns`)
 
 What a copy would do
   ids        from 300 to 7500
   resume     from id 300, the greatest in the target
   rows       about 7,400, 2.6 MB, in 2 batches
-  format     binary: no column has another binary
-             form
-  saved by   direct: no row with any of these ids is
-             there
+  format     binary (no column has another binary
+             form)
+  method     direct (no row with any of these ids is
+             there)
   ends       by 2030-01-02 06:00:00 at the latest,
              if it begins now
 

@@ -310,7 +310,7 @@ def test_a_password_in_the_file_is_not_shown_by_an_error(
     write(f"databases.prod = '{source}'\ndatabases.stats = '{target_db.uri}'")
     result = run("copy", "prod", "stats", "--json", "--traceback")
     assert result.returncode == 3
-    assert "error: source 'prod': connect failed" in result.stderr
+    assert "error: source prod: connect failed" in result.stderr
     assert "wr0ng-one" not in result.stderr + result.stdout
 
 

@@ -106,5 +106,5 @@ def test_a_psycopg_that_does_not_load_is_one_error_line_and_70(
     result = run(command, "service=a", "service=b", "--quiet")
     assert result.returncode == 70
     line, _ = result.stderr.splitlines()
-    assert line.startswith("error: source 'service=a': connect failed on attempt 1: ImportError: ")
+    assert line.startswith("error: source service=a: connect failed on attempt 1: ImportError: ")
     assert line.endswith("no pq wrapper available")

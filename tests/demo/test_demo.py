@@ -65,13 +65,13 @@ def test_the_demo_survives_two_hangs() -> None:
     assert result.returncode == 0, result.stderr
     told = [
         "-> The next load hangs: the driver of PROD locks a C mutex twice",
-        "source 'PROD': load_rows of ids [600, 700): worker",
+        "source PROD: load_rows of ids [600, 700): worker",
         "-> That was its limit: the process was ended with SIGKILL,",
-        "source 'PROD': load_rows of ids [600, 700): attempt 2 returned",
+        "source PROD: load_rows of ids [600, 700): attempt 2 returned",
         "-> The next save has to wait: another session inserted id 1200",
-        "target 'STATS': save_rows of ids [1200, 1300): worker",
+        "target STATS: save_rows of ids [1200, 1300): worker",
         "-> Now the other session ends and releases its lock.",
-        "target 'STATS': save_rows of ids [1200, 1300): attempt 2 returned",
+        "target STATS: save_rows of ids [1200, 1300): attempt 2 returned",
         "2 timeouts, 2 kills, 2 retries",
         "The tables are equal.",
     ]

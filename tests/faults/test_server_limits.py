@@ -162,7 +162,7 @@ def test_a_lock_timeout_that_the_role_has_set_counts_as_one(tables: Tables, role
 def test_a_read_only_role_on_the_target(tables: Tables, role: str) -> None:
     tables.target.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
     ended = run_copy(tables.pool(**_uris(tables, role)))
-    words = ("All transactions of the role", "SET default_transaction_read_only = off;")
+    words = ("all transactions of the role", "SET default_transaction_read_only = off;")
     expected = Expected(error=TableMismatchError, exit_code=5, words=words, next_id=0, retries=0)
     check(ended, tables, expected)
 

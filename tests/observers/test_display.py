@@ -97,7 +97,7 @@ def test_the_status_on_the_way() -> None:
         kills=1,
         retries=1,
         seconds_left=4,
-        waits=("running for 3s of 30s: source 'prod': load_rows of ids [500000, 510000)",),
+        waits=("running for 3s of 30s: source prod: load_rows of ids [500000, 510000)",),
     )
     ended: tuple[Event, float] = (CallEnded(where=LOAD, outcome="returned", seconds=4), 109.0)
     assert status([*HALF, ended], 110.0).waits == ()
@@ -158,12 +158,12 @@ def test_the_bar_on_the_way() -> None:
     assert drawn(metered(HALF, 108.0)) == [
         "━━━━━━━━━━━━━━━━━━━━━━━╸                         50%  ETA 4s",
         "499,999 rows, 125,000 rows/s, 49.0 MB/s, 1 kill, 1 retry",
-        "running for 3s of 30s: source 'prod': load_rows of ids [500…",
+        "running for 3s of 30s: source prod: load_rows of ids [50000…",
     ]
 
 
 def test_a_brief_display_shows_only_what_is_waited_for() -> None:
     assert drawn(metered([], 0.0), brief=True) == ["looking at both databases"]
     assert drawn(metered(HALF, 108.0), brief=True)[0].startswith(
-        "running for 3s of 30s: source 'prod'"
+        "running for 3s of 30s: source prod"
     )

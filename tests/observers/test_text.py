@@ -82,49 +82,49 @@ REPORT = CopyReport(
                 hang=Hang(state="sleeping", wait_channel="do_poll", stack=STACK),
             ),
             (
-                "source 'prod': load_rows of ids [500000, 510000): worker 7 was killed; it was"
+                "source prod: load_rows of ids [500000, 510000): worker 7 was killed; it was"
                 " stuck in recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows (d.py:4) < …"
             ),
         ),
         (
             WorkerKilled(where=LOAD, pid=7, seconds=30.0, abandoned=False),
-            "source 'prod': load_rows of ids [500000, 510000): worker 7 was killed",
+            "source prod: load_rows of ids [500000, 510000): worker 7 was killed",
         ),
         (
             WorkerKilled(where=LOAD, pid=None, seconds=5.0, abandoned=False),
             (
-                "source 'prod': load_rows of ids [500000, 510000): its worker had not been forked"
+                "source prod: load_rows of ids [500000, 510000): its worker had not been forked"
                 " yet and was given up"
             ),
         ),
         (
             CallEnded(where=LOAD, outcome="cut short", seconds=1.5, detail="the copy ended"),
             (
-                "source 'prod': load_rows of ids [500000, 510000): attempt 1 was cut short after"
+                "source prod: load_rows of ids [500000, 510000): attempt 1 was cut short after"
                 " 1.5s: the copy ended"
             ),
         ),
         (
             CallEnded(where=LOAD, outcome="crashed", seconds=1.5, detail="was killed by SIGSEGV"),
             (
-                "source 'prod': load_rows of ids [500000, 510000): attempt 1 failed after 1.5s: its"
+                "source prod: load_rows of ids [500000, 510000): attempt 1 failed after 1.5s: its"
                 " worker was killed by SIGSEGV"
             ),
         ),
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
             (
-                "source 'prod': load_rows of ids [500000, 510000): attempt 1 timed out after"
+                "source prod: load_rows of ids [500000, 510000): attempt 1 timed out after"
                 " 30.0s: killed"
             ),
         ),
         (
             RetryScheduled(where=LOAD_BATCH, delay=0.25),
-            "source 'prod': load_rows of up to 10 rows of ids [5, 90): retrying in 250ms",
+            "source prod: load_rows of up to 10 rows of ids [5, 90): retrying in 250ms",
         ),
         (
             RetryScheduled(where=LOAD, delay=0.25),
-            "source 'prod': load_rows of ids [500000, 510000): retrying in 250ms",
+            "source prod: load_rows of ids [500000, 510000): retrying in 250ms",
         ),
         (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
         (CallStarted(where=LOAD, limit=30), None),
@@ -136,7 +136,7 @@ REPORT = CopyReport(
         (Warned(message="it refused\n\tIs it up?"), "warning: it refused; Is it up?"),
         (
             DriverOutput(side="source", dbname="prod", text="\x1b]0;é\x07\n"),
-            "source 'prod': driver output: \\x1b]0;é\\x07",
+            "source prod: driver output: \\x1b]0;é\\x07",
         ),
     ],
     ids=lambda value: type(value).__name__,

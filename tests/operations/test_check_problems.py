@@ -72,7 +72,7 @@ class State:
     uris: dict[str, str] = field(default_factory=dict)
     """Instead of the database's own, which is {uri}."""
     how: dict[str, Any] = field(default_factory=dict)
-    """The pool's arguments."""
+    """the pool's arguments."""
     last: int | None = None
     said: str = ""
     """What the copy says besides the check's words: a pattern."""
@@ -196,8 +196,8 @@ HINDRANCES = {
     ),
     "generated, plain": State(source=GENERATED, target=PLAIN, said=r"exclude=\['g'\]"),
     "plain, generated": State(source=PLAIN, target=GENERATED, said=r"exclude=\['g'\]"),
-    "no target": State(target=NONE, said=r"create it like the source table \(`create`\)"),
-    "no source": State(source=NONE, said="source: There is no table"),
+    "no target": State(target=NONE, said=r"or use `create`"),
+    "no source": State(source=NONE, said="source source: table profiles does not exist"),
     "no partition": State(
         target=f"{NONE} CREATE TABLE profiles (id int PRIMARY KEY, data jsonb)"
         " PARTITION BY RANGE (id)"
@@ -264,11 +264,11 @@ HARMLESS = {
     "replica": State(target=TRIGGER + REPLICA),
     "replica, a trigger that fires": State(
         target=f"{TRIGGER} ALTER TABLE profiles ENABLE REPLICA TRIGGER fires; {REPLICA}",
-        said="Triggers .* fire for the copied rows: fires",
+        said="triggers .* fire for the copied rows: fires",
     ),
     "replica, a trigger that always fires": State(
         target=f"{TRIGGER} ALTER TABLE profiles ENABLE ALWAYS TRIGGER fires; {REPLICA}",
-        said="Triggers .* fire for the copied rows: fires",
+        said="triggers .* fire for the copied rows: fires",
     ),
     "published": State(
         target="ALTER TABLE profiles DROP CONSTRAINT profiles_pkey; CREATE PUBLICATION p FOR TABLE"
@@ -322,7 +322,7 @@ def test_a_missing_target_is_no_table_to_verify(undone: Both) -> None:
         verify(pool)
     assert exit_code(raised.value) == 5
     assert found.message in str(raised.value)
-    assert "or `copy_table()` with `create`" in str(raised.value)
+    assert "or use `copy_table()` with `create`" in str(raised.value)
 
 
 @pytest.mark.parametrize("state", HARMLESS.values(), ids=HARMLESS)
@@ -390,7 +390,7 @@ def test_a_foreign_key_and_rights_to_the_sequence_are_warned_of(tables: Both, ro
     )
     report = check(tables.pool(users={"target": role}))
     key, sequence = warnings(report)
-    assert (key.what, key.remedy) == ("foreign keys", "Copy public.users first.")
+    assert (key.what, key.remedy) == ("foreign keys", "copy public.users first")
     assert (sequence.what, report.can_start) == ("sequence", True)
     tables.target.execute(sequence.remedy or "")
     assert warnings(check(tables.pool(users={"target": role}))) == [key]

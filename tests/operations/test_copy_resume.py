@@ -188,7 +188,7 @@ def test_a_driver_that_can_not_ask_for_a_range_is_refused_by_name(tmp_path: Path
     pool.create(range(1, 51))
     for from_id, to_id in ((0, 30), (10, None), (10, 30)):
         for run in (copy, check):
-            with pytest.raises(ConfigError, match="the Database of target 'target' has no get_max"):
+            with pytest.raises(ConfigError, match="the Database of target target has no get_max"):
                 run(pool, resume=True, from_id=from_id, to_id=to_id)
     assert pool.rows("target") == []
     copy(pool, to_id=30)
@@ -200,7 +200,7 @@ def test_a_driver_that_can_not_ask_for_a_range_is_refused_by_name(tmp_path: Path
 def test_an_answer_outside_of_the_range_is_an_error(tmp_path: Path, wrong: Any) -> None:
     pool = WrongRanges(tmp_path, wrong=wrong)
     pool.create(range(1, 51))
-    with pytest.raises(DatabaseError, match=r"target 'target': get_max_id_in.* returned"):
+    with pytest.raises(DatabaseError, match=r"target target: get_max_id_in.* returned"):
         copy(pool, resume=True, from_id=10, to_id=30)
 
 

@@ -321,7 +321,7 @@ def test_a_sequence_that_gives_low_ids_later_is_a_warning_of_its_own(
     )
     create_profiles(target_db)
     warning = only_warning(copy(postgres_pool).warnings)
-    assert f'The sequence "public"."Q" behind the key "id" {says}: ' in warning
+    assert f'the sequence "public"."Q" behind the key "id" {says}: ' in warning
     # the target's sequence does no harm
     other_way = copy(PostgresPool({"source": target_db.uri, "target": source_db.uri}))
     assert not any(says in warning for warning in other_way.warnings)

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.server
     [
         (
             0,
-            "a copy that begins now may miss them.",
-            "Copy with `settle`, or run `verify_tables(rep",
+            "a copy that begins now may miss them",
+            "copy with `settle`, or run `verify_tables(rep",
         ),
-        (30, "a copy would wait for that, 30 s at most (`settle`).", ""),
+        (30, "a copy would wait for that, 30 s at most (`settle`)", ""),
     ],
 )
 def test_an_open_transaction_is_a_warning(

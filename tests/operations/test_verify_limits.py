@@ -145,7 +145,7 @@ def test_a_missing_target_is_not_made(
     create_profiles(source_db, 10)
     pool = PostgresPool({"source": source_db.uri, "target": target_db.uri}, create=True)
     for repair in (False, True):
-        with pytest.raises(TableMismatchError, match="There is no table profiles"):
+        with pytest.raises(TableMismatchError, match="table profiles does not exist"):
             verify(pool, repair=repair)
     assert target_db.value("SELECT to_regclass('profiles')") is None
 

@@ -70,8 +70,8 @@ def test_one_without_checksums_is_refused_with_all_that_it_lacks(tmp_path: Path)
     with pytest.raises(ConfigError) as caught:
         verify(pool, repair=True, delete_surplus=True)
     assert str(caught.value) == (
-        "the tables can't be compared: the Database of source 'source' has no checksum and no"
-        " row_checksums; the Database of target 'target' has no checksum and no row_checksums and"
+        "the tables can't be compared: the Database of source source has no checksum and no"
+        " row_checksums; the Database of target target has no checksum and no row_checksums and"
         " no delete_rows"
     )
 
@@ -79,7 +79,7 @@ def test_one_without_checksums_is_refused_with_all_that_it_lacks(tmp_path: Path)
 def test_one_that_removes_no_rows_is_refused_where_it_would_have_to(tmp_path: Path) -> None:
     pool = ComparingPool(tmp_path)
     _damaged(pool)
-    with pytest.raises(ConfigError, match="target 'target' has no delete_rows"):
+    with pytest.raises(ConfigError, match="target target has no delete_rows"):
         verify(pool, repair=True, delete_surplus=True)
     assert verify(pool, repair=True, batch_size=1000).repaired == 3
 

@@ -171,8 +171,8 @@ def test_a_repair_names_those_alone_that_had_each_others_values(both: Both) -> N
     assert (found(report), report.repaired, report.equal) == (((5, 6, 7), (), (9, 10, 11)), 6, True)
     (warning,) = report.warnings
     assert warning == (
-        "target: the rows with the ids 10-11 had each other's unique values: they were removed and"
-        " inserted again in one transaction"
+        "target target: the rows with the ids 10-11 had each other's unique values: they were"
+        " removed and inserted again in one transaction"
     )
 
 

@@ -15,6 +15,7 @@ from tests.support.runs import copy, lines
 
 pytestmark = pytest.mark.server
 
+BOTH = "source source and target target"
 OWN_TYPES = """
     CREATE TYPE mood AS ENUM ({moods});
     CREATE DOMAIN positive AS int CHECK (VALUE > 0);
@@ -84,7 +85,9 @@ def test_what_may_change_is_a_warning_that_names_both_types(
     )
     report = copy(pool(source_db, target_db))
     a, b, c, d = report.warnings
-    assert a.startswith('column "a" is numeric in the source and numeric(5,2) in the target: ')
+    assert a.startswith(
+        f'{BOTH}: column "a" is numeric in the source and numeric(5,2) in the target: '
+    )
     assert "more than 2 digits after the point are rounded" in a
     assert "its time of day is cut off" in b
     assert "the order of its keys" in c
@@ -109,12 +112,14 @@ def test_what_can_not_be_read_is_refused_all_at_once(
     with pytest.raises(TableMismatchError) as raised:
         copy(pool(source_db, target_db))
     a, m, duo, g = raised.value.differences
-    assert a.startswith('column "a" is boolean in the source and integer in the target')
-    assert m.startswith("column \"m\" is public.mood (enum: 'sad', 'ok') in the source and ")
+    assert a.startswith(f'{BOTH}: column "a" is boolean in the source and integer in the target')
+    assert m.startswith(
+        f"{BOTH}: column \"m\" is public.mood (enum: 'sad', 'ok') in the source and "
+    )
     assert 'column "duo" is public.pair (composite: ' in duo
     assert g == (
-        'column "g" is integer GENERATED ALWAYS AS ((id + 1)) in the source'
-        " and integer in the target. What to do: leave it out (`exclude=['g']`)"
+        f'{BOTH}: column "g" is integer GENERATED ALWAYS AS ((id + 1)) in the source'
+        " and integer in the target; leave it out (`exclude=['g']`)"
     )
     assert target_db.value("SELECT count(*) FROM profiles") == 0
 
@@ -176,4 +181,4 @@ def test_of_another_driver_s_table_only_equal_types_fit(target_db: TemporaryData
     with opened(target_db, "target") as database:
         fit = database.meet(other)
     differ = 'column "v" is VARCHAR in the source and text in the target'
-    assert lines(fit, "problem") == [f"{differ}. What to do: leave it out (`exclude=['v']`)"]
+    assert lines(fit, "problem") == [f"{differ}; leave it out (`exclude=['v']`)"]

@@ -1,4 +1,4 @@
-"""Only the chosen columns are copied; the target's others keep what they have."""
+"""only the chosen columns are copied; the target's others keep what they have."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from tests.support.runs import check, copy, lines, verify
 
 pytestmark = pytest.mark.server
 
+BOTH = "source source and target target"
 SOURCE = """
     CREATE TABLE profiles (id int PRIMARY KEY, a text, "B" text, secret text,
                            doubled int GENERATED ALWAYS AS (id * 2) STORED);
     INSERT INTO profiles SELECT i, 'a' || i, 'B' || i, 's' || i FROM generate_series(1, 20) AS i
 """
 GENERATED = (
-    'The column "doubled" of the table "public"."profiles" is generated: the server computes it,'
-    " and it can't be copied."
+    'the column "doubled" of the table "public"."profiles" is generated: the server computes it,'
+    " and it can't be copied"
 )
 TARGET = """
     CREATE TABLE profiles (id int {key}, "B" text, a text, mine text DEFAULT 'default',
@@ -88,14 +89,14 @@ def test_a_name_to_be_left_out_that_no_table_has(
     problems = [str(found) for found in check(wrong).problems]
     with pytest.raises(TableMismatchError) as raised:
         copy(wrong)
-    unknown = "there is no column secrets to be left out."
-    no_key = 'The key "id" of the table "public"."profiles" can\'t be left out (`exclude`).'
+    unknown = "there is no column secrets to be left out"
+    no_key = 'the key "id" of the table "public"."profiles" can\'t be left out (`exclude`)'
     lacks = 'the target "public"."profiles" has no column "secret" (text in the source)'
     assert list(raised.value.differences) == [
-        f"source: {no_key}",
-        f"target: {no_key}",
-        f"{unknown} What to do: fix the name (did you mean secret?)",
-        f"{lacks}. What to do: add it there, or leave it out (`exclude=['secret']`)",
+        f"source source: {no_key}",
+        f"target target: {no_key}",
+        f"{BOTH}: {unknown}; fix the name (did you mean secret?)",
+        f"{BOTH}: {lacks}; add it there, or leave it out (`exclude=['secret']`)",
     ]
     assert len(problems) == 4
     with pytest.raises(ConfigError, match="exclude does not go with columns"):
@@ -115,14 +116,14 @@ def test_what_is_no_column_to_copy_is_named(
     with pytest.raises(TableMismatchError) as raised:
         copy(pool(source_db, target_db, columns=names))
     assert raised.value.differences == (
-        'source: The table "public"."profiles" has no column nothing.',
-        'source: The column "a" of the table "public"."profiles" is named twice.',
-        f"source: {GENERATED}",
-        'source: The table "public"."profiles" has no column secrt (did you mean "secret"?).',
-        'target: The table "public"."profiles" has no column nothing.',
-        'target: The column "a" of the table "public"."profiles" is named twice.',
-        'target: The table "public"."profiles" has no column doubled.',
-        'target: The table "public"."profiles" has no column secrt.',
+        'source source: the table "public"."profiles" has no column nothing',
+        'source source: the column "a" of the table "public"."profiles" is named twice',
+        f"source source: {GENERATED}",
+        'source source: the table "public"."profiles" has no column secrt (did you mean "secret"?)',
+        'target target: the table "public"."profiles" has no column nothing',
+        'target target: the column "a" of the table "public"."profiles" is named twice',
+        'target target: the table "public"."profiles" has no column doubled',
+        'target target: the table "public"."profiles" has no column secrt',
     )
 
 

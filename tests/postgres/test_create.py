@@ -97,8 +97,10 @@ def test_it_has_the_columns_the_key_and_the_sequence(
     report = copy(pool(source_db, target_db))
     assert report.rows == 50
     (warning,) = report.warnings
-    assert warning.startswith('target: The table "public"."profiles" was created without what')
-    assert warning.endswith(": 2 indexes, 1 check constraint, 1 foreign key, 1 trigger.")
+    assert warning.startswith(
+        'target target: the table "public"."profiles" was created without what'
+    )
+    assert warning.endswith(": 2 indexes, 1 check constraint, 1 foreign key, 1 trigger")
     assert_equal_tables(source_db, target_db)
     assert columns(target_db) == columns(source_db)
     assert sequences(target_db) == sequences(source_db)
@@ -160,7 +162,7 @@ def test_other_columns_with_a_sequence(
         in warning
     )
     assert (
-        f'The sequences of the columns "ticket", "number" of {NEW} begin where the source\'s'
+        f'the sequences of the columns "ticket", "number" of {NEW} begin where the source\'s'
         in warning
     )
     assert_equal_tables(source_db, target_db)
@@ -186,12 +188,12 @@ def test_a_sequence_that_may_not_be_read_is_named(
     finally:
         source_db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     assert (
-        f'The sequences of the columns "number", "fresh" of {NEW} begin where the source\'s'
+        f'the sequences of the columns "number", "fresh" of {NEW} begin where the source\'s'
         in warning
     )
     assert (
-        f'The sequence of the column "ticket" of {NEW} starts over: the source\'s role may not'
-        ' read where "profiles_ticket_seq" is.' in warning
+        f'the sequence of the column "ticket" of {NEW} starts over: the source\'s role may not'
+        ' read where "profiles_ticket_seq" is' in warning
     )
     assert target_db.query("INSERT INTO profiles VALUES (31) RETURNING *") == [(31, 1, 31, 1)]
 
@@ -319,7 +321,7 @@ def test_a_virtual_column_is_stored_where_it_has_to_be(
 ) -> None:
     target_db.execute(VIRTUAL + "; INSERT INTO profiles VALUES (1)")
     (warning,) = copy(pool(target_db, source_db)).warnings  # from 18 to 16
-    assert f'The column "v" of {NEW}, VIRTUAL in the source, is STORED.' in warning
+    assert f'the column "v" of {NEW}, VIRTUAL in the source, is STORED' in warning
     assert source_db.query("SELECT * FROM profiles") == [(1, 2)]
     target_db.execute("CREATE SCHEMA beside")
     assert copy(pool(target_db, target_db, target_table="beside.profiles")).warnings == ()
@@ -329,13 +331,13 @@ def test_a_virtual_column_is_stored_where_it_has_to_be(
 def test_nothing_is_made_unless_it_is_asked_for_and_the_source_is_right(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
-    with pytest.raises(TableMismatchError, match="source: There is no table profiles"):
+    with pytest.raises(TableMismatchError, match="source source: table profiles does not exist"):
         copy(pool(source_db, target_db))
     source_db.execute("CREATE TABLE profiles (id int UNIQUE); INSERT INTO profiles VALUES (-1)")
     with pytest.raises(TableMismatchError, match="is negative"):
         copy(pool(source_db, target_db))
     source_db.execute("DELETE FROM profiles")
-    with pytest.raises(TableMismatchError, match="target: There is no table profiles"):
+    with pytest.raises(TableMismatchError, match="target target: table profiles does not exist"):
         copy(pool(source_db, target_db, create=False))
     assert target_db.value("SELECT to_regclass('profiles')") is None
 

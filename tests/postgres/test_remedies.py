@@ -42,24 +42,24 @@ class Case:
 CASES = {
     "trigger": Case(
         f"CREATE TABLE profiles (id int PRIMARY KEY, n int); {TRIGGER.format('profiles')}",
-        'fire for the copied rows: "Loud".',
+        'fire for the copied rows: "Loud"',
         'ALTER TABLE public.profiles DISABLE TRIGGER "Loud";',
     ),
     "trigger of a partitioned table": Case(
         PARTS + TRIGGER.format("profiles"),
-        'fire for the copied rows: "Loud".',
+        'fire for the copied rows: "Loud"',
         'ALTER TABLE public.profiles DISABLE TRIGGER "Loud";',
     ),
     "triggers of partitions": Case(
         f"{PARTS} {TRIGGER.format('low')} CREATE TRIGGER other AFTER INSERT ON high"
         " FOR EACH ROW EXECUTE FUNCTION f();",
-        '"Loud" of public.low, other of public.high.',
+        '"Loud" of public.low, other of public.high',
         'ALTER TABLE public.low DISABLE TRIGGER "Loud";'
         " ALTER TABLE public.high DISABLE TRIGGER other;",
     ),
     "trigger disabled for the partitioned table only": Case(
         f"{PARTS} {TRIGGER.format('profiles')} ALTER TABLE ONLY profiles DISABLE TRIGGER USER",
-        '"Loud" of public.low, "Loud" of public.high.',
+        '"Loud" of public.low, "Loud" of public.high',
         'ALTER TABLE public.low DISABLE TRIGGER "Loud";'
         ' ALTER TABLE public.high DISABLE TRIGGER "Loud";',
     ),
@@ -77,14 +77,14 @@ CASES = {
     ),
     "composite key": Case(
         "CREATE TABLE profiles (id int, n int, PRIMARY KEY (id, n))",
-        "so rows that changed are removed and inserted again.",
+        "so rows that changed are removed and inserted again",
         'if "id" is unique by itself: CREATE UNIQUE INDEX ON "public"."profiles" ("id");',
     ),
     "partitioned by another column": Case(
         "CREATE TABLE profiles (id int, n int) PARTITION BY RANGE (n);"
         "CREATE TABLE only_one PARTITION OF profiles DEFAULT",
         'is partitioned by "n", so no unique index can be on "id" alone, and rows that changed are'
-        " removed and inserted again, and each batch may read the whole table.",
+        " removed and inserted again, and each batch may read the whole table",
         'CREATE INDEX ON "public"."profiles" ("id");',
     ),
     "unlogged": Case(
@@ -115,7 +115,7 @@ CASES = {
     ),
     "a column that needs a value": Case(
         'CREATE TABLE profiles (id int PRIMARY KEY, n int, "A b" text NOT NULL)',
-        'The target\'s column "A b" is not copied, may not be NULL and has no default',
+        'column "A b" is not copied, may not be NULL and has no default',
         'ALTER TABLE "public"."profiles" ALTER COLUMN "A b" DROP NOT NULL;',
         "problem",
         ("A b",),
@@ -151,8 +151,8 @@ def test_the_statement_that_is_given_helps(
 @pytest.mark.parametrize(
     ("columns", "remedy"),
     [
-        ('number int UNIQUE, "Other" bigint UNIQUE, n int', "`key='number'` or `key='\"Other\"'`."),
-        ("id text PRIMARY KEY, number smallint UNIQUE", "`key='number'`."),
+        ('number int UNIQUE, "Other" bigint UNIQUE, n int', "`key='number'` or `key='\"Other\"'`"),
+        ("id text PRIMARY KEY, number smallint UNIQUE", "`key='number'`"),
         ("a int, b int, PRIMARY KEY (a, b)", "(`key`): an integer (smallint, integer or bigint)"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_foreign_key_to_the_table_itself(both: Both) -> None:
     to_itself, to_teams = foreign
     assert '"My boss" of public.profiles asks for rows of the table itself' in to_itself
     assert "team of public.profiles asks for a row of public.teams" in to_teams
-    assert foreign[to_teams] == "Copy public.teams first."
+    assert foreign[to_teams] == "copy public.teams first"
     both.target.execute("INSERT INTO teams VALUES (1), (30)")
     with pytest.raises(DatabaseError, match="the row with the id 1 can't be saved") as raised:
         copy_all(both.pool(), batch_size=1)

@@ -91,5 +91,5 @@ def test_a_driver_that_can_not_tell_any_more_is_a_warning(tmp_path: Path, settle
     pool = _ForgettingPool(tmp_path)
     pool.create(range(1, 11))
     report = copy(pool, settle=settle)
-    assert only_warning(report.warnings) == "source: the view is gone"
+    assert only_warning(report.warnings) == "source source: the view is gone"
     assert pool.rows("target") == pool.rows("source")

@@ -78,7 +78,9 @@ def test_a_copy_is_refused_before_its_first_row(
 ) -> None:
     create_profiles(source_db, 3)
     create_profiles(target_db)
-    with pytest.raises(TableMismatchError, match="source: `where` is not a condition") as raised:
+    with pytest.raises(
+        TableMismatchError, match="source source: `where` is not a condition"
+    ) as raised:
         copy(pool(source_db, target_db, where="true); DROP TABLE profiles; SELECT (true"))
     assert len(raised.value.differences) == 1
     assert target_db.value("SELECT count(*) FROM profiles") == 0

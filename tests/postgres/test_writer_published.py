@@ -78,7 +78,7 @@ def test_rows_that_differ_are_an_error_that_says_what_to_do(
     assert raised.value.sqlstate == "55000"
     assert target_db.value("SELECT count(*) FROM profiles") == 1200  # all of a batch, or none
     (foretold,) = warnings(target_db, mode="check")
-    message, _, remedy = str(raised.value).partition("What to do: ")
+    message, _, remedy = str(raised.value).partition("; run ")
     assert remedy == "ALTER TABLE public.profiles REPLICA IDENTITY FULL;"
     assert foretold.endswith(remedy)
     assert "public.profiles" in message
@@ -91,7 +91,7 @@ def test_rows_that_differ_are_an_error_that_says_what_to_do(
 def test_an_index_that_can_be_the_identity_is_named(target_db: TemporaryDatabase) -> None:
     create(target_db, 'NOT NULL CONSTRAINT "One id" UNIQUE')
     (warning,) = warnings(target_db)
-    remedy = warning.partition("What to do: ")[2]
+    remedy = warning.partition("; run ")[2]
     assert remedy == 'ALTER TABLE public.profiles REPLICA IDENTITY USING INDEX "One id";'
     target_db.execute(remedy)
     assert warnings(target_db) == []
@@ -140,7 +140,7 @@ def test_partitions_have_identities_of_their_own(
     with pytest.raises(PostgresError, match=r"differ \(1 here\)") as raised:
         copy(source_db, target_db)
     (warning,) = warnings(target_db)
-    remedy = warning.partition("What to do: ")[2]
+    remedy = warning.partition("; run ")[2]
     assert str(raised.value).endswith(remedy)
     names = ["high", "low"] if published == "profiles" else ["low"]
     assert remedy == " ".join(f"ALTER TABLE public.{n} REPLICA IDENTITY FULL;" for n in names)

@@ -25,6 +25,7 @@ from tests.support.drivers import RecordingPool
 from tests.support.runs import CONFIG, check, copy, verify
 
 _resume = functools.partial(copy, resume=True)
+BOTH = "source source and target target"
 RUNS: dict[str, Callable[..., Any]] = {
     "connect": _resume,
     "describe": _resume,
@@ -47,10 +48,10 @@ def test_calls_of_both_sides_overlap(call: str, sqlite_pool: RecordingPool) -> N
     both = {(pool.folder / f"{call} of {side}").exists() for side in ("source", "target")}
     assert both == {True}
     assert list(report.warnings) == [
-        "source: source described",
-        "target: target described",
-        "target met",
-        "source met",
+        "source source: source described",
+        "target target: target described",
+        f"{BOTH}: target met",
+        f"{BOTH}: source met",
     ]
 
 

@@ -70,7 +70,7 @@ def test_survives_pickling_whole(error: errors.PipecopyError, protocol: int) -> 
 
 
 def test_what_helps_is_said_once_at_the_end() -> None:
-    said = "it failed. What to do: see why."
+    said = "it failed; see why."
     assert str(errors.DatabaseError("it failed", remedy="see why.")) == said
     assert str(errors.DatabaseError(said, remedy="see why.")) == said
 

@@ -25,8 +25,7 @@ def test_is_frozen() -> None:
 
 
 def test_a_finding_is_one_line_with_its_side_and_what_to_do() -> None:
-    found = problem("There is no key.", "CREATE INDEX ON t (id);")
-    assert str(found) == "There is no key. What to do: CREATE INDEX ON t (id);"
-    assert str(problem("There is no table a\nb.")) == "There is no table a b."
-    assert str(dataclasses.replace(found, side="source")) == f"source: {found}"
-    assert str(warning("Each batch reads the whole table.")) == "Each batch reads the whole table."
+    found = problem("there is no key", "CREATE INDEX ON t (id);")
+    assert str(found) == "there is no key; run CREATE INDEX ON t (id);"
+    assert str(problem("there is no table a\nb")) == "there is no table a b"
+    assert str(warning("each batch reads the whole table")) == "each batch reads the whole table"
