@@ -90,6 +90,16 @@ class Resumed(Happened):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured(Happened):
+    """A side has told what a limit of the run's pace is about, each second at most."""
+
+    side: Side
+    what: Literal["lag", "active_sessions"]
+    value: float
+    """Seconds that its standby, or it itself, is behind; or how many sessions are active."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopRequested(Happened):
     """The run was asked to stop: it ends after the batch in flight."""
 
@@ -275,6 +285,7 @@ Event: TypeAlias = (
     | RangeKnown
     | Paused
     | Resumed
+    | Measured
     | StopRequested
     | CallStarted
     | CallEnded

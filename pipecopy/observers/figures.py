@@ -14,6 +14,7 @@ from pipecopy.events import (
     CallStarted,
     CommandEnded,
     Event,
+    Measured,
     Paused,
     PauseReason,
     RangeKnown,
@@ -86,6 +87,13 @@ FIGURES = (
     Figure("retries", "counter", "Attempts after one that timed out.", _CALL),
     Figure("paused", "gauge", "1 while the run is paused for this reason.", ("reason",)),
     Figure("pause_seconds", "counter", "How long the run was paused.", ("reason",)),
+    Figure(
+        "lag_seconds",
+        "gauge",
+        "How far a standby of this side, or it itself, was behind.",
+        ("side",),
+    ),
+    Figure("active_sessions", "gauge", "Active sessions on this side.", ("side",)),
     Figure("warnings", "counter", "Warnings in the report."),
 )
 
@@ -100,6 +108,10 @@ class Figures:
         """The values of the labels of the run; empty as long as there is none."""
         self._since = time.monotonic()
         self._has_ended = False
+        self._pause: tuple[str, float] | None = None
+        """The reason of the pause under way, and since when by time.monotonic()."""
+        self._paused: dict[str, float] = {}
+        """The seconds of the pauses that have ended, by reason."""
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         """By the figure's name and the values of its own labels."""
         self.seconds: dict[tuple[str, ...], list[float]] = {}
@@ -107,8 +119,12 @@ class Figures:
 
     def now(self) -> None:
         """Take the time into account."""
+        now = time.monotonic()
         if self.run and not self._has_ended:
-            self._set("run_seconds", time.monotonic() - self._since)
+            self._set("run_seconds", now - self._since)
+        if self._pause is not None:
+            reason, since = self._pause
+            self._set("pause_seconds", self._paused.get(reason, 0) + now - since, reason)
 
     def take(self, event: Event) -> None:
         """Take an event into account."""
@@ -125,8 +141,8 @@ class Figures:
                 if not (self._has_ended or report is None):
                     self._end(report, at)
                 self._set("exit_code", code)
-            case Paused() | Resumed():
-                self._pause(event)
+            case Paused() | Resumed() | Measured():
+                self._take_of_pace(event)
             case CallStarted() | CallEnded() | WorkerKilled() | RetryScheduled():
                 self._take_of_call(event)
 
@@ -165,10 +181,20 @@ class Figures:
                 self._add("ranges", 1)
                 self._add_each("differences", event, ("missing", "surplus", "differing"))
 
-    def _pause(self, event: Paused | Resumed) -> None:
-        self._set("paused", isinstance(event, Paused), event.reason)
-        if isinstance(event, Resumed):
-            self._add("pause_seconds", event.seconds, event.reason)
+    def _take_of_pace(self, event: Paused | Resumed | Measured) -> None:
+        match event:
+            case Paused(reason=reason, seconds=seconds):
+                self._set("paused", 1, reason)
+                self._pause = (reason, time.monotonic() - seconds)
+            case Resumed(reason=reason, seconds=seconds):
+                self._set("paused", 0, reason)
+                self._pause = None
+                self._paused[reason] = self._paused.get(reason, 0) + seconds
+                self._set("pause_seconds", self._paused[reason], reason)
+            case Measured(side=side, what="lag", value=value):
+                self._set("lag_seconds", value, side)
+            case Measured(side=side, value=value):
+                self._set("active_sessions", value, side)
 
     def _take_of_call(self, event: CallStarted | CallEnded | WorkerKilled | RetryScheduled) -> None:
         match event:
@@ -191,17 +217,25 @@ class Figures:
             self._count("timeouts", event.where)
 
     def _end(self, report: Report, at: float) -> None:
+        self.now()
         self._has_ended = True
+        if self._pause is not None:
+            self._set("paused", 0, self._pause[0])
+            self._pause = None
         self._set_outcome(report.outcome)
         self._set("run_seconds", report.seconds)
         self._set("warnings", len(report.warnings))
-        success = report.outcome == "complete"
+        if self._take_report(report):
+            self._successes[self.run] = at
+            self._set("last_success_timestamp_seconds", at)
+
+    def _take_report(self, report: Report) -> bool:
+        """Take what the report has beyond the events; return whether the run was a success."""
         match report:
             case CopyReport():
                 for name in ("rows", "bytes", "batches", "first_id", "next_id"):
                     self._set(name, getattr(report, name))
             case VerifyReport():
-                success = report.equal
                 for name in ("rows", "ranges", "first_id", "next_id"):
                     self._set(name, getattr(report, name))
                 for kind in ("missing", "surplus", "differing", "not_comparable"):
@@ -209,14 +243,13 @@ class Figures:
                 for action in ("repaired", "deleted"):
                     self._set("repairs", getattr(report, action), action)
                 self._set("differences_left", report.left)
+                return report.equal
             case CheckReport():
-                success = report.can_start
+                marks = [item.mark for item in report.items]
                 for mark in ("ok", "warning", "problem"):
-                    found = sum(item.mark == mark for item in report.items)
-                    self._set("findings", found, mark)
-        if success:
-            self._successes[self.run] = at
-            self._set("last_success_timestamp_seconds", at)
+                    self._set("findings", marks.count(mark), mark)
+                return report.can_start
+        return report.outcome == "complete"
 
     def _set_outcome(self, now: str) -> None:
         for outcome in _OUTCOMES:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipecopy.config import Config
 from pipecopy.contracts import Side
 from pipecopy.errors import ConfigError
-from pipecopy.events import Paused, PauseReason, Resumed
+from pipecopy.events import Measured, Paused, PauseReason, Resumed
 from pipecopy.supervisor.pausefile import UNANSWERED, PauseFile
 from pipecopy.workers.host import refused
 
@@ -183,6 +183,7 @@ class Pace:
             for side, asked in begun.items():
                 self._answers[call, side] = asked.value
                 self._answered[call, side] = run.clock.now()
+                run.notify(_measured(side, call, asked.value))
 
     def above(self, call: str, side: str, answer: Any) -> str | None:
         """Return what is told if the answer of a side is above its limit, None if it is not."""
@@ -226,6 +227,13 @@ def _questions(config: Config) -> Iterator[str]:
         yield LAG
     if config.max_load is not None:
         yield ACTIVE_SESSIONS
+
+
+def _measured(side: Side, call: str, answer: Any) -> Measured:
+    if call == LAG:
+        seconds, _ = answer
+        return Measured(side=side, what="lag", value=seconds)
+    return Measured(side=side, what="active_sessions", value=answer)
 
 
 # -- the rate

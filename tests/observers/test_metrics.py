@@ -15,7 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import pipecopy
 from pipecopy.errors import ConfigError, DatabaseError
-from pipecopy.events import Event, RangeKnown, RetryScheduled, RunEnded, RunStarted
+from pipecopy.events import (
+    Event,
+    Measured,
+    Paused,
+    RangeKnown,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+)
 from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.figures import FIGURES, RUN
 from pipecopy.observers.metrics import MetricsFile
@@ -168,6 +176,46 @@ def events_of_a_run() -> list[Event]:
     report = CopyReport(run_id=run_id, source=source, target=target)
     started = RunStarted(run_id=run_id, source=source, target=target, config=CONFIG, mode="copy")
     return [started, RunEnded(report=report)]
+
+
+def test_a_pause_is_there_while_it_lasts_and_after(pool: RecordingPool, tmp_path: Path) -> None:
+    path, pause = tmp_path / "x.prom", tmp_path / "pause"
+    metrics, seen = MetricsFile(path, every=0.02), list[Read]()
+
+    def observe(event: Event) -> None:
+        metrics(event)
+        if isinstance(event, Paused):
+            seen.append(wait_for(path, "pipecopy_paused", 1))
+            pause.unlink()
+
+    pause.touch()
+    report = copy(pool, observer=observe, pause_file=str(pause))
+    of_file = {"reason": "pause file"}
+    ((during,), at_end) = seen, Read(path)
+    assert 0 < (during("pipecopy_pause_seconds_total", **of_file) or 0) < report.paused
+    assert at_end("pipecopy_pause_seconds_total", **of_file) == pytest.approx(
+        report.paused, abs=0.01
+    )
+    assert (at_end("pipecopy_paused"), at_end("pipecopy_rows_total")) == (0, 50)
+
+
+def test_what_a_side_tells_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "x.prom"
+    metrics = MetricsFile(path)
+    started, ended = events_of_a_run()
+    told: list[Event] = [
+        Measured(side="target", what="lag", value=12.5),
+        Measured(side="target", what="lag", value=0.5),
+        Measured(side="source", what="active_sessions", value=3),
+        Paused(reason="max lag", detail="a standby is 12.5 s behind", seconds=7),
+    ]
+    for event in (started, *told, ended):
+        metrics(event)
+    read = Read(path)
+    assert read("pipecopy_lag_seconds", side="target") == 0.5
+    assert read("pipecopy_active_sessions", side="source") == 3
+    assert read("pipecopy_pause_seconds_total", reason="max lag") == pytest.approx(7, abs=1)
+    assert read("pipecopy_paused") == 0
 
 
 def test_a_verification_and_a_check(sqlite_pool: RecordingPool, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError, FullCopyTimeoutError, HostError
-from pipecopy.events import BatchSaved, CallStarted, Event, Paused, RangeVerified, Resumed
+from pipecopy.events import BatchSaved, CallStarted, Event, Measured, Paused, RangeVerified, Resumed
 from tests.supervisor.pacing import PacingPool
 from tests.support.checks import Expected, run_copy
 from tests.support.checks import check as check_ended
@@ -202,6 +202,14 @@ def test_no_load_begins_while_a_side_tells_of_more(
     # once a second at most
     assert pool.asked(side, call) <= report.seconds + 1
     assert pool.asked("target", "active_sessions") == 0
+    measured = [e.value for e in seen.of(Measured) if (e.side, e.what) == (side, call)]
+    assert {first_of(above), first_of(below)} <= {*measured}
+
+
+def first_of(told: Any) -> float:
+    """Return the number in an answer."""
+    number: float = told[0] if isinstance(told, list) else told
+    return number
 
 
 def test_without_the_options_nobody_is_asked(tmp_path: Path) -> None:
