@@ -151,13 +151,13 @@ class Pipecopy(Contender):
 
 
 class Command(Contender):
-    """`python -m pipecopy copy`, off a terminal."""
+    """`pipecopy copy`, off a terminal."""
 
     kind = "pipecopy"
 
     def __init__(self, batch_size: int) -> None:
         self.name = f"command-{batch_size}"
-        self.title = f"python -m pipecopy copy, {batch_size:,} a batch"
+        self.title = f"pipecopy copy, {batch_size:,} a batch"
         self._batch_size = batch_size
 
     @contextlib.contextmanager

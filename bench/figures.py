@@ -157,7 +157,7 @@ def _starts(starts: Figures | None) -> Iterator[Goal]:
         command = starts["command"] / starts["python"]
         copy = starts["next_copy"] / 1000
     python = '`python -c "import psycopg"`'
-    title = f"time of `python -m pipecopy copy` of one row, of {python}"
+    title = f"time of `pipecopy copy` of one row, of {python}"
     yield Goal(title, 1.8, least=False, value=command)
     title = "time of each copy of one row after the first in a process"
     yield Goal(title, 0.06, least=False, value=copy, unit=" s")

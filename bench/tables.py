@@ -220,7 +220,7 @@ def _times(figures: Figures) -> Iterator[tuple[str, str]]:
         yield from row(start, "start_and_stop", driver, "start")
         stop = f"last call ended, until `copy_table` has returned: {driver}"
         yield from row(stop, "start_and_stop", driver, "stop")
-    yield from row("`python -m pipecopy copy` of one row, as a whole", "start_and_stop", "command")
+    yield from row("`pipecopy copy` of one row, as a whole", "start_and_stop", "command")
     yield from row('`python -c "import psycopg"`, for comparison', "start_and_stop", "python")
     again = "`copy_table` of one row, each of 20 in one process after the first"
     yield from row(again, "start_and_stop", "next_copy")

@@ -134,7 +134,7 @@ class LibraryCopy(Copy):
 
 
 class CommandCopy(Copy):
-    """`python -m pipecopy copy`, in a process group of its own."""
+    """`pipecopy copy`, in a process group of its own."""
 
     def __init__(self, scene: Scene, config: Config) -> None:
         super().__init__(config)

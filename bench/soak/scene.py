@@ -39,7 +39,7 @@ _FIRST_ROWS = 4_000
 
 
 Mode = Literal["library", "command"]
-"""`copy_table` in this process, or `python -m pipecopy copy` in one of its own."""
+"""`copy_table` in this process, or `pipecopy copy` in one of its own."""
 
 
 class NoVictimError(Exception):

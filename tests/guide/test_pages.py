@@ -111,6 +111,12 @@ def test_each_link_leads_to_a_file_and_a_heading(page: str) -> None:
             assert target.parent == FOLDER
 
 
+@pytest.mark.parametrize("language", ["text", "yaml", "ini", "toml"])
+def test_what_has_to_keep_its_lines_fits_a_terminal(language: str) -> None:
+    for page, block in blocks(language):
+        assert max(map(len, block.splitlines())) <= 78, page
+
+
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 20
 
