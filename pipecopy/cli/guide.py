@@ -9,8 +9,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from pipecopy.cli.exits import Ending, failed
+from pipecopy.cli.options import Output, described
+from pipecopy.errors import ConfigError
 from pipecopy.finding import did_you_mean
 
 WIDEST = 100
@@ -25,22 +26,20 @@ def _pages() -> dict[str, Traversable]:
     return {page.name.removesuffix(".md"): page for page in sorted(pages, key=lambda p: p.name)}
 
 
-def _check_topic(_type: object, topic: str | None) -> None:
-    if topic is not None and topic not in _pages():
-        hint = did_you_mean(topic, _pages())
-        raise ValueError(f'"{topic}" is unknown{hint}; the topics are {", ".join(_pages())}')
-
-
 def guide(
     topic: Annotated[
-        str | None,
-        Parameter(validator=_check_topic, help="The topic to show; without it, all are listed."),
+        str | None, described("The topic to show; without it, all are listed.")
     ] = None,
     /,
-) -> None:
+) -> Ending | None:
     """List the topics, or show one, on standard output."""
+    if topic is not None and topic not in _pages():
+        hint = did_you_mean(topic, _pages())
+        wrong = f'the guide has no topic "{topic}"{hint}; its topics: {", ".join(_pages())}'
+        return failed(ConfigError(wrong), Output(), "guide")
     # written, and not returned as the result of a run: `| head` needs only what it took
     sys.stdout.write("\n".join(_topics()) if topic is None else _page(topic))
+    return None
 
 
 def _topics() -> Iterator[str]:

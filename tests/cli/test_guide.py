@@ -61,7 +61,7 @@ def test_a_wrong_topic_is_wrong_usage() -> None:
     result = run("guide", "exit-code")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        'error: TOPIC "exit-code" is unknown (did you mean exit-codes?); the topics are'
+        'error: the guide has no topic "exit-code" (did you mean exit-codes?); its topics:'
         f" {', '.join(PAGES)}\nto go on: fix that; `pipecopy guide --help` explains each option\n"
     )
 

@@ -36,7 +36,6 @@ OPTIONS = {option["name"] for command in commands() for _, option in options_of(
 _OF_HELP = {"--help", "--version"}
 _OPERATORS = {"&&", "|", "||", ";"}
 _REDIRECTS = {">", ">>", "<"}
-_FILE = "/etc/pipecopy/pipecopy.toml"
 CONFIGURATION = next(code for name, code in blocks("toml") if name == "configuration.md")
 
 
@@ -79,7 +78,7 @@ def asked_at_work(
     patch.chdir(folder)
     Path("pipecopy.toml").write_text(configuration, encoding="utf-8")
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", configuration), "something")
-    return asked(*(word.replace(_FILE, "pipecopy.toml") for word in words), **variables)
+    return asked(*words, **variables)
 
 
 def test_the_options_and_the_readme_are_as_generated() -> None:
