@@ -100,6 +100,11 @@ def _check_text(_type: object, value: str | tuple[str, ...] | None) -> None:
             raise ValueError(wrong)
 
 
+def _check_report(_type: object, value: str | None) -> None:
+    if value is not None and not value.endswith((".html", ".json")):
+        raise ValueError(f'must be a file such as nightly.html or nightly.json, not "{value}"')
+
+
 Duration: TypeAlias = Annotated[
     float, Parameter(converter=_by(seconds_of), show_default=duration_text, metavar="DURATION")
 ]
@@ -300,6 +305,11 @@ class Output:
     traces: Flag = False
     """Send each call as a span to the OpenTelemetry collector at OTEL_EXPORTER_OTLP_ENDPOINT."""
 
+    report: Annotated[SomeText | None, Parameter(metavar="FILE.html", validator=_check_report)] = (
+        None
+    )
+    """Write a page with charts of the run to FILE.html at the end, or the same to FILE.json."""
+
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""
         found: dict[str, Observer] = {}
@@ -311,6 +321,11 @@ class Output:
             with _extra("--traces", "traces"):
                 from pipecopy.observers.otlp import OtlpTraces  # noqa: PLC0415 - heavy
             found["--traces"] = OtlpTraces()
+        if self.report is not None:
+            with _extra("--report", "report"):
+                from pipecopy.observers.page import Page  # noqa: PLC0415 - for this option alone
+
+                found["--report"] = Page(self.report)
         return found
 
 

@@ -14,7 +14,7 @@ from pipecopy.workers.host import start
 
 _PATIENCE = 1.0
 """Seconds that the file system gets to answer before a run; one that hangs may not hold it up."""
-_MOST_BYTES = 2**20
+_MOST_BYTES = 4 * 2**20
 """Bytes of an existing file; one that has more is not what it is taken for."""
 
 

@@ -1,0 +1,221 @@
+"use strict";
+// Draws the two charts with Bokeh from the object in #data; colours come from the style sheet.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { ColumnDataSource } = Bokeh;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const zone = (() => {
+    const minutes = Math.abs(data.utc_offset) / 60;
+    const two = (number) => String(Math.floor(number)).padStart(2, "0");
+    return `UTC${data.utc_offset < 0 ? "-" : "+"}${two(minutes / 60)}:${two(minutes % 60)}`;
+  })();
+  // Bokeh writes times in UTC: so local time is given to it as if it were UTC
+  const at = (seconds) => (data.began + data.utc_offset + seconds) * 1000;
+  const number = (value, digits = 0) =>
+    value.toLocaleString("en-US", { maximumFractionDigits: digits });
+  const took = (seconds) => {
+    if (seconds < 1) return `${number(seconds * 1000, seconds < 0.01 ? 1 : 0)} ms`;
+    if (seconds < 120) return `${number(seconds, 1)} s`;
+    return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  };
+  const clock = (seconds) => new Date(at(seconds)).toISOString().slice(11, 23);
+  const ids = (first, end) => {
+    if (first === null) return "";
+    return end === null ? `, from id ${first} on` : `, ids ${first} to ${end - 1}`;
+  };
+  const colour = (name) =>
+    getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const LANE = { source: 1, target: 0 };
+  let shown = null;
+
+  function chart(id, height, x_range, y_range, y_axis) {
+    const touch = matchMedia("(pointer: coarse)").matches;
+    const tools = [new Bokeh.BoxZoomTool({ dimensions: "width" }), new Bokeh.PanTool({ dimensions: "width" }),
+      new Bokeh.WheelZoomTool({ dimensions: "width" }), new Bokeh.ResetTool()];
+    const plot = new Bokeh.Plot({
+      height, sizing_mode: "stretch_width", x_range, y_range, background_fill_color: null,
+      border_fill_color: null, outline_line_color: null, min_border_left: 68, min_border_right: 24,
+      toolbar: new Bokeh.Toolbar({ tools, logo: null }), toolbar_location: "above",
+    });
+    plot.toolbar.active_drag = touch ? null : tools[0]; // on a touch screen the page scrolls
+    const plain = {
+      axis_line_color: colour("line"), major_tick_line_color: colour("line"), minor_tick_line_color: null,
+      major_label_text_color: colour("soft"), axis_label_text_color: colour("soft"),
+      axis_label_text_font_style: "normal", major_label_text_font_size: "12px", axis_label_text_font_size: "12px",
+    };
+    const narrow = document.getElementById(id).clientWidth < 500;
+    const x = new Bokeh.DatetimeAxis({
+      ...plain, axis_label: `time (${zone})`,
+      formatter: new Bokeh.DatetimeTickFormatter({
+        milliseconds: "%H:%M:%S.%3N", seconds: "%H:%M:%S", minsec: "%H:%M:%S", minutes: "%H:%M",
+        hourmin: "%H:%M", hours: "%H:%M", days: "%b %d",
+      }),
+    });
+    x.ticker.desired_num_ticks = narrow ? 3 : 7;
+    const y = new Bokeh.LinearAxis({ ...plain, ...y_axis });
+    plot.add_layout(x, "below");
+    plot.add_layout(y, "left");
+    plot.add_layout(new Bokeh.Grid({ dimension: 0, ticker: x.ticker, grid_line_color: colour("line") }));
+    return [plot, y];
+  }
+
+  function quads(plot, source, how) {
+    const field = (name) => (name in source.data ? { field: name } : how[name]);
+    const edges = Object.fromEntries(["left", "right", "top", "bottom"].map((name) => [name, field(name)]));
+    return plot.add_glyph(new Bokeh.Quad({ ...edges, ...how.style }), source);
+  }
+
+  function hover(plot, renderers, tooltips, more = {}) {
+    const tool = new Bokeh.HoverTool({ renderers, tooltips, ...more });
+    plot.add_tools(tool);
+  }
+
+  function throughput(x_range) {
+    const { seconds, rows, bytes } = data.throughput;
+    const slots = rows.map((_, index) => index);
+    const most = Math.max(...rows) / seconds;
+    const [plot, y] = chart("throughput", 220, x_range, new Bokeh.Range1d({ start: 0, end: most * 1.08 || 1 }), {
+      axis_label: data.unit,
+      formatter: new Bokeh.NumeralTickFormatter({ format: most >= 1e4 ? "0.[0]a" : "0,0.[0]" }),
+    });
+    plot.add_layout(new Bokeh.Grid({ dimension: 1, ticker: y.ticker, grid_line_color: colour("line") }));
+    const source = new ColumnDataSource({ data: {
+      left: slots.map((slot) => at(slot * seconds)),
+      right: slots.map((slot) => at(Math.min((slot + 1) * seconds, Math.max(data.seconds, slot * seconds)))),
+      top: rows.map((each) => each / seconds),
+      when: slots.map((slot) => `${clock(slot * seconds)}, ${took(seconds)}`),
+      speed: rows.map((each) => `${number(each / seconds)} rows/s`),
+      size: bytes.map((each) => (each ? `${number(each / seconds / 1e6, 1)} MB/s` : "–")),
+    } });
+    const area = quads(plot, source, { bottom: { value: 0 }, style: {
+      fill_color: colour("area"), fill_alpha: 0.55, line_color: colour("area"), line_alpha: 0.9,
+    } });
+    hover(plot, [area], [["from", "@when"], ["rows", "@speed"], ["data", "@size"]]);
+    return plot;
+  }
+
+  function lanes(x_range) {
+    const [plot] = chart("lanes", 230, x_range, new Bokeh.Range1d({ start: -0.6, end: 1.6 }), {
+      ticker: new Bokeh.FixedTicker({ ticks: [0, 1] }), major_tick_line_color: null,
+      major_label_overrides: new Map([[0, "writer"], [1, "reader"]]),
+    });
+    if (data.waits.length) {
+      const source = new ColumnDataSource({ data: {
+        left: data.waits.map((one) => at(one[1])), right: data.waits.map((one) => at(one[2])),
+        text: data.waits.map((one) => `pause: ${one[0]}, ${took(one[2] - one[1])}`),
+      } });
+      const pauses = quads(plot, source, { top: { value: 1.6 }, bottom: { value: -0.6 }, style: {
+        fill_color: colour("pause"), fill_alpha: 0.25, line_color: colour("pause"), line_alpha: 0.6,
+      } });
+      hover(plot, [pauses], [["", "@text"]]);
+    }
+    const lane = (side) => LANE[side];
+    const calls = quads(plot, new ColumnDataSource({ data: {
+      left: data.calls.map((one) => at(one[2])), right: data.calls.map((one) => at(one[3])),
+      top: data.calls.map((one) => lane(one[0]) + 0.32), bottom: data.calls.map((one) => lane(one[0]) - 0.32),
+      fill: data.calls.map((one) => colour(one[11] ? "failed" : data.kinds[one[1]] ?? "other")),
+      alpha: data.calls.map((one) => 0.35 + 0.65 * Math.min(1, one[5] / Math.max(one[3] - one[2], 1e-9))),
+      what: data.calls.map((one) => `${one[4] === 1 ? one[1] : `${number(one[4])} × ${one[1]}`}`
+        + `${one[11] ? " (failed)" : ""}${ids(one[9], one[10])}`),
+      when: data.calls.map((one) => clock(one[2])),
+      long: data.calls.map((one) => (one[4] === 1 ? took(one[5])
+        : `${took(one[6])} to ${took(one[8])}, median ${took(one[7])}`)),
+    } }), { style: {
+      fill_color: { field: "fill" }, fill_alpha: { field: "alpha" },
+      line_color: { field: "fill" }, line_alpha: { field: "alpha" },
+    } });
+    hover(plot, [calls], [["call", "@what"], ["at", "@when"], ["took", "@long"]]);
+    const failed = data.incidents.map((one, index) => [...one, index]).filter((one) => one[0] !== null);
+    const again = failed.filter((one) => one[7] !== null);
+    if (again.length) {
+      quads(plot, new ColumnDataSource({ data: {
+        left: again.map((one) => at(one[5])), right: again.map((one) => at(one[5] + one[7])),
+        top: again.map((one) => lane(one[0]) + 0.1), bottom: again.map((one) => lane(one[0]) - 0.1),
+      } }), { style: { fill_color: colour("retry"), line_color: colour("retry") } });
+    }
+    if (failed.length) {
+      const source = new ColumnDataSource({ data: {
+        left: failed.map((one) => at(one[4])), right: failed.map((one) => at(one[5])),
+        top: failed.map((one) => lane(one[0]) + 0.32), bottom: failed.map((one) => lane(one[0]) - 0.32),
+        middle: failed.map((one) => lane(one[0]) + 0.43),
+        mark: failed.map((one) => (one[2] === "killed" ? "x" : "dash")),
+        size: failed.map((one) => (one[2] === "killed" ? 11 : 7)),
+        what: failed.map((one) => `${one[1]}, attempt ${one[3]}`),
+        end: failed.map((one) => `${one[2]} after ${took(one[5] - one[4])}`),
+        when: failed.map((one) => clock(one[5])),
+        then: failed.map((one) => (one[7] === null ? "–" : `retried after ${took(one[7])}`)),
+        index: failed.map((one) => one[8]),
+      } });
+      const bars = quads(plot, source, { style: { fill_color: colour("failed"), line_color: colour("failed") } });
+      const marks = plot.add_glyph(new Bokeh.Scatter({
+        x: { field: "right" }, y: { field: "middle" }, marker: { field: "mark" }, size: { field: "size" },
+        fill_color: colour("failed"), line_color: colour("failed"), line_width: 3,
+      }), source);
+      for (const one of [bars, marks]) {
+        one.nonselection_glyph = one.glyph;
+        one.selection_glyph = one.glyph;
+      }
+      hover(plot, [bars, marks], [["call", "@what"], ["end", "@end"], ["at", "@when"], ["then", "@then"]]);
+      const tap = new Bokeh.TapTool({ renderers: [bars, marks] });
+      plot.add_tools(tap);
+      plot.toolbar.active_tap = tap;
+      source.selected.properties.indices.change.connect(() => {
+        const [row] = source.selected.indices;
+        if (row !== undefined) choose(failed[row][8]);
+      });
+    }
+    const stops = data.incidents.filter((one) => one[0] === null);
+    for (const one of stops) {
+      plot.add_layout(new Bokeh.Span({
+        location: at(one[5]), dimension: "height", line_color: colour("ink"), line_dash: [4, 4],
+      }));
+    }
+    return plot;
+  }
+
+  // shows what the table says of an attempt that failed, and its stack
+  function choose(index) {
+    const cells = [...document.querySelectorAll(`#incident-${index} td`)].map((cell) => cell.textContent);
+    const panel = document.getElementById("chosen");
+    const line = document.createElement("p");
+    line.textContent = cells.filter(Boolean).join(" · ");
+    panel.replaceChildren(line);
+    const stack = data.incidents[index][6];
+    if (stack !== null) {
+      panel.append(document.querySelector(`#stack-${stack} pre`).cloneNode(true));
+    }
+  }
+
+  function draw() {
+    shown?.then((views) => views.clear());
+    const margin = (data.seconds || 1) * 0.01;
+    const x_range = new Bokeh.Range1d({ start: at(-margin), end: at((data.seconds || 1) + margin) });
+    const charts = new Bokeh.Document(); // one of both: they share the range of time
+    const places = [];
+    for (const [id, make] of [["throughput", throughput], ["lanes", lanes]]) {
+      const place = document.getElementById(id);
+      if (place === null) continue;
+      place.replaceChildren();
+      places.push(place);
+      charts.add_root(make(x_range));
+    }
+    shown = Bokeh.embed.add_document_standalone(charts, document.body, places);
+  }
+
+  // a link to a stack opens what it is folded in
+  function unfold() {
+    const target = document.getElementById(location.hash.slice(1));
+    const folded = target?.closest("details");
+    if (folded) {
+      folded.open = true;
+      target.scrollIntoView();
+    }
+  }
+
+  draw();
+  dark.addEventListener("change", draw);
+  addEventListener("hashchange", unfold);
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+  });
+})();

@@ -1,0 +1,235 @@
+"""The timeline of a run, by its events, in constant memory however long the run is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipecopy.contracts import Side
+from pipecopy.events import (
+    BatchSaved,
+    CallEnded,
+    CallStarted,
+    Event,
+    Paused,
+    RangeKnown,
+    RangeVerified,
+    Resumed,
+    RetryScheduled,
+    StopRequested,
+    TransactionsAwaited,
+    Where,
+    WorkerKilled,
+)
+from pipecopy.observers.slots import Block, Kept, Lane, Throughput
+from pipecopy.observers.text import one_line
+from pipecopy.redact import redact
+
+# a page of them has less than 2 MB, whatever they say
+_INCIDENTS, _WAITS = (200, 100), (30, 30)
+"""The first ones and the last ones that are kept."""
+_MOST_STACKS = 15
+_LONGEST_STACK, _LONGEST_TEXT = 3000, 150
+"""Characters."""
+_SETTLE = "open transactions"
+_WHAT = {"raised": "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """An attempt that did not return, or that the run was asked to stop."""
+
+    what: str
+    """`killed`, `timed out`, `failed`, `crashed`, `cut short`, or `stop requested`."""
+    side: Side | None = None
+    call: str = ""
+    first_id: int | None = None
+    end_id: int | None = None
+    attempt: int | None = None
+    begin: float
+    """Seconds since the run began, as `end`."""
+    end: float
+    detail: str = ""
+    stack: int | None = None
+    """Which of the stacks shows where it was stuck."""
+    retry: float | None = None
+    """Seconds after which it was tried again; None if it was not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The run waited on purpose."""
+
+    reason: str
+    detail: str
+    begin: float
+    """Seconds since the run began, as `end`."""
+    end: float
+
+
+class Timeline:
+    """Takes the events of one run; `to_dict` may be called at any time."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        """Seconds since 1970 UTC, of the first event."""
+        self._now = 0.0
+        self._since = 0.0
+        """When the work began that will be done next."""
+        self._throughput = Throughput()
+        self._lanes: dict[Side, Lane] = {"source": Lane(), "target": Lane()}
+        self._incidents: Kept[Incident] = Kept(*_INCIDENTS)
+        self._failed: dict[Side, Incident] = {}
+        """The last one of each side, as long as it may be tried again."""
+        self._killed: dict[Side, WorkerKilled] = {}
+        self._waits: Kept[Wait] = Kept(*_WAITS)
+        self._waiting: dict[str, Wait] = {}
+        self._stacks: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        """Take an event into account."""
+        if self.began is None:
+            self.began = event.at
+        self._now = max(self._now, event.at - self.began)  # the clock may be set back meanwhile
+        match event:
+            case CallStarted() | CallEnded() | WorkerKilled() | RetryScheduled():
+                self._take_call(event)
+            case BatchSaved(rows=rows, bytes=size):
+                self._done(rows, size)
+            case RangeVerified(rows=rows):
+                self._done(rows, 0)
+            case RangeKnown():
+                self._since = self._now
+                self._wait_ended(_SETTLE)
+            case StopRequested(grace=grace):
+                said = f"the batch in flight gets {grace:g} s"
+                stop = Incident(what="stop requested", begin=self._now, end=self._now, detail=said)
+                self._incidents.add(stop)
+            case Paused() | Resumed() | TransactionsAwaited():
+                self._take_wait(event)
+
+    def _done(self, rows: int, size: int) -> None:
+        self._throughput.add(self._since, self._now, rows, size)
+        self._since = self._now
+
+    def _take_call(self, event: CallStarted | CallEnded | WorkerKilled | RetryScheduled) -> None:
+        side = event.where.side
+        match event:
+            case CallStarted(where=where):
+                self._keep_failed(side)
+                if where.attempt > 1:
+                    self._since = self._now  # nothing was done while the one before hung
+            case CallEnded(where=where, outcome=outcome, seconds=seconds):
+                begin, failed = max(0.0, self._now - seconds), outcome != "returned"
+                block = self._lanes[side].block(side, where.call, begin, failed=failed)
+                block.add(begin, self._now, _ids(where))
+                block.count_one(seconds)
+                if failed:
+                    self._keep_failed(side)
+                    self._failed[side] = self._incident(event)
+            case WorkerKilled():
+                self._killed[side] = event
+            case RetryScheduled(delay=delay):
+                if side in self._failed:
+                    self._failed[side] = replace(self._failed[side], retry=delay)
+
+    def _keep_failed(self, side: Side) -> None:
+        if (failed := self._failed.pop(side, None)) is not None:
+            self._incidents.add(failed)
+
+    def _incident(self, event: CallEnded) -> Incident:
+        where = event.where
+        killed = self._killed.pop(where.side, None)
+        first, end = _ids(where)
+        rows = "" if where.rows is None else f" of up to {where.rows:,} rows"
+        return Incident(
+            what="killed" if killed is not None else _WHAT.get(event.outcome, event.outcome),
+            side=where.side,
+            call=redact(f"{where.call}{rows}"),
+            first_id=first,
+            end_id=end,
+            attempt=where.attempt,
+            begin=max(0.0, self._now - event.seconds),
+            end=self._now,
+            detail=_short(event.detail),
+            stack=None if killed is None else self._stack(killed),
+        )
+
+    def _stack(self, killed: WorkerKilled) -> int | None:
+        stack = "" if killed.hang is None else redact(killed.hang.stack.strip())[:_LONGEST_STACK]
+        if not stack or (stack not in self._stacks and len(self._stacks) == _MOST_STACKS):
+            return None
+        return self._stacks.setdefault(stack, len(self._stacks))
+
+    def _take_wait(self, event: Paused | Resumed | TransactionsAwaited) -> None:
+        match event:
+            case Paused(reason=reason, detail=detail):
+                self._waits_for(reason, detail)
+            case Resumed(reason=reason):
+                self._wait_ended(reason)
+                self._since = self._now
+            case TransactionsAwaited(open=()):
+                self._wait_ended(_SETTLE)
+            case TransactionsAwaited(open=those):
+                self._waits_for(_SETTLE, "; ".join(those))
+
+    def _waits_for(self, reason: str, detail: str) -> None:
+        begin = self._waiting[reason].begin if reason in self._waiting else self._now
+        wait = Wait(reason=reason, detail=_short(detail), begin=begin, end=self._now)
+        self._waiting[reason] = wait
+
+    def _wait_ended(self, reason: str) -> None:
+        if (wait := self._waiting.pop(reason, None)) is not None:
+            self._waits.add(replace(wait, end=self._now))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values that `json.dumps` takes; times are seconds since `began`."""
+        blocks = [each for lane in self._lanes.values() for each in lane.blocks]
+        incidents = sorted([*self._incidents.all, *self._failed.values()], key=lambda one: one.end)
+        waits = [*self._waits.all, *(replace(w, end=self._now) for w in self._waiting.values())]
+        return {
+            "began": None if self.began is None else round(self.began, 3),
+            "utc_offset": time.localtime(self.began).tm_gmtoff,
+            "seconds": round(self._now, 3),
+            "throughput": {
+                "seconds": self._throughput.seconds,
+                "rows": [round(each, 1) for each in self._throughput.rows],
+                "bytes": [round(each) for each in self._throughput.bytes],
+            },
+            "calls": _dicts(sorted(blocks, key=lambda one: one.begin)),
+            "calls_by_kind": _dicts(_by_kind(blocks)),
+            "incidents": [_rounded(asdict(each)) for each in incidents],
+            "incidents_left_out": self._incidents.left_out,
+            "waits": [_rounded(asdict(each)) for each in waits],
+            "waits_left_out": self._waits.left_out,
+            "stacks": list(self._stacks),
+        }
+
+
+def _by_kind(blocks: Iterable[Block]) -> list[Block]:
+    """Return the blocks of each kind as one, that which took most time first."""
+    found: dict[tuple[str, str, bool], list[Block]] = {}
+    for each in blocks:
+        found.setdefault((each.side, each.call, each.failed), []).append(each)
+    return sorted(map(Block.of, found.values()), key=lambda one: -one.busy)
+
+
+def _dicts(blocks: Iterable[Block]) -> list[dict[str, Any]]:
+    return [_rounded(block.to_dict()) for block in blocks]
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()}
+
+
+def _ids(where: Where) -> tuple[int | None, int | None]:
+    """Return the first id and where they end: that is not known of a call for so many rows."""
+    first, end = where.key_range or (None, None)
+    return first, None if where.rows is not None else end
+
+
+def _short(text: str) -> str:
+    text = redact(one_line(text))
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

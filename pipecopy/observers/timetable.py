@@ -1,0 +1,146 @@
+"""What the page of a run says of its timeline, as texts: when it did what, and what failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipecopy.units import counted, duration_text
+
+LOADS, SAVES = ("load_rows", "load_these"), ("save_rows", "exchange_rows")
+_DAY = 86_400
+
+
+def texts(timeline: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """Return them by their names in the template."""
+    return {
+        "zone": clock.zone_said,
+        "legend": list(_legend(timeline)),
+        "has_kills": any(one["what"] == "killed" for one in timeline["incidents"]),
+        "incidents_title": _incidents_title(timeline),
+        "incidents": [_incident(one, clock) for one in timeline["incidents"]],
+        "left_out": f"{timeline['incidents_left_out']:,} more in between are left out.",
+        "waits": [_wait(one, clock) for one in timeline["waits"]],
+        "kinds": [_kind(one) for one in timeline["calls_by_kind"]],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """The clock of the machine, as it was when the run began."""
+
+    began: float
+    offset: int
+    """Seconds that local time is ahead of UTC."""
+    many_days: bool
+
+    @classmethod
+    def of(cls, timeline: Mapping[str, Any]) -> Clock:
+        """Return that of the timeline."""
+        began = timeline["began"] or time.time()
+        offset = timeline["utc_offset"]
+        begin, end = began + offset, began + offset + timeline["seconds"]
+        return cls(began=began, offset=offset, many_days=begin // _DAY != end // _DAY)
+
+    @property
+    def zone(self) -> str:
+        """The zone, such as `UTC+02:00`."""
+        hours, minutes = divmod(abs(self.offset) // 60, 60)
+        return f"UTC{'-' if self.offset < 0 else '+'}{hours:02}:{minutes:02}"
+
+    @property
+    def zone_said(self) -> str:
+        """A sentence about it."""
+        return f"Times are those of the machine that ran the command, in {self.zone}."
+
+    def at(self, seconds: float) -> str:
+        """Return the time of day, with the date if the run had several."""
+        whole, milliseconds = divmod(round((self.began + self.offset + seconds) * 1000), 1000)
+        form = "%Y-%m-%d %H:%M:%S" if self.many_days else "%H:%M:%S"
+        return f"{time.strftime(form, time.gmtime(whole))}.{milliseconds:03}"
+
+    def local(self, iso: str) -> str:
+        """Return the time, which a report has in UTC, with its date."""
+        seconds = datetime.fromisoformat(iso).timestamp() + self.offset
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+def duration(seconds: float) -> str:
+    """Return the duration with three digits or so."""
+    digits = 3 if seconds < 1 else 1 if seconds < 600 else 0  # noqa: PLR2004 - ten minutes
+    return duration_text(round(seconds, digits))
+
+
+def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the name of what the lanes have, and its colour."""
+    calls = {one["call"] for one in timeline["calls_by_kind"] if not one["failed"]}
+    if calls & {*LOADS}:
+        yield "load", "load"
+    if calls & {*SAVES}:
+        yield "save", "save"
+    if calls - {*LOADS, *SAVES}:
+        yield "other calls", "other"
+    incidents = timeline["incidents"]
+    if any(one["side"] for one in incidents):
+        yield "attempt that failed", "failed"
+    if any(one["retry"] is not None for one in incidents):
+        yield "waiting for the retry", "retry"
+    if timeline["waits"]:
+        yield "pause", "pause"
+
+
+def _incidents_title(timeline: Mapping[str, Any]) -> str:
+    incidents, waits = timeline["incidents"], timeline["waits"]
+    failed = sum(one["side"] is not None for one in incidents) + timeline["incidents_left_out"]
+    retries = sum(one["retry"] is not None for one in incidents)
+    parts = [f"{failed:,} {'attempt' if failed == 1 else 'attempts'} that failed"]
+    if retries and not timeline["incidents_left_out"]:
+        parts.append(counted(retries, "retry"))
+    if waits:
+        parts.append(counted(len(waits) + timeline["waits_left_out"], "pause"))
+    return ", ".join(parts)
+
+
+def _incident(one: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    retry = one["retry"]
+    what = one["what"] if one["attempt"] is None else f"attempt {one['attempt']} {one['what']}"
+    return {
+        "at": clock.at(one["end"]),
+        "side": one["side"] or "",
+        "call": one["call"] + _ids_text(one),
+        "what": f"{what}: {one['detail']}" if one["detail"] else what,
+        "then": "" if retry is None else f"retried after {duration_text(retry)}",
+        "stack": one["stack"],
+    }
+
+
+def _ids_text(one: Mapping[str, Any]) -> str:
+    if one["first_id"] is None:
+        return ""
+    if one["end_id"] is None:
+        return f" from id {one['first_id']} on"
+    return f" of ids {one['first_id']} to {one['end_id'] - 1}"
+
+
+def _wait(one: Mapping[str, Any], clock: Clock) -> dict[str, str]:
+    return {
+        "at": clock.at(one["begin"]),
+        "took": duration(one["end"] - one["begin"]),
+        "reason": one["reason"],
+        "detail": one["detail"],
+    }
+
+
+def _kind(one: Mapping[str, Any]) -> dict[str, str]:
+    times = {name: duration(one[name]) for name in ("least", "median", "most", "busy")}
+    how = "did not return" if one["failed"] else "returned"
+    return {
+        "side": one["side"],
+        "call": one["call"],
+        "how": how,
+        "count": f"{one['count']:,}",
+        **times,
+    }

@@ -1,0 +1,265 @@
+"""What the page of a run says, as texts: from the object of `--json` and the timeline."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+from pipecopy.events import CommandEnded
+from pipecopy.observers.text import one_line, printable, verdict_line
+from pipecopy.observers.timetable import Clock, duration, texts
+from pipecopy.redact import redact
+from pipecopy.report import CheckReport, CopyReport, Failed, Report, VerifyReport
+from pipecopy.units import counted, id_ranges
+
+Tone = Literal["good", "warn", "bad"]
+_ICONS: dict[Tone, str] = {"good": "✓", "warn": "!", "bad": "✕"}
+_MB, _GB = 1_000_000, 1_000_000_000
+_MOST_WARNINGS, _MOST_FINDINGS, _MOST_FAILED = 20, 200, 10
+_LONGEST = 800
+"""Characters of one text that others have written."""
+_STOPS = {129, 130, 143}
+"""The exit codes of a command that a signal stopped."""
+
+
+def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the texts of the page by their names in the template."""
+    report, clock = end.report, Clock.of(timeline)
+    tone, outcome = _outcome(end)
+    heading = _heading(end)
+    error, *more = (end.error or "").splitlines() or [""]
+    return {
+        **texts(timeline, clock),
+        "tone": tone,
+        "icon": _ICONS[tone],
+        "outcome": outcome,
+        "title": f"{outcome}: {heading}",
+        "heading": heading,
+        "sides": "" if report is None else f"{report.source} → {report.target}",
+        "period": _period(report, clock),
+        "error_title": "Stopped" if end.exit_code in _STOPS else "What went wrong",
+        "error": [_text(line) for line in (error.removeprefix("error: "), *more)],
+        "go_on": _text((end.go_on or "").removeprefix("to go on: ")),
+        "verdict": _verdict(end),
+        "verdict_tone": tone,
+        "warnings": _warnings(report),
+        "warnings_title": _warnings_title(report),
+        "figures": [] if report is None else list(_figures(report, timeline)),
+        "differences": list(_differences(report)),
+        "findings": list(_findings(report)),
+        "throughput_label": _throughput_label(report, timeline),
+        "verified": list(_verified(report)),
+        "verify_command": _verify_command(report),
+    }
+
+
+def _text(text: str) -> str:
+    said = printable(redact(text))
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"
+
+
+def _outcome(end: CommandEnded) -> tuple[Tone, str]:
+    report = end.report
+    if end.error is not None:
+        if end.exit_code in _STOPS:
+            return "warn", "Stopped"
+        timed_out = report is not None and report.outcome == "timed out"
+        return "bad", "Timed out" if timed_out else "Failed"
+    match report:
+        case VerifyReport(equal=False):
+            return "bad", "The tables differ"
+        case VerifyReport():
+            done = "The tables are equal"
+        case CheckReport() if end.exit_code:
+            return "bad", "A copy can't start"
+        case CheckReport():
+            done = "A copy can start"
+        case _:
+            done = "Complete"
+    if report is None or not report.warnings:
+        return "good", done
+    return "warn", f"{done}, with {counted(len(report.warnings), 'warning')}"
+
+
+def _heading(end: CommandEnded) -> str:
+    command = end.result["command"] or "pipecopy"
+    report = end.report
+    if report is None or report.table is None:
+        return str(command)
+    tables = report.table
+    if report.target_table not in {None, report.table}:
+        tables = f"{report.table} → {report.target_table}"
+    return _text(f"{command} {tables}")
+
+
+def _period(report: Report | None, clock: Clock) -> str:
+    if report is None or report.started is None:
+        return "The run did not begin."
+    begin = clock.local(report.started)
+    end = "the end is not known" if report.ended is None else clock.local(report.ended)
+    if end[:10] == begin[:10]:
+        end = end[11:]
+    return f"{begin} to {end} ({clock.zone}), {duration(report.seconds)}"
+
+
+def _verdict(end: CommandEnded) -> list[str]:
+    """Return what a comparison came to, and what to do."""
+    if end.error is None and isinstance(end.report, VerifyReport) and not end.report.equal:
+        return [_text(verdict_line(end.report))]
+    return []
+
+
+def _warnings(report: Report | None) -> list[str]:
+    found = () if report is None else report.warnings
+    shown = [_text(one_line(warning)) for warning in found[:_MOST_WARNINGS]]
+    more = len(found) - len(shown)
+    return [*shown, *([f"and {more:,} more"] if more else [])]
+
+
+def _warnings_title(report: Report | None) -> str:
+    return counted(0 if report is None else len(report.warnings), "warning").capitalize()
+
+
+def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    seconds = max(report.seconds, 0.001)
+    match report:
+        case CopyReport():
+            yield "Rows", f"{report.rows:,}"
+            yield from _saved(report)
+            yield "Data", _size(report.bytes)
+            yield "Rows per second", f"{report.rows / seconds:,.0f}"
+            yield "Data per second", _size(report.bytes / seconds)
+            yield "Batches", f"{report.batches:,}"
+            if report.batch_size is not None:
+                yield "Batch size at the end", f"{report.batch_size:,} rows"
+            yield from _ids(report)
+        case VerifyReport():
+            yield "Rows compared", f"{report.rows:,}"
+            yield "Ranges", f"{report.ranges:,}"
+            yield "Rows per second", f"{report.rows / seconds:,.0f}"
+            yield "Differences left", f"{report.left:,}"
+            if report.repair:
+                yield "Repaired", f"{report.repaired:,}"
+            if report.delete_surplus:
+                yield "Removed", f"{report.deleted:,}"
+            yield from _ids(report)
+        case CheckReport(plan=plan) if plan is not None:
+            if plan.rows is not None:
+                yield "Rows (estimated)", f"{plan.rows:,}"
+            if plan.bytes is not None:
+                yield "Data (estimated)", _size(plan.bytes)
+            yield "Ids", f"{plan.first_id} to {plan.max_id}"
+    yield "Duration", duration(report.seconds)
+    yield "Calls", f"{report.calls:,}"
+    yield "Timeouts", f"{report.timeouts:,}"
+    yield "Kills", f"{report.kills:,}"
+    yield "Retries", f"{report.retries:,}"
+    if waits := timeline["waits"]:
+        took = sum(one["end"] - one["begin"] for one in waits)
+        number = len(waits) + timeline["waits_left_out"]
+        yield "Pauses", f"{number:,}, {duration(took)} in all"
+
+
+def _size(size: float) -> str:
+    return f"{size / _MB:,.1f} MB" if size < _GB else f"{size / _GB:,.2f} GB"
+
+
+def _saved(report: CopyReport) -> Iterator[tuple[str, str]]:
+    for name in ("inserted", "updated", "unchanged"):
+        if isinstance(number := getattr(report, name, None), int):
+            yield name.capitalize(), f"{number:,}"
+
+
+def _ids(report: CopyReport | VerifyReport) -> Iterator[tuple[str, str]]:
+    if report.max_id is not None:
+        yield "Ids", f"{report.first_id} to {report.max_id}"
+    yield "Next id", f"{report.next_id}"
+
+
+def _differences(report: Report | None) -> Iterator[tuple[str, str, str]]:
+    """Yield each kind of difference, how many ids have it, and which."""
+    if not isinstance(report, VerifyReport):
+        return
+    kinds = (
+        ("missing in the target", report.missing, report.missing_ids),
+        ("only in the target", report.surplus, report.surplus_ids),
+        ("differing", report.differing, report.differing_ids),
+    )
+    for kind, count, ids in kinds:
+        if count:
+            yield kind, f"{count:,}", id_ranges(ids, count=count)
+    lists = (
+        ("not comparable", report.not_comparable, report.not_comparable_ids),
+        ("not repaired", report.not_repaired, report.not_repaired_ids),
+    )
+    for kind, count, failed in lists:
+        if count:
+            yield kind, f"{count:,}", _text("; ".join(_failed(failed)))
+
+
+def _failed(listed: Sequence[Failed]) -> Iterator[str]:
+    for each in listed[:_MOST_FAILED]:
+        last = f"-{each.last_id}" if each.last_id > each.first_id else ""
+        yield f"{each.first_id}{last} ({each.side}: {each.reason})"
+    if len(listed) > _MOST_FAILED:
+        yield "…"
+
+
+def _findings(report: Report | None) -> Iterator[dict[str, str]]:
+    if isinstance(report, CheckReport):
+        for item in islice(report.items, _MOST_FINDINGS):
+            yield {
+                "what": item.what,
+                "mark": item.mark,
+                "message": _text(item.message),
+                "remedy": _text(item.remedy or ""),
+            }
+
+
+def _throughput_label(report: Report | None, timeline: Mapping[str, Any]) -> str:
+    throughput = timeline["throughput"]
+    most = max(throughput["rows"], default=0) / throughput["seconds"]
+    what = "rows compared" if isinstance(report, VerifyReport) else "rows saved"
+    return f"{what} per second over time, at most {most:,.0f}"
+
+
+def _verified(report: Report | None) -> Iterator[str]:
+    match report:
+        case VerifyReport():
+            ids = "" if report.max_id is None else f", ids {report.first_id} to {report.max_id}"
+            yield (
+                f"{counted(report.rows, 'row')} of the source were compared with the target in"
+                f" {counted(report.ranges, 'range')}{ids}."
+            )
+            if report.outcome != "complete":
+                yield f"The comparison did not end: ids from {report.next_id} on were not compared."
+            if report.generated:
+                yield f"Generated columns that were compared too: {_names(report.generated)}."
+            if report.not_compared:
+                yield f"Generated columns that were not compared: {_names(report.not_compared)}."
+        case CheckReport():
+            yield "Nothing was copied or compared: this was a check before a copy."
+        case _:
+            yield (
+                "Nothing was compared by this run. To compare the two tables, with the options"
+                " of the copy that say which table and which rows:"
+            )
+
+
+def _names(names: Sequence[str]) -> str:
+    return _text(", ".join(f'"{name}"' for name in names))
+
+
+def _verify_command(report: Report | None) -> str:
+    if not isinstance(report, CopyReport):
+        return ""
+    words = ["pipecopy", "verify", report.source, report.target]
+    if report.table is not None:
+        words += ["--table", report.table]
+    if report.target_table not in {None, report.table}:
+        words += ["--target-table", str(report.target_table)]
+    if report.key is not None and report.key != "id":
+        words += ["--key", report.key]
+    return _text(shlex.join(words))

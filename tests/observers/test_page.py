@@ -1,0 +1,275 @@
+"""The page that `--report` writes: what a run that was really made leaves, seen in a browser."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipecopy import Config
+from pipecopy.cli.options import Output
+from pipecopy.errors import ConfigError
+from pipecopy.events import (
+    BatchSaved,
+    CallEnded,
+    CallStarted,
+    CommandEnded,
+    Event,
+    Hang,
+    Paused,
+    RangeKnown,
+    Resumed,
+    RetryScheduled,
+    RunStarted,
+    Where,
+    WorkerKilled,
+)
+from pipecopy.observers.page import Page
+from pipecopy.observers.timeline import Timeline
+from pipecopy.report import CopyReport
+from tests.support.chromium import Chromium, chromium
+from tests.support.command import LONGEST, run_stubbed, start_stubbed
+from tests.support.drivers import RecordingPool
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+REAL = """
+from pathlib import Path
+from pipecopy.operations.copy import copy_table as really
+from tests.support.drivers import RecordingPool
+from tests.support.strikes import Strike
+
+def copy_table(config, pool, from_name, to_name, **how):
+    pool = RecordingPool(Path({folder!r}), ({strikes}))
+    object.__setattr__(pool, "table", {table!r})
+    {meanwhile}
+    return really(config, pool, "source", "target", **how)
+"""
+STUCK = """Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1),"""
+BROKEN = """Strike(side="target", call="save_rows", fault="ValueError", skip=2),"""
+QUICK = ("--batch-size", "100", "--call-timeout", "500ms", "--retries-delay", "200ms")
+STACK = '  File "/opt/driver.py", line 41 in load_rows'
+
+
+def stub(folder: Path, strikes: str = "", meanwhile: str = "", table: str = "profiles") -> str:
+    """Return a `copy_table` that really copies, between two files of SQLite."""
+    RecordingPool(folder).create(range(1, 501))
+    return REAL.format(
+        folder=str(folder), strikes=strikes, meanwhile=meanwhile or "pass", table=table
+    )
+
+
+def text_of(path: Path) -> str:
+    """Return what a page says, without its tags."""
+    body = path.read_text().partition("<body>")[2].partition('<script type="application/json"')[0]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the page of a copy whose third save deadlocked in C, and was retried."""
+    folder = tmp_path_factory.mktemp("page")
+    result = run_stubbed(
+        stub(folder, STUCK, table=HOSTILE), *QUICK, "--report", str(folder / "a.html")
+    )
+    assert result.returncode == 0, result.stderr
+    return folder / "a.html"
+
+
+def test_figures_are_there_without_javascript(page: Path) -> None:
+    said = text_of(page)
+    assert f"✓ Complete copy {HOSTILE} source → target" in said
+    assert " Rows 500 " in said
+    assert " Batches 6 " in said  # the first one has the ids from 0 on
+    assert " Kills 1 Retries 1 " in said
+    assert " 1 attempt that failed, 1 retry " in said
+    assert re.search(r" save_rows of ids 200 to 299 attempt 1 killed: killed after 0\.5 s ", said)
+    assert "_deadlock" in said
+    assert "pipecopy verify source target --table" in said
+    assert page.stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_both_charts_are_drawn(browser: Chromium, page: Path, width: int, *, dark: bool) -> None:
+    browser.open(page, width=width, dark=dark)
+    assert browser.complaints == []  # no error, and no request to anywhere
+    assert browser.run("document.title") == f"Complete: copy {HOSTILE}"
+    assert browser.run("document.images.length") == 0
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (not dark)
+    for chart, colour in [("lanes", "failed"), ("lanes", "retry"), ("lanes", "load")]:
+        assert browser.pixels(chart, colour)[0] > 20, (chart, colour)
+    assert browser.run("document.getElementById('throughput').offsetHeight") > 150
+
+
+def test_a_kill_shows_its_stack_when_it_is_chosen(browser: Chromium, page: Path) -> None:
+    browser.open(page)
+    assert browser.run("document.getElementById('chosen').textContent") == ""
+    browser.click(*browser.pixels("lanes", "failed")[1])
+    chosen = browser.run("document.getElementById('chosen').textContent")
+    assert "attempt 1 killed" in chosen
+    assert "_deadlock" in chosen
+    browser.run("location.hash = '#stack-0'")  # as a link in the table does
+    assert browser.run("document.querySelector('#stack-0').closest('details').open")
+
+
+def test_charts_follow_the_colours_that_the_user_prefers(browser: Chromium, page: Path) -> None:
+    browser.open(page)
+    browser.prefer(dark=True)
+    assert browser.pixels("lanes", "failed")[0] > 20
+    assert browser.run("document.querySelectorAll('#lanes > *').length") == 1
+    assert browser.complaints == []
+
+
+def test_a_failure_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    result = run_stubbed(stub(tmp_path, BROKEN), *QUICK, "--report", str(path))
+    assert result.returncode == 4
+    said = text_of(path)
+    assert "✕ Failed copy profiles" in said
+    assert re.search(r"What went wrong target '?target'?: save_rows", said)
+    assert "broken on purpose" in said
+    assert "To go on: fix what the error names, and run it again: it is safe" in said
+    assert "exit code 4" in said
+
+
+def test_it_is_written_when_a_signal_stops_the_copy(tmp_path: Path) -> None:
+    strikes = """Strike(side="target", call="save_rows", fault="sleep in C"),"""
+    path = tmp_path / "a.json"
+    arguments = ("--call-timeout", "30s", "--json", "--report", str(path))
+    process = start_stubbed(stub(tmp_path, strikes), arguments)
+    try:
+        deadline = time.monotonic() + LONGEST
+        while not RecordingPool(tmp_path).recorder.attempts(call="save_rows"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # the driver's record is a file
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=LONGEST)
+    finally:
+        process.kill()
+    said = json.loads(path.read_text())
+    timeline = said.pop("timeline")
+    assert said == json.loads(out)
+    assert (said["outcome"], said["exit_code"]) == ("stopped", 143)
+    (cut,) = timeline["incidents"]
+    assert (cut["what"], cut["call"]) == ("cut short", "save_rows")
+
+
+def test_a_file_that_does_not_answer_holds_up_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    made = stub(tmp_path)
+    with (tmp_path / "a.json.tmp").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        began = time.monotonic()
+        result = run_stubbed(made, "--report", str(path))
+        took = time.monotonic() - began
+    assert result.returncode == 0
+    warning = "warning: --report did not end within 2 s: it was left behind"
+    assert warning in result.stderr.splitlines()
+    assert took < 20
+
+
+def test_a_file_that_can_not_be_written_is_told_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"report .*/none/a\.html can't be written: No such file"):
+        Output(report=str(tmp_path / "none" / "a.html")).observers()
+
+
+def test_without_the_extra_only_json_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    with pytest.raises(ConfigError) as refused:
+        Output(report=str(tmp_path / "a.html")).observers()
+    wanted = '--report needs the extra report: pip install "pipecopy[report]"'
+    assert str(refused.value) == wanted
+    assert list(Output(report=str(tmp_path / "a.json")).observers()) == ["--report"]
+
+
+def long_run(batches: int, *, kills: int) -> Iterator[Event]:
+    """Yield the events of a run with so many batches of 0.2 s, and kills of 10 s each."""
+    config = Config(
+        batch_size=10, max_retries=1, retries_delay=1, call_timeout=10, full_copy_timeout=10**6
+    )
+    now = 1_785_456_000.0
+    names: dict[str, Any] = {"source": "prod", "target": "stats", "table": "profiles"}
+    yield RunStarted(at=now, run_id="3f2a9c1b77de", config=config, mode="copy", **names)
+    yield RangeKnown(at=now, first_id=0, max_id=batches * 10)
+    every = max(1, batches // max(kills, 1))
+    for number in range(batches):
+        ids = number * 10, number * 10 + 10
+        load = Where(side="source", dbname="prod", call="load_rows", key_range=ids, attempt=1)
+        save = Where(side="target", dbname="stats", call="save_rows", key_range=ids, attempt=1)
+        if kills and number % every == 0:
+            stack = f"{STACK}\n  line {number}\n" + "x" * 3000
+            hang = Hang(state="sleeping", wait_channel="", stack=stack)
+            kill: dict[str, Any] = {"pid": 1, "seconds": 10, "abandoned": False, "hang": hang}
+            yield CallStarted(at=now, where=load, limit=10)
+            now += 10
+            yield WorkerKilled(at=now, where=load, **kill)
+            yield CallEnded(at=now, where=load, outcome="timed out", seconds=10, detail="<" * 300)
+            yield RetryScheduled(at=now, where=load, delay=1)
+            yield Paused(at=now, reason="max lag", detail="&" * 300)
+            now += 1
+            yield Resumed(at=now, reason="max lag", seconds=1)
+        for where in (load, save):
+            yield CallStarted(at=now, where=where, limit=10)
+            now += 0.1
+            yield CallEnded(at=now, where=where, outcome="returned", seconds=0.1)
+        yield BatchSaved(at=now, key_range=ids, rows=10, bytes=1000)
+    report = CopyReport(
+        **names, run_id="3f2a9c1b77de", outcome="complete", warnings=("<" * 900,) * 100
+    )
+    yield CommandEnded(
+        at=now,
+        exit_code=0,
+        error=None,
+        go_on=None,
+        report=report,
+        result=report.to_dict() | {"command": "copy", "exit_code": 0},
+    )
+
+
+def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    page = Page(str(path))
+    for event in long_run(4_000, kills=800):
+        page(event)
+    assert path.stat().st_size < 2_000_000
+    browser.open(path)
+    assert browser.complaints == []
+    assert browser.pixels("lanes", "failed")[0] > 20
+    assert " 800 attempts that failed, 800 pauses " in text_of(path)
+    assert " 500 more in between are left out. " in text_of(path)
+
+
+def test_what_a_long_run_did_is_gathered_in_constant_memory() -> None:
+    timeline = Timeline()
+    for event in long_run(5_000, kills=0):
+        timeline.take(event)
+    said = timeline.to_dict()
+    throughput = said["throughput"]
+    assert sum(throughput["rows"]) == pytest.approx(50_000, abs=50)
+    assert 200 < len(throughput["rows"]) <= 480
+    rates = [rows / throughput["seconds"] for rows in throughput["rows"][:-1]]
+    assert (min(rates), max(rates)) == (pytest.approx(50, rel=0.02), pytest.approx(50, rel=0.02))
+    assert sum(one["count"] for one in said["calls"]) == 10_000
+    assert len(said["calls"]) <= 800
+    (load, save) = said["calls_by_kind"]
+    assert (load["count"], save["count"]) == (5_000, 5_000)
+    assert load["median"] == pytest.approx(0.1, rel=0.05)
