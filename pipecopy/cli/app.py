@@ -47,7 +47,8 @@ from pipecopy.workers.host import refusal
 
 _EPILOGUE = """\
 Configuration:
-  Databases and jobs have names in ./pipecopy.toml, or in --config FILE:
+  Databases and jobs have names in pipecopy.toml (in the working directory,
+  ~/.config/pipecopy or /etc/pipecopy), or in --config FILE:
 
     [databases]
     prod = "service=prod"     # a URI, a connection string, or a
@@ -61,40 +62,41 @@ Configuration:
 
   [defaults] has options for all jobs. Any option may also be set in the
   environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
-  then the environment, the job, and the defaults. --resume=false turns
-  off a flag that one of them sets.
+  then the environment, the job, and the defaults. --resume=false
+  overrides a flag set in the environment or the file.
 
 The manual: pipecopy guide"""
 _MORE = "Exit codes and configuration: pipecopy --help. The manual: pipecopy guide."
 # not docstrings, which python -OO takes away
 _COPY = """\
-Copy a table from one PostgreSQL server to another, in batches of ids.
+Copy a table to another PostgreSQL server, in batches of ids.
 
 A duration is written 250ms, 30s, 5m, 1h30m or 1d; a bare number is seconds.
-A size is written 64M or 64MiB (the same), or 64MB; a number of rows 10000 or 10k.
+A size is written 64M or 64MiB (the same), or 64MB; a number 10000 or 10k.
 """
 _COPY_EXAMPLE = """\
   pipecopy copy service=prod service=stats --table orders --call-timeout 1m"""
 _CHECK = """\
-Say whether a copy can start, and what it would do; nothing is written.
+Say whether a copy can start, and what it would do.
 
-Takes the options of `copy`. The checklist goes to standard output; the exit
-code is the one that the copy would end with, 0 if it can start.
+Nothing is written. Takes the options of `copy`. The checklist goes to
+standard output; the exit code is the one that the copy would end with, 0 if
+it can start.
 """
 _CHECK_EXAMPLE = "  pipecopy check service=prod service=stats --table orders"
 _VERIFY = """\
-Compare a table on two PostgreSQL servers by checksums of ranges of ids.
+Compare a table on two servers, and repair it if asked to.
 
-A range that differs is narrowed down to the ids. Generated columns are
-compared too. The exit code is 5 if the tables differ in the end, 0 if they
-are equal.
+Ranges of ids are compared by checksums; one that differs is narrowed down to
+the ids. Generated columns are compared too. The exit code is 5 if the tables
+differ in the end, 0 if they are equal.
 """
 _VERIFY_EXAMPLE = "  pipecopy verify service=prod service=stats --table orders --repair"
 _DEMO = """\
-See a copy between two servers of its own, which are removed at the end.
+See a copy between two servers of its own.
 
-PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder; the
-table profiles is filled, copied, and compared on both servers.
+PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder, and
+removed at the end; the table profiles is filled, copied, and compared on both.
 It needs the extra: pip install "pipecopy[demo]"
 """
 _GUIDE = """\

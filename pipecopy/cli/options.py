@@ -156,7 +156,7 @@ Connections: TypeAlias = Annotated[
         negative=(),
         show_default=lambda _: "pipecopy.toml",
         metavar="FILE",
-        help="The file that names databases and jobs; see below.",
+        help="The file with databases and jobs, instead of the one that is found.",
     ),
 ]
 """The connection strings of a command's two databases by their names: what the file that the option
