@@ -99,6 +99,15 @@ PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder, and
 removed at the end; the table profiles is filled, copied, and compared on both.
 It needs the extra: pip install "pipecopy[demo]"
 """
+_DRILL = """\
+Break something in the middle of a copy, six times, and see how each copy ends.
+
+The servers are those of `pipecopy demo`. The faults: a driver that deadlocks in
+C, a stopped process, a lock, a silent network, a killed server, DDL. A line for
+each says what was broken, the limit, when the call ended, what was retried and
+what was verified. The exit code is 0 if each ended as promised.
+It needs the extra: pip install "pipecopy[demo]"
+"""
 _GUIDE = """\
 Read the manual: list the topics, or show one.
 
@@ -129,6 +138,7 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
         app.command(command, usage=usage, help=text, help_epilogue=_epilogue(example))
     for name, where, text, example in (
         ("demo", "pipecopy.demo.demo:demo", _DEMO, "  pipecopy demo --hang"),
+        ("drill", "pipecopy.demo.drill:drill", _DRILL, "  pipecopy drill --call-timeout 1s"),
         ("guide", "pipecopy.cli.guide:guide", _GUIDE, "  pipecopy guide exit-codes"),
     ):
         app.command(where, name=name, help=text, help_epilogue=_epilogue(example))

@@ -66,6 +66,7 @@ _NOTHING = {
     "check": "nothing more was checked",
     "verify": "nothing was compared",
     "demo": "the servers of the demo are removed",
+    "drill": "the servers of the drill are removed",
 }
 """What is said after a signal if no report says how far the command came."""
 

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,8 +97,6 @@ class _Launch:
     """The start of one server, in steps that several take at the same time."""
 
     def __init__(self, folder: Path, version: int, programs: Path) -> None:
-        folder.mkdir(mode=0o700)
-        give_to_server_user(folder)
         self.server = Server(version=version, folder=folder, psql=programs / "psql")
         self._programs = programs
         self._folder = folder
@@ -106,6 +105,8 @@ class _Launch:
 
     def make(self) -> subprocess.Popen[bytes]:
         """Begin to create its files."""
+        self._folder.mkdir(mode=0o700)
+        give_to_server_user(self._folder)
         options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
         return self._start("initdb", "-D", self._data, *options)
 
@@ -145,6 +146,20 @@ class _Launch:
                 **as_server_user(),
             )
         return process
+
+
+def crash(server: Server) -> None:
+    """Have the server end at once, without a checkpoint; return when it has. For any process."""
+    pid_file = server.folder / "data" / "postmaster.pid"
+    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
+    while pid_file.exists():
+        time.sleep(0.01)  # only its pid file tells
+
+
+def restart(server: Server) -> None:
+    """Run a server that has ended, until it accepts connections; it recovers what was committed."""
+    launch = _Launch(server.folder, server.version, server.psql.parent)
+    launch.wait_until_ready(launch.run())
 
 
 def package_folder() -> Path:

@@ -1,9 +1,11 @@
-"""A driver that deadlocks once: `HangingPool` wraps a `PostgresPool`."""
+"""A driver that meets a fault once: `FaultyPool` wraps a `PostgresPool`."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,30 +18,30 @@ _PATIENT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class HangingPool:
-    """Opens databases whose driver deadlocks when it loads the row with the id `hang_at`."""
+class FaultyPool:
+    """Opens databases that call `strike` before they load the row with the id `at`, once."""
 
     pool: PostgresPool
-    hang_at: int
+    at: int
+    strike: Callable[[], object]
     memory: Path
-    """A file that exists once it has happened: the process that hung can't remember it."""
+    """A file that exists once it has happened: a process that is killed can't remember it."""
 
-    def for_session(self, session: Session) -> HangingPool:
+    def for_session(self, session: Session) -> FaultyPool:
         """Return the pool for this copy."""
         return replace(self, pool=self.pool.for_session(replace(session, call_timeout=_PATIENT)))
 
-    def connect(self, dbname: str) -> HangingDatabase:
+    def connect(self, dbname: str) -> FaultyDatabase:
         """Open the database."""
-        return HangingDatabase(self.pool.connect(dbname), self.hang_at, self.memory)
+        return FaultyDatabase(self.pool.connect(dbname), self)
 
 
-class HangingDatabase:
-    """Passes every call on to the real database, but one load deadlocks, once and for good."""
+class FaultyDatabase:
+    """Passes every call on to the real database."""
 
-    def __init__(self, database: Any, hang_at: int, memory: Path) -> None:
+    def __init__(self, database: Any, pool: FaultyPool) -> None:
         self._database = database
-        self._hang_at = hang_at
-        self._memory = memory
+        self._pool = pool
 
     def close(self) -> None:
         self._database.close()
@@ -48,9 +50,9 @@ class HangingDatabase:
         return int(self._database.get_max_id())
 
     def load_rows(self, min_id: int, max_id: int) -> Sequence[Row]:
-        if min_id <= self._hang_at < max_id and not self._memory.exists():
-            self._memory.touch()
-            deadlock_in_c()
+        if min_id <= self._pool.at < max_id and not self._pool.memory.exists():
+            self._pool.memory.touch()
+            self._pool.strike()
         rows: Sequence[Row] = self._database.load_rows(min_id, max_id)
         return rows
 
@@ -71,3 +73,8 @@ def deadlock_in_c() -> None:
     mutex = ctypes.create_string_buffer(64)  # all zero: PTHREAD_MUTEX_INITIALIZER
     library.pthread_mutex_lock(mutex)
     library.pthread_mutex_lock(mutex)
+
+
+def stop_this_process() -> None:
+    """Stop, as SIGSTOP and a frozen cgroup do, until another process says to go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,0 +1,33 @@
+"""The drill: each fault has its line, which says how it ended; nothing is left."""
+
+from __future__ import annotations
+
+import re
+
+from tests.demo.test_demo import folder_of, left_of
+from tests.support.command import run
+
+KILLED = (
+    r"(load|save)_rows of ids \[\d+, \d+\) was killed after 0\.[5-7]\d?s \(limit 500ms\); 1 retry, "
+)
+FAILED = r"save_rows of ids \[\d+, \d+\) failed after .*; no retry: exit code {}"
+FAULTS = {
+    "deadlock in C": KILLED,
+    "stopped worker": KILLED,
+    "lock": KILLED,
+    "silent network": KILLED,
+    "killed server": FAILED.format(75),
+    "DDL in mid-copy": FAILED.format(5),
+}
+
+
+def test_each_fault_is_told_in_a_line_and_ends_as_promised() -> None:
+    result = run("drill", "--rows", "400", "--call-timeout", "0.5")
+    assert result.returncode == 0, result.stderr
+    lines = re.findall(r"^\d/6 (.+?): (.*)$", result.stderr, re.MULTILINE)
+    assert [name for name, _ in lines] == [*FAULTS]
+    for name, told in lines:
+        assert re.search(FAULTS[name], told), told
+        assert told.endswith("; verified: 400 rows, equal; ok")
+    assert result.stderr.endswith("6 of 6 faults ended as promised\n")
+    assert left_of(folder_of(result.stderr)) == []
