@@ -19,7 +19,7 @@ from pipecopy.observers.traces import Traces
 from pipecopy.redact import redact
 from pipecopy.workers.host import causes, start
 
-_FLUSH = 1.5
+_FLUSH = 1.0
 """Seconds, after the run, for the spans that are left: less than a command gives its observers."""
 _HTTP = "http/protobuf"
 
@@ -125,7 +125,8 @@ class _Log(logging.Handler):
 
 def _reason(record: logging.LogRecord) -> str:
     """Return why spans were not sent: the first cause of an exception that the record names."""
-    for value in record.args if isinstance(record.args, tuple) else ():
+    named = record.args if isinstance(record.args, tuple) else ()
+    for value in (*named, *(record.exc_info or ())):
         if isinstance(value, BaseException):
             *_, first = causes(value)
             return getattr(first, "strerror", None) or str(first)
