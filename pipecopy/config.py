@@ -56,6 +56,9 @@ class Config:
     max_load: int | None = None
     """No load begins while more than so many sessions, at least 0, are active on the source besides
     those of the run; its `Database` has to offer `active_sessions`."""
+    wait: bool = False
+    """Wait, within `full_copy_timeout`, until another run that writes the target's table has ended;
+    else that is an error at once. For a copy, and a verification that repairs."""
 
     def __post_init__(self) -> None:
         bad = [
@@ -73,6 +76,7 @@ class Config:
             *_bad_file("pause_file", self.pause_file),
             *([] if self.max_lag is None else _bad_seconds("max_lag", self.max_lag, zero=False)),
             *([] if self.max_load is None else _bad_int("max_load", self.max_load, least=0)),
+            *_bad_bool("wait", self.wait),
         ]
         if bad:
             raise ConfigError("; ".join(bad))
@@ -114,6 +118,10 @@ def _bad_seconds(field: str, value: object, *, zero: bool) -> list[str]:
     if value < 0 or (value == 0 and not zero):
         return [f"{field} must be {'at least' if zero else 'more than'} 0, not {_shown(value)}"]
     return []
+
+
+def _bad_bool(field: str, value: object) -> list[str]:
+    return [] if isinstance(value, bool) else [f"{field} must be a bool, not {_shown(value)}"]
 
 
 def _bad_batch_time(value: float | None, call_timeout: float) -> list[str]:

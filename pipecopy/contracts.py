@@ -107,6 +107,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
+from pipecopy.errors import Holder
 from pipecopy.finding import Finding
 
 Row: TypeAlias = Sequence[Any]
@@ -164,15 +165,19 @@ class ServerChangedError(Exception):
 class TargetInUseError(Exception):
     """A driver raises it from any call if another run holds the target's table.
 
-    Running it again helps, once that run has ended; `remedy` is what else does.
+    Running it again helps, once that run has ended; `remedy` is what else does, and `holder` who
+    it is. With `Config.wait` the run connects again about once a second until nothing raises it.
     """
 
     sqlstate = "55006"
     """The object is in use."""
 
-    def __init__(self, message: str, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, remedy: str | None = None, *, holder: Holder | None = None
+    ) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.holder = holder
 
 
 class TableChangedError(Exception):
@@ -231,6 +236,17 @@ class Session:
     """What `get_max_id` said on this side, once that is known."""
     position: Any = None
     """The `position` of the session that this one replaces."""
+    host: str | None = None
+    """Of the process that has called `copy_table`, as are `pid` and `started`: for another run that
+    finds the target's table held. A container's name is that of its own."""
+    pid: int | None = None
+    started: str | None = None
+    """When the run began (UTC, ISO 8601)."""
+    patience: float | None = None
+    """Seconds for which the target's table has to be free before it is taken. Another run that has
+    it is refused at once: the supervisor waits, and asks again. More than 0 if that run was seen to
+    have it: it may only be between two attempts of a call. None: a moment is waited for a run that
+    was just killed."""
 
     @property
     def may_write(self) -> bool:

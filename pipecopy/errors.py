@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.finding import and_more, with_remedy
@@ -28,6 +29,26 @@ _OF_A_ROW = ("21", "22", "23", "27", "38", "39", "44", "54", "58030", "58P01", "
 """SQLSTATEs, or their beginnings, of what a single row brings about: a value that a type or a
 constraint refuses, that has no text or is too large, on which a function fails, or that the server
 can't read from its disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds the target's table, as far as that is known."""
+
+    who: str
+    """In words, such as `pipecopy run 0123456789ab on host batch-7, pid 4711, since …`."""
+    run_id: str | None = None
+    host: str | None = None
+    """Of the machine on which its process is, or the container; a long name is shortened (`~`)."""
+    pid: int | None = None
+    """Of its process, as it is known there."""
+    since: str | None = None
+    """When it began (UTC, ISO 8601)."""
+    session: int | None = None
+    """The process id of the server session that has the lock."""
+
+    def __str__(self) -> str:
+        return self.who
 
 
 class PipecopyError(Exception):
@@ -108,7 +129,8 @@ class DatabaseError(PipecopyError):
     `sqlstate` (str | None) is the server's five-character code, `driver_error` (str | None) the
     driver's class name, `driver_message` (str | None) its message alone, `driver_traceback`
     (str | None) its traceback as text: the driver's own exception never leaves the worker, since
-    many can't be unpickled. `in_use` (bool): another run holds the target's table.
+    many can't be unpickled. `in_use` (bool): another run holds the target's table; `holder`
+    (Holder | None) is who, if that is known.
     """
 
     def __init__(
@@ -120,6 +142,7 @@ class DatabaseError(PipecopyError):
         driver_message: str | None = None,
         driver_traceback: str | None = None,
         in_use: bool = False,
+        holder: Holder | None = None,
         **where: Any,
     ) -> None:
         super().__init__(message, **where)
@@ -128,6 +151,7 @@ class DatabaseError(PipecopyError):
         self.driver_message = driver_message
         self.driver_traceback = driver_traceback
         self.in_use = in_use
+        self.holder = holder
 
     @property
     def passes(self) -> bool:

@@ -65,13 +65,16 @@ class TransactionsAwaited(Happened):
     """Seconds for which it waits at most."""
 
 
-PauseReason: TypeAlias = Literal["max rate", "pause file", "max lag", "max load"]
-"""Which limit of a run's pace makes it wait."""
+PauseReason: TypeAlias = Literal["max rate", "pause file", "max lag", "max load", "another run"]
+"""Which limit of a run's pace makes it wait; or that another run holds the target's table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paused(Happened):
-    """The next load waits; sent as the wait begins, and again if the detail has changed."""
+    """The next load waits, or the look at the tables before the first one.
+
+    Sent as the wait begins, and again if the detail has changed.
+    """
 
     reason: PauseReason
     detail: str

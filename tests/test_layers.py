@@ -23,7 +23,8 @@ LAYERS = [
     {"events", "units"},
     {"config"},
     {"report"},
-    {"contracts", "errors"},
+    {"contracts"},
+    {"errors"},
     {"redact", "finding"},
     {"arguments"},
 ]

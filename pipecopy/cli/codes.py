@@ -62,7 +62,7 @@ MEANINGS = (
     ),
     Meaning(
         Exit.AGAIN,
-        "a call timed out on all its attempts, another copy holds the target, or a server ended a"
+        "a call timed out on all its attempts, another run holds the target, or a server ended a"
         " session or failed over",
         "yes: it passes by itself",
     ),

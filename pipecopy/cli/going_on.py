@@ -38,7 +38,7 @@ def _when(error: BaseException) -> str:
         case FullCopyTimeoutError():
             when = " with a longer --full-copy-timeout"
         case DatabaseError(in_use=True):
-            when = " when the other copy has ended"
+            when = " when the other run has ended (--wait waits for that)"
         case CallTimeoutError() | WorkerCrashedError():
             pass
         case PipecopyError(passes=True):

@@ -270,6 +270,8 @@ class Limits:
         None
     )
     """Time that saving a batch should take: a copy adapts its rows, beginning with --batch-size."""
+    wait: Flag = False
+    """Wait until another run that writes the target's table has ended, instead of failing."""
 
     max_rate: Annotated[
         str | None, Parameter(converter=_by(_rate_text), show_default=False, metavar="RATE")

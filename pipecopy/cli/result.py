@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pipecopy.cli.main import StoppedBySignal
@@ -56,8 +57,10 @@ def as_text(result: Mapping[str, Any]) -> str:
 def _error(error: BaseException) -> dict[str, Any]:
     own = isinstance(error, PipecopyError)
     values = {name: getattr(error, name, None) if own else None for name in _WHERE}
+    holder = getattr(error, "holder", None)
     return {
         "class": type(error).__name__,
         "message": redact(str(error)),
         **{name: redact(v) if isinstance(v, str) else v for name, v in values.items()},
+        "holder": None if holder is None else asdict(holder),
     }

@@ -171,10 +171,7 @@ def _connect(run: Run[CheckReport]) -> list[Endpoint]:
         message = "it can be reached"
         _add(run, Finding(side=endpoint.side, what="connect", mark="ok", message=message))
 
-    connected = _ask(run, dict.fromkeys(run.endpoints.both, ("connect",)), reached)
-    for endpoint, answer in connected.items():
-        endpoint.offers = answer.offers
-    return list(connected)
+    return list(_ask(run, dict.fromkeys(run.endpoints.both, ("connect",)), reached))
 
 
 def _look_at_fit(run: Run[CheckReport], described: Mapping[Endpoint, Any]) -> None:
@@ -274,9 +271,19 @@ def _survey(
         items, side = run.report.items, endpoint.side
         if survey.get("creates"):
             items = tuple(i for i in items if (i.side, i.what) != (side, "table"))
-        found = [replace(shown(each), side=side) for each in survey.get("findings", ())]
+        found = [
+            replace(shown(_awaited(each) if run.config.wait else each), side=side)
+            for each in survey.get("findings", ())
+        ]
         run.update(items=tuple(merged(items, found)))
     return surveys
+
+
+def _awaited(found: Finding) -> Finding:
+    """Return what a survey found, as it is to a copy that waits for another run."""
+    if found.cause != "busy":
+        return found
+    return warning(f"{found.message}; the copy would wait for its end", what=found.what)
 
 
 def _has_columns(table: Any) -> bool:

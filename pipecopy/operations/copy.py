@@ -27,6 +27,7 @@ from pipecopy.events import BatchSaved, Observer, RangeKnown
 from pipecopy.operations.batchsize import BatchSize, Saved
 from pipecopy.operations.fit import fit, refuse, too_narrow
 from pipecopy.operations.settle import Settling
+from pipecopy.operations.turn import in_turn
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
@@ -158,9 +159,13 @@ def _copy_or_confirm(run: Run[CopyReport], extent: Extent) -> None:
 
 
 def _copy(run: Run[CopyReport], extent: Extent) -> None:
-    run.connect()
-    extent.refuse_target_without_ranges(run.target)
-    _, of_target = fit(run)
+
+    def look() -> Any:
+        run.connect()
+        extent.refuse_target_without_ranges(run.target)
+        return fit(run)
+
+    _, of_target = in_turn(run, look)
     run.pace.begin()
     last_id, reached = _ask_ids(run, extent)
     settling = Settling(run)

@@ -25,6 +25,7 @@ from pipecopy.operations.fit import fit
 from pipecopy.operations.repair import Repair
 from pipecopy.operations.settle import Settling
 from pipecopy.operations.swaps import warn_of_swaps
+from pipecopy.operations.turn import in_turn
 from pipecopy.report import LISTED_IDS, VerifyReport
 from pipecopy.supervisor.call import KeyRange
 from pipecopy.supervisor.run import Run
@@ -106,10 +107,14 @@ def verify_tables(
 
 
 def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
-    run.connect()
-    run.target.offers -= {"create"}  # without a table there is nothing to verify
-    _refuse_without_checksums(run)
-    _choose_generated(run, *fit(run))
+
+    def look() -> tuple[Any, Any]:
+        run.connect()
+        run.target.offers -= {"create"}  # without a table there is nothing to verify
+        _refuse_without_checksums(run)
+        return fit(run)
+
+    _choose_generated(run, *in_turn(run, look))
     run.pace.begin()
     last_id: int = max(call.value for call in run.call_both("get_max_id"))
     settling = Settling(run)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus
 
 from pipecopy.contracts import ServerChangedError, Session
+from pipecopy.postgres.application_name import application_name
 from pipecopy.postgres.conninfo import SCHEMES, known_parameters, service_conninfo
 from pipecopy.postgres.errors import (
     CONNECTION_FAILURE,
@@ -31,7 +32,7 @@ from pipecopy.postgres.failover import (
     state_from_plain,
 )
 from pipecopy.postgres.limits import network_limits, statement_limit
-from pipecopy.postgres.orphans import application_name, end_last_orphans
+from pipecopy.postgres.orphans import end_last_orphans
 from pipecopy.postgres.refused import PsycopgConnection, remedy_of
 from pipecopy.postgres.session import ServerSession, Stopwatch, raised_timeouts, said
 from pipecopy.postgres.session_start import prepare
@@ -110,6 +111,8 @@ class Connection:
             raise
         self._session = session
         self._has_been_open = True
+        if self.run is not None:
+            self.run = replace(self.run, patience=None)  # it has its turn
         return session
 
     def _continue_from(self, before: ServerState, session: ServerSession, until: float) -> None:

@@ -13,12 +13,12 @@ from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres.errors import ABOUT_THE_TABLE, UNIQUE_VIOLATION
 from pipecopy.postgres.event_triggers import disabled, fire_for, tried
 from pipecopy.postgres.lacking import lacking_names, no_place, unparsable
+from pipecopy.postgres.lock import take_lock, try_lock
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.schema import ColumnDefinition, TableDefinition, definition_of
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.session_start import take_lock, try_lock
 from pipecopy.postgres.table import find_table
 from pipecopy.postgres.writable import takes_no_writes
 
@@ -45,7 +45,7 @@ def create(session: ServerSession, selection: Selection, source: Any) -> list[Fi
     one that is there may have come since the session began, so it is locked. Returns warnings of
     what is not like the source table; or problems, if the table can't be created.
 
-    Raises TargetInUseError if another copy holds the table, and psycopg's errors.
+    Raises TargetInUseError if another run holds the table, and psycopg's errors.
     """
     planned = plan(session, selection, source)
     if planned is None:

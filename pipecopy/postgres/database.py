@@ -11,12 +11,13 @@ import psycopg
 from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
 from pipecopy.finding import Finding
 from pipecopy.postgres import busy, casts, create, describe, transactions, versions
+from pipecopy.postgres.application_name import names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
-from pipecopy.postgres.look import KnownTable
+from pipecopy.postgres.lock import take_lock
+from pipecopy.postgres.look import KnownTable, Looked
 from pipecopy.postgres.opened import InternalErrors, Opened, Opener
-from pipecopy.postgres.orphans import application_name
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.rows import CopyRows
 from pipecopy.postgres.rowtext import JsonForm
@@ -108,7 +109,7 @@ class PostgresDatabase:
     def _own_sessions(self) -> str | None:
         """What the application names of this run's sessions begin with."""
         run = self._connection.run
-        return None if run is None else application_name(run).removesuffix(run.side)
+        return None if run is None else names_begin(run)
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 if there is none."""
@@ -152,6 +153,7 @@ class PostgresDatabase:
                 self._forget_table()
                 self._table.state = None
                 looked = self._table.look(session)
+                self._lock_what_came(session, looked)
                 try:
                     described = describe.describe(
                         session, self._selection, looked.table, looked.relations, run
@@ -168,6 +170,13 @@ class PostgresDatabase:
             return described if state is None else replace(described, state=state.plain())
 
         return self._in_session(work)
+
+    def _lock_what_came(self, session: ServerSession, looked: Looked) -> None:
+        """Take the lock on a target table that was not there yet when the session began."""
+        run = self._connection.run
+        writes = run is not None and run.may_write
+        if writes and looked.table is not None and not session.facts.locked:
+            take_lock(session.query, self._selection.table, session.facts.statement_timeout)
 
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""

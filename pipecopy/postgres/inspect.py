@@ -14,6 +14,7 @@ from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.errors import PostgresError
+from pipecopy.postgres.lock import held
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import BIGGEST
@@ -23,7 +24,6 @@ from pipecopy.postgres.rows import CopyFormat
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import KeySequence, find_key_sequences
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.session_start import end_of, held, holder, is_free
 from pipecopy.postgres.table import NO_TABLES, Table, find_table, fires, with_partitions
 from pipecopy.postgres.versions import for_other
 from pipecopy.postgres.waits import keeps_waiting
@@ -62,7 +62,7 @@ def survey(
         findings += _locks_of_others(session, table, side)
         until = BIGGEST if last is None else last
         if side == "target":
-            findings += _other_copies(session, selection.table, table)
+            findings += _other_copies(session, table)
             findings += _target(session, table, last)
             found["has_rows"] = estimate.has_rows(session, table, first, until)
             found["methods"] = _methods(table)
@@ -186,9 +186,14 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
         yield warning(
             f"{'a prepared transaction' if pid is None else who} has locked {table.sql} ({mode}):"
             " a copy would wait for it",
-            end_of(pid),
+            _end_of(pid),
             what="locks",
         )
+
+
+def _end_of(pid: int | None) -> str:
+    """Return what to do about a session that is in the way; None for a prepared transaction."""
+    return "wait for its end" + (f", or: SELECT pg_terminate_backend({pid});" if pid else ".")
 
 
 def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
@@ -241,18 +246,13 @@ def _methods(table: Table) -> dict[str, tuple[str, str]]:
     return {"new": ("direct", "the target has none of these ids"), "known": known}
 
 
-def _other_copies(session: ServerSession, name: str, table: Table) -> Iterator[Finding]:
-    """Say that another copy holds the table; which one, if the role may see it."""
-    try:
-        holders = [facts for (facts,) in session.query(holder(table.oid))]
-    except psycopg.errors.InsufficientPrivilege:
-        ((free,),) = session.query(f"SELECT {is_free(str(table.oid))}")
-        holders = [] if free else [None]
-    if not holders:
-        yield _ok("lock", "no other copy holds the table")
-    for facts in holders:
-        found = problem(held(name, facts), end_of(facts and facts["pid"]), what="lock")
-        yield replace(found, cause="busy")
+def _other_copies(session: ServerSession, table: Table) -> Iterator[Finding]:
+    """Say that another run holds the table; which one, if the role may see it."""
+    held_by = [*held(session.query, table.oid)]
+    if not held_by:
+        yield _ok("lock", "no other run holds the table")
+    for error in held_by:
+        yield replace(problem(str(error), error.remedy, what="lock"), cause="busy")
 
 
 def _target(session: ServerSession, table: Table, last: int | None) -> Iterator[Finding]:

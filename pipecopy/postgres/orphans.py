@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import Session
+from pipecopy.postgres.application_name import application_name
 from pipecopy.postgres.limits import MILLISECONDS_MAX, statement_limit
 from pipecopy.postgres.names import literal
 from pipecopy.postgres.questions import rows_of_each
@@ -20,11 +21,6 @@ _LAST_ORPHANS = 2.0
 """Seconds: half of them is waited for the end of what the last attempt left."""
 
 _log = logging.getLogger(__name__)
-
-
-def application_name(run: Session) -> str:
-    """Return the name under which the server lists the session."""
-    return f"pipecopy/{run.run_id}/{run.side}"
 
 
 def is_direct_sql(connection: psycopg.Connection[Any]) -> str:

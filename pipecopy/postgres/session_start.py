@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from pipecopy.contracts import Session, TargetInUseError
+from pipecopy.contracts import Session
 from pipecopy.postgres import failover
 from pipecopy.postgres.errors import (
     FEATURE_NOT_SUPPORTED,
@@ -24,19 +24,13 @@ from pipecopy.postgres.errors import (
 )
 from pipecopy.postgres.failover import ServerState
 from pipecopy.postgres.limits import session_limits, statement_limit
-from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
+from pipecopy.postgres.lock import first_try, wait_for_lock
+from pipecopy.postgres.names import literal
 from pipecopy.postgres.orphans import end_orphans, is_direct_sql, report_orphans
 from pipecopy.postgres.questions import Rows, rows_of_each
-from pipecopy.postgres.waits import session_facts, session_text
-
-_LOCK_CLASS = 0x70697065
-"""The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
 
 _MOST_STARTS = 5
 """Of one session: a statement_timeout of 1 ms struck one of ten before it was set (measured)."""
-_LOCK_WAIT = 3.0
-"""Seconds for which a copy that has just been killed may still hold the lock."""
-_LOCK_PAUSE = 0.1
 
 # both sides must write and read every value alike, whatever the role or the database has set
 _SAMENESS = {
@@ -59,9 +53,6 @@ _SAMENESS = {
 _MAY_NOT_ASK = ("42501", "42883", "0A000", "55000")
 """SQLSTATEs of a server that does not give its position, at all or to this role."""
 
-Query = Callable[[str], Rows]
-"""Runs one statement, and returns its rows."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +69,8 @@ class SessionFacts:
     server: ServerState
     asked: str
     """The statement that gives a `ServerState` to this role."""
+    locked: bool = False
+    """The session took the lock on the target table as it began."""
     answers: list[Rows] | None = None
     """Of the questions that went along."""
 
@@ -93,7 +86,7 @@ def prepare(
     """Make the session ready; returns what the server said about it.
 
     `questions` go along, unless they may be why the server refuses the rest. Raises PostgresError
-    if a pooler is in between, or another copy holds the target; and TimeoutError if an orphan of
+    if a pooler is in between, or another run holds the target; and TimeoutError if an orphan of
     this copy does not end.
     """
     *states, least = failover.STATES
@@ -125,7 +118,7 @@ def _prepare(
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(run)}")
         statements.append(end_orphans(run, direct))
         if run.may_write:
-            statements.append(_lock(table, direct))
+            statements.append(first_try(run, table, direct))
     if questions is not None:
         statements.append(questions)  # last: they may change the search path
     began = time.monotonic()
@@ -147,15 +140,19 @@ def _prepare(
             )
         if run is not None:
             report_orphans(connection, rest.pop(0))
+        locked = False
         if run is not None and run.may_write:
-            until = began + min(_LOCK_WAIT, run.call_timeout / 2)
-            _wait_for_lock(lambda sql: query_all(sql)[-1], table, rest.pop(0), until)
+            tried = rest.pop(0)
+            locked = wait_for_lock(lambda sql: query_all(sql)[-1], run, table, tried, began)
+            if locked and not tried[0][1]:
+                rest.clear()  # of a time before that
     return SessionFacts(
         version=info.server_version,
         statement_timeout=float(statement_timeout) / 1000,
         commit=commit,
         server=failover.server_state(state),
         asked=server,
+        locked=locked,
         answers=rest or None,
     )
 
@@ -173,18 +170,6 @@ def _in_time(query: Callable[[], list[Rows]], seconds: float) -> list[Rows]:
             if time.monotonic() >= until:
                 raise
     return query()
-
-
-def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
-    """Take the copy's lock on the target table; returns False if there is no such table.
-
-    A session that has it already takes it once more, and gives up both as it ends. `query` is
-    what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
-    Raises TargetInUseError if another copy holds the table, and what `query` does.
-    """
-    wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
-    until = time.monotonic() + wait
-    return _wait_for_lock(query, table, query(_lock(table, "true")), until)
 
 
 def _settings(version: int, run: Session | None, direct: str) -> str:
@@ -221,56 +206,3 @@ def _settings(version: int, run: Session | None, direct: str) -> str:
         " WHERE c.name OPERATOR(pg_catalog.=) 'synchronous_commit'"
         " AND t.name OPERATOR(pg_catalog.=) 'statement_timeout'"
     )
-
-
-def try_lock(oid: str) -> str:
-    """Return SQL that takes the copy's lock on the table with that oid; false if it is taken."""
-    return f"pg_catalog.pg_try_advisory_lock({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
-
-
-def is_free(oid: str) -> str:
-    """Return SQL for whether no copy holds the table; for this one statement no other one may."""
-    lock = f"{_LOCK_CLASS}, ({oid})::bigint::bit(32)::int"
-    return f"pg_catalog.pg_try_advisory_xact_lock_shared({lock})"
-
-
-def _lock(table: str, direct: str) -> str:
-    """Take the copy's lock on the target table; NULL if there is no such table."""
-    return (
-        # a pool's server connection would keep the lock; AND may evaluate both of its sides
-        f"SELECT oid, CASE WHEN {direct} THEN {try_lock('oid')} END"
-        f" FROM ({table_oid(table)} AS oid) AS target WHERE oid IS NOT NULL"
-    )
-
-
-def _wait_for_lock(query: Query, table: str, rows: list[tuple[Any, ...]], until: float) -> bool:
-    """Try until the lock is taken, given what the first try returned; False for no such table."""
-    while rows and not rows[0][1]:
-        if time.monotonic() >= until:
-            facts = next((facts for (facts,) in query(holder(rows[0][0]))), None)
-            raise TargetInUseError(held(table, facts), end_of(facts and facts["pid"]))
-        time.sleep(_LOCK_PAUSE)
-        rows = query(_lock(table, "true"))
-    return bool(rows)
-
-
-def holder(oid: int) -> str:
-    """Return SQL for the session that has a table's lock, for `held`."""
-    return (
-        f"{CATALOG_PATH}SELECT {session_facts('a', 'backend_start')}"
-        " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-        f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-
-
-def end_of(pid: int | None) -> str:
-    """Return what to do about a session that is in the way; None if it is not known."""
-    return "wait for its end" + (f", or: SELECT pg_terminate_backend({pid});" if pid else ".")
-
-
-def held(table: str, facts: Mapping[str, Any] | None) -> str:
-    """Return the sentence that names what `holder` found; None if that is not known."""
-    name = f", {session_text(facts)}," if facts else ""
-    return f"another copy{name} holds the target table {table}"

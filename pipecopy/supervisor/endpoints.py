@@ -27,6 +27,7 @@ class Endpoint:
         """As it may be shown."""
         self._name = dbname
         self._endpoints = endpoints
+        self._first_session = session
         self.session = session
         """What the next worker has to know: it grows with each call that returned."""
         self.worker: Worker | None = None
@@ -48,14 +49,23 @@ class Endpoint:
 
     def returned(self, call: str, value: Any, position: object) -> None:
         """Keep what the next worker has to know of a call that returned."""
-        self.connected = True
+        self.connected = call != "close"
         self.left_session = False
-        if call == "describe":
+        if call == "connect":
+            self.offers = value.offers
+            self.know(patience=None)  # it has its turn
+        elif call == "describe":
             self.know(described=value)
         elif call == "get_max_id" and self.side == "source":
             self.know(greatest_id=value)
         if position is not None:
             self.know(position=position)
+
+    def begin_anew(self, **fields: Any) -> None:
+        """Forget all that calls have told; the next worker knows these fields of its `Session`."""
+        self.kill()
+        self.left_session = False
+        self.session = replace(self._first_session, **fields)
 
     def ensure_worker(self) -> Worker:
         """Return the worker; one that is missing is being started."""

@@ -15,6 +15,7 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.events import Where
+from pipecopy.finding import side_name
 from pipecopy.redact import redact
 from pipecopy.workers.host import killed
 from pipecopy.workers.messages import Crashed, Raised
@@ -42,7 +43,10 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
     said = redact(str(raised))
     if raised.reason == "config":
         return ConfigError(said)
-    message = f"{_failed(where)}: {said}"
+    in_use = raised.reason == "in use"
+    # the call did not fail: it was not its turn
+    failed = side_name(where.side, where.dbname) if in_use else _failed(where)
+    message = f"{failed}: {said}"
     if raised.reason == "table changed":
         differences = tuple(map(redact, raised.differences))
         return TableMismatchError(message, differences=differences, **attributes(where))
@@ -54,7 +58,8 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
         driver_error=raised.driver_error,
         remedy=raised.remedy,
         driver_message=redact(raised.message),
-        in_use=raised.reason == "in use",
+        in_use=in_use,
+        holder=raised.holder,
         driver_traceback=redact(raised.traceback),
         **attributes(where),
     )

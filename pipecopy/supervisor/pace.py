@@ -36,7 +36,7 @@ _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wait:
+class Wait:
     """Why a run waits, and the seconds after which it looks again."""
 
     reason: PauseReason
@@ -50,10 +50,10 @@ class Pauses:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._ended: dict[PauseReason, float] = {}
-        self._wait: _Wait | None = None
+        self._wait: Wait | None = None
         self._began = 0.0
 
-    def begin(self, wait: _Wait | None) -> Iterator[Paused | Resumed]:
+    def begin(self, wait: Wait | None) -> Iterator[Paused | Resumed]:
         """Take note of the wait that begins or goes on, None for none; yield what is new."""
         before, now = self._wait, self._now()
         if before is not None and (wait is None or wait.reason != before.reason):
@@ -201,21 +201,21 @@ class Pace:
     def _is_due(self, question: tuple[str, str]) -> bool:
         return self._run.clock.now() >= self._answered.get(question, -math.inf) + _ASKED_EVERY
 
-    def _next_wait(self) -> _Wait | None:
+    def _next_wait(self) -> Wait | None:
         """Return why it may not go on now; None if it may."""
         if self._file is not None and (found := self._file.found) is not None:
-            return _Wait(reason="pause file", detail=found, seconds=_LOOKED_EVERY)
+            return Wait(reason="pause file", detail=found, seconds=_LOOKED_EVERY)
         if self.questions:
             self.ask(*(end for end in self._run.endpoints.both if self._run.is_idle(end)))
         for (call, side), answer in self._answers.items():
             if (above := self.above(call, side, answer)) is not None:
                 reason: PauseReason = "max lag" if call == LAG else "max load"
-                return _Wait(reason=reason, detail=above, seconds=_ASKED_EVERY)
+                return Wait(reason=reason, detail=above, seconds=_ASKED_EVERY)
         for rate in self._rates:
             if (left := rate.left(self._run.clock.now())) > 0:
                 # no longer, since the file may appear meanwhile, or a standby lag behind
                 seconds = min(left, _LOOKED_EVERY)
-                return _Wait(reason="max rate", detail=str(rate), seconds=seconds)
+                return Wait(reason="max rate", detail=str(rate), seconds=seconds)
         return None
 
 

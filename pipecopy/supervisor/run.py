@@ -215,10 +215,19 @@ class Run(State[ReportT]):
         return source, target
 
     def connect(self) -> None:
-        """Open both sides. Raises ConfigError too, if one can't tell what the pace depends on."""
-        for connecting in self.call_both("connect"):
-            connecting.endpoint.offers = connecting.value.offers
+        """Open both sides; one that is connected stays so.
+
+        Raises ConfigError too, if one can't tell what the pace depends on.
+        """
+        source, target = (
+            None if side.connected else self.begin(side, "connect") for side in self.endpoints.both
+        )
+        self.wait_both(source, target)
         self.pace.refuse_without_calls(self.endpoints.both)
+
+    def connect_target(self) -> None:
+        """Open the target alone."""
+        self.call(self.target, "connect")
 
     def pause(self, seconds: float) -> None:
         """Let so many seconds pass, at most those that are left; raises what `wait` raises.

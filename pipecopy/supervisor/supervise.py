@@ -9,6 +9,7 @@ nothing that is stuck can keep it past the whole run's limit.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -87,6 +88,10 @@ def supervise(
         mode=mode,
         writes=writes,
         deletes=deletes,
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        started=report.started,
+        patience=0 if config.wait else None,
     )
     try:
         run = Run(config, report, session, pool, names, observer=observer)

@@ -20,7 +20,7 @@ from pipecopy.contracts import (
     TableDescription,
     TargetInUseError,
 )
-from pipecopy.errors import ConfigError, HostError
+from pipecopy.errors import ConfigError, Holder, HostError
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
 from pipecopy.workers.host import causes, hidden_refusal
@@ -28,7 +28,7 @@ from pipecopy.workers.host import causes, hidden_refusal
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
 _MOST_CAUSES = 5
-_OWN: tuple[type[Any], ...] = (TableDescription, Column, Finding)
+_OWN: tuple[type[Any], ...] = (TableDescription, Column, Finding, Holder)
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -97,6 +97,8 @@ class Raised:
     """Of what this machine refused."""
     limit: str | None = None
     """The limit that this was, such as `RLIMIT_NOFILE`."""
+    holder: Holder | None = None
+    """Who holds the target's table."""
 
     def __str__(self) -> str:
         """Return what was raised; without its class if that is one of the contract, or ours."""
@@ -180,6 +182,7 @@ def raised(error: BaseException, secrets: Collection[str], *, connected: bool) -
             limit=refused.limit if refused else None,
             connected=connected,
             remedy=_remedy(error, secrets),
+            holder=_holder(error),
             differences=tuple(cut(str(difference), secrets) for difference in differences),
             saved_rows_stand=(
                 not isinstance(error, ServerChangedError)
@@ -242,6 +245,12 @@ def _reason(error: BaseException) -> Reason:
 def _remedy(error: BaseException, secrets: Collection[str]) -> str | None:
     remedy = getattr(error, "remedy", None)
     return cut(remedy, secrets) if isinstance(remedy, str) else None
+
+
+def _holder(error: BaseException) -> Holder | None:
+    holder = error.holder if isinstance(error, TargetInUseError) else None
+    found: Holder | None = plain(holder) if isinstance(holder, Holder) else None
+    return found
 
 
 def _sqlstate(error: BaseException) -> str | None:

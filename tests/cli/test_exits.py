@@ -96,7 +96,10 @@ GO_ON = [
     (ConfigError("no"), "to go on: fix that; `pipecopy copy --help` explains each option"),
     (FullCopyTimeoutError("no"), "run it again with a longer --full-copy-timeout: it is safe"),
     (CallTimeoutError("no", **OF_TARGET), SAFE),
-    (DatabaseError("no", in_use=True, **OF_TARGET), "when the other copy has ended: it is safe"),
+    (
+        DatabaseError("no", in_use=True, **OF_TARGET),
+        "when the other run has ended (--wait waits for that): it is safe",
+    ),
     (DatabaseError("no", sqlstate="57P01", **OF_TARGET), "run it again in a moment: it is safe"),
     (WorkerCrashedError("no", **OF_TARGET), SAFE),
     (TableMismatchError("no"), FIX),

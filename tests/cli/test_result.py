@@ -31,7 +31,7 @@ SHAPES = {  # of schema 2: whoever changes one raises SCHEMA
         delete_surplus generated not_compared differing_generated
     """,
 }
-ERROR = "class message side dbname call key_range attempts sqlstate errno limit"
+ERROR = "class message side dbname call key_range attempts sqlstate errno limit holder"
 NOWHERE = "host=127.0.0.1 port=1"
 QUICK = ("--max-retries", "0", "--call-timeout", "5s")
 

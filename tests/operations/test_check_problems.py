@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 
 from pipecopy.cli.codes import check_code, exit_code
 from pipecopy.contracts import Side
-from pipecopy.errors import PipecopyError, TableMismatchError
+from pipecopy.errors import DatabaseError, PipecopyError, TableMismatchError
 from pipecopy.events import CallStarted, Event
 from pipecopy.postgres import PostgresPool
 from pipecopy.report import CopyReport
@@ -401,13 +402,22 @@ def test_another_copy_that_holds_the_target_is_named_and_75(tables: Both) -> Non
         other = executor.submit(copy, tables.pool())
         pid = gate.arrival()
         report = check(tables.pool())
+        awaited = check(tables.pool(), wait=True)
+        with pytest.raises(DatabaseError) as refused:
+            copy(tables.pool(), call_timeout=1)
         gate.lift()
-        run_id = other.result().run_id
+        run = other.result()
     problem = only_problem(report)
     assert (problem.side, problem.what, problem.cause) == ("target", "lock", "busy")
-    assert f"server session {pid} (postgres, pipecopy/{run_id}/target, " in problem.message
-    assert str(pid) in (problem.remedy or "")
+    host, started = os.uname().nodename, (run.started or "")[:19].replace("T", " ")
+    assert f": pipecopy run {run.run_id} on host {host}, pid {os.getpid()}" in problem.message
+    assert problem.message.endswith(f", since {started} UTC")
+    assert f"SELECT pg_terminate_backend({pid});" in (problem.remedy or "")
+    assert str(refused.value) == f"target target: {problem.message}; {problem.remedy}"
     assert check_code(report) == 75
+    (warned,) = warnings(awaited)
+    assert warned.message == f"{problem.message}; the copy would wait for its end"
+    assert awaited.can_start
     assert check(tables.pool()).can_start
 
 

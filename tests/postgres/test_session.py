@@ -160,7 +160,8 @@ def test_an_orphan_of_a_role_that_becomes_another_is_ended(target_db: TemporaryD
             with pytest.raises(psycopg.OperationalError):
                 orphan.execute("SELECT 1")
             database.save_rows([(1, None)])
-            with pytest.raises(TargetInUseError, match="another copy"):  # of the table it became
+            # its lock is on the table of the role that it became
+            with pytest.raises(TargetInUseError, match="another run is writing"):
                 PostgresPool(table=f"{owner}.profiles").for_session(
                     Session(run_id="b" * 12, side="target", call_timeout=0.1)
                 ).connect(target_db.uri)
@@ -191,7 +192,8 @@ def test_two_copies_into_one_table_do_not_run_at_once(target_db: TemporaryDataba
     with opened(target_db, "target"):
         (holder,) = target_db.sessions()
         who = rf"server session {holder['pid']} \(postgres, {NAME}/target, idle, since 20.*Z\)"
-        with pytest.raises(TargetInUseError, match=f"another copy, {who}, holds") as raised:
+        who = f"another run is writing public.profiles: pipecopy run {RUN_ID}, {who}$"
+        with pytest.raises(TargetInUseError, match=who) as raised:
             PostgresPool().for_session(
                 Session(run_id="ba9876543210", side="target", call_timeout=0.5)
             ).connect(target_db.uri)
@@ -315,7 +317,7 @@ def test_a_connection_found_dead_is_opened_again(target_db: TemporaryDatabase, c
         _end_sessions(target_db)
         _do(database, call, rows)
         # what a session has is there again: its name, and its lock
-        with pytest.raises(TargetInUseError, match="another copy"):
+        with pytest.raises(TargetInUseError, match="another run is writing"):
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)

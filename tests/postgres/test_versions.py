@@ -11,6 +11,7 @@ from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.report import CheckPlan
+from tests.postgres.test_lock import check_is_told
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.opened import opened
 from tests.support.runs import check, copy, found, verify
@@ -69,6 +70,15 @@ def planned(pool: PostgresPool) -> tuple[str | None, str]:
 def on_14(pg14: PostgresServer) -> Iterator[TemporaryDatabase]:
     with temporary_database(pg14) as database:
         yield database
+
+
+def test_a_role_without_rights_is_told_who_holds_the_table(on_14: TemporaryDatabase) -> None:
+    role = "sees_little"
+    on_14.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        check_is_told(on_14, role)
+    finally:
+        on_14.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @pytest.fixture
