@@ -86,8 +86,8 @@ class Pauses:
         if not by_reason:
             return ""
         listed = ", ".join(f"{reason} {seconds:.1f} s" for reason, seconds in by_reason.items())
-        in_all = f"paused for {self.seconds:.1f} s in all ({listed})"
-        return f"it was {in_all}" if self._wait is None else f"{self._wait.detail}: {in_all}"
+        now = "" if self._wait is None else f"it was paused: {self._wait.detail}; "
+        return f"{now}pauses took {self.seconds:.1f} s in all ({listed})"
 
 
 class Pace:
@@ -137,7 +137,7 @@ class Pace:
         self._file.start()
         until = self._run.clock.now() + UNANSWERED
         while not self._file.answered and self._run.clock.now() < until:
-            self._run.pause(0.005)
+            self._pause(0.005)
         if self._file.error is not None:
             raise refused(self._file.error, "to look for the pause file")
         return self._file.found
@@ -161,9 +161,12 @@ class Pace:
                 run.notify(event)
             if wait is None:
                 return
-            run.pause(wait.seconds)
-            if run.left <= 0:
-                raise run.full_copy_timeout()
+            self._pause(wait.seconds)
+
+    def _pause(self, seconds: float) -> None:
+        self._run.pause(seconds)
+        if self._run.left <= 0:
+            raise self._run.full_copy_timeout()
 
     def took(self, *, rows: int, size: int) -> None:
         """Count what was loaded, or compared: `size` bytes."""

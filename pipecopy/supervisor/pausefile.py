@@ -14,7 +14,6 @@ _EVERY = 0.25
 """Seconds between two looks."""
 UNANSWERED = 1.0
 """Seconds without an answer after which nobody can tell whether the file exists."""
-_LAST_JOIN = 0.1
 
 
 class PauseFile:
@@ -42,8 +41,6 @@ class PauseFile:
     def end(self) -> None:
         """Look no more; a look that is stuck is left behind."""
         self._ended.set()
-        if self._thread.ident is not None:
-            self._thread.join(_LAST_JOIN)
 
     @property
     def found(self) -> str | None:

@@ -14,8 +14,10 @@ from pipecopy.events import (
     CallEnded,
     CallStarted,
     Event,
+    Paused,
     RangeKnown,
     RangeVerified,
+    Resumed,
     RetryScheduled,
     RunStarted,
     TransactionsAwaited,
@@ -167,3 +169,15 @@ def test_a_brief_display_shows_only_what_is_waited_for() -> None:
     assert drawn(metered(HALF, 108.0), brief=True)[0].startswith(
         "running for 3s of 30s: source prod"
     )
+
+
+def test_a_pause_is_shown_with_its_reason_until_it_ends() -> None:
+    lag = "the standby s1 of the target is {} s behind (at most 10 s)"
+    events: list[tuple[Event, float]] = [
+        (Paused(reason="max lag", detail=lag.format(12)), 100.0),
+        (Paused(reason="max lag", detail=lag.format(30), seconds=20.0), 120.0),
+    ]
+    assert status(events[:1], 100.9).waits == ()
+    assert status(events, 134.0).waits == (f"paused for 34s: {lag.format(30)}",)
+    events.append((Resumed(reason="max lag", seconds=34.0), 134.0))
+    assert status(events, 134.0).waits == ()

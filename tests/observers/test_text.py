@@ -14,6 +14,8 @@ from pipecopy.events import (
     DriverOutput,
     Event,
     Hang,
+    Paused,
+    Resumed,
     RetryScheduled,
     RunStarted,
     TransactionsAwaited,
@@ -73,6 +75,14 @@ REPORT = CopyReport(
             TransactionsAwaited(open=(), seconds=3.24, limit=30.0),
             "the open transactions of the source ended after 3.2s",
         ),
+        (
+            Paused(reason="pause file", detail="the file /run/pause exists"),
+            "paused: the file /run/pause exists",
+        ),
+        (Paused(reason="max lag", detail="the standby", seconds=3.0), None),
+        (Paused(reason="max rate", detail="at most 20 MB a second"), None),
+        (Resumed(reason="pause file", seconds=34.04), "resumed after 34.0 s"),
+        (Resumed(reason="max rate", seconds=0.2), None),
         (
             WorkerKilled(
                 where=LOAD,

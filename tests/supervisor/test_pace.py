@@ -12,10 +12,11 @@ import pytest
 from pipecopy.errors import ConfigError, DatabaseError, FullCopyTimeoutError, HostError
 from pipecopy.events import BatchSaved, CallStarted, Event, Measured, Paused, RangeVerified, Resumed
 from tests.supervisor.pacing import PacingPool
-from tests.support.checks import Expected, run_copy
+from tests.support.checks import Expected, check_outcome, check_times, run_copy
 from tests.support.checks import check as check_ended
 from tests.support.drivers import RecordingPool
 from tests.support.runs import check, copy, only_problem, verify, warnings
+from tests.support.silent_mount import silent_mount
 from tests.support.strikes import Strike
 
 
@@ -118,16 +119,17 @@ def test_a_limit_that_strikes_in_a_pause_says_why_and_for_how_long(
 ) -> None:
     sqlite_pool.create(range(1, 51))
     (file := tmp_path / "pause").touch()
-    ended = run_copy(sqlite_pool, full_copy_timeout=1.5, pause_file=str(file), max_rate_rows=50)
+    ended = run_copy(sqlite_pool, full_copy_timeout=2, pause_file=str(file), max_rate_rows=50)
+    report = ended.report
+    assert report is not None
+    assert 0 < report.paused < report.seconds
+    took = f"{report.paused:.1f} s"
     words = (
-        f"the whole copy reached its limit of 1.5 s; the file {file} exists: paused for 1.",
-        " s in all (pause file 1.",
-        "; nothing was copied",
+        f"the whole copy reached its limit of 2 s; it was paused: the file {file} exists;",
+        f"; pauses took {took} in all (pause file {took}); nothing was copied",
     )
     expected = Expected(error=FullCopyTimeoutError, words=words, exit_code=124)
     check_ended(ended, sqlite_pool, expected)
-    assert ended.report is not None
-    assert 1 < ended.report.paused < ended.report.seconds
 
 
 @pytest.mark.parametrize("run", [copy, verify, check])
@@ -159,6 +161,25 @@ def test_one_that_can_no_longer_be_looked_for_pauses_the_run(
     copy(sqlite_pool, observer=seen, pause_file=str(folder / "pause"), max_rate_rows=200)
     why = f"whether the file {folder / 'pause'} exists is not known: Not a directory (ENOTDIR)"
     assert why in seen.pauses
+
+
+def test_a_look_that_never_ends_pauses_the_run_and_does_not_hold_it_up(
+    sqlite_pool: RecordingPool, tmp_path: Path
+) -> None:
+    sqlite_pool.create(range(20))
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    unknown = f"whether the file {folder / 'pause'} exists is not known: no answer for "
+    with silent_mount(folder) as take_away:
+        ended = run_copy(
+            sqlite_pool, full_copy_timeout=3, pause_file=str(folder / "pause"), call_timeout=10
+        )
+        check_outcome(ended, Expected(error=FullCopyTimeoutError, words=(unknown,), next_id=0))
+        check_times(ended)
+        seen = Seen((paused, take_away))
+        assert copy(sqlite_pool, observer=seen, pause_file=str(folder / "pause")).rows == 20
+    (why,) = seen.pauses
+    assert why.startswith(unknown)
 
 
 # -- standbys, and sessions

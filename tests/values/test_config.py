@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,11 @@ GOOD: dict[str, Any] = {
         ("settle", 10**7),
         ("batch_time", None),
         ("batch_time", 0.0005),
+        ("max_rate_bytes", 0.5),
+        ("max_rate_rows", 5000),
+        ("pause_file", "/run/pause"),
+        ("max_lag", 0.5),
+        ("max_load", 0),
     ],
 )
 def test_takes(field: str, value: Any) -> None:
@@ -66,6 +72,10 @@ def test_takes(field: str, value: Any) -> None:
         *(("settle", value) for value in (True, "1", None, -1, math.nan, math.inf, 10**7 + 1)),
         *(("batch_time", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**7 + 1)),
         ("batch_time", 0.0006),
+        *(("max_rate_rows", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**16)),
+        *(("max_lag", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**7 + 1)),
+        *(("max_load", value) for value in (True, "1", -1, 1.0)),
+        *(("pause_file", value) for value in (1, Path("/run/pause"))),
     ],
 )
 def test_refuses_by_name(field: str, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.units import bytes_of, count_of, duration_text, seconds_of, size_text
+from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_of, size_text
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,26 @@ def test_a_count_is_read_as_people_write_it(text: str, count: int) -> None:
 def test_an_invalid_count_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f'"{text}" is not a whole number such as 500 or 10k'):
         count_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("20MB", (20_000_000, None)),
+        ("64M/s", (64 * 2**20, None)),
+        ("500", (500, None)),
+        ("5000rows", (None, 5000)),
+        ("5k rows/s", (None, 5000)),
+        ("1 row", (None, 1)),
+    ],
+)
+def test_a_rate_is_of_bytes_or_of_rows(text: str, rate: tuple[int | None, int | None]) -> None:
+    assert rate_of(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "rows", "x", "-1MB", "1.5rows", "5000rows/m", "nan", "0", "0rows"]
+)
+def test_an_invalid_rate_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match=f'^"{text}" is not '):
+        rate_of(text)
