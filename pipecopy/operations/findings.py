@@ -80,8 +80,8 @@ def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
 def would_wait(side: Side | None, what: str, why: str | None) -> Finding:
     """Return what a copy that began now would wait for; `why` is None for nothing."""
     if why is None:
-        return Finding(side=side, what=what, mark="ok", message="A copy would not wait now.")
-    message = redact(f"A copy would wait now: {why}.")
+        return Finding(side=side, what=what, mark="ok", message="a copy would not wait now")
+    message = redact(f"a copy would wait now: {why}")
     return Finding(side=side, what=what, mark="warning", message=message)
 
 

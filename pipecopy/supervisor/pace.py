@@ -55,17 +55,27 @@ class Pauses:
 
     def begin(self, wait: Wait | None) -> Iterator[Paused | Resumed]:
         """Take note of the wait that begins or goes on, None for none; yield what is new."""
-        before, now = self._wait, self._now()
+        before = self._wait
         if before is not None and (wait is None or wait.reason != before.reason):
-            seconds = now - self._began
-            self._ended[before.reason] = self._ended.get(before.reason, 0.0) + seconds
-            yield Resumed(reason=before.reason, seconds=seconds)
+            yield Resumed(reason=before.reason, seconds=self.end())
             before = None
-        if wait is not None and before is None:
-            self._began = now
+        if wait is None:
+            return
+        if before is None:
+            self._began = self._now()
         self._wait = wait
-        if wait is not None and (before is None or before.detail != wait.detail):
-            yield Paused(reason=wait.reason, detail=wait.detail, seconds=now - self._began)
+        if before is None or before.detail != wait.detail:
+            seconds = self._now() - self._began if before else 0.0
+            yield Paused(reason=wait.reason, detail=wait.detail, seconds=seconds)
+
+    def end(self) -> float:
+        """Take note that the pause has ended, if there was one; return its seconds."""
+        if self._wait is None:
+            return 0.0
+        reason, seconds = self._wait.reason, self._now() - self._began
+        self._ended[reason] = self._ended.get(reason, 0.0) + seconds
+        self._wait = None
+        return seconds
 
     @property
     def _by_reason(self) -> dict[PauseReason, float]:
@@ -155,13 +165,16 @@ class Pace:
         Raises FullCopyTimeoutError, and what `Run.wait` and `Run.pause` raise.
         """
         run = self._run
-        while True:
-            wait = self._next_wait()
-            for event in run.pauses.begin(wait):
-                run.notify(event)
-            if wait is None:
-                return
-            self._pause(wait.seconds)
+        try:
+            while True:
+                wait = self._next_wait()
+                for event in run.pauses.begin(wait):
+                    run.notify(event)
+                if wait is None:
+                    return
+                self._pause(wait.seconds)
+        finally:
+            run.pauses.end()  # if it was not the end of the pause that ended it
 
     def _pause(self, seconds: float) -> None:
         self._run.pause(seconds)

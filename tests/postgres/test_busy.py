@@ -115,7 +115,7 @@ def test_a_role_that_may_not_see_it_is_told_so_before_the_first_row(
     with pytest.raises(DatabaseError) as caught:
         run(pool, **limit)
     error = caught.value
-    assert f"the role {role} may not see {what}. What to do: {grant}" in str(error)
+    assert f"the role {role} may not see {what}; run {grant}" in str(error)
     assert (error.side, error.sqlstate, error.remedy) == (side, "42501", grant)
     problem = only_problem(check(pool, **limit))
     assert (problem.side, problem.remedy, problem.cause) == (side, grant, "failed")

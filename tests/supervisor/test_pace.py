@@ -263,9 +263,9 @@ def test_a_driver_that_tells_nothing_is_refused_by_name(
     with pytest.raises(ConfigError) as caught:
         run(sqlite_pool, max_lag=10, max_load=5)
     assert str(caught.value) == (
-        "the Database of source 'source' has no lag, which `max_lag` needs;"
-        " the Database of source 'source' has no active_sessions, which `max_load` needs;"
-        " the Database of target 'target' has no lag, which `max_lag` needs"
+        "the Database of source source has no lag, which `max_lag` needs;"
+        " the Database of source source has no active_sessions, which `max_load` needs;"
+        " the Database of target target has no lag, which `max_lag` needs"
     )
     assert sqlite_pool.rows("target") == []
 
@@ -285,7 +285,7 @@ def test_an_answer_that_is_none_ends_the_run_before_its_rows(
     pool = PacingPool(tmp_path)
     pool.create(range(5))
     pool.tell("source", call, answer)
-    with pytest.raises(DatabaseError, match=f"source 'source': {call} failed .*{call} ") as caught:
+    with pytest.raises(DatabaseError, match=f"source source: {call} failed .*{call} ") as caught:
         copy(pool, **{limit: 10})  # type: ignore[arg-type] # one of the limits
     assert (caught.value.side, caught.value.call) == ("source", call)
     assert pool.rows("target") == []
@@ -303,7 +303,7 @@ def test_a_check_says_what_a_copy_would_wait_for(tmp_path: Path) -> None:
         (
             "target",
             "lag",
-            'A copy would wait now: the standby "s1" of the target is 12 s behind (at most 10 s).',
+            'a copy would wait now: the standby "s1" of the target is 12 s behind (at most 10 s)',
         ),
-        (None, "pause file", f"A copy would wait now: the file {file} exists."),
+        (None, "pause file", f"a copy would wait now: the file {file} exists"),
     ]
