@@ -100,7 +100,7 @@ removed at the end; the table profiles is filled, copied, and compared on both.
 It needs the extra: pip install "pipecopy[demo]"
 """
 _DRILL = """\
-Break something in the middle of a copy, six times, and see how each copy ends.
+Break something in the middle of six copies: see how each ends.
 
 The servers are those of `pipecopy demo`. The faults: a driver that deadlocks in
 C, a stopped process, a lock, a silent network, a killed server, DDL. A line for
