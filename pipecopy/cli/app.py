@@ -49,6 +49,8 @@ _EPILOGUE = """\
 Configuration:
   Databases and jobs have names in pipecopy.toml (in the working directory,
   ~/.config/pipecopy or /etc/pipecopy), or in --config FILE:
+  Databases and jobs have names in ./pipecopy.toml, else in the one in
+  ~/.config/pipecopy or /etc/pipecopy, or in --config FILE:
 
     [databases]
     prod = "service=prod"     # a URI, a connection string, or a
@@ -59,6 +61,10 @@ Configuration:
     target = "stats"
     table = "public.profiles"
     call_timeout = "30s"      # any option, by its long name
+
+    [jobs.weekly]
+    extends = "nightly"       # its options, but for those here
+    where = "region = '${REGION}'"   # the value of a variable
 
   [defaults] has options for all jobs. Any option may also be set in the
   environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
@@ -108,6 +114,12 @@ each says what was broken, the limit, when the call ended, what was retried and
 what was verified. The exit code is 0 if each ended as promised.
 It needs the extra: pip install "pipecopy[demo]"
 """
+_JOBS = """\
+List the jobs of pipecopy.toml, or show the options of one; contact no server.
+
+Each value of an option comes with where it is set. The exit code is 2 if
+something is wrong with a job, or with the file.
+"""
 _GUIDE = """\
 Read the manual: list the topics, or show one.
 
@@ -126,11 +138,12 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
         exit_on_error=False,
         print_error=False,
     )
-    for command, text, example in (
-        (copy, _COPY, _COPY_EXAMPLE),
-        (check, _CHECK, _CHECK_EXAMPLE),
-        (verify, _VERIFY, _VERIFY_EXAMPLE),
-    ):
+    of_jobs: dict[Callable[..., Ending], tuple[str, str]] = {
+        copy: (_COPY, _COPY_EXAMPLE),
+        check: (_CHECK, _CHECK_EXAMPLE),
+        verify: (_VERIFY, _VERIFY_EXAMPLE),
+    }
+    for command, (text, example) in of_jobs.items():
         name = command.__name__
         usage = (
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
@@ -139,10 +152,11 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
     for name, where, text, example in (
         ("demo", "pipecopy.demo.demo:demo", _DEMO, "  pipecopy demo --hang"),
         ("drill", "pipecopy.demo.drill:drill", _DRILL, "  pipecopy drill --call-timeout 1s"),
+        ("jobs", "pipecopy.cli.jobs:jobs", _JOBS, "  pipecopy jobs nightly"),
         ("guide", "pipecopy.cli.guide:guide", _GUIDE, "  pipecopy guide exit-codes"),
     ):
         app.command(where, name=name, help=text, help_epilogue=_epilogue(example))
-    configuration = Configuration(app, environ)
+    configuration = Configuration(app, environ, [command.__name__ for command in of_jobs])
     app.config = (configuration,)
     return app, configuration
 

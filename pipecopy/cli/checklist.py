@@ -22,7 +22,7 @@ WIDEST = 100
 """Characters; only SQL may be longer, so that it can be copied."""
 _NARROWEST = 40
 _MB = 1_000_000
-_STYLES: dict[Mark, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+STYLES: dict[Mark, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _REMEDY = "cyan"
 _TITLE = "bold"
 
@@ -50,7 +50,7 @@ def page(report: CheckReport) -> str:
     lines = checklist(
         report,
         width=console.width if on_terminal else WIDEST,
-        signs=SYMBOLS if on_terminal and _can_show(SYMBOLS) else WORDS,
+        signs=signs_for(console),
     )
     if not on_terminal:
         return "".join(f"{line.plain}\n" for line in lines)
@@ -58,6 +58,12 @@ def page(report: CheckReport) -> str:
         for line in lines:
             console.print(line)
     return capture.get()
+
+
+def signs_for(console: Console) -> Signs:
+    """Return symbols for a terminal that can show them, else words."""
+    on_terminal = console.is_terminal and not console.is_dumb_terminal
+    return SYMBOLS if on_terminal and _can_show(SYMBOLS) else WORDS
 
 
 def _can_show(signs: Signs) -> bool:
@@ -115,14 +121,14 @@ class _Page:
             yield Text("What a copy would do", _TITLE)
             yield from self._plan(report.plan)
             yield Text()
-        style = _STYLES["ok" if report.can_start else "problem"]
+        style = STYLES["ok" if report.can_start else "problem"]
         yield Text(verdict(report), f"bold {style}")
 
     def _item(self, item: Finding) -> Iterator[Text]:
         head = Text("  ")
-        head.append(self._signs.marks[item.mark], _STYLES[item.mark])
+        head.append(self._signs.marks[item.mark], STYLES[item.mark])
         head.append(f" {item.what:{self._word}}  ")
-        style = "" if item.mark == "ok" else _STYLES[item.mark]
+        style = "" if item.mark == "ok" else STYLES[item.mark]
         yield from self._hanging(head, one_line(item.message), style)
         if item.remedy:
             remedy = self._signs.remedy + one_line(item.remedy)
@@ -155,7 +161,7 @@ class _Page:
         types = min(type_, max(len("source"), *(cell_len(row[2]) for row in rows)))
         for sign, style, cells in (
             (" " * mark, "dim", ("", "source", "target")),
-            *((self._signs.marks[row[0]], _STYLES[row[0]], row[1:]) for row in rows),
+            *((self._signs.marks[row[0]], STYLES[row[0]], row[1:]) for row in rows),
         ):
             line = Text("  ")
             line.append(sign, style)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 
@@ -20,6 +21,7 @@ from pipecopy.cli.sections import (
     Values,
     Variables,
     is_unset,
+    leaves_of,
     options_of,
     together,
     wrong_value,
@@ -31,6 +33,16 @@ from pipecopy.redact import redact
 
 _FILE = "config"
 """The option that names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFile:
+    """What a command that lists the jobs is given."""
+
+    found: Found
+    values: Values
+    environment: Section
+    """The options that variables set."""
 
 
 class WrongOptionsError(CycloptsError):
@@ -47,8 +59,8 @@ class Configuration:
     It fills in what was not given, and keeps what it found out on the way.
     """
 
-    def __init__(self, root: App, environ: Mapping[str, str]) -> None:
-        self._values = Values(root)
+    def __init__(self, root: App, environ: Mapping[str, str], of_jobs: Collection[str]) -> None:
+        self._values = Values(root, of_jobs)
         self._environ = environ
         self._problems: list[str] = []
         self.warnings: list[str] = []
@@ -63,7 +75,7 @@ class Configuration:
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises WrongOptionsError with all that is wrong with them."""
         options = options_of(arguments)
-        for argument in options.values():
+        for argument in leaves_of(arguments):
             if argument.has_tokens:
                 name = argument.tokens[-1].keyword or argument.name
                 self._problems += filter(None, [wrong_value(argument, name)])
@@ -72,6 +84,8 @@ class Configuration:
             self._fill_from_file(" ".join(commands), options, environment)
         else:
             self._problems += self._values.fill(options, environment)
+        if _FILE in options and SIDES[0] not in options:
+            self._give_jobs(options, environment)
         self._warn_of_unknown_variables()
         self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
         self._problems += [bad for bad in together(options) if bad not in "; ".join(self._problems)]
@@ -105,7 +119,7 @@ class Configuration:
         if self._found.file is not None:
             given -= {*self._found.file.variables}
         if given:
-            known = {PREFIX + o.upper() for options in self._values.commands() for o in options}
+            known = {PREFIX + option.upper() for option in self._values.all()}
             for name in sorted(given - known):
                 hint = _hint(name.upper(), known, prefix=PREFIX)
                 self.warnings.append(f"{name} is an unknown variable{hint}")
@@ -124,7 +138,7 @@ class Configuration:
             self._problems.append(str(error))
         file = self._found.file
         if file is not None:
-            self._check_file(file, given=environment.values)
+            self._problems += self._values.wrong_file(file, given=environment.values)
             self.warnings += _password_readable(file)
             sections.append(file.defaults)
         for section in sections:
@@ -139,6 +153,25 @@ class Configuration:
             names = [options[side].tokens[-1].value for side in SIDES]
             found = {name: file.databases[name] for name in names if name in file.databases}
             options[_FILE].tokens = [Token(value=file.path, implicit_value=found)]
+
+    def _give_jobs(self, options: Options, environment: Section) -> None:
+        """Give the command that lists the jobs what it needs, instead of filling anything in."""
+        try:
+            self._found = self._find(options, environment)
+        except ConfigError as error:
+            self._problems.append(str(error))
+            return
+        file = self._found.file
+        if file is not None:
+            on = f"the jobs are those of {file.path}"
+            self.warnings += [f"{one}; {on}" for one in self._found.unread]
+            self.warnings += _password_readable(file)
+        given = InFile(
+            found=self._found,
+            values=self._values,
+            environment=self._environment(self._values.of_jobs()),
+        )
+        options[_FILE].tokens = [Token(value="", implicit_value=given)]
 
     def _find(self, options: Options, environment: Section) -> Found:
         path, origin = None, "--config"
@@ -178,17 +211,6 @@ class Configuration:
         if name not in file.jobs:
             raise ConfigError(no_job(name, self._found))
         return [file.jobs[one] for one in file.chain(name)]
-
-    def _check_file(self, file: ConfigFile, *, given: Collection[str]) -> None:
-        """Note all that is wrong with the file, whatever part of it is asked for."""
-        options = self._values.of_jobs()
-        self._problems += file.problems
-        for section in (file.defaults, *file.jobs.values()):
-            self._problems += self._values.wrong(section, options)
-        self._problems += file.wrong_databases()
-        self._problems += file.wrong_sides(file.defaults)
-        for job in file.jobs:
-            self._problems += file.wrong_job(job, given=given)
 
     @property
     def _takes(self) -> str:

@@ -104,15 +104,19 @@ class ConfigFile:
 
         `given` are the options that variables set: a job may do without them.
         """
-        yield from self._wrong_parent(name)
+        yield from self.wrong_parent(name)
         job = self.jobs[name]
         yield from self.wrong_sides(job)
-        sections = [*(self.jobs[one] for one in self.chain(name)), self.defaults]
+        chain = self.chain(name)
+        if any(True for one in chain for _ in self.wrong_parent(one)):
+            return  # it may have them from there
+        sections = [*(self.jobs[one] for one in chain), self.defaults]
         for side in SIDES:
             if not any(side in place for place in (given, *(one.values for one in sections))):
                 yield f"{job.name} has no {side}"
 
-    def _wrong_parent(self, name: str) -> Iterator[str]:
+    def wrong_parent(self, name: str) -> Iterator[str]:
+        """Say what is wrong with what the job extends."""
         parent = self.parents.get(name)
         origin = self.jobs[name].origin(EXTENDS)
         chain = self.chain(name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import UNSET, Group, Parameter, Token
 
 from pipecopy.arguments import wrong_text
 from pipecopy.cli.argv import ON
@@ -145,20 +145,26 @@ Signals: TypeAlias = Annotated[StopSignals, Parameter(parse=False)]
 
 
 NO_CONNECTIONS: Mapping[str, str] = MappingProxyType({})
-Connections: TypeAlias = Annotated[
-    Mapping[str, str],
-    Parameter(
-        name="--config",
-        group=CONFIGURATION,
-        converter=lambda _type, _tokens: NO_CONNECTIONS,  # `config` gives the token its value
-        n_tokens=1,
-        accepts_keys=False,
-        negative=(),
-        show_default=lambda _: "pipecopy.toml",
-        metavar="FILE",
-        help="The file with databases and jobs, instead of the one that is found.",
-    ),
-]
+
+
+def _found(_type: object, tokens: tuple[Token, ...]) -> Any:
+    """Return what `config` has found in the file, and gives the option instead of a name."""
+    found = tokens[-1].implicit_value
+    return NO_CONNECTIONS if found is UNSET else found
+
+
+IN_FILE = Parameter(
+    name="--config",
+    group=CONFIGURATION,
+    converter=_found,
+    n_tokens=1,
+    accepts_keys=False,
+    negative=(),
+    show_default=lambda _: "pipecopy.toml",
+    metavar="FILE",
+    help="The file with databases and jobs, instead of the one that is found.",
+)
+Connections: TypeAlias = Annotated[Mapping[str, str], IN_FILE]
 """The connection strings of a command's two databases by their names: what the file that the option
 names knows of them. A command takes it as the keyword argument `connections`."""
 

@@ -29,6 +29,12 @@ class Found:
     """Somebody has named the file: nothing else was looked at."""
 
     @property
+    def looked_in(self) -> list[str]:
+        """Return the folders or the file that were looked at, in order."""
+        own = [self.file.path] if self.file else []
+        return [*(str(one / NAME) for one in self.without), *own]
+
+    @property
     def why_none(self) -> str:
         """Return where there is no file, "" if the first one was found."""
         folders = ["the working directory" if one == _HERE else str(one) for one in self.without]

@@ -22,6 +22,8 @@ _REPORTS: dict[str | None, type[Report]] = {
     "check": CheckReport,
     "verify": VerifyReport,
 }
+_JOBS = ("file", "looked_in", "jobs", "problems")
+"""The fields of the command that has no run."""
 _WHERE = ("side", "dbname", "call", "key_range", "attempts", "sqlstate", "errno", "limit")
 
 
@@ -36,15 +38,18 @@ def result(
 
     `command` is the word on the command line, whose report gives the shape; None without one.
     """
-    unknown = _REPORTS.get(command, Report)(run_id="", source="", target="").to_dict()
+    fields: tuple[str, ...] = _JOBS
+    if command != "jobs":
+        empty = _REPORTS.get(command, Report)(run_id="", source="", target="")
+        fields = tuple(name for name in empty.to_dict() if name != "outcome")
     outcome = "stopped" if isinstance(error, StoppedBySignal) else "failed"
     return {
         "schema": SCHEMA,
-        "command": command if command in _REPORTS else None,
+        "command": command if command in {*_REPORTS, "jobs"} else None,
         "outcome": outcome,
         "exit_code": code,
         "error": None if error is None else _error(error),
-        **{name: None for name in unknown if name != "outcome"},
+        **dict.fromkeys(fields),
         **({} if report is None else report.to_dict()),
     }
 

@@ -6,7 +6,7 @@ wrong is said at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
 
-from pipecopy.cli.configfile import SIDES, Section
+from pipecopy.cli.configfile import SIDES, ConfigFile, Section
 from pipecopy.cli.options import Limits, conflicts, to_columns
 from pipecopy.cli.substitution import Unset
 from pipecopy.finding import did_you_mean
@@ -46,23 +46,27 @@ class Variables(Section):
 class Values:
     """Puts values of sections into options, and says what is wrong with them."""
 
-    def __init__(self, root: App) -> None:
+    def __init__(self, root: App, of_jobs: Collection[str]) -> None:
         self._root = root
+        self._of_jobs = of_jobs
+        """The commands with a source and a target: a job serves each."""
 
-    def commands(self) -> Iterator[dict[str, Argument]]:
-        """Yield the options of each command."""
+    def all(self) -> Iterator[str]:
+        """Yield the names of the options of every command."""
         for name in self._root:
             if not name.startswith("-"):  # --help and --version are commands as well
-                yield options_of(self._root[name].assemble_argument_collection())
+                yield from self._options(name)
 
     def of_jobs(self) -> dict[str, Argument]:
-        """Return the options of all commands with a source and a target: a job serves each."""
+        """Return the options that a job may have."""
         options: dict[str, Argument] = {}
-        for of_command in self.commands():
-            if SIDES[0] in of_command:
-                options |= of_command
+        for name in self._of_jobs:  # the others would be imported
+            options |= self._options(name)
         options.pop("config", None)  # it names the file
         return options
+
+    def _options(self, command: str) -> dict[str, Argument]:
+        return options_of(self._root[command].assemble_argument_collection())
 
     def wrong(self, section: Section, options: Options) -> Iterator[str]:
         """Say what is wrong with each value of the section by itself, and with all together."""
@@ -85,6 +89,20 @@ class Values:
             together = {n: good[n] for n in _CONFLICTING & good.keys() if good[n] is not None}
             for bad in conflicts(**together):
                 yield f"{section.name}: {bad}"
+
+    def wrong_file(self, file: ConfigFile, *, given: Collection[str]) -> Iterator[str]:
+        """Say all that is wrong with the file, whatever part of it is asked for.
+
+        `given` are the options that variables set.
+        """
+        options = self.of_jobs()
+        yield from file.problems
+        for section in (file.defaults, *file.jobs.values()):
+            yield from self.wrong(section, options)
+        yield from file.wrong_databases()
+        yield from file.wrong_sides(file.defaults)
+        for job in file.jobs:
+            yield from file.wrong_job(job, given=given)
 
     def fill(self, options: Options, section: Section) -> Iterator[str]:
         """Give the options that have no value yet, nor their opposite, those of the section.
@@ -161,8 +179,13 @@ def option_of(key: str) -> str:
     return key.replace("-", "_")
 
 
+def leaves_of(arguments: ArgumentCollection) -> list[Argument]:
+    """Return the arguments of a command that have a value of their own."""
+    return [argument for argument in arguments if argument.parse and not argument.children]
+
+
 def options_of(arguments: ArgumentCollection) -> dict[str, Argument]:
-    """Return the options and the two sides of a command; its other arguments have no other form."""
-    leaves = [argument for argument in arguments if argument.parse and not argument.children]
+    """Return the options and the two sides of a command: what else it has, it has no name for."""
+    leaves = leaves_of(arguments)
     named = {option_of(one.name.removeprefix("--")).lower(): one for one in leaves}
     return {n: one for n, one in named.items() if one.name.startswith("--") or n in SIDES}

@@ -64,7 +64,7 @@ def test_the_keys_of_a_job_are_before_those_of_the_one_it_extends(command: str) 
             'jobs.a.extends: a job can\'t extend itself: "a" extends "a"',
         ),
         (
-            "jobs = {a = {extends = 'b'}, b = {extends = 'c'}, c = {extends = 'b'}}",
+            "jobs.a.extends = 'b'\njobs.b.extends = 'c'\njobs.c.extends = 'b'",
             'jobs.b.extends: a job can\'t extend itself: "b" extends "c" extends "b"',
         ),
         ("jobs.a = {extends = 'base', extend = 5}", "jobs.a.extend is an unknown option"),
@@ -72,11 +72,8 @@ def test_the_keys_of_a_job_are_before_those_of_the_one_it_extends(command: str) 
     ],
 )
 def test_what_is_wrong_is_said_with_the_key(text: str, said: str) -> None:
-    sides = {"source = 'host=a'", "target = 'host=b'"}
-    base = "\n".join(f"jobs.base.{side}" for side in sides if not text.startswith("jobs = "))
-    write(f"{text}\n{base}")
-    given = {"PIPECOPY_SOURCE": "host=a", "PIPECOPY_TARGET": "host=b"}
-    assert refused("copy", "host=a", "host=b", **given) == f"pipecopy.toml: {said}"
+    write(f"{text}\njobs.base = {{source = 'host=a', target = 'host=b'}}")
+    assert refused("copy", "host=a", "host=b") == f"pipecopy.toml: {said}"
 
 
 def test_the_databases_may_be_those_of_the_job_that_is_extended() -> None:

@@ -20,6 +20,7 @@ RUN = """
 """
 SHAPES = {  # of schema 2: whoever changes one raises SCHEMA
     None: RUN,
+    "jobs": "schema command outcome exit_code error file looked_in jobs problems",
     "copy": f"""{RUN}
         rows inserted updated unchanged batches bytes first_id max_id next_id batch_size
     """,
@@ -90,6 +91,7 @@ def test_however_a_copy_ends(end: str) -> None:
         ("check", ["a", "b", "--config", "no.toml"]),
         ("verify", []),
         ("verify", ["a", "b", "--delete-surplus"]),
+        ("jobs", ["nightly"]),
         (None, ["--nope"]),
     ],
 )
