@@ -60,6 +60,10 @@ class Config:
     """Wait, within `full_copy_timeout`, until another run that writes the target's table has ended;
     else that is an error at once. For a copy, and a verification that repairs."""
 
+    grace: float = 10.0
+    """Seconds, at least 0, that what is in flight gets once a run is asked to stop by its `stop`: a
+    batch that is loaded and saved, a range that is compared and repaired."""
+
     def __post_init__(self) -> None:
         bad = [
             *_bad_int("batch_size", self.batch_size, least=1),
@@ -70,6 +74,7 @@ class Config:
             *_bad_int("read_ahead", self.read_ahead, least=0, most=1),
             *_bad_int("max_batch_bytes", self.max_batch_bytes, least=1),
             *_bad_seconds("settle", self.settle, zero=True),
+            *_bad_seconds("grace", self.grace, zero=True),
             *_bad_batch_time(self.batch_time, self.call_timeout),
             *_bad_rate("max_rate_bytes", self.max_rate_bytes),
             *_bad_rate("max_rate_rows", self.max_rate_rows),

@@ -9,7 +9,8 @@
     ├── DatabaseError                          a call raised; .sqlstate if there is one
     │   └── WorkerCrashedError                 the worker died during a call
     ├── TableMismatchError                     the two tables do not match, or one changed
-    └── HostError                              this machine refused what a run needs
+    ├── HostError                              this machine refused what a run needs
+    └── StoppedError                           the run was asked to stop, and did
 """
 
 from __future__ import annotations
@@ -219,3 +220,10 @@ class HostError(PipecopyError):
         super().__init__(message, **where)
         self.errno = errno
         self.limit = limit
+
+
+class StoppedError(PipecopyError):
+    """The run was asked to stop by its `stop`, before all was done; `report` tells how far it came.
+
+    What was in flight was finished, unless that took longer than `Config.grace`.
+    """

@@ -104,10 +104,14 @@ class Measured(Happened):
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequested(Happened):
-    """The run was asked to stop: it ends after the batch in flight."""
+    """The run was asked to stop: it ends when what is in flight is finished."""
 
     grace: float
-    """Seconds that the batch gets."""
+    """Seconds that it gets for that at most; 0 if it ends at once."""
+    finishing: str | None = None
+    """What that is, such as `the batch in flight`; None if it ends at once."""
+    by: str | None = None
+    """The signal, such as `SIGTERM`; None if the library's caller asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

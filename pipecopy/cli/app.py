@@ -6,7 +6,9 @@ The operations are taken from `pipecopy`, which imports each when it is used: no
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -36,8 +38,8 @@ from pipecopy.cli.options import (
 )
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.wording import in_options
-from pipecopy.errors import ConfigError
-from pipecopy.events import CallEnded, Event, RunEnded
+from pipecopy.errors import ConfigError, StoppedError
+from pipecopy.events import CallEnded, Event, RunEnded, StopRequested
 from pipecopy.observers.display import Screen, stamped
 from pipecopy.observers.text import event_line, one_line
 from pipecopy.postgres.conninfo import is_connection
@@ -375,21 +377,27 @@ def _run(
         # in another thread: no signal gets in between
         if isinstance(event, RunEnded):
             signals.ignore()
+        if isinstance(event, StopRequested) and signals.first is not None:
+            event = replace(event, by=signals.first.name)
         event = in_options(event)
         screen(event)
         observers(event)
 
     observers = Observers({})
+    stop = threading.Event()
     try:
         runs = operation()
         observers = Observers(output.observers())
         with screen:
             try:
-                report = runs(observer=observe)
+                signals.ask_first(stop)
+                report = runs(observer=observe, stop=stop)
             finally:
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
+        if isinstance(error, StoppedError) and signals.first is not None:
+            error = StoppedBySignal(signals.first, error.report)
         said = in_options(refusal(error) or error)
         return failed(said, output, command, resume=resume, tell=observers.close)
     return completed(in_options(report), output, command, tell=observers.close)

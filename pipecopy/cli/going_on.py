@@ -13,7 +13,7 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
-from pipecopy.report import CopyReport, Report
+from pipecopy.report import CopyReport, Report, VerifyReport
 
 
 def how_to_go_on(
@@ -51,9 +51,11 @@ def _when(error: BaseException) -> str:
 
 
 def _where(report: Report | None, *, resume: bool | None) -> str:
-    """Return where a copy may begin the next time, if not where this one began."""
+    """Return where a run may begin the next time, if not where this one began."""
     match report:
-        case CopyReport(max_id=int(max_id)) if report.first_id < report.next_id <= max_id:
+        case CopyReport(max_id=int(last)) | VerifyReport(max_id=int(last)) if (
+            report.first_id < report.next_id <= last
+        ):
             if resume:
                 return ", and begins where this one ended"
             same = " (so does --resume, if only this copy has filled the target)"

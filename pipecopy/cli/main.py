@@ -31,22 +31,32 @@ AGAIN = "run it again: it is safe"
 FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
 _SERVER_STOP = 0.1
 """Seconds that the fork server gets to end."""
+_ONE_REQUEST = 0.25
+"""Seconds in which signals count as one: timeout(1) sends its signal to the command and then to the
+whole group, systemd may send SIGHUP right after SIGTERM (SendSIGHUP)."""
 
 
 class StoppedBySignal(BaseException):
     """A signal stops the command. Not an `Exception`: nothing on the way may handle it."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, report: Report | None = None) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
-        self.report: Report | None = None
-        """How far the run came, set by `supervise`."""
+        self.report = report
+        """How far the run came; `supervise` sets it too."""
 
 
 class StopSignals:
-    """The signal handlers. The first signal raises `StoppedBySignal` in the main thread."""
+    """The signal handlers.
+
+    The first signal raises `StoppedBySignal` in the main thread; once a run is under way, it asks
+    that to stop, and the second one raises, since it can't wait. Both tell of the first.
+    """
 
     def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        self._came_at = 0.0
+        self._request: threading.Event | None = None
         self._stopping = False
         self._ignored = False
 
@@ -57,14 +67,26 @@ class StopSignals:
             if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._stop)
 
+    def ask_first(self, request: threading.Event) -> None:
+        """Have the first signal set this from now on."""
+        self._request = request
+
     def ignore(self) -> None:
         """Ignore signals from now on: the outcome is known. Any thread may call it."""
         self._ignored = True
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
-        if not (self._stopping or self._ignored):
-            self._stopping = True  # a second one must not disturb the clean-up
-            raise StoppedBySignal(signum)
+        if self._stopping or self._ignored:
+            return
+        if self._request is not None:
+            if self.first is None:
+                self.first, self._came_at = signal.Signals(signum), time.monotonic()
+                self._request.set()
+                return
+            if time.monotonic() - self._came_at < _ONE_REQUEST:
+                return
+        self._stopping = True  # a further one must not disturb the clean-up
+        raise StoppedBySignal(self.first or signum)
 
     def _unraisable(self, lost: sys.UnraisableHookArgs) -> None:
         """Send a signal again that came during a `__del__`, where exceptions get lost."""

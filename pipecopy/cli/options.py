@@ -289,6 +289,8 @@ class Limits:
     """Pause while a standby of either server, or a source that is one, is further behind."""
     max_load: Annotated[Whole | None, bounds(0), Parameter(metavar="N")] = None
     """Pause while more sessions than this are active on the source."""
+    grace: Duration = 10.0
+    """Time that SIGTERM, SIGHUP or Ctrl-C gives the batch in flight; a second one stops at once."""
 
     def config(self) -> Config:
         """Return them as the library takes them."""

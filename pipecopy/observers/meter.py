@@ -20,6 +20,7 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    StopRequested,
     TransactionsAwaited,
     WorkerKilled,
 )
@@ -95,7 +96,14 @@ class Meter:
                 self._kills += 1
             case RetryScheduled():
                 self._retries += 1
-            case TransactionsAwaited() | CallStarted() | CallEnded() | Paused() | Resumed():
+            case (
+                TransactionsAwaited()
+                | CallStarted()
+                | CallEnded()
+                | Paused()
+                | Resumed()
+                | StopRequested()
+            ):
                 self._wait(event)
 
     def _advance(self, next_id: int, rows: int, size: int) -> None:
@@ -104,7 +112,8 @@ class Meter:
         self._steps.append(self._done)
 
     def _wait(
-        self, event: TransactionsAwaited | CallStarted | CallEnded | Paused | Resumed
+        self,
+        event: TransactionsAwaited | CallStarted | CallEnded | Paused | Resumed | StopRequested,
     ) -> None:
         now = self._get_time()
         match event:
@@ -128,6 +137,10 @@ class Meter:
                 )
             case Resumed():
                 self._waits.pop("pause", None)
+            case StopRequested(grace=grace, finishing=str(what)):
+                self._waits["stop"] = _Wait(
+                    verb="stopping:", what=f" for {what}", since=now, limit=grace
+                )
             case TransactionsAwaited(open=those, seconds=seconds, limit=limit):
                 what = f" for {counted(len(those), 'open transaction')} of the source"
                 self._waits["transactions"] = _Wait(

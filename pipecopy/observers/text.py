@@ -19,6 +19,7 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    StopRequested,
     TransactionsAwaited,
     Warned,
     WorkerKilled,
@@ -96,7 +97,7 @@ def event_line(event: Event) -> str | None:
             line = _differences_line(event)
         case RangeKnown():
             line = _range_line(event)
-        case TransactionsAwaited() | Paused() | Resumed():
+        case TransactionsAwaited() | Paused() | Resumed() | StopRequested():
             line = _wait_line(event)
         case WorkerKilled():
             line = _kill_line(event)
@@ -148,10 +149,21 @@ def _awaited_line(event: TransactionsAwaited) -> str | None:
     )
 
 
-def _wait_line(event: TransactionsAwaited | Paused | Resumed) -> str | None:
+def _stop_line(event: StopRequested) -> str | None:
+    """Return the line; none if the run ends at once, since its last lines say so."""
+    if event.finishing is None:
+        return None
+    again = "; send it again to stop at once" if event.by else ""
+    most = duration_text(event.grace)
+    return f"{event.by or 'asked to stop'}: finishing {event.finishing}, at most {most}{again}"
+
+
+def _wait_line(event: TransactionsAwaited | Paused | Resumed | StopRequested) -> str | None:
     """Return the line as a wait begins, and as it ends; none of a rate, which is always kept."""
     if isinstance(event, TransactionsAwaited):
         return _awaited_line(event)
+    if isinstance(event, StopRequested):
+        return _stop_line(event)
     if event.reason == "max rate":
         return None
     if isinstance(event, Resumed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -45,6 +46,7 @@ def check_copy(
     resume: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
 ) -> CheckReport:
     """Say whether `copy_table` with these arguments can start, and what it would do.
 
@@ -61,6 +63,7 @@ def check_copy(
         resume: as for `copy_table`, as are `from_id` and `to_id`.
         from_id: the first id.
         to_id: the last one, itself included; None for the source's greatest.
+        stop: once another thread sets it, the check ends.
 
     Returns:
         What was found, each with a mark and what to do about it; `can_start`; and the plan.
@@ -70,6 +73,7 @@ def check_copy(
         FullCopyTimeoutError: the whole check reached the limit `full_copy_timeout`; the report on
             the error has what was found until then.
         HostError: this machine refused what a run needs.
+        StoppedError: `stop` was set; the report on the error has what was found until then.
 
     """
     extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
@@ -81,6 +85,7 @@ def check_copy(
         (from_name, to_name),
         mode="check",
         observer=observer,
+        stop=stop,
     )
 
 

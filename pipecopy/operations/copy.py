@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +49,7 @@ def copy_table(
     resume: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
 ) -> CopyReport:
     """Copy the table from the database `from_name` to `to_name`, in batches in the order of ids.
 
@@ -64,6 +66,8 @@ def copy_table(
             `where`.
         from_id: the first id that is copied, at least 0.
         to_id: the last one, itself included; None for the source's greatest.
+        stop: once another thread sets it, the batch in flight is loaded and saved, within
+            `Config.grace`, and nothing else begins.
 
     Returns:
         How it went: every row that was in the source when its batch was loaded, with an id from
@@ -77,6 +81,7 @@ def copy_table(
         DatabaseError: a call raised; WorkerCrashedError: a worker died in a call.
         TableMismatchError: the two tables do not match, or one changed on the way.
         HostError: this machine refused what a run needs: a process, memory, a descriptor.
+        StoppedError: `stop` was set, and not all was saved by then.
 
     The report on the error tells how far the copy came: every id below its `next_id` is in the
     target. No signal handlers are installed.
@@ -92,6 +97,7 @@ def copy_table(
         mode="copy",
         writes=True,
         observer=observer,
+        stop=stop,
     )
 
 
@@ -181,7 +187,8 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
         )
     run.notify(RangeKnown(first_id=first_id, max_id=last_id))
     _copy_batches(run, first_id, last_id)
-    finish(run, last_id)
+    with run.last_steps():
+        finish(run, last_id)
 
 
 def _ask_ids(run: Run[CopyReport], extent: Extent) -> tuple[int, int | None]:
@@ -225,13 +232,14 @@ def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
         if not run.config.read_ahead:
             size, saving = _after(saving, run, size), None
         asked = size.rows
-        batch = run.load(first_id, last_id + 1, rows=asked)
-        size, saving = _after(saving, run, size), None
-        if batch.rows:
-            call = run.save(batch, on_return=partial(_count, run, batch))
-            saving = _Saving(call=call, batch=batch, asked=asked)
-        else:
-            _count(run, batch, SavedRows(inserted=0, updated=0, unchanged=0))
+        with run.unit():
+            batch = run.load(first_id, last_id + 1, rows=asked)
+            size, saving = _after(saving, run, size), None
+            if batch.rows:
+                call = run.save(batch, on_return=partial(_count, run, batch))
+                saving = _Saving(call=call, batch=batch, asked=asked)
+            else:
+                _count(run, batch, SavedRows(inserted=0, updated=0, unchanged=0))
         first_id = batch.end
     _after(saving, run, size)
 
@@ -313,5 +321,5 @@ def _confirm_after(error: PipecopyError, run: Run[CopyReport]) -> None:
         return
     if "confirm" in run.target.offers:
         run.cut_short()
-        with suppress(PipecopyError):
+        with run.last_steps(), suppress(PipecopyError):
             run.call(run.target, "confirm", limit=limit, retry=False)

@@ -77,6 +77,7 @@ class Repair:
         first, past_last = stale[0], stale[-1] + 1
         try:
             while first < past_last:
+                run.pace.keep()
                 batch = run.load(first, past_last)
                 if batch.rows:
                     run.wait(run.save(batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -29,6 +30,7 @@ from pipecopy.operations.turn import in_turn
 from pipecopy.report import LISTED_IDS, VerifyReport
 from pipecopy.supervisor.call import KeyRange
 from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.stop import RANGE
 from pipecopy.supervisor.supervise import supervise
 
 _MOMENT = 0.1
@@ -58,6 +60,7 @@ def verify_tables(
     delete_surplus: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
 ) -> VerifyReport:
     """Compare the table in the two databases, range by range, by count and checksum.
 
@@ -77,6 +80,8 @@ def verify_tables(
         delete_surplus: with `repair`, remove the target's rows whose id is not in the source.
         from_id: the first id that is compared, at least 0.
         to_id: the last one, itself included; None for the greatest of both sides.
+        stop: once another thread sets it, the range in flight is compared, and repaired, within
+            `Config.grace`, and nothing else begins.
 
     Returns:
         What was found, and whether the tables are `equal` now. That they differ is no error.
@@ -86,6 +91,7 @@ def verify_tables(
         TableMismatchError: the two tables do not match.
         CallTimeoutError, FullCopyTimeoutError, DatabaseError, HostError: as from `copy_table`; the
             report on the error has what was found until then.
+        StoppedError: `stop` was set, and not all was compared by then; likewise.
 
     """
     bad = bad_ids(from_id, to_id)
@@ -103,6 +109,7 @@ def verify_tables(
         writes=repair,
         deletes=delete_surplus,
         observer=observer,
+        stop=stop,
     )
 
 
@@ -132,10 +139,11 @@ def _verify(run: Run[VerifyReport], from_id: int, to_id: int | None) -> None:
     if from_id == 0 and to_id is None:  # else they are not asked for
         _count_rows_without_id(run)
     _Ranges(run).verify(from_id, last_id)
-    if run.report.repair:  # also if an earlier repair was cut short before this
-        finish(run, last_id)
-    else:
-        warn_of_swaps(run)
+    with run.last_steps():
+        if run.report.repair:  # also if an earlier repair was cut short before this
+            finish(run, last_id)
+        else:
+            warn_of_swaps(run)
 
 
 def _refuse_without_checksums(run: Run[VerifyReport]) -> None:
@@ -199,19 +207,19 @@ class _Ranges:
         """Compare the ids from `first_id` to `last_id`."""
         dense = False
         while first_id <= last_id:
-            self._run.pace.keep()
-            if dense:  # so many ids are so many rows: the question, a round trip, is spared
-                end = min(first_id + self._rows, last_id + 1)
-            else:
-                end = self._comparison.end(first_id, last_id + 1, self._rows)
-            rows = self._rows
-            compared = self._compare((first_id, end))
-            if isinstance(compared, Compared):
-                self._run.pace.took(rows=compared.source.rows, size=0)
-            dense = compared.has_each_id
-            most_cuts = min(self._cuts + _MOST_CUTS, _MOST_CUTS_IN_ALL)
-            for part in self._parts(compared, rows, most_cuts):
-                self._look_into(part)
+            with self._run.unit(RANGE):
+                if dense:  # so many ids are so many rows: the question, a round trip, is spared
+                    end = min(first_id + self._rows, last_id + 1)
+                else:
+                    end = self._comparison.end(first_id, last_id + 1, self._rows)
+                rows = self._rows
+                compared = self._compare((first_id, end))
+                if isinstance(compared, Compared):
+                    self._run.pace.took(rows=compared.source.rows, size=0)
+                dense = compared.has_each_id
+                most_cuts = min(self._cuts + _MOST_CUTS, _MOST_CUTS_IN_ALL)
+                for part in self._parts(compared, rows, most_cuts):
+                    self._look_into(part)
             first_id = end
 
     def _parts(self, compared: Compared | Unread, rows: int, most_cuts: int) -> Iterator[Compared]:

@@ -20,7 +20,7 @@ from pipecopy.events import (
 from pipecopy.redact import redact
 from pipecopy.supervisor import failures
 from pipecopy.supervisor.endpoints import Endpoint
-from pipecopy.supervisor.state import State
+from pipecopy.supervisor.state import CutShortError, State
 from pipecopy.workers.messages import Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.worker import Worker
 
@@ -45,7 +45,7 @@ class Call:
     """One call on one side. `advance` takes it as far as it can go now; it waits only for a kill.
 
     Raises, from `advance`: CallTimeoutError, FullCopyTimeoutError, DatabaseError,
-    WorkerCrashedError, ConfigError (the script has no guard), HostError.
+    WorkerCrashedError, ConfigError (the script has no guard), HostError, CutShortError.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Call:
         rows: int | None = None,
         limit: float | None = None,
         retry: bool = True,
+        is_save: bool = False,
         on_return: Callable[[Any], None] | None = None,
     ) -> None:
         """Begin with the first attempt.
@@ -65,8 +66,10 @@ class Call:
         The call is about `rows` rows at most of the ids in `key_range`; None for all of them.
         `limit`, in seconds, stands in for the call's own limit, and is then not cut to what is left
         of the whole copy; `on_return` is called with what the call has returned, as soon as it has.
+        A run that is asked to stop waits for a save that is under way.
         """
         self.endpoint = endpoint
+        self.is_save = is_save
         self.task = task
         self.key_range = key_range
         self._rows = rows
@@ -95,6 +98,11 @@ class Call:
     def was_retried(self) -> bool:
         """An attempt has timed out, and another one has begun."""
         return self._attempt > 1
+
+    @property
+    def waits_for_retry(self) -> bool:
+        """The delay before another attempt passes: nothing is under way."""
+        return self._phase is _Phase.WAITING
 
     @property
     def due(self) -> float:
@@ -280,6 +288,8 @@ class Call:
             if self._was_shortened:
                 raise self._full_copy_timeout(f"which timed out: {how}")
             raise failures.of_timeouts(how, self._where)
+        if self._state.stopping:
+            raise CutShortError
         delay = self._state.config.retries_delay
         self._enter(_Phase.WAITING, delay)
         if self.due >= self._state.deadline:

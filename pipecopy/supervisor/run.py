@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +23,14 @@ from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.pace import Pace
-from pipecopy.supervisor.state import ReportT, State
+from pipecopy.supervisor.state import CutShortError, ReportT, State
+from pipecopy.supervisor.stop import BATCH, LAST_STEPS, Stop
 from pipecopy.workers.host import look
 from pipecopy.workers.messages import Batch, Task
 
 _END_SESSIONS = "end_sessions"
 _OVERHEAD = 4096
 """Bytes of a buffer besides the rows' own."""
-
-
-class StoppedError(Exception):
-    """An exception was raised in the thread that called `supervise`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +64,7 @@ class Run(State[ReportT]):
         names: tuple[str, str],
         *,
         observer: Observer | None,
+        stop: Callable[[], bool],
     ) -> None:
         super().__init__(config, session.mode, report, observer)
         self._session = session
@@ -74,7 +73,7 @@ class Run(State[ReportT]):
             pool, session, names, buffers=config.read_ahead + 1, wake=self._wakeup.wake
         )
         self._under_way: list[Call] = []
-        self._stop = False
+        self._stop = Stop(self, stop)
         self.pace = Pace(self)
         """Whether the next load, or the next range, may begin."""
         # a batch's bytes are counted with what tells them apart
@@ -122,7 +121,11 @@ class Run(State[ReportT]):
     # -- calls
 
     def begin(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Call:
-        """Begin a call, which the next wait takes on; `how` is what `Call` takes beyond."""
+        """Begin a call, which the next wait takes on; `how` is what `Call` takes beyond.
+
+        Raises CutShortError.
+        """
+        self._stop.heed(self._under_way)
         begun = Call(endpoint, Task(call, args), self, **how)
         self._under_way.append(begun)
         return begun
@@ -130,31 +133,30 @@ class Run(State[ReportT]):
     def wait(self, call: Call | None) -> Any:
         """Return what the call returned; the others that are under way go on meanwhile.
 
-        Raises what `Call.advance` raises, for any of them, and StoppedError.
+        Raises what `Call.advance` raises, for any of them, and CutShortError.
         """
-        while call is not None:
-            self._advance()
-            if call.done:
-                return call.value
-            self._sleep(math.inf)
-        return None
+        if call is None:
+            return None
+        self._go_on(lambda: call.done)
+        return call.value
+
+    def _go_on(self, ends: Callable[[], bool], until: float = math.inf) -> None:
+        """Take on the calls that are under way until it ends; look at that time as well."""
+        while True:
+            calls = self._stop.heed(self._under_way)
+            for each in calls:
+                each.advance()
+            self._under_way = [each for each in self._under_way if not each.done]
+            if ends():
+                return
+            due = min([until, self._stop.until, *(each.due for each in calls if not each.done)])
+            self._wakeup.wait(
+                due - self.clock.now(), (pidfd for each in calls for pidfd in each.pidfds)
+            )
 
     def is_idle(self, endpoint: Endpoint) -> bool:
         """Tell whether no call is under way there."""
         return all(each.done or each.endpoint is not endpoint for each in self._under_way)
-
-    def _advance(self) -> None:
-        """Take the calls that are under way as far as they can go now; raises StoppedError too."""
-        self._raise_if_stopped()
-        for each in self._under_way:
-            each.advance()
-        self._under_way = [each for each in self._under_way if not each.done]
-
-    def _sleep(self, seconds: float) -> None:
-        """Wait for news of the calls that are under way, for so many seconds at most."""
-        dues = [each.due - self.clock.now() for each in self._under_way]
-        pidfds = (pidfd for each in self._under_way for pidfd in each.pidfds)
-        self._wakeup.wait(min([seconds, *dues]), pidfds)
 
     def call(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Any:
         """Make a call and return what it returned; raises what `wait` raises."""
@@ -163,7 +165,7 @@ class Run(State[ReportT]):
     def errors_of(self, calls: Iterable[Call]) -> Iterator[PipecopyError]:
         """Wait for all of these calls; yield the error of each that fails, as soon as it does.
 
-        Raises what ends a run at once, such as FullCopyTimeoutError and StoppedError.
+        Raises what ends a run at once, such as FullCopyTimeoutError and CutShortError.
         """
         for call in calls:
             while not call.done:  # the error of another one may come first
@@ -198,7 +200,7 @@ class Run(State[ReportT]):
                 if error.side != "target":
                     raise error
                 of_target = error
-        except PipecopyError:
+        except (PipecopyError, CutShortError):
             if of_target is not None:
                 self.warn(str(of_target))
             raise
@@ -230,26 +232,38 @@ class Run(State[ReportT]):
         self.call(self.target, "connect")
 
     def pause(self, seconds: float) -> None:
-        """Let so many seconds pass, at most those that are left; raises what `wait` raises.
+        """Let so many seconds pass, at most those that are left; calls under way go on meanwhile.
 
-        The calls that are under way go on meanwhile.
+        Raises what `wait` raises.
         """
         at_most = min(seconds, self.left)  # first, or it would end just before the limit
         until = self.clock.now() + at_most
-        self._advance()
-        while (left := until - self.clock.now()) > 0:
-            self._sleep(left)
-            self._advance()
+        self._go_on(lambda: self.clock.now() >= until, until)
 
     def stop(self) -> None:
-        """Have the wait that is under way, or the next one, raise StoppedError, once."""
-        self._stop = True
+        """Have the wait that is under way, or the next one, raise CutShortError, once."""
+        self._stop.at_once()
         self._wakeup.wake()
 
-    def _raise_if_stopped(self) -> None:
-        if self._stop:
-            self._stop = False
-            raise StoppedError
+    @contextmanager
+    def unit(self, what: str = BATCH) -> Iterator[None]:
+        """Mark what is finished, once it has begun, if the run is asked to stop; what it is called.
+
+        It begins when the pace allows. Raises CutShortError if the run was asked before; a save
+        that is under way is finished then. Raises what `Pace.keep` raises.
+        """
+        self.pace.keep()
+        self._stop.heed(self._under_way)
+        if self.stopping:
+            self._go_on(lambda: False)
+        with self._stop.unit(what, self._under_way):
+            yield
+
+    @contextmanager
+    def last_steps(self) -> Iterator[None]:
+        """Mark what is done also if the run was asked to stop before: all rows are dealt with."""
+        with self._stop.unit(LAST_STEPS, self._under_way):
+            yield
 
     def cut_short(self) -> None:
         """Kill the workers of the calls that are under way."""
@@ -262,8 +276,12 @@ class Run(State[ReportT]):
 
         A session that a killed worker left on the target is ended meanwhile, since it may hold the
         lock; returns what that was, if it is known. Warns of each side that did not close. Raises
-        StoppedError.
+        CutShortError.
         """
+        with self.last_steps():
+            return self._close(limit)
+
+    def _close(self, limit: float) -> str | None:
         closing = [
             self.begin(endpoint, "close", limit=limit, retry=False)
             for endpoint in self.endpoints.both
@@ -286,7 +304,6 @@ class Run(State[ReportT]):
         It has at most `rows` rows if the source finds batches by rows, else at most so many ids;
         without `rows`, those with ids in `[first, past_last)`, or the first of them that fit.
         """
-        self.pace.keep()
         source, buffer = self.source, self.endpoints.loading
         if rows is not None and "load_batch" not in source.offers:
             past_last, rows = self._end_of_batch(first, past_last, rows), None
@@ -348,7 +365,12 @@ class Run(State[ReportT]):
         self.pace.ask(self.target)  # with `read_ahead` it is not idle again before the next save
         self._give_buffer(batch)
         return self.begin(
-            self.target, "save_rows", batch.buffer, key_range=batch.key_range, on_return=on_return
+            self.target,
+            "save_rows",
+            batch.buffer,
+            key_range=batch.key_range,
+            is_save=True,
+            on_return=on_return,
         )
 
     def _give_buffer(self, batch: Loaded) -> None:

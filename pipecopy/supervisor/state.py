@@ -19,6 +19,10 @@ from pipecopy.supervisor.progress import far, rest
 ReportT = TypeVar("ReportT", bound=Report)
 
 
+class CutShortError(Exception):
+    """The run ends before all is done: it was stopped."""
+
+
 class State(Generic[ReportT]):
     """What all parts of one run share. Only the run's own thread changes it; any may read it."""
 
@@ -39,6 +43,8 @@ class State(Generic[ReportT]):
         self.notify = Notifier(observer)
         self.pauses = Pauses(self.clock.now)
         """For which the run has waited between two batches."""
+        self.stopping = False
+        """The run was asked to stop, and ends when what is in flight is finished."""
 
     @property
     def left(self) -> float:

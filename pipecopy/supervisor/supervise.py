@@ -25,13 +25,14 @@ from pipecopy.errors import (
     FullCopyTimeoutError,
     HostError,
     PipecopyError,
+    StoppedError,
 )
 from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome, utc_now
 from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.progress import far
-from pipecopy.supervisor.run import Run, StoppedError
-from pipecopy.supervisor.state import ReportT
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.state import CutShortError, ReportT
 from pipecopy.workers.host import refusal, start
 from pipecopy.workers.script import in_importing_worker, leave_unguarded_script
 
@@ -59,6 +60,7 @@ def supervise(
     writes: bool = False,
     deletes: bool = False,
     observer: Observer | None = None,
+    stop: threading.Event | None = None,
 ) -> ReportT:
     """Run an operation within the limits, and return its report.
 
@@ -72,6 +74,8 @@ def supervise(
         writes: the run writes to the target.
         deletes: the run removes surplus rows from the target.
         observer: is called with each event, in a thread of its own.
+        stop: once it is set, what is in flight is finished, for at most `Config.grace`, and the run
+            ends.
 
     Raises ConfigError for a wrong argument, and what ended the operation: see `copy_table`. No
     signal handlers are installed.
@@ -79,7 +83,7 @@ def supervise(
     """
     if in_importing_worker():
         leave_unguarded_script()
-    _check_arguments(config, pool, names)
+    _check_arguments(config, pool, names, stop)
     session = Session(
         run_id=report.run_id,
         side="source",  # each endpoint has its own
@@ -94,7 +98,8 @@ def supervise(
         patience=0 if config.wait else None,
     )
     try:
-        run = Run(config, report, session, pool, names, observer=observer)
+        requested = (lambda: False) if stop is None else stop.is_set
+        run = Run(config, report, session, pool, names, observer=observer, stop=requested)
         thread = _RunThread(run, operation)
     except HostError as error:
         error.report = report
@@ -105,10 +110,10 @@ def supervise(
         return thread.result()
     except PipecopyError:
         raise
-    except BaseException as stop:
+    except BaseException as struck:
         stopped = thread.stop()
         with suppress(AttributeError):
-            setattr(stop, "report", stopped)  # noqa: B010 - no class of exceptions declares it
+            setattr(struck, "report", stopped)  # noqa: B010 - no class of exceptions declares it
         raise
     finally:
         thread.release()
@@ -171,9 +176,11 @@ class _RunThread(Generic[ReportT]):
         if error is None and report.outcome == "complete":
             return report
         if error is None:
+            what, how_far = self._run.what, f"; {said}" if (said := far(report)) else ""
             limit = f"reached its limit of {self._run.config.full_copy_timeout:g} s"
-            how_far = f"; {said}" if (said := far(report)) else ""
-            error = FullCopyTimeoutError(f"the whole {self._run.what} {limit}{how_far}")
+            error = FullCopyTimeoutError(f"the whole {what} {limit}{how_far}")
+            if report.outcome == "stopped":
+                error = StoppedError(f"the {what} was stopped{how_far}")
         error.report = error.report or report
         raise error
 
@@ -203,7 +210,7 @@ class _RunThread(Generic[ReportT]):
         try:
             self._outcome = self._operate()
             self._close(self._outcome)
-        except StoppedError:
+        except CutShortError:
             pass  # hurried
         except Exception as error:  # noqa: BLE001 - raised in the calling thread
             self._error = self._error or _own(error)
@@ -218,7 +225,7 @@ class _RunThread(Generic[ReportT]):
         try:
             self._run.start()
             self._operation(self._run)
-        except StoppedError:
+        except CutShortError:
             return "stopped"
         except Exception as error:  # noqa: BLE001 - raised in the calling thread
             self._error = _own(error)
@@ -254,7 +261,9 @@ class _RunThread(Generic[ReportT]):
             self._error.report = self._report
 
 
-def _check_arguments(config: object, pool: object, names: tuple[object, object]) -> None:
+def _check_arguments(
+    config: object, pool: object, names: tuple[object, object], stop: object
+) -> None:
     bad = []
     if not isinstance(config, Config):
         bad.append(f"config must be a Config, not {type(config).__name__}")
@@ -268,6 +277,8 @@ def _check_arguments(config: object, pool: object, names: tuple[object, object])
             bad.append(f"{argument} must be a database's name, not a {type(name).__name__}")
         elif check_name is not None and (wrong := check_name(name)):
             bad.append(f"{argument}: {wrong}")
+    if stop is not None and not callable(getattr(stop, "is_set", None)):
+        bad.append(f"stop must be a threading.Event, not a {type(stop).__name__}")
     if bad:
         raise ConfigError("; ".join(bad))
 

@@ -125,13 +125,18 @@ class _Retry:
         self._log = log
 
     def arrival(self) -> None:
-        deadline = time.monotonic() + 20
-        while "retrying in" not in self._log.read_text():
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.02)  # a file sends no events
+        wait_for("retrying in", self._log)
 
     def lift(self) -> None:
         self._gate.lift()
+
+
+def wait_for(words: str, log: Path) -> None:
+    """Wait until the command has written these words."""
+    deadline = time.monotonic() + 20
+    while words not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)  # a file sends no events
 
 
 def is_alive(process: psutil.Process) -> bool:

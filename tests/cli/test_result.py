@@ -54,6 +54,13 @@ def raises(error: str) -> str:
 
 
 STRIKE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"
+STOPPED = """
+def copy_table(*_, stop, **__):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not stop.is_set():
+        time.sleep(0.01)
+    raise StoppedError("", report=report("stopped"))
+"""
 ENDS = {  # of a copy: its outcome, and its exit code
     "complete": ("def copy_table(*_, **__): return report('complete')", "complete", 0),
     "the target": (
@@ -65,7 +72,7 @@ ENDS = {  # of a copy: its outcome, and its exit code
     "the machine": (raises("HostError('no', errno=24, limit='RLIMIT_NOFILE')"), "failed", 71),
     "a bug": (raises("ValueError('no')"), "failed", 70),
     "outside of the run": ("app.Screen = copy_table = None", "failed", 70),
-    "a signal": (f"def copy_table(*_, **__): {STRIKE}", "stopped", 143),
+    "a signal": (STOPPED, "stopped", 143),
     "a signal outside of the run": (
         f"def Screen(*_, **__): {STRIKE}\napp.Screen, copy_table = Screen, None",
         "stopped",

@@ -14,13 +14,15 @@ from typing import Any, Literal
 import pytest
 
 from pipecopy.cli.main import StoppedBySignal
-from tests.cli.moments import Moment, command_at
+from tests.cli.moments import Moment, command_at, wait_for
+from tests.faults.held import HELD_ROW
 from tests.support.checks import (
     Expected,
     Tables,
     check,
     check_next_id,
     check_nothing_left,
+    check_outcome,
     check_second_run,
     command_ended,
 )
@@ -44,25 +46,25 @@ _STARTING = {signal.SIGINT: {1}, signal.SIGTERM: set[int]()}
 
 
 @pytest.mark.parametrize(
-    ("signum", "moment", "to"),
+    ("signum", "moment", "to", "grace"),
     [
-        (signal.SIGTERM, "connect", "it"),
-        (signal.SIGTERM, "load", "its group"),
-        (signal.SIGTERM, "save", "it"),
-        (signal.SIGTERM, "retry", "its group"),
-        (signal.SIGTERM, "finish", "it"),
-        (signal.SIGINT, "load", "it"),
-        (signal.SIGINT, "save", "its group"),
-        (signal.SIGHUP, "connect", "its group"),
-        (signal.SIGHUP, "save", "it"),
-        (signal.SIGHUP, "finish", "its group"),
+        (signal.SIGTERM, "connect", "it", 10),
+        (signal.SIGTERM, "load", "its group", 0),
+        (signal.SIGTERM, "save", "it", 0),
+        (signal.SIGTERM, "retry", "its group", 10),
+        (signal.SIGTERM, "finish", "it", 0),
+        (signal.SIGINT, "load", "it", 0),
+        (signal.SIGINT, "save", "its group", 0),
+        (signal.SIGHUP, "connect", "its group", 10),
+        (signal.SIGHUP, "save", "it", 0),
+        (signal.SIGHUP, "finish", "its group", 0),
     ],
 )
-def test_a_stop(
-    signum: signal.Signals, moment: Moment, to: To, tables: Tables, tmp_path: Path
+def test_a_stop_that_waits_for_nothing(
+    *, signum: signal.Signals, moment: Moment, to: To, grace: int, tables: Tables, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with command_at(moment, tables, log) as running:
+    with command_at(moment, tables, log, grace=grace) as running:
         running.send(signum, to)
         sent = time.monotonic()
         ended = command_ended(running.process, running.limits)
@@ -70,7 +72,7 @@ def test_a_stop(
         assert not running.alive()
     said = log.read_text()
     assert said.splitlines()[-2].startswith(f"stopped by {signum.name}; ")
-    assert said.count("stopped by") == 1
+    assert said.count(signum.name) == 1
     assert "Traceback" not in said
     check(ended, tables, Expected(error=StoppedBySignal, exit_code=128 + signum))
     assert ended.report is not None
@@ -79,12 +81,74 @@ def test_a_stop(
     assert ended.report.kills <= ended.report.timeouts
 
 
+@pytest.mark.parametrize(
+    ("signum", "moment", "to", "by", "what"),
+    [
+        (signal.SIGTERM, "load", "it", [], "the batch in flight"),
+        (signal.SIGHUP, "save", "its group", [], "the batch in flight"),
+        # it sends the signal twice, to its command and then to the group
+        (signal.SIGTERM, "save", "it", ["timeout", "60"], "the batch in flight"),
+        (signal.SIGINT, "finish", "it", [], "the last steps"),
+    ],
+)
+def test_a_stop_that_waits_for_what_is_in_flight(
+    *,
+    signum: signal.Signals,
+    moment: Moment,
+    to: To,
+    by: list[str],
+    what: str,
+    tables: Tables,
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    with command_at(moment, tables, log, by=by) as running:
+        running.send(signum, to)
+        line = f"{signum.name}: finishing {what}, at most 10s; send it again to stop at once"
+        wait_for(line, log)
+        running.barrier.lift()
+        ended = command_ended(running.process, running.limits)
+        assert not running.alive()
+    said = log.read_text()
+    assert said.count(line) == 1
+    if moment == "finish":  # all is copied
+        check(ended, tables, Expected())
+        return
+    check_outcome(ended, Expected(error=StoppedBySignal, exit_code=128 + signum))
+    check_next_id(ended.report, tables)
+    assert ended.report is not None
+    next_id = ended.report.next_id
+    assert HELD_ROW < next_id <= HELD_ROW + 10, "its batch, and no other"
+    stopped, go_on = said.splitlines()[-2:]
+    assert stopped.startswith(f"stopped by {signum.name}; every id below {next_id} (of 50) is in")
+    assert go_on.startswith(
+        f"to go on: run it again: it is safe; with --from-id {next_id} it begins"
+    )
+
+
+def test_a_second_signal_stops_at_once(tables: Tables, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with command_at("save", tables, log) as running:
+        running.send(signal.SIGTERM, "it")
+        wait_for("SIGTERM: finishing", log)
+        time.sleep(0.3)  # what comes sooner is the same request
+        running.send(signal.SIGHUP, "it")
+        sent = time.monotonic()
+        ended = command_ended(running.process, running.limits)
+        assert time.monotonic() - sent <= STOP_TIME
+        assert not running.alive()
+    # the code says why it was to stop, which the first signal tells
+    check(ended, tables, Expected(error=StoppedBySignal, exit_code=143, next_id=21))
+
+
 def test_many_signals_are_as_good_as_one(tables: Tables, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with command_at("load", tables, log) as running:
         for _ in range(20):
             running.send(signal.SIGTERM, "its group")
             running.send(signal.SIGINT, "its group")
+        wait_for(": finishing", log)
+        running.barrier.lift()
         ended = command_ended(running.process, running.limits)
     # the kernel delivers the lower number first if both wait
     assert ended.exit_code in {143, 130}
@@ -217,6 +281,8 @@ app.Screen.__exit__ = leave
 """,
     "stopped when all was copied": f"""
 def copy_table(*_, observer, **__):
+    {STRIKE}
+    time.sleep(0.3)  # what comes sooner is the same request
     try:
         {STRIKE}
     except BaseException as stop:

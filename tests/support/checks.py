@@ -187,6 +187,7 @@ def options(limits: Config = LIMITS) -> list[str]:
         "--call-timeout": limits.call_timeout,
         "--full-copy-timeout": limits.full_copy_timeout,
         "--read-ahead": limits.read_ahead,
+        "--grace": limits.grace,
     }
     return ["--json", *(str(part) for item in values.items() for part in item)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ def copy(
     resume: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
     **limits: Any,
 ) -> CopyReport:
     """Copy from `source` to `target`."""
@@ -45,6 +47,7 @@ def copy(
         resume=resume,
         from_id=from_id,
         to_id=to_id,
+        stop=stop,
     )
 
 
@@ -55,6 +58,7 @@ def check(
     resume: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
     **limits: Any,
 ) -> CheckReport:
     """Check a copy from `source` to `target`."""
@@ -67,6 +71,7 @@ def check(
         resume=resume,
         from_id=from_id,
         to_id=to_id,
+        stop=stop,
     )
 
 
@@ -103,6 +108,7 @@ def verify(
     delete_surplus: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    stop: threading.Event | None = None,
     **limits: Any,
 ) -> VerifyReport:
     """Verify `target` by `source`."""
@@ -116,6 +122,7 @@ def verify(
         delete_surplus=delete_surplus,
         from_id=from_id,
         to_id=to_id,
+        stop=stop,
     )
 
 

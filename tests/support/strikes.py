@@ -74,6 +74,16 @@ def is_first(marker: Path) -> bool:
     return True
 
 
+def stop_file(folder: Path) -> Path:
+    """Return the file that asks a run to stop once it is there."""
+    return folder / "stop"
+
+
+def heeded_file(folder: Path) -> Path:
+    """Return the file that a test makes once the run has taken note of that."""
+    return folder / "heeded"
+
+
 class UnpicklableError(Exception):
     """It holds what can't be pickled."""
 
@@ -106,6 +116,18 @@ def _add_a_row(database: Any) -> None:
     database._db.execute("INSERT INTO profiles VALUES (?, 'new')", [max_id + 1])
 
 
+def _ask_to_stop(database: Any) -> None:
+    folder = database._pool.folder
+    stop_file(folder).touch()
+    while not heeded_file(folder).exists():
+        time.sleep(0.01)
+
+
+def _wait_until_asked_to_stop(database: Any) -> None:
+    while not stop_file(database._pool.folder).exists():
+        time.sleep(0.01)
+
+
 FAULTS: dict[str, Callable[[Any], object]] = {
     "deadlock": _deadlock,
     "deadlock, signals masked": _deadlock_with_signals_masked,
@@ -126,6 +148,8 @@ FAULTS: dict[str, Callable[[Any], object]] = {
     "KeyboardInterrupt": _raise(KeyboardInterrupt),
     "uninterruptible sleep": _write_to_frozen_folder,
     "a row is added": _add_a_row,
+    "asks to stop": _ask_to_stop,
+    "waits until asked to stop": _wait_until_asked_to_stop,
     "no server limit": lambda database: [
         database.query(f"SET {setting} = 0")
         for setting in ("statement_timeout", "client_connection_check_interval")

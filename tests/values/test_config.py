@@ -33,6 +33,7 @@ GOOD: dict[str, Any] = {
         ("read_ahead", 0),
         ("read_ahead", 1),
         ("settle", 0.5),
+        ("grace", 0),
         ("settle", 10**7),
         ("batch_time", None),
         ("batch_time", 0.0005),
@@ -69,7 +70,11 @@ def test_takes(field: str, value: Any) -> None:
         pytest.param("read_ahead", 10**5000, id="read ahead, likewise"),
         ("full_copy_timeout", 1e300),
         ("read_ahead", 2),
-        *(("settle", value) for value in (True, "1", None, -1, math.nan, math.inf, 10**7 + 1)),
+        *(
+            (field, value)
+            for field in ("settle", "grace")
+            for value in (True, "1", None, -1, math.nan, math.inf, 10**7 + 1)
+        ),
         *(("batch_time", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**7 + 1)),
         ("batch_time", 0.0006),
         *(("max_rate_rows", value) for value in (True, "1", 0, -1, math.nan, math.inf, 10**16)),

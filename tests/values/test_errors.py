@@ -52,6 +52,7 @@ ERRORS = [
     errors.WorkerCrashedError("it failed", exitcode=3, **WHERE),
     errors.WorkerCrashedError("it failed", signal=9, **WHERE),
     errors.TableMismatchError("it failed", differences=("one", "two"), **WHERE),
+    errors.StoppedError("it failed", **WHERE),
     errors.HostError("it failed", errno=24, limit="RLIMIT_NOFILE", **WHERE),
 ]
 

@@ -1,0 +1,89 @@
+"""Stop: a run is asked to end: what is in flight is finished, within a grace time, nothing begins.
+
+What is in flight is a save, or a unit: a batch that is loaded, a range that is compared. A batch
+that is loaded ahead, while an older one is saved, is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pipecopy.events import StopRequested
+from pipecopy.supervisor.call import Call
+from pipecopy.supervisor.state import CutShortError, State
+
+BATCH = "the batch in flight"
+RANGE = "the range in flight"
+LAST_STEPS = "the last steps"
+
+
+class Stop:
+    """What a run knows of it. Only `at_once` is for other threads than the run's own."""
+
+    def __init__(self, state: State[Any], requested: Callable[[], bool]) -> None:
+        self._state = state
+        self._requested = requested
+        self._at_once = False
+        self._unit: str | None = None
+        self._older: Sequence[Call] = ()
+        """The saves that were under way as the unit began."""
+        self._drops_unit = False
+        """One of these was, as the stop was requested: it is finished, and the unit is not."""
+        self._heeded = False
+        self.until = math.inf
+        """When the grace time ends, by the clock, once the stop has been requested."""
+
+    def at_once(self) -> None:
+        """End the wait that is under way, or the next one, once."""
+        self._at_once = True
+
+    def heed(self, under_way: Sequence[Call]) -> Sequence[Call]:
+        """Return the calls that go on, of those under way; raise CutShortError if the run ends."""
+        if self._at_once:
+            self._at_once = False
+            raise CutShortError
+        if self._heeded or not (self._state.stopping or self._requested()):
+            return under_way
+        is_news = not self._state.stopping
+        if is_news:
+            self._begin(under_way)
+        in_unit = self._unit is not None and not self._drops_unit
+        goes_on = under_way if in_unit else self._saves(under_way)
+        ends = (
+            not (goes_on or in_unit)
+            or any(call.waits_for_retry for call in goes_on)
+            or self._state.clock.now() >= self.until
+        )
+        if is_news:
+            finishing, grace = self._unit or BATCH, self._state.config.grace
+            event = StopRequested(grace=grace, finishing=finishing)
+            self._state.notify(StopRequested(grace=0.0) if ends else event)
+        if ends:
+            self._heeded, self.until = True, math.inf  # to close both sides has its own limits
+            raise CutShortError
+        return goes_on
+
+    def _begin(self, under_way: Sequence[Call]) -> None:
+        self._state.stopping = True
+        self.until = self._state.clock.now() + self._state.config.grace
+        self._drops_unit = self._unit is not None and bool(self._saves(under_way))
+
+    def _saves(self, under_way: Sequence[Call]) -> list[Call]:
+        """Return the saves under way that are older than the unit; all of them outside of one."""
+        return [
+            call
+            for call in under_way
+            if call.is_save and not call.done and (self._unit is None or call in self._older)
+        ]
+
+    @contextmanager
+    def unit(self, what: str, under_way: Sequence[Call]) -> Iterator[None]:
+        """Mark what is worth finishing once it has begun."""
+        self._unit, self._older = what, self._saves(under_way)
+        try:
+            yield
+        finally:
+            self._unit, self._older = None, ()
