@@ -54,8 +54,13 @@ class Figure:
 
 
 FIGURES = (
-    Figure("run_info", "gauge", "The run: 1.", ("run_id", "target_table")),
-    Figure("run_outcome", "gauge", "1 for the outcome of the run, 0 for others.", ("outcome",)),
+    Figure("run_info", "gauge", "Always 1; the labels name the run.", ("run_id", "target_table")),
+    Figure(
+        "run_outcome",
+        "gauge",
+        "1 for the outcome of the run, which may be running; 0 for the others.",
+        ("outcome",),
+    ),
     Figure("exit_code", "gauge", "The exit code of the command, once it is known."),
     Figure("run_start_timestamp_seconds", "gauge", "When the run began."),
     Figure("run_seconds", "gauge", "How long the run has taken."),
@@ -84,13 +89,13 @@ FIGURES = (
     Figure("call_seconds", "histogram", "How long attempts of calls took.", (*_CALL, "outcome")),
     Figure("timeouts", "counter", "Attempts that timed out.", _CALL),
     Figure("kills", "counter", "Workers killed at a limit.", _CALL),
-    Figure("retries", "counter", "Attempts after one that timed out.", _CALL),
+    Figure("retries", "counter", "Retries of calls that timed out.", _CALL),
     Figure("paused", "gauge", "1 while the run is paused for this reason.", ("reason",)),
     Figure("pause_seconds", "counter", "How long the run was paused.", ("reason",)),
     Figure(
         "lag_seconds",
         "gauge",
-        "How far a standby of this side, or it itself, was behind.",
+        "How far the slowest standby of this side, or the side itself, is behind.",
         ("side",),
     ),
     Figure("active_sessions", "gauge", "Active sessions on this side.", ("side",)),
