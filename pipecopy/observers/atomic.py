@@ -12,7 +12,7 @@ from pathlib import Path
 from pipecopy.errors import ConfigError, HostError
 from pipecopy.workers.host import start
 
-_PATIENCE = 1.0
+_PATIENCE = 2.0
 """Seconds that the file system gets to answer before a run; one that hangs may not hold it up."""
 _MOST_BYTES = 4 * 2**20
 """Bytes of an existing file; one that has more is not what it is taken for."""
@@ -32,10 +32,10 @@ class AtomicFile:
         self.before = b""
         """What the file had before; empty if there was none."""
 
-    def prepare(self) -> None:
+    def prepare(self, patience: float = _PATIENCE) -> None:
         """Read the file, and see that it can be replaced.
 
-        Raises ConfigError. A file system that does not answer in time is not waited for.
+        Raises ConfigError. A file system that does not answer in so many seconds is not waited for.
         """
         failed: list[Exception] = []
 
@@ -47,7 +47,7 @@ class AtomicFile:
 
         thread = threading.Thread(target=look, name="pipecopy-file", daemon=True)
         start(thread)
-        thread.join(_PATIENCE)
+        thread.join(patience)
         for error in failed:
             raise ConfigError(self._said(error)) from error
 

@@ -32,6 +32,7 @@ from tests.operations.sqlite import ComparingPool
 from tests.support.command import LONGEST, run, start
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
+from tests.support.gates import load_gate
 from tests.support.profiles import create_profiles
 from tests.support.runs import CONFIG, check, copy, verify
 from tests.support.strikes import Strike
@@ -281,32 +282,31 @@ def test_a_wrong_time_between_two_writes(every: float, tmp_path: Path) -> None:
 # -- the command
 
 
-def refused(path: str) -> str:
-    """Return the error of a command with a file that can't be written."""
-    result = run("copy", "host=a", "host=b", "--metrics-file", path)
-    assert result.returncode == 2
-    error, _ = result.stderr.splitlines()
-    return error
-
-
 def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nowhere = f"{tmp_path}/none/x.prom"
-    assert refused(nowhere) == (
-        f"error: metrics file {nowhere} can't be written: No such file or directory"
-    )
-    for other in ("/dev/null", str(tmp_path)):
-        assert refused(other) == f"error: metrics file {other} is not a regular file"
-    big = tmp_path / "orders.csv"
+    nowhere, big = f"{tmp_path}/none/x.prom", tmp_path / "orders.csv"
     big.touch()
-    os.truncate(big, 2**21)
-    assert refused(str(big)).startswith(f"error: metrics file {big} has 2097152 bytes, so it is")
-    assert big.stat().st_size == 2**21
+    os.truncate(big, 2**23)
+    for path, wrong in (
+        ("/dev/null", "is not a regular file"),
+        (tmp_path, "is not a regular file"),
+        (big, "has 8388608 bytes, so it is another file: choose another name, or remove it"),
+        (nowhere, "can't be written: No such file or directory"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            MetricsFile(path)
+        assert str(raised.value) == f"metrics file {path} {wrong}"
+    assert big.stat().st_size == 2**23
+    command = ("copy", "host=a", "host=b", "--metrics-file", nowhere)
+    result = run(*command)
+    assert (result.returncode, result.stderr.splitlines()[0]) == (2, f"error: {raised.value}")
     (tmp_path / "prometheus_client.py").write_text("raise ImportError('not installed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    assert refused("x.prom") == (
-        'error: --metrics-file needs the extra metrics: pip install "pipecopy[metrics]"'
+    result = run(*command)
+    assert (result.returncode, result.stderr.splitlines()[0]) == (
+        2,
+        'error: --metrics-file needs the extra metrics: pip install "pipecopy[metrics]"',
     )
 
 
@@ -337,13 +337,31 @@ def test_a_command_that_is_ended_on_the_way(
 def test_a_file_system_that_hangs_holds_up_nothing(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
 ) -> None:
+    path = tmp_path / "x.prom"
     create_profiles(source_db, 10)
     create_profiles(target_db)
-    os.mkfifo(tmp_path / "x.prom.tmp")  # whoever opens it to write waits for a reader
-    result = run("copy", source_db.uri, target_db.uri, "--metrics-file", f"{tmp_path}/x.prom")
-    assert result.returncode == 0, result.stderr
-    assert "--metrics-file did not end within 2 s: it was left behind" in result.stderr
+    command = ["copy", source_db.uri, target_db.uri, "--metrics-file", str(path)]
+    with load_gate(source_db, 5) as gate, start(command) as process:
+        gate.arrival()
+        wait_for(path, "pipecopy_run_info", 1)
+        hang(path)
+        gate.lift()
+        _, said = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, said
+    assert "--metrics-file did not end within 2 s: it was left behind" in said
     assert target_db.value("SELECT count(*) FROM profiles") == 10
+
+
+def test_one_that_hangs_before_a_run_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.prom"
+    hang(path)
+    AtomicFile(path, "file").prepare(patience=0.1)
+    os.close(os.open(f"{path}.tmp", os.O_RDONLY))  # its thread goes on
+
+
+def hang(path: Path) -> None:
+    """Have whoever writes the file next wait, as for a file system that does not answer."""
+    os.mkfifo(f"{path}.tmp")  # it takes a reader to open it
 
 
 # -- the manual
