@@ -99,6 +99,9 @@ confirm() -> None
 finish(max_id: int) -> str | None
     Does what comes after the last batch; ids up to `max_id` were copied. A string becomes a
     warning.
+analyze() -> str | None
+    Has the server gather the statistics of the table anew, after a copy alone, and after `finish`.
+    A string becomes a warning.
 """
 
 from __future__ import annotations

@@ -257,6 +257,10 @@ def copy(
             help="Create the table in the target, like the one in the source, if it is missing.",
         ),
     ] = False,
+    analyze: Annotated[
+        Flag,
+        Parameter(group=TABLE, help="Run ANALYZE on the table in the target after the last batch."),
+    ] = False,
     resume: Annotated[
         Flag,
         Parameter(
@@ -273,7 +277,7 @@ def copy(
     """Copy the table, as _COPY says."""
 
     def copying() -> Callable[..., Report]:
-        pool = selection.pool(connections, create=create)
+        pool = selection.pool(connections, create=create, analyze=analyze)
         return partial(
             pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
@@ -296,6 +300,10 @@ def check(
             group=TABLE, help="The copy would create the table in the target if it is missing."
         ),
     ] = False,
+    analyze: Annotated[
+        Flag,
+        Parameter(group=TABLE, help="The copy would analyze the target after the last batch."),
+    ] = False,
     resume: Annotated[
         Flag,
         Parameter(group=TABLE, help="The copy would begin at the greatest id in the target."),
@@ -309,7 +317,7 @@ def check(
     """Look at both sides, as _CHECK says."""
 
     def checking() -> Callable[..., Report]:
-        pool = selection.pool(connections, create=create)
+        pool = selection.pool(connections, create=create, analyze=analyze)
         return partial(
             pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )

@@ -191,8 +191,10 @@ class Selection:
     two_servers: Flag = False
     """They are two servers: if one is a standby, it does not follow the other one."""
 
-    def pool(self, connections: Mapping[str, str], *, create: bool = False) -> PostgresPool:
-        """Return the pool for this table; `create` creates a missing table in the target."""
+    def pool(
+        self, connections: Mapping[str, str], *, create: bool = False, analyze: bool = False
+    ) -> PostgresPool:
+        """Return the pool for this table, with what a copy does before and after its rows."""
         from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
 
         return PostgresPool(
@@ -204,6 +206,7 @@ class Selection:
             exclude=self.exclude,
             where=self.where,
             create=create,
+            analyze=analyze,
             session_pooler=self.session_pooler,
             two_servers=self.two_servers,
         )

@@ -15,7 +15,7 @@ Said = TypeVar("Said")
 
 OPTIONS = {
     *(field.name for group in (Selection, IdRange, Limits) for field in fields(group)),
-    *("create", "resume", "repair", "delete_surplus"),
+    *("create", "analyze", "resume", "repair", "delete_surplus"),
 } - {"max_rate"}
 """The arguments of the library that are options of the command, under the same name."""
 COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}

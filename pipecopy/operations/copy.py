@@ -189,6 +189,10 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
     _copy_batches(run, first_id, last_id)
     with run.last_steps():
         finish(run, last_id)
+        if not run.stopping:
+            _afterwards(run, "analyze")
+        elif "analyze" in run.target.offers:
+            run.warn(f"{run.target}: the table was not analyzed, since the run was asked to stop")
 
 
 def _ask_ids(run: Run[CopyReport], extent: Extent) -> tuple[int, int | None]:
@@ -290,25 +294,30 @@ def _count(run: Run[CopyReport], batch: Loaded, saved: SavedRows | None) -> None
 
 
 def finish(run: Run[Any], max_id: int) -> None:
-    """Do what comes after the last batch; every row is saved, so a failure is a warning.
+    """Do what comes after the last batch; see `_afterwards`."""
+    _afterwards(run, "finish", max_id)
+
+
+def _afterwards(run: Run[Any], call: str, *args: Any) -> None:
+    """Make a call on the target, if it offers it; every row is saved, so a failure is a warning.
 
     It is none if the saved rows may be lost: the server failed over, or can no longer be reached,
     or the table changed. Raises what shows it.
     """
     target = run.target
-    if "finish" not in target.offers:
+    if call not in target.offers:
         return
     try:
-        warning: str | None = run.call(target, "finish", max_id)
+        warning: str | None = run.call(target, call, *args)
+        if warning:
+            run.warn(f"{target}: {warning}")
     except PipecopyError as error:
         if not target.saved_rows_stand or isinstance(error, TableMismatchError):
             raise
         if "confirm" in target.offers and run.left > 0:
             with suppress(FullCopyTimeoutError):
                 run.call(target, "confirm", retry=False)
-        warning = str(error)
-    if warning:
-        run.warn(f"{target}: {warning}")
+        run.warn(str(error))
 
 
 def _confirm_after(error: PipecopyError, run: Run[CopyReport]) -> None:

@@ -10,7 +10,7 @@ import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
 from pipecopy.finding import Finding
-from pipecopy.postgres import busy, casts, create, describe, transactions, versions
+from pipecopy.postgres import analyze, busy, casts, create, describe, transactions, versions
 from pipecopy.postgres.application_name import names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
@@ -39,6 +39,8 @@ class PostgresDatabase:
 
     create: Callable[[Any], list[Finding]]
     """Creates the table if it is missing; only a pool with `create` gives a database this call."""
+    analyze: Callable[[], str | None]
+    """Analyzes the table; only a pool with `analyze` gives a database this call."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class PostgresDatabase:
         *,
         other: Any = None,
         creates: bool = False,
+        analyzes: bool = False,
         two_servers: bool = False,
         json: JsonForm | None = None,
     ) -> None:
@@ -56,6 +59,8 @@ class PostgresDatabase:
         self._selection = selection
         if creates:
             self.create = self._create
+        if analyzes:
+            self.analyze = self._analyze
         self._table = KnownTable(selection, connection.run)
         self._opener = Opener(connection, self._table, other=other, json=json)
         self._lag = busy.Lag()
@@ -189,6 +194,7 @@ class PostgresDatabase:
                 (min_id, max_id),
                 side="source" if run is None else run.side,
                 creates=hasattr(self, "create"),
+                analyzes=hasattr(self, "analyze"),
             )
         )
 
@@ -207,6 +213,10 @@ class PostgresDatabase:
         """Create the table like the source table, if it is missing; say what differs in it."""
         self._forget_table()
         return self._in_session(lambda session: create.create(session, self._selection, source))
+
+    def _analyze(self) -> str | None:
+        """Analyze the table; return a warning of what could not be."""
+        return self._call(lambda opened: analyze.analyze(opened.session, opened.table))
 
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""

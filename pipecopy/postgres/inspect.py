@@ -12,6 +12,7 @@ import psycopg
 from pipecopy.contracts import Side, Survey, TableDescription
 from pipecopy.finding import Finding, problem, warning
 from pipecopy.postgres import create, estimate
+from pipecopy.postgres.analyze import not_analyzed
 from pipecopy.postgres.casts import differing
 from pipecopy.postgres.errors import PostgresError
 from pipecopy.postgres.lock import held
@@ -38,6 +39,7 @@ def survey(
     *,
     side: Side,
     creates: bool,
+    analyzes: bool,
 ) -> Survey:
     """Return what a check shows, for a copy of the ids `[min_id, max_id)`.
 
@@ -64,6 +66,9 @@ def survey(
         if side == "target":
             findings += _other_copies(session, table)
             findings += _target(session, table, last)
+            if analyzes:
+                lacking = not_analyzed(session, table)
+                findings.append(lacking or _ok("analyze", "after the last batch"))
             found["has_rows"] = estimate.has_rows(session, table, first, until)
             found["methods"] = _methods(table)
         else:

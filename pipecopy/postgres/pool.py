@@ -36,6 +36,7 @@ class PostgresPool:
         exclude: Sequence[str] | None = None,
         where: str | None = None,
         create: bool = False,
+        analyze: bool = False,
         json: JsonForm | None = None,
         session_pooler: bool = False,
         two_servers: bool = False,
@@ -55,6 +56,8 @@ class PostgresPool:
                 target lacks, or the other way round. Generated columns are not compared either.
             where: a condition in SQL; only the source's rows that meet it are copied.
             create: create the table on the target, like the source table, if it is missing.
+            analyze: after the last batch of a copy, have the target gather the statistics of its
+                table anew (ANALYZE).
             json: what the source's driver makes of JSON, for a target whose source is not this
                 package: "text" if `"abc"` comes with its quotes, "decoded" if it comes as
                 the string abc. None is enough if no str is JSON.
@@ -78,6 +81,7 @@ class PostgresPool:
         self._exclude = () if exclude is None else tuple(exclude)
         self._where = where
         self._create = create
+        self._analyze = analyze
         self._json: JsonForm | None = json
         self._session_pooler = session_pooler
         self._two_servers = two_servers
@@ -129,6 +133,7 @@ class PostgresPool:
 
         session = self._session
         on_target = session is not None and session.side == "target"
+        copies = session is not None and on_target and session.mode != "verify"
         selection = Selection(
             table=self.target_table if on_target else self.table,
             key=self._key,
@@ -148,11 +153,9 @@ class PostgresPool:
             connection,
             selection,
             other=None if session is None else session.other,
-            # a check says what would be created, without a call; a repair creates no table
-            creates=self._create
-            and session is not None
-            and session.side == "target"
-            and session.mode != "verify",
+            # a check says what a copy would do; a repair does neither
+            creates=self._create and copies,
+            analyzes=self._analyze and copies,
             two_servers=self._two_servers,
             json=self._json,
         )

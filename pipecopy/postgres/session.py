@@ -84,6 +84,23 @@ class ServerSession:
             self.answered = True
             return rows_of_each(cursor)
 
+    def run_alone(self, sql: str) -> list[str]:
+        """Run a statement that makes transactions of its own; return what the server warned of."""
+        warned: list[str] = []
+
+        def heed(notice: psycopg.errors.Diagnostic) -> None:
+            if notice.severity_nonlocalized == "WARNING":
+                warned.append(notice.message_primary or "")
+
+        self.watch.restart()
+        self.connection.add_notice_handler(heed)
+        try:
+            self.connection.execute(sql.encode())
+        finally:
+            self.connection.remove_notice_handler(heed)
+        self.answered = True
+        return warned
+
     def reached(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of how far the server has come."""
         self.server = self.server.at(lsn, greatest_key)

@@ -92,7 +92,8 @@ class _WorkerProcess:
             "exchange_rows": self._exchange_rows,
             "lag": self._lag,
             "active_sessions": self._active_sessions,
-            "finish": self._finish,
+            "finish": functools.partial(self._afterwards, "finish"),
+            "analyze": functools.partial(self._afterwards, "analyze"),
             "close": self._close,
             _END_SESSIONS: self._end_sessions,
             **{name: functools.partial(self._plainly, name) for name in _PLAIN_CALLS},
@@ -126,6 +127,7 @@ class _WorkerProcess:
             "lag",
             "active_sessions",
             "finish",
+            "analyze",
             *_PLAIN_CALLS,
         )
         offers = {call for call in calls if _offers(self._database, call)}
@@ -233,8 +235,8 @@ class _WorkerProcess:
     def _active_sessions(self) -> int:
         return _int_of("active_sessions", self._connected.active_sessions())
 
-    def _finish(self, max_id: int) -> str | None:
-        warning = self._connected.finish(max_id)
+    def _afterwards(self, call: str, *args: Any) -> str | None:
+        warning = getattr(self._connected, call)(*args)
         return cut(warning, self._secrets) if isinstance(warning, str) else None
 
     def _close(self) -> None:

@@ -91,9 +91,7 @@ def test_the_limit_of_the_whole_copy_ends_the_wait(tables: Tables) -> None:
         ended = run_copy(tables.pool(), wait=True, full_copy_timeout=1.3, call_timeout=10)
         gate.lift()
         first.result()
-    assert re.search(f"; waiting for target target, held by {HOLDER} ", ended.message), (
-        ended.message
-    )
+    assert re.search(f"waiting for target target, held by {HOLDER} ", ended.message), ended.message
     assert ended.seconds is not None
     assert 1.3 <= ended.seconds < 1.3 + LATE_COPY
     expected = Expected(error=FullCopyTimeoutError, side="target", exit_code=124)
