@@ -19,7 +19,7 @@ from typing import Any
 from pipecopy.events import CommandEnded, Event
 from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.timeline import Timeline
-from pipecopy.observers.timetable import LOADS, SAVES
+from pipecopy.observers.timetable import KINDS
 from pipecopy.observers.view import view
 
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
@@ -92,7 +92,7 @@ def _charts(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
         "unit": "rows compared/s" if end.result["command"] == "verify" else "rows/s",
         "throughput": timeline["throughput"],
         "calls": [[one[name] for name in columns] for one in timeline["calls"]],
-        "kinds": {**dict.fromkeys(LOADS, "load"), **dict.fromkeys(SAVES, "save")},
+        "kinds": KINDS,
         "incidents": [[one[name] for name in failed] for one in timeline["incidents"]],
         "waits": [[one["reason"], one["begin"], one["end"]] for one in timeline["waits"]],
     }

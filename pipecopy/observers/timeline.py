@@ -158,7 +158,9 @@ class Timeline:
         )
 
     def _stack(self, killed: WorkerKilled) -> int | None:
-        stack = "" if killed.hang is None else redact(killed.hang.stack.strip())[:_LONGEST_STACK]
+        stack = (
+            "" if killed.hang is None else redact(killed.hang.stack.strip("\n"))[:_LONGEST_STACK]
+        )
         if not stack or (stack not in self._stacks and len(self._stacks) == _MOST_STACKS):
             return None
         return self._stacks.setdefault(stack, len(self._stacks))

@@ -10,7 +10,12 @@ from typing import Any
 
 from pipecopy.units import counted, duration_text
 
-LOADS, SAVES = ("load_rows", "load_these"), ("save_rows", "exchange_rows")
+KINDS = {
+    **dict.fromkeys(("load_rows", "load_these"), "load"),
+    **dict.fromkeys(("save_rows", "exchange_rows"), "save"),
+    **dict.fromkeys(("checksum", "row_checksums"), "compare"),
+}
+"""What a call does, by which it has a colour in the chart; all others are `other`."""
 _DAY = 86_400
 
 
@@ -76,12 +81,12 @@ def duration(seconds: float) -> str:
 
 def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name of what the lanes have, and its colour."""
-    calls = {one["call"] for one in timeline["calls_by_kind"] if not one["failed"]}
-    if calls & {*LOADS}:
-        yield "load", "load"
-    if calls & {*SAVES}:
-        yield "save", "save"
-    if calls - {*LOADS, *SAVES}:
+    calls = [one["call"] for one in timeline["calls_by_kind"] if not one["failed"]]
+    kinds = {KINDS.get(call, "other") for call in calls}
+    for kind in ("load", "save", "compare"):
+        if kind in kinds:
+            yield kind, kind
+    if "other" in kinds:
         yield "other calls", "other"
     incidents = timeline["incidents"]
     if any(one["side"] for one in incidents):
@@ -106,12 +111,15 @@ def _incidents_title(timeline: Mapping[str, Any]) -> str:
 
 def _incident(one: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     retry = one["retry"]
-    what = one["what"] if one["attempt"] is None else f"attempt {one['attempt']} {one['what']}"
+    said = one["what"]
+    if one["detail"]:  # that of a kill begins with the same word
+        detail = one["detail"]
+        said = detail if detail.startswith(said) else f"{said}: {detail}"
     return {
         "at": clock.at(one["end"]),
         "side": one["side"] or "",
         "call": one["call"] + _ids_text(one),
-        "what": f"{what}: {one['detail']}" if one["detail"] else what,
+        "what": said if one["attempt"] is None else f"attempt {one['attempt']} {said}",
         "then": "" if retry is None else f"retried after {duration_text(retry)}",
         "stack": one["stack"],
     }

@@ -211,6 +211,7 @@ def _findings(report: Report | None) -> Iterator[dict[str, str]]:
     if isinstance(report, CheckReport):
         for item in islice(report.items, _MOST_FINDINGS):
             yield {
+                "side": item.side or "both",
                 "what": item.what,
                 "mark": item.mark,
                 "message": _text(item.message),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.support.command import LONGEST, run, start
 from tests.support.databases import TemporaryDatabase
 from tests.support.gates import load_gate
+from tests.support.pages import text_of
 from tests.support.profiles import assert_equal_tables, create_profiles
 
 GO_ON = "to go on: fix that; `pipecopy verify --help` explains each option"
@@ -44,11 +46,11 @@ def test_equal_tables_are_0(source_db: TemporaryDatabase, target_db: TemporaryDa
 
 
 def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
 ) -> None:
     _damaged(source_db, target_db)
     arguments = ("verify", source_db.uri, target_db.uri, *QUICK)
-    result = run(*arguments)
+    result = run(*arguments, "--report", str(tmp_path / "a.html"))
     assert (result.returncode, result.stdout) == (5, "")
     assert result.stderr.splitlines()[-4:] == [
         "6 ids missing in the target: 5-9, 12",
@@ -57,7 +59,12 @@ def test_tables_that_differ_are_5_and_0_once_they_are_repaired(
         f"the tables differ in 8 ids: {REPAIR.format('7 rows')}; {SURPLUS}",
     ]
     assert "missing in the target: 5-9, 12\n" in result.stderr  # as it was found
-    repaired = run(*arguments, "--repair")
+    said = text_of(tmp_path / "a.html")
+    assert f" The tables differ verify profiles {source_db.uri} → {target_db.uri} " in said
+    assert f"the tables differ in 8 ids: {REPAIR.format('7 rows')}; {SURPLUS}" in said
+    assert " missing in the target 6 5-9, 12 only in the target 1 1001 differing 1 700 " in said
+    assert " 1,000 rows of the source were compared with the target in " in said
+    repaired = run(*arguments, "--repair", "--report", str(tmp_path / "a.html"))
     assert repaired.returncode == 5
     assert repaired.stderr.splitlines()[-2:] == [
         "7 ids repaired",
