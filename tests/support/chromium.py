@@ -128,6 +128,7 @@ class Chromium:
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         parsed: dict[str, Any] = json.loads(message)
+        assert parsed.get("method") != "Page.javascriptDialogOpening", "a script of it ran"
         return parsed
 
     def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
