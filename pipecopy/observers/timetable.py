@@ -101,12 +101,15 @@ def _incidents_title(timeline: Mapping[str, Any]) -> str:
     incidents, waits = timeline["incidents"], timeline["waits"]
     failed = sum(one["side"] is not None for one in incidents) + timeline["incidents_left_out"]
     retries = sum(one["retry"] is not None for one in incidents)
-    parts = [f"{failed:,} {'attempt' if failed == 1 else 'attempts'} that failed"]
+    parts = [f"{failed:,} {'attempt' if failed == 1 else 'attempts'} that failed"] if failed else []
+    if any(one["side"] is None for one in incidents):
+        parts.append("a request to stop")
     if retries and not timeline["incidents_left_out"]:
         parts.append(counted(retries, "retry"))
     if waits:
         parts.append(counted(len(waits) + timeline["waits_left_out"], "pause"))
-    return ", ".join(parts)
+    said = ", ".join(parts)
+    return said[:1].upper() + said[1:]
 
 
 def _incident(one: Mapping[str, Any], clock: Clock) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_a_failure_is_told_with_what_to_do(tmp_path: Path) -> None:
 def test_it_is_written_when_a_signal_stops_the_copy(tmp_path: Path) -> None:
     strikes = """Strike(side="target", call="save_rows", fault="sleep in C"),"""
     path = tmp_path / "a.json"
-    arguments = ("--call-timeout", "30s", "--json", "--report", str(path))
+    arguments = ("--call-timeout", "30s", "--grace", "100ms", "--json", "--report", str(path))
     process = start_stubbed(stub(tmp_path, strikes), arguments)
     try:
         deadline = time.monotonic() + LONGEST
@@ -162,7 +162,8 @@ def test_it_is_written_when_a_signal_stops_the_copy(tmp_path: Path) -> None:
     timeline = said.pop("timeline")
     assert said == json.loads(out)
     assert (said["outcome"], said["exit_code"]) == ("stopped", 143)
-    (cut,) = timeline["incidents"]
+    stop, cut = timeline["incidents"]
+    assert (stop["what"], stop["detail"]) == ("stop requested", "the batch in flight gets 0.1 s")
     assert (cut["what"], cut["call"]) == ("cut short", "save_rows")
 
 
