@@ -117,10 +117,10 @@ what was verified. The exit code is 0 if each ended as promised.
 It needs the extra: pip install "pipecopy[demo]"
 """
 _JOBS = """\
-List the jobs of pipecopy.toml, or show the options of one; contact no server.
+List the jobs of pipecopy.toml, or show the options of one.
 
-Each value of an option comes with where it is set. The exit code is 2 if
-something is wrong with a job, or with the file.
+No server is contacted. Each value of an option comes with where it is set.
+The exit code is 2 if something is wrong with a job, or with the file.
 """
 _GUIDE = """\
 Read the manual: list the topics, or show one.
