@@ -208,7 +208,7 @@ class Pace:
             seconds, which = answer
             who = f"the standby {which} of the {side}" if which else f"the {side}, a standby,"
             if seconds > max_lag:
-                return f"{who} is {seconds:.3g} s behind (at most {max_lag:g} s)"
+                return f"{who} is {seconds:,.1f} s behind (at most {max_lag:g} s)"
         elif max_load is not None and answer > max_load:
             are = "session is" if answer == 1 else "sessions are"
             return f"{answer:,} {are} active on the {side} (at most {max_load})"

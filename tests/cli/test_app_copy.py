@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from tests.support.command import run, start
 from tests.support.databases import TemporaryDatabase
@@ -193,3 +194,22 @@ def test_tracebacks_are_shown_when_asked_for(target_db: TemporaryDatabase) -> No
     assert result.returncode == 3
     assert "Traceback" in result.stderr
     assert result.stderr.splitlines()[-2].startswith("error: ")
+
+
+def test_a_pause_file_pauses_it_and_the_lines_say_so(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
+) -> None:
+    create_profiles(source_db, 9)
+    create_profiles(target_db)
+    (file := tmp_path / "pause").touch()
+    sparing = ["--pause-file", str(file), "--max-rate", "20MB", "--max-lag", "1m"]
+    sparing += ["--max-load", "100", "--json"]
+    with start(["copy", source_db.uri, target_db.uri, *QUICK, *sparing]) as command:
+        assert command.stderr is not None
+        assert any(f" paused: the file {file} exists" in line for line in command.stderr)
+        file.unlink()
+        out, rest = command.communicate()
+    assert command.returncode == 0
+    assert re.search(r" resumed after \d+\.\d s$", rest, re.MULTILINE)
+    assert json.loads(out)["paused"] > 0
+    assert_equal_tables(source_db, target_db)

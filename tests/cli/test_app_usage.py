@@ -135,6 +135,13 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
             "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0.0",
         ),
         (
+            "copy a b --max-rate 5000/m --max-lag 0 --max-load=-1",
+            (
+                '--max-rate: "5000/m" is not a valid rate such as 20MB or 5000rows; --max-lag must'
+                " be more than 0, not 0.0; --max-load must be at least 0, not -1"
+            ),
+        ),
+        (
             "copy a b --batch-size 0 --nope",
             "--batch-size must be at least 1, not 0; --nope is an unknown option",
         ),

@@ -134,6 +134,25 @@ def test_what_conflicts_between_a_job_and_the_defaults_may_be_taken_back() -> No
     assert "--resume does not go with --where" in conflicting.stderr
 
 
+def test_a_job_and_a_variable_may_spare_the_source() -> None:
+    write(
+        """
+        [jobs.nightly]
+        source = "service=a"
+        target = "service=b"
+        max_rate = "20MB"
+        pause_file = "/run/pause"
+        max_lag = "10s"
+        max_load = 20
+        """
+    )
+    config = asked("copy", "nightly").limits.config()
+    assert (config.max_rate_bytes, config.max_rate_rows) == (20_000_000, None)
+    assert (config.pause_file, config.max_lag, config.max_load) == ("/run/pause", 10.0, 20)
+    config = asked("verify", "nightly", PIPECOPY_MAX_RATE="5k rows").limits.config()
+    assert (config.max_rate_bytes, config.max_rate_rows) == (None, 5000)
+
+
 def test_two_names_are_databases_and_take_the_defaults() -> None:
     write(SIZES)
     command = asked("copy", "stats", "service=elsewhere")
