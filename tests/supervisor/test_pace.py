@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipecopy.errors import ConfigError, DatabaseError, FullCopyTimeoutError, HostError
+from pipecopy import CopyReport
+from pipecopy.errors import (
+    ConfigError,
+    DatabaseError,
+    FullCopyTimeoutError,
+    HostError,
+    StoppedError,
+)
 from pipecopy.events import BatchSaved, CallStarted, Event, Paused, RangeVerified, Resumed
 from tests.supervisor.pacing import PacingPool
 from tests.support.checks import Expected, check_outcome, check_times, run_copy
@@ -168,6 +177,29 @@ def test_a_look_that_never_ends_pauses_the_run_and_does_not_hold_it_up(
     check_outcome(ended, Expected(error=FullCopyTimeoutError, words=(unknown,), next_id=0))
     check_times(ended)
     assert ended.events(Paused)[0].detail.startswith(unknown)
+
+
+def test_a_stop_ends_a_pause_at_once(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
+    sqlite_pool.create(range(50))
+    file, stop = tmp_path / "pause", threading.Event()
+    seen = Seen((saved(20), file.touch), (paused, stop.set))
+    began = time.monotonic()
+    with pytest.raises(StoppedError) as caught:
+        copy(
+            sqlite_pool,
+            observer=seen,
+            stop=stop,
+            read_ahead=1,
+            pause_file=str(file),
+            max_rate_rows=50,  # so that the file is seen in time
+        )
+    assert time.monotonic() - began < 10  # the whole copy would have 30 s
+    report = caught.value.report
+    assert isinstance(report, CopyReport)
+    assert 0 < report.paused < report.seconds
+    # what was loaded is saved
+    assert report.rows == report.next_id == len(sqlite_pool.rows("target")) < 50
+    assert report.rows % 10 == 0
 
 
 # -- standbys, and sessions
