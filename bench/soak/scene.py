@@ -174,7 +174,7 @@ class Scene:
     def processes(self) -> list[Marked]:
         """Return what the copies have started and what still runs, the supervisor included."""
         own = {os.getpid(), *self.load.pids}
-        return [process for process in _marked() if process.pid not in own]
+        return [process for process in marked() if process.pid not in own]
 
     def sessions(self) -> list[str]:
         """Return the sessions of copies on both servers."""
@@ -185,7 +185,7 @@ class Scene:
         ]
 
 
-def _marked() -> Iterator[Marked]:
+def marked() -> Iterator[Marked]:
     mark = f"{MARK}={os.environ[MARK]}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
