@@ -31,7 +31,8 @@ _ON_THE_WAY = 0.1
 _START = 3.0
 """Seconds that a command may take besides its copy: for its interpreter, and its last lines."""
 _STOP = 2.0
-"""Seconds from a signal to the command's end: 1 to close both sides, the rest for the clean-up."""
+"""Seconds from a signal to the command's end besides the time of grace: 1 to close both sides, the
+rest for the clean-up."""
 
 
 def versions(database: TemporaryDatabase) -> Versions:
@@ -56,7 +57,7 @@ def check_time(ended: Ended, scene: Scene, measures: Measures) -> None:
     if ended.outcome == "stopped by a signal":
         seconds = time.monotonic() - scene.stopped_at
         measures.stop_seconds.append(seconds)
-        if seconds > _STOP:
+        if seconds > _STOP + ended.config.grace:
             measures.report("hangs", f"{seconds:.2f} s from a signal to the command's end")
 
 

@@ -103,6 +103,7 @@ class Setup:
     call_timeout: float
     full_copy_timeout: float
     read_ahead: int
+    grace: float
     calm: int
     """The faults' pauses are so many times as long: for copies that are struck but complete."""
 
@@ -115,6 +116,7 @@ class Setup:
             call_timeout=self.call_timeout,
             full_copy_timeout=self.full_copy_timeout,
             read_ahead=self.read_ahead,
+            grace=self.grace,
         )
 
 
@@ -130,4 +132,5 @@ def setup(seed: int, number: int) -> Setup:
         full_copy_timeout=random.choice((4.0, 10.0, 10.0)),
         read_ahead=random.choice((0, 1, 1)),
         calm=random.choice((1, 1, 2)),
+        grace=random.choice((0.0, 0.5, 2.0)),
     )

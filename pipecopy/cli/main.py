@@ -31,7 +31,7 @@ AGAIN = "run it again: it is safe"
 FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
 _SERVER_STOP = 0.1
 """Seconds that the fork server gets to end."""
-_ONE_REQUEST = 0.25
+_ONE_REQUEST = 0.5
 """Seconds in which signals count as one: timeout(1) sends its signal to the command and then to the
 whole group, systemd may send SIGHUP right after SIGTERM (SendSIGHUP)."""
 

@@ -21,7 +21,7 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
-from pipecopy.report import CopyReport
+from pipecopy.report import CopyReport, VerifyReport
 from tests.support.command import run_stubbed
 
 URI = "postgresql://me:s3cret@host/db"
@@ -41,6 +41,9 @@ REPORT = CopyReport(
     retries=0,
     seconds=2.0,
     warnings=("there is no index",),
+)
+VERIFIED = VerifyReport(
+    run_id="0123456789ab", source="prod", target="stats", rows=400, max_id=999, next_id=401
 )
 FAR = "every id below 401 (of 999) is in the target: 400 rows in 2.0s"
 FROM_401 = "with --from-id 401 it begins where this one ended"
@@ -128,13 +131,14 @@ def test_after_every_error_the_last_line_says_how_to_go_on(error: BaseException,
             f"; {FROM_401} (so does --resume, if only this copy has filled the target)",
         ),
         (None, REPORT, f"; {FROM_401}"),  # with --where
+        (None, VERIFIED, f"; {FROM_401}"),
         (True, REPORT, ", and begins where this one ended"),
         (False, replace(REPORT, next_id=0), ""),  # nobody knows what of it is there
         (False, replace(REPORT, next_id=1000), ""),
     ],
 )
 def test_where_a_copy_may_begin_the_next_time(
-    *, resume: bool | None, report: CopyReport, said: str
+    *, resume: bool | None, report: CopyReport | VerifyReport, said: str
 ) -> None:
     stop = StoppedBySignal(15)
     stop.report = report

@@ -131,7 +131,7 @@ def test_a_second_signal_stops_at_once(tables: Tables, tmp_path: Path) -> None:
     with command_at("save", tables, log) as running:
         running.send(signal.SIGTERM, "it")
         wait_for("SIGTERM: finishing", log)
-        time.sleep(0.3)  # what comes sooner is the same request
+        time.sleep(0.6)  # what comes sooner is the same request
         running.send(signal.SIGHUP, "it")
         sent = time.monotonic()
         ended = command_ended(running.process, running.limits)
@@ -282,7 +282,7 @@ app.Screen.__exit__ = leave
     "stopped when all was copied": f"""
 def copy_table(*_, observer, **__):
     {STRIKE}
-    time.sleep(0.3)  # what comes sooner is the same request
+    time.sleep(0.6)  # what comes sooner is the same request
     try:
         {STRIKE}
     except BaseException as stop:

@@ -20,6 +20,7 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    StopRequested,
     TransactionsAwaited,
     Where,
     WorkerKilled,
@@ -181,3 +182,9 @@ def test_a_pause_is_shown_with_its_reason_until_it_ends() -> None:
     assert status(events, 134.0).waits == (f"paused for 34s: {lag.format(30)}",)
     events.append((Resumed(reason="max lag", seconds=34.0), 134.0))
     assert status(events, 134.0).waits == ()
+
+
+def test_a_stop_is_shown_with_what_it_waits_for() -> None:
+    asked = StopRequested(grace=10.0, finishing="the batch in flight", by="SIGTERM")
+    assert status([(asked, 100.0)], 103.0).waits == ("stopping: 3s of 10s for the batch in flight",)
+    assert status([(StopRequested(grace=0.0), 100.0)], 103.0).waits == ()

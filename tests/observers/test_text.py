@@ -18,6 +18,7 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    StopRequested,
     TransactionsAwaited,
     Warned,
     Where,
@@ -83,6 +84,15 @@ REPORT = CopyReport(
         (Paused(reason="max rate", detail="at most 20 MB a second"), None),
         (Resumed(reason="pause file", seconds=34.04), "resumed after 34.0 s"),
         (Resumed(reason="max rate", seconds=0.2), None),
+        (
+            StopRequested(grace=10.0, finishing="the batch in flight", by="SIGHUP"),
+            "SIGHUP: finishing the batch in flight, at most 10s; send it again to stop at once",
+        ),
+        (
+            StopRequested(grace=0.25, finishing="the range in flight"),
+            "asked to stop: finishing the range in flight, at most 250ms",
+        ),
+        (StopRequested(grace=0.0, by="SIGINT"), None),
         (
             WorkerKilled(
                 where=LOAD,
