@@ -256,7 +256,7 @@ class _Reader:
                 self._note("databases has an empty name")
                 continue
             value = self._connection(key, text)
-            self.databases[name] = value if isinstance(value, str) else ""
+            self.databases[name] = str(value) if isinstance(value, str) else ""
             if isinstance(value, Unset):
                 self.unset[name] = value
             elif not isinstance(text, str):  # never shown: it may be a password

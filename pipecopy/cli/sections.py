@@ -16,7 +16,7 @@ from cyclopts import ValidationError as OutOfBounds
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section
 from pipecopy.cli.options import Limits, conflicts, to_columns
-from pipecopy.cli.substitution import Unset
+from pipecopy.cli.substitution import Expanded, Unset
 from pipecopy.finding import did_you_mean
 
 PREFIX = "PIPECOPY_"
@@ -126,6 +126,7 @@ class Values:
 
     def _give(self, argument: Argument, section: Section, key: str) -> None:
         value = section.values[key]
+        value = str(value) if isinstance(value, Expanded) else value
         if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
             argument.append(Token(keyword=section.origin(key), value=str(value)))
         elif argument.parameter.converter is to_columns and isinstance(value, list) and value:

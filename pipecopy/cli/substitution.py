@@ -18,7 +18,10 @@ _LITERAL = "$${"
 
 
 class Expanded(str):
-    """A text with the value of a variable in it: it may stand for true, as a variable itself."""
+    """A text with the value of a variable in it: it may stand for true, as a variable itself.
+
+    Whoever hands it on makes a plain `str` of it: workers do not import this.
+    """
 
     __slots__ = ()
 
@@ -43,7 +46,8 @@ def expand(value: Any, environ: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         items = [expand(item, environ) for item in value]
         unset = [name for item in items if isinstance(item, Unset) for name in item.names]
-        return Unset((*dict.fromkeys(unset),)) if unset else items
+        plain = [str(item) if isinstance(item, Expanded) else item for item in items]
+        return Unset((*dict.fromkeys(unset),)) if unset else plain
     if not isinstance(value, str) or "${" not in value:
         return value
     unset = [

@@ -75,6 +75,8 @@ def test_every_kind_of_value_may_have_one() -> None:
     assert command.limits.max_batch_bytes == 10_240
     assert command.selection.columns == ("id", "a, b")
     assert command.selection.where == "region = 'eu'"
+    texts = (*command.connections.values(), command.source, command.selection.where)
+    assert {*map(type, (*texts, *command.selection.columns))} == {str}  # they go to workers
     assert "s3cret" not in refused("copy", "nightly", **given, COLUMN="c", RESUME="maybe")
 
 
