@@ -101,7 +101,7 @@ def test_a_wrong_value_is_named_by_its_variable(name: str, text: str, message: s
             "PIPECOPY_call_timeout",
             ("PIPECOPY_call_timeout is an unknown variable (did you mean PIPECOPY_CALL_TIMEOUT?)"),
         ),
-        ("PIPECOPY_PORT", "PIPECOPY_PORT is an unknown variable"),
+        ("PIPECOPY_ZONE", "PIPECOPY_ZONE is an unknown variable"),
         ("PIPECOPY_ROWS", None),  # the demo's
         ("PIPECOPY_TEST", "PIPECOPY_TEST is an unknown variable"),
         ("PIPECOPYIST", None),
