@@ -204,8 +204,11 @@ class RetryScheduled(Happened):
     """The call will be retried."""
 
     where: Where
+    """The attempt that timed out."""
     delay: float
-    """Seconds until then."""
+    """Seconds until the next one."""
+    reason: str = ""
+    """What the driver raised; empty if the worker was killed: see `WorkerKilled`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import pipecopy
-from pipecopy.cli.argv import asks_for_json, command_of
+from pipecopy.cli.argv import asks_for_json, asks_for_json_lines, command_of
 from pipecopy.cli.codes import EXIT_CODES, Exit
 from pipecopy.cli.config import Configuration, WrongOptionsError
 from pipecopy.cli.exits import Ending, completed, failed
@@ -36,12 +36,13 @@ from pipecopy.cli.options import (
     Source,
     Target,
 )
+from pipecopy.cli.said import lines_of, warned
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError, StoppedError
-from pipecopy.events import CallEnded, Event, RunEnded, StopRequested
-from pipecopy.observers.display import Screen, stamped
-from pipecopy.observers.text import event_line, one_line
+from pipecopy.events import Event, RunEnded, StopRequested
+from pipecopy.observers.display import Screen
+from pipecopy.observers.text import one_line
 from pipecopy.postgres.conninfo import is_connection
 from pipecopy.redact import redact, shown_name
 from pipecopy.report import Report
@@ -186,12 +187,17 @@ def run(
     def ended(error: BaseException) -> Ending:
         signals.ignore()
         json = configuration.json or asks_for_json(argv, environ)  # it may not have come further
-        return failed(in_options(error), Output(json=json), word)
+        return failed(in_options(error), Output(json=json, log_format=log_format()), word)
 
-    if not argv:
+    def log_format() -> str:
+        asked = configuration.json_lines or asks_for_json_lines(argv, environ)
+        return "json" if asked else "text"
+
+    if not argv and log_format() == "text":
         from rich.console import Console  # noqa: PLC0415 - heavy: not for a copy
 
         app.help_print([], console=Console(stderr=True))
+    if not argv:
         return ended(ConfigError("no command was given"))
     problem = None
     try:
@@ -202,9 +208,9 @@ def run(
         problem = error
     except StoppedBySignal as stop:
         return ended(stop)
-    if not configuration.quiet:
-        for warning in configuration.warnings:
-            err.write(f"{stamped(redact(f'warning: {warning}'))}\n")
+    warnings = map(warned, configuration.warnings)
+    for line in lines_of(warnings, as_json=log_format() == "json"):
+        err.write(f"{line}\n")
     if problem is not None:
         return ended(_as_config_error(problem, argv))
     gc.freeze()  # what was imported stays: no collection has to look at it
@@ -283,7 +289,7 @@ def copy(
         )
 
     resumes = resume if selection.where is None else None
-    screen = Screen(err, quiet=output.quiet)
+    screen = output.screen(err)
     return _run("copy", copying, screen, output, signals, resume=resumes)
 
 
@@ -322,12 +328,7 @@ def check(
             pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
         )
 
-    def line(event: Event) -> str | None:
-        """Leave out the failures: the checklist has them."""
-        in_checklist = isinstance(event, CallEnded) and event.outcome == "raised"
-        return None if in_checklist else event_line(event)
-
-    screen = Screen(err, quiet=output.quiet, brief=True, line=line)
+    screen = output.screen(err, brief=True)
     return _run("check", checking, screen, output, signals)
 
 
@@ -366,7 +367,7 @@ def verify(
         how: dict[str, Any] = {"repair": repair, "delete_surplus": delete_surplus, **vars(ids)}
         return partial(pipecopy.verify_tables, limits.config(), pool, source, target, **how)
 
-    screen = Screen(err, quiet=output.quiet)
+    screen = output.screen(err)
     return _run("verify", verifying, screen, output, signals)
 
 
@@ -407,5 +408,7 @@ def _run(
         if isinstance(error, StoppedError) and signals.first is not None:
             error = StoppedBySignal(signals.first, error.report)
         said = in_options(refusal(error) or error)
-        return failed(said, output, command, resume=resume, tell=observers.close)
-    return completed(in_options(report), output, command, tell=observers.close)
+        tell, told = observers.close, screen.has_told
+        return failed(said, output, command, resume=resume, tell=tell, told=told)
+    tell, told = observers.close, screen.has_told
+    return completed(in_options(report), output, command, tell=tell, told=told)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 
@@ -66,7 +68,8 @@ class Configuration:
         self.warnings: list[str] = []
         self.json = False
         """An error is written as JSON too, wherever that was asked for."""
-        self.quiet = False
+        self.json_lines = False
+        """Standard error is JSON as well, likewise."""
         self._sides: dict[str, Token] = {}
         """What is given for the source and the target."""
         self._found = Found(file=None)
@@ -87,7 +90,8 @@ class Configuration:
         if _FILE in options and SIDES[0] not in options:
             self._give_jobs(options, environment)
         self._warn_of_unknown_variables()
-        self.json, self.quiet = _is_on(options.get("json")), _is_on(options.get("quiet"))
+        self.json = _value_of(options.get("json")) is True
+        self.json_lines = _value_of(options.get("log_format")) == "json"
         self._problems += [bad for bad in together(options) if bad not in "; ".join(self._problems)]
         if self._problems:
             raise WrongOptionsError(msg=redact("; ".join(dict.fromkeys(self._problems))))
@@ -259,12 +263,13 @@ def _hint(name: str, known: Collection[str], *, prefix: str) -> str:
     return did_you_mean(name.removeprefix(prefix), rests, prefix.__add__)
 
 
-def _is_on(flag: Argument | None) -> bool:
-    if flag is None or not flag.has_tokens:
-        return False
+def _value_of(option: Argument | None) -> Any:
+    """Return the value; None without one, or if it is wrong."""
+    if option is None or not option.has_tokens:
+        return None
     with suppress(CycloptsError):  # it was noted
-        return flag.convert() is True
-    return False
+        return copy(option).convert()
+    return None
 
 
 def _passwords_seen(options: Options) -> list[str]:

@@ -12,10 +12,12 @@ from pipecopy.cli.going_on import how_to_go_on
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import as_text, result
+from pipecopy.cli.said import Said, lines_of, warned
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
 from pipecopy.events import CommandEnded
 from pipecopy.finding import and_more
-from pipecopy.observers.text import one_line, printable, summary_lines, verdict_line
+from pipecopy.observers.summary import summary_lines
+from pipecopy.observers.text import ERROR, INFO, one_line
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 from pipecopy.supervisor.progress import far
@@ -28,6 +30,8 @@ class Ending:
     code: int
     lines: tuple[str, ...] = ()
     """For standard error."""
+    as_json: bool = False
+    """They are JSON, and what comes after them is."""
     text: str = ""
     """For standard output."""
 
@@ -40,25 +44,59 @@ def _nobody(_end: CommandEnded) -> Sequence[str]:
     return ()
 
 
+def _untold(_warning: str) -> bool:
+    return False
+
+
 def completed(
-    report: Report, output: Output, command: str | None, *, tell: Tell = _nobody
+    report: Report,
+    output: Output,
+    command: str | None,
+    *,
+    tell: Tell = _nobody,
+    told: Callable[[str], bool] = _untold,
 ) -> Ending:
-    """Return the ending of a command whose run is complete."""
-    code, lines, text = int(Exit.DONE), list[str](), ""
+    """Return the ending of a command whose run is complete.
+
+    `told` tells whether a warning of the run was written as it happened.
+    """
+    code, text = int(Exit.DONE), ""
+    *more, last = summary_lines(report) or [""]
     match report:
         case CheckReport():
-            code, text = check_code(report), _page(report)
+            code, text = check_code(report), _page(report)  # which has the outcome, for people
+            last = f"complete: {_verdict(report)}" if output.as_json_lines else ""
         case VerifyReport():
             code = Exit.DONE if report.equal else Exit.MISMATCH
-            lines = [verdict_line(report)] if code else []
-    if not (output.quiet or isinstance(report, CheckReport)):
-        lines = [*_warnings(report.warnings), *summary_lines(report)]
+    said = [Said(line, "summary") for line in more]
+    if last:
+        said.append(Said(last, "run_ended", ERROR if code else INFO))
     shown = result(command, code, report=report)
     end = CommandEnded(exit_code=code, error=None, go_on=None, report=report, result=shown)
-    lines = [*_warnings(tell(end)), *lines]
+    said = [*_warnings(report, told, tell(end)), *said]
     if output.json:
         text = as_text(shown)
-    return Ending(code=code, lines=tuple(map(printable, lines)), text=text)
+    return _ending(said, output, code, text, report)
+
+
+def _ending(  # noqa: PLR0917 - all that is known of the end
+    said: Sequence[Said],
+    output: Output,
+    code: int,
+    text: str,
+    report: Report | None,
+    error: BaseException | None = None,
+) -> Ending:
+    outcome = "failed" if report is None else None
+    lines = lines_of(
+        (each for each in said if each.level >= output.shown.least),
+        as_json=output.as_json_lines,
+        report=report,
+        exit_code=code,
+        error=error,
+        outcome="stopped" if isinstance(error, StoppedBySignal) else outcome,
+    )
+    return Ending(code=code, lines=lines, text=text, as_json=output.as_json_lines)
 
 
 _NOTHING = {
@@ -78,25 +116,22 @@ def failed(
     *,
     resume: bool | None = None,
     tell: Tell = _nobody,
+    told: Callable[[str], bool] = _untold,
 ) -> Ending:
     """Return the ending of a command that an error or a signal ended.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be.
+    can't be; `told` is that of `completed`.
     """
     report: Report | None = getattr(error, "report", None)
     stopped = isinstance(error, StoppedBySignal)
     if stopped and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
-        return completed(report, output, command, tell=tell)
+        return completed(report, output, command, tell=tell, told=told)
     how_far = None if report is None else far(report)
-    lines = _tracebacks(error) if output.traceback else []
-    if report is not None and not output.quiet:
-        lines += [
-            *_warnings(report.warnings),
-            *(summary_lines(report) if _has_begun(report) else []),
-        ]
-    said = _error_line(error, how_far)
+    tracebacks = _tracebacks(error) if output.traceback else []
+    summary = summary_lines(report) if report is not None and _has_begun(report) else []
+    said = _error_line(error, how_far, began=report is not None)
     if stopped:
         said = f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}"
     go_on = how_to_go_on(error, command, report, resume=resume)
@@ -105,17 +140,30 @@ def failed(
     end = CommandEnded(
         exit_code=code, error=redact(said), go_on=redact(go_on), report=report, result=shown
     )
-    lines += [*_warnings(tell(end)), said, go_on]
+    event, ran = ("error", False) if report is None else ("run_ended", True)
+    lines = [
+        *(Said(text, "traceback", ERROR, timed=False) for text in tracebacks),
+        *_warnings(report, told, tell(end)),
+        *(Said(line, "summary") for line in summary),
+        Said(said, event, ERROR, timed=ran),
+        Said(go_on, "to_go_on", ERROR, timed=False),
+    ]
     text = _page(report) if isinstance(report, CheckReport) else ""
     if output.json:
         text = as_text(shown)
-    return Ending(code=code, lines=tuple(printable(redact(line)) for line in lines), text=text)
+    return _ending(lines, output, code, text, report, error)
 
 
 def _page(report: CheckReport) -> str:
     from pipecopy.cli.checklist import page  # noqa: PLC0415 - loads rich: for a check alone
 
     return page(report)
+
+
+def _verdict(report: CheckReport) -> str:
+    from pipecopy.cli.checklist import verdict  # noqa: PLC0415 - as above
+
+    return verdict(report)
 
 
 def _has_begun(report: Report) -> bool:
@@ -125,22 +173,31 @@ def _has_begun(report: Report) -> bool:
     return False
 
 
-def _error_line(error: BaseException, how_far: str | None) -> str:
-    """Return what is wrong and how far the run came, if the error does not say that itself."""
+def _error_line(error: BaseException, how_far: str | None, *, began: bool) -> str:
+    """Return what is wrong, and how far the run came, if the error does not say that itself.
+
+    Of a run that began it is the outcome.
+    """
     # one for each thing that does not fit; those of other errors are a driver's
     own_lines = str(error).splitlines() if isinstance(error, TableMismatchError) else [str(error)]
     said = "\n".join(map(one_line, own_lines))
     if not isinstance(error, PipecopyError):
         said = f"internal error: {type(error).__name__}: {said}"
-    elif type(error) is not PipecopyError:  # what `supervise` could not foresee says so
-        said = f"error: {said}"
+    if began:
+        said = f"failed: {said}"
+    elif isinstance(error, PipecopyError) and type(error) is not PipecopyError:
+        said = f"error: {said}"  # what `supervise` could not foresee says so
     if how_far is None or isinstance(error, FullCopyTimeoutError):
         return said
     return and_more(said, how_far)
 
 
-def _warnings(warnings: Sequence[str]) -> list[str]:
-    return [f"warning: {redact(one_line(warning))}" for warning in warnings]
+def _warnings(
+    report: Report | None, told: Callable[[str], bool], others: Sequence[str]
+) -> list[Said]:
+    """Return those that were not written as they happened, and `others`."""
+    of_run = () if report is None else report.warnings
+    return [warned(each) for each in (*(one for one in of_run if not told(one)), *others)]
 
 
 def _tracebacks(error: BaseException) -> list[str]:

@@ -121,11 +121,11 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             ending = _run(err, signals, server)
             signals.ignore()
             code = ending.code
-            _finish(ending.lines, ending.text, out, err)
+            _finish(ending.lines, ending.text, out, err, code, as_json=ending.as_json)
         except StoppedBySignal as stop:  # outside of the command itself
             code = 128 + stop.signum
-            lines = (f"{stop}; nothing was done", f"{GO_ON}{AGAIN}")
-            _finish(lines, _result(stop, code), out, err)
+            lines = _lines((f"{stop}; nothing was done", f"{GO_ON}{AGAIN}"), code)
+            _finish(lines, _result(stop, code), out, err, code)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
         code = _end(error)
     if server is not None:
@@ -144,9 +144,9 @@ def _end(error: BaseException) -> int:
     line = f"{redact(line)}; {GO_ON}{AGAIN if refused is None else FIX_AND_AGAIN}"
     text = _result(refused or error, code)
     if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
-        _finish((line,), text, sys.stdout, sys.stderr)
+        _finish(_lines((line,), code), text, sys.stdout, sys.stderr, code)
     else:  # they could not be made
-        for fd, last in ((2, f"{line}\n"), (1, text)):
+        for fd, last in ((2, f"{_lines((line,), code)[0]}\n"), (1, text)):
             with suppress(OSError):  # nobody reads it
                 os.write(fd, last.encode())
     return code
@@ -162,6 +162,24 @@ def _run(err: Stream, signals: StopSignals, server: Launched | None) -> Ending:
     return app.run(sys.argv[1:], os.environ, err, signals)
 
 
+def _lines(texts: tuple[str, ...], code: int, *, as_json: bool | None = None) -> tuple[str, ...]:
+    """Return the lines as `--log-format` asks for, if that can be had; the first is the error.
+
+    `as_json` is what the command knows of that option; without a command its words tell.
+    """
+    with suppress(Exception):  # as below
+        from pipecopy.cli import argv  # noqa: PLC0415 - seldom needed
+
+        if argv.asks_for_json_lines(sys.argv[1:], os.environ) if as_json is None else as_json:
+            from pipecopy.cli.said import Said, lines_of  # noqa: PLC0415 - for JSON alone
+            from pipecopy.observers.text import ERROR  # noqa: PLC0415 - as above
+
+            events = ("error", "to_go_on")
+            said = [Said(*each, ERROR) for each in zip(texts, events, strict=False)]
+            return lines_of(said, as_json=True, exit_code=code)
+    return texts
+
+
 def _result(error: BaseException, code: int) -> str:
     """Return the object that `--json` asks for, "" if nobody does or it can't be had."""
     with suppress(Exception):  # what ended the command may end these imports too
@@ -175,11 +193,21 @@ def _result(error: BaseException, code: int) -> str:
     return ""
 
 
-def _finish(lines: Iterable[str], text: str, out: Stream, err: Stream) -> None:
+def _finish(
+    lines: Iterable[str],
+    text: str,
+    out: Stream,
+    err: Stream,
+    code: int,
+    *,
+    as_json: bool | None = None,
+) -> None:
     """Write the last of both streams; all of it together has one limit."""
     began = time.monotonic()
     # first, and for half of the time: the two may be the same file, and out needs the other half
     err.finish("".join(f"{line}\n" for line in lines), began + LONGEST / 2)
     if not out.finish(text, began + LONGEST) and text:  # `--help | head` needs only what it took
         why = out.failure.strerror or out.failure if out.failure else "nobody reads it"
-        err.finish(f"standard output could not be written: {why}\n", began + LONGEST)
+        line = f"standard output could not be written: {why}"
+        (line,) = _lines((line,), code, as_json=as_json)
+        err.finish(f"{line}\n", began + LONGEST)

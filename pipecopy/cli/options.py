@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -15,10 +16,13 @@ from cyclopts import UNSET, Group, Parameter, Token
 from pipecopy.arguments import wrong_text
 from pipecopy.cli.argv import ON
 from pipecopy.cli.main import StopSignals
+from pipecopy.cli.said import dropped
 from pipecopy.cli.streams import Stream
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
+from pipecopy.observers.display import PROGRESS, Screen, Shown
+from pipecopy.observers.text import DEBUG, INFO, WARNING
 from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_of, size_text
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ OUTPUT = Group("Output", sort_key=3)
 CONFIGURATION = Group("Configuration", sort_key=4)
 
 _NAME = re.compile(r'(?:[^",]|"(?:[^"]|"")*")+')
+_LOG_FORMATS = ("text", "json")
+_NONE = "none"
 _FLAGS = {
     **dict.fromkeys(ON, True),
     **dict.fromkeys(("false", "no", "0", "off"), False),
@@ -48,6 +54,20 @@ def _flag_of(text: str) -> bool:
     if text.lower() not in _FLAGS:
         raise ValueError(f'"{text}" is neither true nor false')
     return _FLAGS[text.lower()]
+
+
+def _log_format_of(text: str) -> str:
+    if text.lower() not in _LOG_FORMATS:
+        raise ValueError(f'"{text}" is unknown; it may be {" or ".join(_LOG_FORMATS)}')
+    return text.lower()
+
+
+def _progress_of(text: str) -> float | None:
+    return None if text.lower() == _NONE else seconds_of(text)
+
+
+def _progress_text(seconds: float | None) -> str:
+    return _NONE if seconds is None else duration_text(seconds)
 
 
 def _rate_text(text: str) -> str:
@@ -235,6 +255,8 @@ def conflicts(
     call_timeout: float = math.inf,
     repair: bool = False,
     delete_surplus: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> list[str]:
     """Say which options, each valid in itself, do not go together."""
     bad = []
@@ -246,6 +268,8 @@ def conflicts(
         bad.append("--resume does not go with --where: rows it left out before would stay missing")
     if delete_surplus and not repair:
         bad.append("--delete-surplus needs --repair")
+    if quiet and verbose:
+        bad.append("--verbose does not go with --quiet")
     if batch_time is not None and batch_time > call_timeout / 2:
         bad.append(
             f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
@@ -309,8 +333,24 @@ class Output:
 
     json: Flag = False
     """Write the report to standard output as one JSON object, also if the run fails."""
+    log_format: Annotated[
+        str, Parameter(converter=_by(_log_format_of), metavar="FORMAT", show_default=str)
+    ] = "text"
+    """How standard error is written: text, for people, or json, an object on each line."""
+    progress: Annotated[
+        float | None,
+        bounds(0, above=True),
+        Parameter(
+            converter=_by(_progress_of),
+            show_default=_progress_text,
+            metavar="DURATION",
+        ),
+    ] = PROGRESS
+    """Time between two lines that say how far the run is; none for none, and no bar."""
     quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False
-    """Write only errors to standard error."""
+    """Write only warnings and errors to standard error."""
+    verbose: Annotated[Flag, Parameter(name=["--verbose", "-v"])] = False
+    """Write a line as each database call begins, and as it ends."""
     traceback: Flag = False
     """Show the tracebacks of an error, including those of the driver."""
     metrics_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
@@ -322,6 +362,24 @@ class Output:
         None
     )
     """Write a page with charts of the run to FILE.html at the end, or the same to FILE.json."""
+
+    @property
+    def as_json_lines(self) -> bool:
+        """Each line on standard error is a JSON object."""
+        return self.log_format == _LOG_FORMATS[1]
+
+    @property
+    def shown(self) -> Shown:
+        """What the screen shows."""
+        least = WARNING if self.quiet else DEBUG if self.verbose else INFO
+        progress = None if self.quiet else self.progress
+        return Shown(least=least, progress=progress, as_json=self.as_json_lines)
+
+    def screen(self, err: Stream, *, brief: bool = False) -> Screen:
+        """Return the screen of a run, on a stream that tells of the lines that it drops."""
+        if self.as_json_lines or not err.isatty():
+            err.notice = partial(dropped, as_json=self.as_json_lines)
+        return Screen(err, self.shown, brief=brief)
 
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""

@@ -22,10 +22,15 @@ from pipecopy.finding import did_you_mean
 PREFIX = "PIPECOPY_"
 _CONFLICTING = {
     *("from_id", "to_id", "resume", "columns", "exclude", "where"),
-    *("batch_time", "call_timeout"),
+    *("batch_time", "call_timeout", "quiet", "verbose"),
 }
-_OPPOSITES = {"columns": "exclude", "exclude": "columns"}
-"""Two ways to say the same: one of a section takes the place of the other in a later one."""
+_OPPOSITES = {
+    "columns": "exclude",
+    "exclude": "columns",
+    "quiet": "verbose",
+    "verbose": "quiet",
+}
+"""Two ways to say one thing: one of a section takes the place of the other in a later one."""
 _OF_VERIFY = {"repair", "delete_surplus"}
 
 Options = Mapping[str, Argument]

@@ -6,13 +6,16 @@ stream's own does the writing, and the process ends without it when it is stuck.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NamedTuple
 
 BEHIND = 1000
 """Pieces of text that may wait; what comes on top is dropped."""
@@ -22,15 +25,37 @@ LONGEST = 1.0
 """Seconds that it waits at its end in all, for readers that take the bytes slowly."""
 
 
+_PASSING = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk may have room again: what comes then is written."""
+
+
+class _Piece(NamedTuple):
+    """What is to be written, and how many pieces before it found no room in the queue."""
+
+    text: bytes
+    dropped: int
+
+
 class Stream(io.TextIOBase):
-    """A text stream over a file descriptor. `failure` is the error that ended its output."""
+    """A text stream over a file descriptor. `failure` is the error that ended its output.
+
+    `notice`, if it is set, returns the line that says how many pieces were dropped: it comes before
+    the next one that is written.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         # a SimpleQueue alone stays whole when a signal handler raises in the middle of a put
-        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[_Piece | threading.Event] = SimpleQueue()
         self._taken = 0
         self._stuck_at = -1
+        self._dropped = 0
+        """How many pieces found no room in the queue since the last one that did."""
+        self._lost = 0
+        """How many are lost that no notice has told yet."""
+        self._is_torn = False
+        """Only the beginning of the last line was written."""
+        self.notice: Callable[[int], str] | None = None
         self.failure: OSError | None = None
         threading.Thread(target=self._write_all, name=f"stream-{fd}", daemon=True).start()
 
@@ -49,8 +74,14 @@ class Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if self._queue.qsize() < BEHIND:
-            self._queue.put(text.encode(errors="backslashreplace"))
+            self._put(text)
+        else:
+            self._dropped += 1
         return len(text)
+
+    def _put(self, text: str) -> None:
+        dropped, self._dropped = self._dropped, 0
+        self._queue.put(_Piece(text.encode(errors="backslashreplace"), dropped))
 
     def finish(self, text: str, until: float) -> bool:
         """Write the last of it and wait until all is written; return whether it was.
@@ -58,7 +89,7 @@ class Stream(io.TextIOBase):
         Give up if nothing moves, and at the time `until` of the monotonic clock.
         """
         done = threading.Event()
-        self._queue.put(text.encode(errors="backslashreplace"))  # however much waits
+        self._put(text)  # however much waits
         self._queue.put(done)
         before = self._taken
         while before != self._stuck_at and not done.wait(
@@ -75,11 +106,24 @@ class Stream(io.TextIOBase):
             piece = self._queue.get()
             if isinstance(piece, threading.Event):
                 piece.set()
-            elif self.failure is None:
-                try:
-                    self._write_piece(piece)
-                except OSError as error:
-                    self.failure = error
+            elif self.failure is None or self.failure.errno in _PASSING:
+                self._lost += piece.dropped
+                if text := self._before() + piece.text:
+                    self._try(text)
+
+    def _try(self, text: bytes) -> None:
+        try:
+            self._write_piece(text)
+            self.failure, self._lost = None, 0
+        except OSError as error:
+            self.failure = error
+            self._lost += 1
+
+    def _before(self) -> bytes:
+        """Return what has to come before the next piece if others are lost."""
+        if not self._lost or self.notice is None:
+            return b""
+        return (b"\n" if self._is_torn else b"") + self.notice(self._lost).encode()
 
     def _write_piece(self, piece: bytes) -> None:
         while piece:
@@ -90,6 +134,7 @@ class Stream(io.TextIOBase):
                 select.select([], [self._fd], [])
                 continue
             self._taken += written
+            self._is_torn = not piece[:written].endswith(b"\n")
             piece = piece[written:]
 
 

@@ -14,8 +14,8 @@ from pipecopy.demo.faults import FaultyPool, deadlock_in_c
 from pipecopy.demo.pair import MOST_ROWS, Pair, started_pair
 from pipecopy.demo.servers import OpenTransaction
 from pipecopy.events import CallEnded, CallStarted, Event, Where, WorkerKilled
-from pipecopy.observers.display import Screen
-from pipecopy.observers.text import summary_lines
+from pipecopy.observers.display import Screen, stamped
+from pipecopy.observers.summary import summary_lines
 from pipecopy.operations.copy import copy_table
 from pipecopy.report import CopyReport
 from pipecopy.units import duration_text
@@ -38,7 +38,7 @@ def demo(
     try:
         with started_pair(rows, lambda line: _write(err, line)) as pair:
             report = _copy_with_hangs(pair, err) if hang else _copy(pair, err)
-            _write(err, *summary_lines(report), *report.warnings)
+            _write(err, *map(stamped, summary_lines(report)))
             return _comparison(pair, err)
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()

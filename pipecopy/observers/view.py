@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from pipecopy.events import CommandEnded
-from pipecopy.observers.text import one_line, printable, verdict_line
+from pipecopy.observers.summary import verdict_line
+from pipecopy.observers.text import one_line, printable
 from pipecopy.observers.timetable import Clock, duration, texts
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Failed, Report, VerifyReport

@@ -235,7 +235,7 @@ class Call:
                 under_way += f" and was {hang}"
             self._ended("cut short", f"the whole {self._state.what} reached its limit{seen}")
             raise self._full_copy_timeout(under_way)
-        self._timed_out(f"{verdict} {lasted:g} s{seen}")
+        self._timed_out(f"{verdict} {lasted:g} s{seen}", killed=True)
 
     def _kill_at_limit(self, hang: Hang | None) -> None:
         worker = self.endpoint.ensure_worker()
@@ -281,7 +281,7 @@ class Call:
         if self.endpoint.side == "target" or raised.reason == "table changed":
             self.endpoint.saved_rows_stand &= raised.saved_rows_stand
 
-    def _timed_out(self, how: str) -> None:
+    def _timed_out(self, how: str, *, killed: bool = False) -> None:
         self._state.count("timeouts")
         self._ended("timed out", how)
         if self._attempt > self._retries:
@@ -298,7 +298,8 @@ class Call:
             )
         self.endpoint.ensure_worker()  # now: it starts while the delay passes
         self._state.count("retries")
-        self._state.notify(RetryScheduled(where=self._where, delay=delay))
+        reason = "" if killed else how
+        self._state.notify(RetryScheduled(where=self._where, delay=delay, reason=reason))
 
     def _full_copy_timeout(self, how: str) -> FullCopyTimeoutError:
         where = f" in attempt {self._attempt} of {self._where}, {how}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipecopy.cli.app import check, copy
-from tests.support.command import LONGEST, full_pipe_end, run, start
+from tests.support.command import LONGEST, full_pipe_end, run, start, unstamped
 from tests.support.databases import Both
 from tests.support.gates import table_gate
 from tests.support.profiles import create_profiles
@@ -100,7 +100,7 @@ def test_the_whole_limit_is_124_and_what_was_found_is_shown(both: Both) -> None:
         source = f"host=127.0.0.1 port={deaf.getsockname()[1]} user=postgres dbname=postgres"
         result = run("check", source, both.target.uri, "--full-copy-timeout", "1s")
     assert result.returncode == 124
-    assert result.stderr.splitlines()[-2].startswith("error: the whole check reached its limit")
+    assert unstamped(result.stderr)[-2].startswith("failed: the whole check reached its limit")
     assert "  ok      connect" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("It is not known whether a copy can start")
 
@@ -112,7 +112,7 @@ def test_a_signal_stops_it(both: Both) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 143
-    assert err.splitlines()[-2] == "stopped by SIGTERM; nothing more was checked"
+    assert unstamped(err)[-2] == "stopped by SIGTERM; nothing more was checked"
     assert "Connection refused" in out
 
 

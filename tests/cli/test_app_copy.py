@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.support.command import run, start
+from tests.support.command import run, start, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
 from tests.support.servers import PASSWORD_USER, PostgresServer
@@ -22,7 +22,9 @@ def test_a_copy_ends_with_a_summary(
     create_profiles(target_db)
     result = run("copy", source_db.uri, target_db.uri, *QUICK)
     assert (result.returncode, result.stdout) == (0, "")
-    assert "1,000 rows in 4 batches" in result.stderr
+    *_, last = unstamped(result.stderr)
+    done = "complete: 1,000 rows: 1,000 inserted, 0 updated, 0 unchanged; 4 batches, "
+    assert last.startswith(done)
     assert_equal_tables(source_db, target_db)
 
 
@@ -56,7 +58,7 @@ def test_an_unreachable_source_is_one_error_line_and_3(target_db: TemporaryDatab
     result = run("copy", NOWHERE, target_db.uri, *QUICK, "--quiet", "--json")
     report = json.loads(result.stdout)
     assert result.returncode == 3
-    error_lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    error_lines = [line for line in unstamped(result.stderr) if line.startswith("failed: ")]
     assert len(error_lines) == 1
     assert "source" in error_lines[0]
     assert "Traceback" not in result.stderr
@@ -92,7 +94,7 @@ def test_a_call_that_times_out_on_all_attempts_is_75(
         limits = ("--call-timeout", "500ms", "--max-retries", "1", "--retries-delay", "10ms")
         result = run("copy", source_db.uri, target_db.uri, *limits)
     assert result.returncode == 75
-    assert result.stderr.splitlines()[-2].startswith("error: ")
+    assert unstamped(result.stderr)[-2].startswith("failed: ")
 
 
 def test_the_full_copy_timeout_is_124(
@@ -193,7 +195,7 @@ def test_tracebacks_are_shown_when_asked_for(target_db: TemporaryDatabase) -> No
     result = run("copy", NOWHERE, target_db.uri, *QUICK, "--traceback")
     assert result.returncode == 3
     assert "Traceback" in result.stderr
-    assert result.stderr.splitlines()[-2].startswith("error: ")
+    assert unstamped(result.stderr)[-2].startswith("failed: ")
 
 
 def test_a_pause_file_pauses_it_and_the_lines_say_so(

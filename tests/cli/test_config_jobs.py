@@ -317,7 +317,7 @@ def test_a_job_runs_and_shows_its_databases_by_name(
     report = json.loads(result.stdout)
     assert result.returncode == 0, result.stderr
     assert (report["source"], report["target"], report["batches"]) == ("prod", "stats", 2)
-    assert 'copying from "prod" to "stats"' in result.stderr
+    assert 'copying profiles from "prod" to "stats"' in result.stderr
     assert source_db.name not in result.stderr + result.stdout
     assert_equal_tables(source_db, target_db)
 
@@ -329,7 +329,7 @@ def test_a_password_in_the_file_is_not_shown_by_an_error(
     write(f"databases.prod = '{source}'\ndatabases.stats = '{target_db.uri}'")
     result = run("copy", "prod", "stats", "--json", "--traceback")
     assert result.returncode == 3
-    assert "error: source prod: connect failed" in result.stderr
+    assert "failed: source prod: connect failed" in result.stderr
     assert "wr0ng-one" not in result.stderr + result.stdout
 
 

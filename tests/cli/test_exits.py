@@ -22,7 +22,7 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.report import CopyReport, VerifyReport
-from tests.support.command import run_stubbed
+from tests.support.command import STAMP, run_stubbed
 
 URI = "postgresql://me:s3cret@host/db"
 REPORT = CopyReport(
@@ -31,6 +31,9 @@ REPORT = CopyReport(
     target="stats",
     outcome="failed",
     rows=400,
+    inserted=300,
+    updated=0,
+    unchanged=100,
     batches=4,
     bytes=9_000_000,
     max_id=999,
@@ -47,15 +50,34 @@ VERIFIED = VerifyReport(
 )
 FAR = "every id below 401 (of 999) is in the target: 400 rows in 2.0s"
 FROM_401 = "with --from-id 401 it begins where this one ended"
+CALLS = "11 calls, 0 timeouts, 0 kills, 0 retries"
+WARNING = "warning: there is no index"
 TOLD = (
-    "warning: there is no index",
-    "400 rows in 4 batches, 9.0 MB, in 2s: 200 rows/s, 4.5 MB/s",
-    "run 0123456789ab: 11 calls, 0 timeouts, 0 kills, 0 retries",
+    WARNING,
+    f"300 inserted, 0 updated, 100 unchanged; 4 batches, 9.0 MB: 200 rows/s, 4.5 MB/s; {CALLS}",
 )
 
 
-def test_a_copy_that_is_complete_names_its_run() -> None:
-    assert completed(REPORT, Output(), "copy").lines == TOLD
+def unstamped(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines without the time that those about a run begin with."""
+    return tuple(STAMP.sub("", line) for line in lines)
+
+
+def test_the_last_line_of_a_copy_that_is_complete_is_its_outcome() -> None:
+    complete = replace(REPORT, outcome="complete")
+    ending = completed(complete, Output(), "copy")
+    assert all(STAMP.match(line) for line in ending.lines)
+    done = "4 batches, 9.0 MB, in 2s: 200 rows/s, 4.5 MB/s"
+    assert unstamped(ending.lines) == (
+        WARNING,
+        f"complete: 400 rows: 300 inserted, 0 updated, 100 unchanged; {done}; {CALLS}",
+    )
+
+
+def test_a_warning_that_was_told_is_not_told_again() -> None:
+    complete = replace(REPORT, outcome="complete", warnings=("there is no index", "another"))
+    ending = completed(complete, Output(), "copy", told={"there is no index"}.__contains__)
+    assert unstamped(ending.lines)[:-1] == ("warning: another",)
 
 
 SAFE = "to go on: run it again: it is safe"
@@ -65,33 +87,34 @@ FIX = "to go on: fix what the error names, and run it again: it is safe"
 def lines(
     error: BaseException, *, quiet: bool = True, command: str | None = "copy"
 ) -> tuple[str, ...]:
-    return failed(error, Output(quiet=quiet), command).lines
+    return unstamped(failed(error, Output(quiet=quiet), command).lines)
 
 
 def test_the_error_says_how_far_the_copy_came_and_the_last_line_how_to_go_on() -> None:
     error = DatabaseError("the disk\nis full", side="target", report=REPORT)
-    told, go_on = (f"error: the disk is full; {FAR}", f"{FIX}; {FROM_401}")
+    told, go_on = (f"failed: the disk is full; {FAR}", f"{FIX}; {FROM_401}")
     assert lines(error, quiet=False) == (*TOLD, told, go_on)
-    assert lines(error) == (told, go_on)
+    assert lines(error) == (WARNING, told, go_on)
     early = DatabaseError("no way", report=replace(REPORT, max_id=None, batches=0, warnings=()))
-    assert lines(early) == ("error: no way", FIX)
+    assert lines(early) == ("failed: no way", FIX)
 
 
 @pytest.mark.parametrize(("remedy", "ends"), [("see x", "see x"), ("DROP x;", "run DROP x")])
 def test_how_far_it_came_goes_on_after_what_to_do(remedy: str, ends: str) -> None:
-    told, _ = lines(CallTimeoutError("no", remedy=remedy, report=REPORT))
-    assert told == f"error: no; {ends}; {FAR}"
+    *_, told, _ = lines(CallTimeoutError("no", remedy=remedy, report=REPORT))
+    assert told == f"failed: no; {ends}; {FAR}"
 
 
 def test_quiet_says_nothing_of_a_copy_that_is_complete() -> None:
-    assert completed(REPORT, Output(quiet=True), "copy").lines == ()
+    complete = replace(REPORT, outcome="complete", warnings=())
+    assert completed(complete, Output(quiet=True), "copy").lines == ()
 
 
 def test_a_signal() -> None:
     assert lines(StoppedBySignal(2)) == ("stopped by SIGINT; nothing was copied", SAFE)
     stop = StoppedBySignal(15)
     stop.report = REPORT
-    assert lines(stop) == (f"stopped by SIGTERM; {FAR}", f"{SAFE}; {FROM_401}")
+    assert lines(stop) == (WARNING, f"stopped by SIGTERM; {FAR}", f"{SAFE}; {FROM_401}")
 
 
 OF_TARGET: dict[str, Any] = {"side": "target", "call": "save_rows"}

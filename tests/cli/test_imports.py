@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import run
+from tests.support.command import run, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
 from tests.support.scripts import run_script
@@ -105,6 +105,6 @@ def test_a_psycopg_that_does_not_load_is_one_error_line_and_70(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     result = run(command, "service=a", "service=b", "--quiet")
     assert result.returncode == 70
-    line, _ = result.stderr.splitlines()
-    assert line.startswith("error: source service=a: connect failed on attempt 1: ImportError: ")
+    line, _ = unstamped(result.stderr)
+    assert line.startswith("failed: source service=a: connect failed on attempt 1: ImportError: ")
     assert line.endswith("no pq wrapper available")

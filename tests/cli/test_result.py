@@ -71,10 +71,10 @@ ENDS = {  # of a copy: its outcome, and its exit code
     "too late": (raises("FullCopyTimeoutError('', report=report('timed out'))"), "timed out", 124),
     "the machine": (raises("HostError('no', errno=24, limit='RLIMIT_NOFILE')"), "failed", 71),
     "a bug": (raises("ValueError('no')"), "failed", 70),
-    "outside of the run": ("app.Screen = copy_table = None", "failed", 70),
+    "outside of the run": ("app.Output.screen = copy_table = None", "failed", 70),
     "a signal": (STOPPED, "stopped", 143),
     "a signal outside of the run": (
-        f"def Screen(*_, **__): {STRIKE}\napp.Screen, copy_table = Screen, None",
+        f"def Screen(*_, **__): {STRIKE}\napp.Output.screen, copy_table = Screen, None",
         "stopped",
         143,
     ),

@@ -33,6 +33,7 @@ from tests.support.command import (
     run_struck,
     run_stubbed,
     start,
+    unstamped,
 )
 
 To = Literal["it", "its group"]
@@ -71,7 +72,7 @@ def test_a_stop_that_waits_for_nothing(
         assert time.monotonic() - sent <= STOP_TIME
         assert not running.alive()
     said = log.read_text()
-    assert said.splitlines()[-2].startswith(f"stopped by {signum.name}; ")
+    assert unstamped(said)[-2].startswith(f"stopped by {signum.name}; ")
     assert said.count(signum.name) == 1
     assert "Traceback" not in said
     check(ended, tables, Expected(error=StoppedBySignal, exit_code=128 + signum))
@@ -119,7 +120,7 @@ def test_a_stop_that_waits_for_what_is_in_flight(
     assert ended.report is not None
     next_id = ended.report.next_id
     assert HELD_ROW < next_id <= HELD_ROW + 10, "its batch, and no other"
-    stopped, go_on = said.splitlines()[-2:]
+    stopped, go_on = unstamped(said)[-2:]
     assert stopped.startswith(f"stopped by {signum.name}; every id below {next_id} (of 50) is in")
     assert go_on.startswith(
         f"to go on: run it again: it is safe; with --from-id {next_id} it begins"
@@ -314,12 +315,12 @@ def test_a_signal_after_the_copy_ended_changes_nothing(end: str) -> None:
     assert done.returncode == (124 if raised else 0)
     assert json.loads(done.stdout)["next_id"] == 5
     assert "stopped" not in done.stderr
-    *_, before, last = done.stderr.splitlines()
+    *_, before, last = unstamped(done.stderr)
     if raised:
-        assert before == "error: too late"
+        assert before == "failed: too late"
         assert last.startswith("to go on: run it again with a longer --full-copy-timeout")
     else:
-        assert last.startswith("run 0123456789ab: ")
+        assert last.startswith("complete: 4 rows")
 
 
 def test_a_signal_while_the_end_is_told_keeps_the_outcome() -> None:

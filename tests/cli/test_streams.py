@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -24,8 +25,9 @@ from tests.support.checks import (
     check_second_run,
     options,
 )
-from tests.support.command import LONGEST, full_pipe_end, run, start, start_stubbed
+from tests.support.command import LONGEST, full_pipe_end, run, start, start_stubbed, unstamped
 from tests.support.drivers import RecordingPool
+from tests.support.logged import parsed
 from tests.support.scripts import SQLITE, run_script
 
 Streams = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
@@ -207,9 +209,9 @@ def test_the_error_is_told_however_much_waits(moment: Path) -> None:
         while piece := os.read(read, 65_536):
             text += piece
         os.close(read)
-    lines = text.decode().splitlines()
+    lines = unstamped(text.decode())
     assert "1999" not in lines  # what nobody read in time was dropped
-    assert lines[-2].startswith("error: too late")
+    assert lines[-2].startswith("failed: too late")
 
 
 # -- a script of a user
@@ -283,3 +285,37 @@ def test_a_chatty_driver_and_a_blocked_observer_do_not_stop_a_copy(
     assert outcome == "complete"
     assert seconds <= 1.5 + 0.25
     assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
+
+
+def test_lines_that_nobody_takes_are_counted_and_each_line_is_json(moment: Path) -> None:
+    """A pipe is full while a run has much to say, and is read from then on."""
+    read, write = os.pipe()
+    program = f"""
+from pipecopy.events import DriverOutput, RunEnded
+
+def copy_table(*_, observer, **__):
+    for number in range(3000):
+        observer(DriverOutput(side="source", dbname="a", text=f"{{number}} " + 200 * "x"))
+    while not sys.stderr._dropped:  # the screen takes them; the pipe is full long before
+        time.sleep(0.01)
+    print(time.monotonic(), file=open({str(moment)!r}, "w"), flush=True)
+    observer(DriverOutput(side="source", dbname="a", text="the last"))
+    return report("complete")
+"""
+    text = b""
+    with start_stubbed(program, ["--log-format", "json", "--progress", "none"], stderr=write):
+        os.close(write)
+        wait_for(moment)
+        while piece := os.read(read, 65_536):
+            text += piece
+        os.close(read)
+    lines = parsed(text.decode())
+    assert lines[-1]["event"] == "run_ended"
+    told = [line for line in lines if line["event"] == "driver_output"]
+    counts = [
+        int(re.sub("[^0-9]", "", line["message"]))
+        for line in lines
+        if line["event"] == "lines_dropped"
+    ]
+    assert counts
+    assert len(told) + sum(counts) == 3001

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.command import LONGEST, run, start
+from tests.support.command import LONGEST, run, start, unstamped
 
 PATIENCE = 5.0
 
@@ -54,7 +54,7 @@ def test_the_demo_copies_and_compares() -> None:
     result = run("demo", "--rows", "3000")
     assert result.returncode == 0, result.stderr
     assert "Filling the table profiles on PROD with 3,000 rows" in result.stderr
-    assert "3,000 rows in " in result.stderr
+    assert "complete: 3,000 rows: 3,000 inserted, " in result.stderr
     assert re.search(r"PROD +3,000 rows, (\w{32})\n  STATS +3,000 rows, \1\n", result.stderr)
     assert "The tables are equal." in result.stderr
     assert left_of(folder_of(result.stderr)) == []
@@ -101,7 +101,7 @@ def test_a_stopped_demo_leaves_nothing(moment: str, rows: int) -> None:
     finally:
         process.kill()
     assert process.returncode == 143
-    assert rest.splitlines()[-2].startswith("stopped by SIGTERM; ")
+    assert unstamped(rest)[-2].startswith("stopped by SIGTERM; ")
     assert "Traceback" not in rest
     assert left_of(folder_of(said)) == []
 

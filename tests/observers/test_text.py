@@ -8,6 +8,7 @@ import pytest
 
 from pipecopy.config import Config
 from pipecopy.events import (
+    BatchSaved,
     CallEnded,
     CallStarted,
     DifferencesFound,
@@ -24,11 +25,12 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
+from pipecopy.observers.summary import summary_lines
 from pipecopy.observers.text import (
     Status,
+    differences_line,
     event_line,
     status_line,
-    summary_lines,
 )
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.progress import far
@@ -103,7 +105,8 @@ REPORT = CopyReport(
             ),
             (
                 "source prod: load_rows of ids [500000, 510000): worker 7 was killed; it was"
-                " stuck in recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows (d.py:4) < …"
+                " sleeping, stuck in recv (a.py:1) < read (b.py:2) < load (c.py:3) < load_rows"
+                " (d.py:4) < …, kernel: do_poll"
             ),
         ),
         (
@@ -119,35 +122,45 @@ REPORT = CopyReport(
         ),
         (
             CallEnded(where=LOAD, outcome="cut short", seconds=1.5, detail="the copy ended"),
-            (
-                "source prod: load_rows of ids [500000, 510000): attempt 1 was cut short after"
-                " 1.5s: the copy ended"
-            ),
+            ("source prod: load_rows of ids [500000, 510000): attempt 1 was cut short after 1.5s"),
         ),
         (
             CallEnded(where=LOAD, outcome="crashed", seconds=1.5, detail="was killed by SIGSEGV"),
-            (
-                "source prod: load_rows of ids [500000, 510000): attempt 1 failed after 1.5s: its"
-                " worker was killed by SIGSEGV"
-            ),
+            "source prod: load_rows of ids [500000, 510000): attempt 1 failed after 1.5s",
         ),
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
+            "source prod: load_rows of ids [500000, 510000): attempt 1 timed out after 30s",
+        ),
+        (
+            RetryScheduled(where=LOAD_BATCH, delay=0.25, reason="lock timeout\n"),
             (
-                "source prod: load_rows of ids [500000, 510000): attempt 1 timed out after"
-                " 30.0s: killed"
+                "source prod: load_rows of up to 10 rows of ids [5, 90): attempt 1 timed out:"
+                " lock timeout; retrying in 250ms"
             ),
         ),
         (
-            RetryScheduled(where=LOAD_BATCH, delay=0.25),
-            "source prod: load_rows of up to 10 rows of ids [5, 90): retrying in 250ms",
+            RetryScheduled(where=LOAD, delay=0.25),
+            (
+                "source prod: load_rows of ids [500000, 510000): attempt 1 timed out;"
+                " retrying in 250ms"
+            ),
         ),
         (
-            RetryScheduled(where=LOAD, delay=0.25),
-            "source prod: load_rows of ids [500000, 510000): retrying in 250ms",
+            CallEnded(where=LOAD, outcome="returned", seconds=0.12345),
+            "source prod: load_rows of ids [500000, 510000): attempt 1 returned after 0.123s",
         ),
-        (CallEnded(where=LOAD, outcome="returned", seconds=0.1), None),
-        (CallStarted(where=LOAD, limit=30), None),
+        (
+            CallStarted(where=LOAD, limit=30),
+            "source prod: load_rows of ids [500000, 510000): attempt 1 began",
+        ),
+        (
+            BatchSaved(key_range=(5, 90), rows=10, bytes=1, inserted=7, updated=1, unchanged=2),
+            "ids [5, 90): 10 rows saved: 7 inserted, 1 updated, 2 unchanged",
+        ),
+        (BatchSaved(key_range=(5, 90), rows=10, bytes=1), "ids [5, 90): 10 rows saved"),
+        (BatchSaved(key_range=(5, 90), rows=0, bytes=0), None),
+        (DifferencesFound(missing=(1,), surplus=(), differing=()), None),  # the last lines have it
         (Warned(message="no index"), "warning: no index"),
         (
             Warned(message='drop "a  b"\x1b[31m\n\tas \u202egpj'),
@@ -178,13 +191,17 @@ def test_no_line_shows_a_password() -> None:
 
 
 def test_the_summary() -> None:
-    assert summary_lines(REPORT) == [
-        "1,000,000 rows in 100 batches, 392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s",
-        "run 0123456789ab: 206 calls, 1 timeout, 1 kill, 1 retry",
-    ]
-    adapted = replace(REPORT, batch_size=150_994)
-    assert summary_lines(adapted)[0].startswith(
-        "1,000,000 rows in 100 batches (adapted to 150,994 rows), 392.0 MB, in 40s: "
+    done = "392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
+    untold = replace(REPORT, inserted=None, updated=None, unchanged=None)
+    assert summary_lines(untold) == [f"complete: 1,000,000 rows; 100 batches, {done}"]
+    counts = "1,000,000 rows: 900,000 inserted, 1 updated, 99,999 unchanged"
+    told = replace(REPORT, inserted=900_000, updated=1, unchanged=99_999)
+    assert summary_lines(told) == [f"complete: {counts}; 100 batches, {done}"]
+    (adapted,) = summary_lines(replace(told, batch_size=150_994))
+    assert f"; 100 batches (adapted to 150,994 rows), {done}" in adapted
+    (failed,) = summary_lines(replace(untold, outcome="failed"))  # how far it came is told besides
+    assert failed == (
+        "100 batches, 392.0 MB: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
     )
     assert far(REPORT) == ("every id from 0 to 1000000 is in the target: 1,000,000 rows in 40.0s")
 
@@ -259,6 +276,35 @@ def test_the_lines_of_a_verification() -> None:
     started = RunStarted(
         run_id="0123456789ab", source="prod", target="stats", config=config, mode="verify"
     )
-    assert event_line(started) == 'verifying "stats" against "prod", run 0123456789ab'
+    run = "run 0123456789ab"
+    assert event_line(started) == f'comparing "stats" with "prod", {run}'
+    named = replace(started, table="a.b", target_table="c")
+    assert event_line(named) == f'comparing c in "stats" with a.b in "prod", {run}'
     found = DifferencesFound(missing=(1, 2, 3), surplus=(), differing=(9,))
-    assert event_line(found) == "missing in the target: 1-3; differing: 9"
+    assert differences_line(found) == "missing in the target: 1-3; differing: 9"
+
+
+@pytest.mark.parametrize(
+    ("table", "target_table", "line"),
+    [
+        (None, None, 'copying from "prod" to "stats"'),
+        ("a.b", "a.b", 'copying a.b from "prod" to "stats"'),
+        ("a.b", "c", 'copying a.b from "prod" to c in "stats"'),
+    ],
+)
+def test_the_first_line_has_the_table(
+    table: str | None, target_table: str | None, line: str
+) -> None:
+    config = Config(
+        batch_size=10, max_retries=0, retries_delay=0, call_timeout=1, full_copy_timeout=10
+    )
+    started = RunStarted(
+        run_id="1",
+        source="prod",
+        target="stats",
+        config=config,
+        mode="copy",
+        table=table,
+        target_table=target_table,
+    )
+    assert event_line(started) == f"{line}, run 1"

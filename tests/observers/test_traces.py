@@ -26,7 +26,7 @@ from pipecopy.errors import DatabaseError
 from pipecopy.events import Paused, Resumed, RunEnded, RunStarted
 from pipecopy.observers.traces import Traces
 from pipecopy.report import CopyReport
-from tests.support.command import run
+from tests.support.command import run, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
 from tests.support.profiles import create_profiles
@@ -211,7 +211,7 @@ def test_a_collector_that_never_answers_holds_up_nothing(
         began = time.monotonic()
         result = run("copy", *sides, "--traces", "--quiet")
     assert result.returncode == 0
-    (line,) = result.stderr.splitlines()
+    (line,) = unstamped(result.stderr)
     assert re.fullmatch(
         r"warning: (\d+) of \1 spans did not reach http://127.0.0.1:\d+: no answer in time", line
     )
@@ -225,7 +225,7 @@ def test_a_collector_that_is_down_is_one_line(
         send_to(gone.getsockname()[1], monkeypatch)
     result = run("copy", *sides, "--traces", "--quiet")
     assert result.returncode == 0
-    (line,) = result.stderr.splitlines()
+    (line,) = unstamped(result.stderr)
     said = r"warning: (\d+) of \1 spans did not reach http://127.0.0.1:\d+: Connection refused"
     assert re.fullmatch(said, line)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipecopy.errors import DatabaseError
 from pipecopy.events import CallStarted, Event
-from pipecopy.observers.text import summary_lines, verdict_line
+from pipecopy.observers.summary import summary_lines, verdict_line
 from pipecopy.report import Failed, VerifyReport
 from tests.operations.sqlite import ComparingDatabase, ComparingPool
 from tests.support.databases import Both

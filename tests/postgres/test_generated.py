@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipecopy.errors import TableMismatchError
-from pipecopy.observers.text import summary_lines, verdict_line
+from pipecopy.observers.summary import summary_lines, verdict_line
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.runs import copy, found, verify

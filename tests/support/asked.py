@@ -31,4 +31,4 @@ def warned(*arguments: str, **environ: str) -> list[str]:
     """Return the warnings that come before it begins."""
     app, configuration = build_app(environ)
     app.parse_args(list(arguments))
-    return [] if configuration.quiet else configuration.warnings
+    return configuration.warnings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,8 @@ signal.pthread_sigmask = strike
 """Sends the command a signal before it imports anything, for `run_struck`."""
 COMMAND = (sys.executable, "-m", "pipecopy")
 LONGEST = 60
+STAMP = re.compile(r"[0-9-]{10} [0-9:]{8}[+-][0-9]{2}:[0-9]{2} ")
+"""The time before a line that is about a run."""
 
 
 def environment() -> dict[str, str]:
@@ -116,6 +119,11 @@ def run_struck(strike: str, *arguments: str) -> subprocess.CompletedProcess[str]
         timeout=20,
         env=environment(),
     )
+
+
+def unstamped(stderr: str) -> list[str]:
+    """Return the lines without their times."""
+    return [STAMP.sub("", line) for line in stderr.splitlines()]
 
 
 def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
