@@ -7,6 +7,7 @@ import re
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pipecopy import verify_tables
 from pipecopy.errors import DatabaseError, FullCopyTimeoutError
 from pipecopy.events import CallEnded, CallStarted, Happened, Paused, Resumed, RetryScheduled
+from tests.faults.faulty import FaultyPool
 from tests.faults.held import HELD_ROW, copying, until
 from tests.support.checks import (
     LATE_COPY,
@@ -29,6 +31,7 @@ from tests.support.checks import (
 )
 from tests.support.command import start
 from tests.support.gates import save_gate
+from tests.support.strikes import Strike
 
 HOLDER = (
     rf"pipecopy run [0-9a-f]{{12}} on host {os.uname().nodename[:6]}.*, pid {os.getpid()}, since"
@@ -68,21 +71,23 @@ def test_a_copy_waits_and_looks_at_the_tables_only_then(tables: Tables) -> None:
     assert resumed.seconds > 1
 
 
-def test_a_run_that_retries_a_call_keeps_its_turn(tables: Tables) -> None:
-    """Between two attempts nobody has the table."""
-    waiting = Waiting()
-    with save_gate(tables.target, HELD_ROW) as gate:
+def test_a_run_that_retries_a_call_keeps_its_turn(tables: Tables, tmp_path: Path) -> None:
+    """Its worker is killed: until the next attempt no session holds the table."""
+    waiting, hung = Waiting(), Event()
 
-        def lift(event: Happened) -> None:
-            if isinstance(event, RetryScheduled):
-                gate.lift()
+    def see(event: Happened) -> None:
+        if isinstance(event, CallStarted) and event.where.key_range == (11, 21):
+            hung.set()
 
-        with copying(tables, observer=lift, call_timeout=2, retries_delay=1) as first:
-            gate.arrival()
-            with copying(tables, observer=waiting, wait=True, retries_delay=1) as second:
-                assert waiting.began.wait(10)
+    strike = Strike(side="target", call="save_rows", fault="deadlock", skip=1, times=1)
+    pool = FaultyPool(tables.pool(), tmp_path, (strike,))
+    with copying(tables, pool=pool, observer=see, call_timeout=2, retries_delay=1) as first:
+        assert hung.wait(10)
+        with copying(tables, observer=waiting, wait=True, retries_delay=1) as second:
+            assert waiting.began.wait(10)
     check_outcome(first.result(), Expected(retries=1))
     check(second.result(), tables, Expected())
+    assert _saving(first.result())[1] < _saving(second.result())[0]
 
 
 def test_the_limit_of_the_whole_copy_ends_the_wait(tables: Tables) -> None:
