@@ -14,7 +14,7 @@ from tests.support.profiles import create_profiles
 def test_stops_at_random_moments(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
 ) -> None:
-    create_profiles(source_db, 3000)
+    create_profiles(source_db, 1500)
     create_profiles(target_db)
     stops = Stops(source_db, target_db, tmp_path, left_of_copies)
     stop_at_random_moments(stops, Random(13), 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError, StoppedError
-from pipecopy.events import CallStarted, Event, Paused, RetryScheduled, StopRequested
+from pipecopy.events import CallStarted, Event, RetryScheduled, StopRequested
 from tests.operations.sqlite import ComparingPool
 from tests.support.drivers import RecordingPool
 from tests.support.runs import check, copy, verify
@@ -153,32 +153,18 @@ def _at_a_retry(event: Event) -> bool:
     return isinstance(event, RetryScheduled)
 
 
-def _in_a_pause(event: Event) -> bool:
-    return isinstance(event, Paused)
-
-
 def _in_a_call_that_hangs(event: Event) -> bool:
     return isinstance(event, CallStarted) and event.where.call == "save_rows"
 
 
 @pytest.mark.parametrize(
-    ("moment", "strikes", "seconds"),
-    [
-        (_at_a_retry, save(1, "TimeoutError"), 0.0),
-        (_in_a_pause, (), 0.0),
-        (_in_a_call_that_hangs, save(1, "deadlock"), 0.5),
-    ],
+    ("moment", "fault", "seconds"),
+    [(_at_a_retry, "TimeoutError", 0.0), (_in_a_call_that_hangs, "deadlock", 0.5)],
 )
 def test_another_thread_is_heeded_at_once(
-    moment: Callable[[Event], bool],
-    strikes: tuple[Strike, ...],
-    seconds: float,
-    sqlite_pool: RecordingPool,
+    moment: Callable[[Event], bool], fault: str, seconds: float, sqlite_pool: RecordingPool
 ) -> None:
     sqlite_pool.create(range(1, 51))
-    pause_file = sqlite_pool.folder / "pause"
-    if not strikes:
-        pause_file.touch()
     stop, asked_at = threading.Event(), list[float]()
 
     def observe(event: Event) -> None:
@@ -188,11 +174,10 @@ def test_another_thread_is_heeded_at_once(
 
     with pytest.raises(StoppedError):
         copy(
-            sqlite_pool.faulty(*strikes),
+            sqlite_pool.faulty(*save(1, fault)),
             stop=stop,
             observer=observe,
             grace=0.5,
-            pause_file=str(pause_file),
             max_retries=1,
             retries_delay=20,
         )
