@@ -29,6 +29,8 @@ class AtomicFile:
         """Take the path, and what messages call the file, such as `metrics file`."""
         self._path = os.fspath(path)
         self._what = what
+        self._turn = threading.Lock()
+        """A look that was not waited for must not undo a later write."""
         self.before = b""
         """What the file had before; empty if there was none."""
 
@@ -37,11 +39,12 @@ class AtomicFile:
 
         Raises ConfigError. A file system that does not answer in so many seconds is not waited for.
         """
-        failed: list[Exception] = []
+        failed: list[OSError | ConfigError] = []
 
         def look() -> None:
             try:
-                self._look()
+                with self._turn:
+                    self._look()
             except (OSError, ConfigError) as error:
                 failed.append(error)
 
@@ -49,7 +52,9 @@ class AtomicFile:
         start(thread)
         thread.join(patience)
         for error in failed:
-            raise ConfigError(self._said(error)) from error
+            if isinstance(error, OSError):
+                raise ConfigError(self._said(error)) from error
+            raise error
 
     def _look(self) -> None:
         path = Path(self._path)
@@ -73,7 +78,8 @@ class AtomicFile:
     def write(self, content: bytes) -> None:
         """Replace the file. Raises HostError."""
         try:
-            self._replace(content)
+            with self._turn:
+                self._replace(content)
         except OSError as error:
             raise HostError(self._said(error), errno=error.errno) from error
 
@@ -115,7 +121,5 @@ class AtomicFile:
                     return descriptor
             os.close(descriptor)
 
-    def _said(self, error: Exception) -> str:
-        if isinstance(error, OSError):
-            return f"{self._what} {self._path} can't be written: {error.strerror or error}"
-        return str(error)
+    def _said(self, error: OSError) -> str:
+        return f"{self._what} {self._path} can't be written: {error.strerror or error}"

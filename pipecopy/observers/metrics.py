@@ -69,22 +69,31 @@ class MetricsFile:
     def __call__(self, event: Event) -> None:
         """Take note of the event."""
         if isinstance(event, RunStarted):
-            self._ended, self._failure = threading.Event(), None
+            self._stop_writing()  # the last event of the former run may be lost
+            self._failure = None
             self._figures = Figures(self._name, self._successes)
         with self._lock:
             self._figures.take(event)
         if isinstance(event, RunStarted):
             limit = event.config.full_copy_timeout + self._every
-            thread = threading.Thread(target=self._keep_writing, args=(limit,), daemon=True)
-            start(thread)
-            self._thread = thread
+            self._start_writing(limit)
         elif isinstance(event, RunEnded | CommandEnded) and self._figures.run:
-            self._ended.set()
-            if self._thread is not None:
-                self._thread.join()
+            self._stop_writing()
             self._write()
             if self._failure is not None:
                 raise self._failure
+
+    def _start_writing(self, limit: float) -> None:
+        self._ended.clear()
+        thread = threading.Thread(target=self._keep_writing, args=(limit,), daemon=True)
+        start(thread)
+        self._thread = thread
+
+    def _stop_writing(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _keep_writing(self, limit: float) -> None:
         """Write until the run has ended, or must have: its last event may be lost."""

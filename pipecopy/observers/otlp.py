@@ -36,7 +36,9 @@ class OtlpTraces:
         self._endpoint = _of(environ, "ENDPOINT") or "http://localhost:4318"
         protocol = _of(environ, "PROTOCOL") or _HTTP
         if protocol != _HTTP:
-            raise ConfigError(f"--traces sends by {_HTTP}; set OTEL_EXPORTER_OTLP_PROTOCOL to it")
+            raise ConfigError(
+                f"--traces sends by {_HTTP} only; set OTEL_EXPORTER_OTLP_PROTOCOL={_HTTP}"
+            )
         self._log = _Log()
         try:
             self._exporter = _Exporter()

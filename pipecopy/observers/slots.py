@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
+
+from pipecopy.contracts import Side
 
 _MOST_SLOTS, _FIRST_SLOT = 480, 0.01
 """Of the throughput: how many, and seconds."""
@@ -21,6 +23,7 @@ _SHORTEST = 1e-6
 """Seconds."""
 
 Kind = TypeVar("Kind")
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Kept(Generic[Kind]):
@@ -79,7 +82,7 @@ def _in_pairs(values: list[float]) -> list[float]:
 class Block:
     """Attempts of calls of one kind: it gathers them, one after the other."""
 
-    side: str
+    side: Side
     call: str
     failed: bool
     """They did not return."""
@@ -95,20 +98,15 @@ class Block:
     most: float = 0.0
     lengths: Counter[int] = field(default_factory=Counter, repr=False)
 
-    @classmethod
-    def of(cls, blocks: Iterable[Block]) -> Block:
-        """Return all of them, which are of one kind, as one."""
-        first, *more = blocks
-        both = replace(first, count=0, busy=0.0, lengths=Counter())
-        for each in (first, *more):
-            both.add(each.begin, each.end, (each.first_id, each.end_id))
-            both.count += each.count
-            both.busy += each.busy
-            both.least, both.most = min(both.least, each.least), max(both.most, each.most)
-            both.lengths.update(each.lengths)
-        return both
+    def join(self, other: Block) -> None:
+        """Take the attempts of another one, which is of the same kind."""
+        self.extend(other.begin, other.end, (other.first_id, other.end_id))
+        self.count += other.count
+        self.busy += other.busy
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+        self.lengths.update(other.lengths)
 
-    def add(self, begin: float, end: float, ids: tuple[int | None, int | None]) -> None:
+    def extend(self, begin: float, end: float, ids: tuple[int | None, int | None]) -> None:
         """Extend it to these times and ids."""
         self.begin, self.end = min(self.begin, begin), max(self.end, end)
         self.first_id = _of_known(min, self.first_id, ids[0])
@@ -137,6 +135,17 @@ class Block:
         return {**values, "median": self.median}
 
 
+def gathered(blocks: Iterable[Block], key: Callable[[Block], Key]) -> dict[Key, Block]:
+    """Return new blocks by the key: those that have the same one, of one kind, are joined."""
+    found: dict[Key, Block] = {}
+    for each in blocks:
+        if (of := key(each)) in found:
+            found[of].join(each)
+        else:
+            found[of] = replace(each, lengths=each.lengths.copy())
+    return found
+
+
 def _of_known(choose: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
     if one is None or other is None:
         return other if one is None else one
@@ -146,25 +155,22 @@ def _of_known(choose: Callable[[int, int], int], one: int | None, other: int | N
 class Lane:
     """The calls of one side: attempts of one kind that began in one slot are a block."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: Side) -> None:
+        self._side = side
         self._slot = _FIRST_BLOCK
         self._blocks: dict[tuple[int, str, bool], Block] = {}
 
-    def block(self, side: str, call: str, begin: float, *, failed: bool) -> Block:
+    def block(self, call: str, begin: float, *, failed: bool) -> Block:
         """Return the block of an attempt that began then."""
-        key = int(begin / self._slot), call, failed
-        if key not in self._blocks:
+        new = Block(side=self._side, call=call, failed=failed, begin=begin, end=begin)
+        if self._key(new) not in self._blocks:
             while len(self._blocks) >= _MOST_BLOCKS:
                 self._slot *= 2
-                gathered: dict[tuple[int, str, bool], list[Block]] = {}
-                for each in self._blocks.values():
-                    of = int(each.begin / self._slot), each.call, each.failed
-                    gathered.setdefault(of, []).append(each)
-                self._blocks = {of: Block.of(blocks) for of, blocks in gathered.items()}
-            key = int(begin / self._slot), call, failed
-            new = Block(side=side, call=call, failed=failed, begin=begin, end=begin)
-            return self._blocks.setdefault(key, new)
-        return self._blocks[key]
+                self._blocks = gathered(self._blocks.values(), self._key)
+        return self._blocks.setdefault(self._key(new), new)
+
+    def _key(self, block: Block) -> tuple[int, str, bool]:
+        return int(block.begin / self._slot), block.call, block.failed
 
     @property
     def blocks(self) -> list[Block]:

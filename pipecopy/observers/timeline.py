@@ -23,9 +23,10 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.observers.slots import Block, Kept, Lane, Throughput
+from pipecopy.observers.slots import Block, Kept, Lane, Throughput, gathered
 from pipecopy.observers.text import one_line
 from pipecopy.redact import redact
+from pipecopy.units import duration_text
 
 # a page of them has less than 2 MB, whatever they say
 _INCIDENTS, _WAITS = (200, 100), (30, 30)
@@ -79,7 +80,7 @@ class Timeline:
         self._since = 0.0
         """When the work began that will be done next."""
         self._throughput = Throughput()
-        self._lanes: dict[Side, Lane] = {"source": Lane(), "target": Lane()}
+        self._lanes: dict[Side, Lane] = {"source": Lane("source"), "target": Lane("target")}
         self._incidents: Kept[Incident] = Kept(*_INCIDENTS)
         self._failed: dict[Side, Incident] = {}
         """The last one of each side, as long as it may be tried again."""
@@ -103,8 +104,10 @@ class Timeline:
             case RangeKnown():
                 self._since = self._now
                 self._wait_ended(_SETTLE)
-            case StopRequested(grace=grace):
-                said = f"the batch in flight gets {grace:g} s"
+            case StopRequested(finishing=finishing, grace=grace):
+                said = ""
+                if finishing is not None:
+                    said = f"finishing {finishing}, at most {duration_text(grace)}"
                 stop = Incident(what="stop requested", begin=self._now, end=self._now, detail=said)
                 self._incidents.add(stop)
             case Paused() | Resumed() | TransactionsAwaited():
@@ -123,8 +126,8 @@ class Timeline:
                     self._since = self._now  # nothing was done while the one before hung
             case CallEnded(where=where, outcome=outcome, seconds=seconds):
                 begin, failed = max(0.0, self._now - seconds), outcome != "returned"
-                block = self._lanes[side].block(side, where.call, begin, failed=failed)
-                block.add(begin, self._now, _ids(where))
+                block = self._lanes[side].block(where.call, begin, failed=failed)
+                block.extend(begin, self._now, _ids(where))
                 block.count_one(seconds)
                 if failed:
                     self._keep_failed(side)
@@ -212,10 +215,8 @@ class Timeline:
 
 def _by_kind(blocks: Iterable[Block]) -> list[Block]:
     """Return the blocks of each kind as one, that which took most time first."""
-    found: dict[tuple[str, str, bool], list[Block]] = {}
-    for each in blocks:
-        found.setdefault((each.side, each.call, each.failed), []).append(each)
-    return sorted(map(Block.of, found.values()), key=lambda one: -one.busy)
+    kinds = gathered(blocks, lambda one: (one.side, one.call, one.failed))
+    return sorted(kinds.values(), key=lambda one: -one.busy)
 
 
 def _dicts(blocks: Iterable[Block]) -> list[dict[str, Any]]:

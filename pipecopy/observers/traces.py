@@ -130,7 +130,7 @@ class _RunSpans:
             case StopRequested(grace=grace, at=at):
                 self._root.add_event("stop requested", {"pipecopy.grace_seconds": grace}, _ns(at))
             case Warned(message=message, at=at):
-                self._root.add_event("warning", {"pipecopy.message": message}, _ns(at))
+                self._root.add_event("warning", {"pipecopy.message": redact(message)}, _ns(at))
             case RunEnded(report=report, at=at):
                 self._end(report, at)
             case CommandEnded(report=report, at=at, error=error, exit_code=code):
@@ -198,7 +198,7 @@ class _RunSpans:
             if (value := getattr(report, name, None)) is not None:
                 self._root.set_attribute(f"pipecopy.{name}", value)
         if outcome != "complete":
-            self._root.set_status(Status(StatusCode.ERROR, error or outcome))
+            self._root.set_status(Status(StatusCode.ERROR, redact(error or outcome)))
         for span in (self._pause, *self._lanes.values(), self._root):
             if span is not None:
                 span.end(_ns(at))

@@ -163,7 +163,10 @@ def test_it_is_written_when_a_signal_stops_the_copy(tmp_path: Path) -> None:
     assert said == json.loads(out)
     assert (said["outcome"], said["exit_code"]) == ("stopped", 143)
     stop, cut = timeline["incidents"]
-    assert (stop["what"], stop["detail"]) == ("stop requested", "the batch in flight gets 0.1 s")
+    assert (stop["what"], stop["detail"]) == (
+        "stop requested",
+        "finishing the batch in flight, at most 100ms",
+    )
     assert (cut["what"], cut["call"]) == ("cut short", "save_rows")
 
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from pipecopy.errors import DatabaseError
-from pipecopy.events import Paused, Resumed, RunEnded, RunStarted
+from pipecopy.events import Paused, Resumed, RunEnded, RunStarted, Warned
 from pipecopy.observers.traces import Traces
 from pipecopy.report import CopyReport
 from tests.support.command import run, unstamped
@@ -100,7 +100,7 @@ def test_a_run_that_fails(sqlite_pool: RecordingPool) -> None:
         assert said in (span.status.description or "")
 
 
-def test_a_pause_is_a_span_of_the_reader() -> None:
+def test_a_pause_is_a_span_of_the_reader_and_no_span_has_a_password() -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -114,12 +114,15 @@ def test_a_pause_is_a_span_of_the_reader() -> None:
     traces(Paused(reason="max lag", detail="a standby lags 12 s", at=2))
     traces(Paused(reason="max lag", detail="a standby lags 11 s", at=3))
     traces(Resumed(reason="max lag", seconds=3, at=5))
+    traces(Warned(message=f"the session of {source} was lost", at=5))
     traces(RunEnded(report=report, at=6))
     pause, reader, *_, root = exporter.get_finished_spans()
     assert (pause.name, pause.start_time, pause.end_time) == ("pause", 2 * 10**9, 5 * 10**9)
     assert pause.parent == reader.context
     assert attributes(pause, "reason") == ("max lag",)
     assert attributes(root, "source") == ("postgresql://me:***@prod/app",)
+    (warning,) = root.events
+    assert "s3cret" not in str(warning.attributes)
 
 
 # -- the command
@@ -241,7 +244,7 @@ def test_wrong_variables_and_a_missing_extra_are_errors_before_anything_starts(
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     assert refused() == (
-        "error: --traces sends by http/protobuf; set OTEL_EXPORTER_OTLP_PROTOCOL to it"
+        "error: --traces sends by http/protobuf only; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
     )
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1000000")
