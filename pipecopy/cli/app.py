@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import pipecopy
+from pipecopy.cli import helptexts
 from pipecopy.cli.argv import asks_for_json, asks_for_json_lines, command_of
-from pipecopy.cli.codes import EXIT_CODES, Exit
+from pipecopy.cli.codes import Exit
 from pipecopy.cli.config import Configuration, WrongOptionsError
 from pipecopy.cli.exits import Ending, completed, failed
 from pipecopy.cli.main import StoppedBySignal, StopSignals
@@ -48,124 +49,40 @@ from pipecopy.redact import redact, shown_name
 from pipecopy.report import Report
 from pipecopy.workers.host import refusal
 
-_EPILOGUE = """\
-Configuration:
-  Databases and jobs have names in pipecopy.toml (in the working directory,
-  ~/.config/pipecopy or /etc/pipecopy), or in --config FILE:
-  Databases and jobs have names in ./pipecopy.toml, else in the one in
-  ~/.config/pipecopy or /etc/pipecopy, or in --config FILE:
-
-    [databases]
-    prod = "service=prod"     # a URI, a connection string, or a
-    stats = "service=stats"   # service in ~/.pg_service.conf
-
-    [jobs.nightly]            # run by: pipecopy copy nightly
-    source = "prod"
-    target = "stats"
-    table = "public.profiles"
-    call_timeout = "30s"      # any option, by its long name
-
-    [jobs.weekly]
-    extends = "nightly"       # its options, but for those here
-    where = "region = '${REGION}'"   # the value of a variable
-
-  [defaults] has options for all jobs. Any option may also be set in the
-  environment: PIPECOPY_CALL_TIMEOUT=30s. The command line comes first,
-  then the environment, the job, and the defaults. --resume=false
-  overrides a flag set in the environment or the file.
-
-The manual: pipecopy guide"""
-_MORE = "Exit codes and configuration: pipecopy --help. The manual: pipecopy guide."
-# not docstrings, which python -OO takes away
-_COPY = """\
-Copy a table to another PostgreSQL server, in batches of ids.
-
-A duration is written 250ms, 30s, 5m, 1h30m or 1d; a bare number is seconds.
-A size is written 64M or 64MiB (the same), or 64MB; a number 10000 or 10k.
-"""
-_COPY_EXAMPLE = """\
-  pipecopy copy service=prod service=stats --table orders --call-timeout 1m"""
-_CHECK = """\
-Say whether a copy can start, and what it would do.
-
-Nothing is written. Takes the options of `copy`. The checklist goes to
-standard output; the exit code is the one that the copy would end with, 0 if
-it can start.
-"""
-_CHECK_EXAMPLE = "  pipecopy check service=prod service=stats --table orders"
-_VERIFY = """\
-Compare a table on two servers, and repair it if asked to.
-
-Ranges of ids are compared by checksums; one that differs is narrowed down to
-the ids. Generated columns are compared too. The exit code is 5 if the tables
-differ in the end, 0 if they are equal.
-"""
-_VERIFY_EXAMPLE = "  pipecopy verify service=prod service=stats --table orders --repair"
-_DEMO = """\
-See a copy between two servers of its own.
-
-PostgreSQL 16 (PROD) and 18 (STATS) are started in a temporary folder, and
-removed at the end; the table profiles is filled, copied, and compared on both.
-It needs the extra: pip install "pipecopy[demo]"
-"""
-_DRILL = """\
-Break something in the middle of six copies: see how each ends.
-
-The servers are those of `pipecopy demo`. The faults: a driver that deadlocks in
-C, a stopped process, a lock, a silent network, a killed server, DDL. A line for
-each says what was broken, the limit, when the call ended, what was retried and
-what was verified. The exit code is 0 if each ended as promised.
-It needs the extra: pip install "pipecopy[demo]"
-"""
-_JOBS = """\
-List the jobs of pipecopy.toml, or show the options of one.
-
-No server is contacted. Each value of an option comes with where it is set.
-The exit code is 2 if something is wrong with a job, or with the file.
-"""
-_GUIDE = """\
-Read the manual: list the topics, or show one.
-
-On a terminal the page is laid out, elsewhere it is Markdown.
-"""
-
 
 def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
     """Return the parser with all commands, and what it reads besides the command line."""
     app = App(
         name="pipecopy",
         help="Copy a big PostgreSQL table to another server, in bounded time, whatever hangs.",
-        help_epilogue=f"{EXIT_CODES}\n\n{_EPILOGUE}",
+        help_epilogue=helptexts.EPILOGUE,
         help_format="plaintext",
         version=_version,
         exit_on_error=False,
         print_error=False,
     )
-    of_jobs: dict[Callable[..., Ending], tuple[str, str]] = {
-        copy: (_COPY, _COPY_EXAMPLE),
-        check: (_CHECK, _CHECK_EXAMPLE),
-        verify: (_VERIFY, _VERIFY_EXAMPLE),
+    of_jobs: dict[Callable[..., Ending], helptexts.Help] = {
+        copy: helptexts.COPY,
+        check: helptexts.CHECK,
+        verify: helptexts.VERIFY,
     }
-    for command, (text, example) in of_jobs.items():
+    for command, of_job in of_jobs.items():
         name = command.__name__
         usage = (
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
-        app.command(command, usage=usage, help=text, help_epilogue=_epilogue(example))
-    for name, where, text, example in (
-        ("demo", "pipecopy.demo.demo:demo", _DEMO, "  pipecopy demo --hang"),
-        ("drill", "pipecopy.demo.drill:drill", _DRILL, "  pipecopy drill --call-timeout 1s"),
-        ("jobs", "pipecopy.cli.jobs:jobs", _JOBS, "  pipecopy jobs nightly"),
-        ("guide", "pipecopy.cli.guide:guide", _GUIDE, "  pipecopy guide exit-codes"),
+        app.command(command, usage=usage, help=of_job.text, help_epilogue=of_job.epilogue)
+    for where, own in (  # imported when one is run
+        ("pipecopy.demo.demo:demo", helptexts.DEMO),
+        ("pipecopy.demo.drill:drill", helptexts.DRILL),
+        ("pipecopy.cli.jobs:jobs", helptexts.JOBS),
+        ("pipecopy.cli.guide:guide", helptexts.GUIDE),
     ):
-        app.command(where, name=name, help=text, help_epilogue=_epilogue(example))
+        name = where.partition(":")[2]
+        app.command(where, name=name, help=own.text, help_epilogue=own.epilogue)
     configuration = Configuration(app, environ, [command.__name__ for command in of_jobs])
     app.config = (configuration,)
     return app, configuration
-
-
-def _epilogue(example: str) -> str:
-    return f"Example:\n{example}\n\n{_MORE}"
 
 
 def _version() -> str:
@@ -280,7 +197,7 @@ def copy(
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Copy the table, as _COPY says."""
+    """Copy the table; `helptexts` says more."""
 
     def copying() -> Callable[..., Report]:
         pool = selection.pool(connections, create=create, analyze=analyze)
@@ -320,7 +237,7 @@ def check(
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Look at both sides, as _CHECK says."""
+    """Look at both sides, as a copy would find them."""
 
     def checking() -> Callable[..., Report]:
         pool = selection.pool(connections, create=create, analyze=analyze)
@@ -360,7 +277,7 @@ def verify(
     err: Err,
     signals: Signals,
 ) -> Ending:
-    """Compare the tables, as _VERIFY says."""
+    """Compare the tables, and repair the one in the target."""
 
     def verifying() -> Callable[..., Report]:
         pool = selection.pool(connections)

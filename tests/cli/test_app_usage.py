@@ -24,10 +24,13 @@ NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m, 1h30m or 1d"
 NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'
 
 
-def test_the_help_has_the_exit_codes_once() -> None:
+def test_the_help_has_the_exit_codes_and_says_nothing_twice() -> None:
     result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert EXIT_CODES in result.stdout
+    lines = list(filter(None, result.stdout.splitlines()))
+    assert len({*lines}) == len(lines)
+    assert sum("pipecopy.toml" in line for line in lines[-30:]) == 1
 
 
 def test_the_guide_and_the_help_say_the_same_of_each_exit_code() -> None:
