@@ -299,6 +299,8 @@ def copy_table(*_, observer, **__):
     while not sys.stderr._dropped:  # the screen takes them; the pipe is full long before
         time.sleep(0.01)
     print(time.monotonic(), file=open({str(moment)!r}, "w"), flush=True)
+    while sys.stderr._queue.qsize():  # it is read now
+        time.sleep(0.01)
     observer(DriverOutput(side="source", dbname="a", text="the last"))
     return report("complete")
 """
@@ -319,3 +321,19 @@ def copy_table(*_, observer, **__):
     ]
     assert counts
     assert len(told) + sum(counts) == 3001
+
+
+def test_each_line_of_a_run_with_timeouts_is_json(tables: Tables) -> None:
+    config = replace(LIMITS, call_timeout=0.5, max_retries=1)
+    arguments = ["copy", tables.source.uri, tables.target.uri, *options(config)]
+    with gate_of(tables, "target"):
+        result = run(*arguments, "--log-format", "json", "-v")
+    assert result.returncode == 75
+    lines = parsed(result.stderr)
+    assert [line["event"] for line in lines[-2:]] == ["run_ended", "to_go_on"]
+    assert (lines[-2]["outcome"], lines[-2]["exit_code"]) == ("timed out", 75)
+    (retry,) = [line for line in lines if line["event"] == "retry_scheduled"]
+    assert (retry["side"], retry["call"], retry["attempt"]) == ("target", "save_rows", 1)
+    ended = [line for line in lines if line["event"] == "call_ended" and line["attempt"] == 2]
+    assert [line["outcome"] for line in ended] == ["timed out"]
+    assert len({line["run"] for line in lines}) == 1

@@ -27,6 +27,7 @@ from tests.support.checks import (
 )
 from tests.support.command import start
 from tests.support.gates import save_gate
+from tests.support.logged import parsed
 from tests.support.proxy import Proxy
 
 _LATENCY = 0.02
@@ -239,22 +240,23 @@ def test_a_connection_that_breaks_between_two_calls_is_opened_again(
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    ("side", "call", "frame"),
+    ("side", "call", "frame", "log_format"),
     [
-        ("source", "load_rows", r"copy_out \(\w+\.py:\d+\)"),
-        ("target", "save_rows", r"copy_in \(\w+\.py:\d+\)"),
+        ("source", "load_rows", r"copy_out \(\w+\.py:\d+\)", "text"),
+        ("target", "save_rows", r"copy_in \(\w+\.py:\d+\)", "json"),
     ],
     ids=["source", "target"],
 )
 def test_the_log_of_the_command_names_the_wait_for_a_dead_network(
-    side: Side, call: str, frame: str, tables: Tables
+    side: Side, call: str, frame: str, log_format: str, tables: Tables
 ) -> None:
     database = side_of(tables, side)
     uris = {"source": tables.source.uri, "target": tables.target.uri}
     limits = replace(LIMITS, call_timeout=1.0, read_ahead=0)
     with Proxy(database.server) as proxy, save_gate(tables.target, 5) as gate:
         uris[side] = proxy.uri(database.name)
-        process = start(["copy", uris["source"], uris["target"], *options(limits)])
+        shown = ["--log-format", log_format]
+        process = start(["copy", uris["source"], uris["target"], *options(limits), *shown])
         try:
             gate.arrival()  # the source's session is idle then, the target's in the first save
             with proxy.freeze():
@@ -262,12 +264,20 @@ def test_the_log_of_the_command_names_the_wait_for_a_dead_network(
                 ended = command_ended(process, limits)
         finally:
             process.kill()
-    lines = [line for line in ended.log.splitlines() if f": {call} " in line]
+    said = ended.log.splitlines()
+    if log_format == "json":
+        objects = parsed(ended.log)
+        said = [each["message"] for each in objects]
+        killed_first, *_ = [each for each in objects if each["event"] == "worker_killed"]
+        assert (killed_first["side"], killed_first["attempt"]) == (side, 1)
+        assert killed_first["seconds"] == pytest.approx(1, abs=0.5)
+        assert re.search("copy_in", killed_first["stack"])
+    lines = [line for line in said if f": {call} " in line]
 
     killed = next(line for line in lines if "was killed" in line)
-    assert re.search(f"; it was stuck in .*{frame}", killed), killed
-    timed_out = next(line for line in lines if "attempt 1 timed out" in line)
-    assert re.search(r"killed after 1 s while sleeping in .*, kernel: \w+", timed_out), timed_out
+    assert re.search(rf"; it was sleeping, stuck in .*{frame}.*, kernel: \S+$", killed), killed
+    # the reason stands in the line before: each is told once
+    assert any(re.search(r": attempt 1 timed out; retrying in \S+$", line) for line in lines)
     expected = Expected(
         error=CallTimeoutError, exit_code=75, side=side, call=call, words=("killed after 1 s",)
     )
