@@ -124,7 +124,7 @@ class Stops:
         last, next_id = said.splitlines()[-1], next_id or 0
         if outcome == "complete":
             self.ends["complete"] += 1
-            if not last.startswith("run "):
+            if " complete: " not in last:
                 yield f"the last line is {last}"
         else:
             self.ends[
@@ -133,7 +133,7 @@ class Stops:
             go_on = "to go on: run it again: it is safe"
             if 0 < next_id <= (max_id or 0):
                 go_on += f"; with --from-id {next_id} it begins where this one ended"
-            if not last.startswith(go_on):
+            if go_on not in last:
                 yield f"the last line is {last}"
         if "Traceback" in said:
             yield said
@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=50, help="for each signal; default: 50")
     parser.add_argument("--rows", type=int, default=10_000, help="of the table; default: 10000")
     options = parser.parse_args()
+    for signum in SIGNALS:  # what nohup or `&` has ignored would be ignored by the commands
+        signal.signal(signum, signal.default_int_handler)
     with PostgresServer(16) as prod, PostgresServer(18) as stats:
         source, target = (_table(prod, options.rows), _table(stats, 0))
         folder = Path(tempfile.mkdtemp(prefix="stops-", dir=home()))

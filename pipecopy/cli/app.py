@@ -20,7 +20,7 @@ from pipecopy.cli.argv import asks_for_json, asks_for_json_lines, command_of
 from pipecopy.cli.codes import Exit
 from pipecopy.cli.config import Configuration, WrongOptionsError
 from pipecopy.cli.exits import Ending, completed, failed
-from pipecopy.cli.main import StoppedBySignal, StopSignals
+from pipecopy.cli.main import StoppedBySignal, StopSignals, stop_behind
 from pipecopy.cli.observers import Observers
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
@@ -104,7 +104,8 @@ def run(
     def ended(error: BaseException) -> Ending:
         signals.ignore()
         json = configuration.json or asks_for_json(argv, environ)  # it may not have come further
-        return failed(in_options(error), Output(json=json, log_format=log_format()), word)
+        said = in_options(stop_behind(error))
+        return failed(said, Output(json=json, log_format=log_format()), word)
 
     def log_format() -> str:
         asked = configuration.json_lines or asks_for_json_lines(argv, environ)
@@ -322,9 +323,10 @@ def _run(
                 signals.ignore()  # if it ended before it began, or too late for observers
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
+        ended = stop_behind(error)
         if isinstance(error, StoppedError) and signals.first is not None:
-            error = StoppedBySignal(signals.first, error.report)
-        said = in_options(refusal(error) or error)
+            ended = StoppedBySignal(signals.first, error.report)
+        said = in_options(refusal(error) or ended)
         tell, told = observers.close, screen.has_told
         return failed(said, output, command, resume=resume, tell=tell, told=told)
     tell, told = observers.close, screen.has_told

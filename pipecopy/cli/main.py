@@ -46,6 +46,17 @@ class StoppedBySignal(BaseException):
         """How far the run came; `supervise` sets it too."""
 
 
+def stop_behind(error: BaseException) -> BaseException:
+    """Return the stop that this error was raised from, or else the error itself.
+
+    Up to Python 3.11 what is raised while a class is made (`__set_name__`) becomes a RuntimeError.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, StoppedBySignal):
+        cause = cause.__cause__
+    return cause or error
+
+
 class StopSignals:
     """The signal handlers.
 
@@ -122,7 +133,11 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             signals.ignore()
             code = ending.code
             _finish(ending.lines, ending.text, out, err, code, as_json=ending.as_json)
-        except StoppedBySignal as stop:  # outside of the command itself
+        except BaseException as error:
+            stop = stop_behind(error)
+            if not isinstance(stop, StoppedBySignal):
+                raise
+            # outside of the command itself
             code = 128 + stop.signum
             lines = _lines((f"{stop}; nothing was done", f"{GO_ON}{AGAIN}"), code)
             _finish(lines, _result(stop, code), out, err, code)

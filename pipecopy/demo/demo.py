@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pipecopy.cli.codes import Exit
 from pipecopy.cli.exits import Ending, failed
-from pipecopy.cli.main import StoppedBySignal
+from pipecopy.cli.main import StoppedBySignal, stop_behind
 from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds, described
 from pipecopy.cli.streams import Stream
 from pipecopy.demo.faults import FaultyPool, deadlock_in_c
@@ -43,7 +43,7 @@ def demo(
     except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
         signals.ignore()
         shown = Output(traceback=traceback)
-        return failed(error, shown, "demo")
+        return failed(stop_behind(error), shown, "demo")
 
 
 def _copy(pair: Pair, err: Stream) -> CopyReport:
