@@ -30,9 +30,11 @@ class Observers:
     def close(self, end: CommandEnded) -> list[str]:
         """Tell them how the command ends, and let them end; return what to know of them."""
         self(end)
+        for notifier in self._notifiers:  # all before the first is waited for: they share the time
+            notifier.end()
         until, said = time.monotonic() + _LAST, list[str]()
         for notifier in self._notifiers:
-            ended = notifier.close(max(0.0, until - time.monotonic()))
+            ended = notifier.join(max(0.0, until - time.monotonic()))
             said += notifier.warnings
             if not ended:
                 said.append(f"{notifier.name} did not end within {_LAST:g} s: it was left behind")

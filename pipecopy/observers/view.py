@@ -41,7 +41,9 @@ def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
         "sides": "" if report is None else f"{report.source} → {report.target}",
         "period": _period(report, clock),
         "error_title": "Stopped" if end.exit_code in _STOPS else "What went wrong",
-        "error": [_text(line) for line in (error.removeprefix("error: "), *more)],
+        "error": [
+            _text(line) for line in (error.removeprefix("error: ").removeprefix("failed: "), *more)
+        ],
         "go_on": _text((end.go_on or "").removeprefix("to go on: ")),
         "verdict": _verdict(end),
         "verdict_tone": tone,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 
 from pipecopy.errors import HostError
 from pipecopy.events import Event, Observer
@@ -57,12 +58,18 @@ class Notifier:
 
     def close(self, timeout: float) -> bool:
         """Let the observer take what is queued, for `timeout` seconds; return whether it did."""
+        self.end()
+        return self.join(timeout)
+
+    def end(self) -> None:
+        """Have the thread end once the observer has taken what is queued; never blocks."""
+        with suppress(queue.Full):  # it blocks, or is too slow: its thread is a daemon
+            self._events.put_nowait(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread's end, for `timeout` seconds; return whether it has ended."""
         if self._thread.ident is None:  # there is no observer, or its thread was refused
             return True
-        try:
-            self._events.put_nowait(None)
-        except queue.Full:
-            return False  # it blocks: its thread is a daemon
         self._thread.join(timeout)
         return not self._thread.is_alive()
 

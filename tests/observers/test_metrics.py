@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import signal
 import stat
 import threading
 import time
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import pipecopy
 from pipecopy.errors import ConfigError, DatabaseError
@@ -29,45 +28,14 @@ from pipecopy.observers.figures import FIGURES, RUN
 from pipecopy.observers.metrics import MetricsFile
 from pipecopy.report import CopyReport
 from tests.operations.sqlite import ComparingPool
-from tests.support.command import LONGEST, run, start
-from tests.support.databases import TemporaryDatabase
 from tests.support.drivers import RecordingPool
-from tests.support.gates import load_gate
-from tests.support.profiles import create_profiles
+from tests.support.figures import Read
 from tests.support.runs import CONFIG, check, copy, verify
 from tests.support.strikes import Strike
 
 STUCK = Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1)
 GUIDE = Path(pipecopy.__file__).parent / "guide" / "metrics.md"
 SUCCESS = "pipecopy_last_success_timestamp_seconds"
-
-
-class Read:
-    """What a file says."""
-
-    def __init__(self, path: Path) -> None:
-        families = list(text_string_to_metric_families(path.read_text()))
-        self.kinds = {family.name: family.type for family in families}
-        self.samples = [sample for family in families for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float | None:
-        """Return the sum of the samples with these labels, None if there is none."""
-        found = [
-            sample.value
-            for sample in self.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        ]
-        return sum(found) if found else None
-
-    @property
-    def outcome(self) -> str:
-        """The one that the run has."""
-        (found,) = (
-            sample.labels["outcome"]
-            for sample in self.samples
-            if sample.name == "pipecopy_run_outcome" and sample.value
-        )
-        return found
 
 
 def names(folder: Path, pattern: str = "*") -> list[str]:
@@ -131,7 +99,8 @@ def test_it_has_the_figures_of_a_run_with_a_kill_while_it_runs_and_at_its_end(
 
 def test_the_last_success_survives_runs_that_fail(pool: RecordingPool, tmp_path: Path) -> None:
     path = tmp_path / "x.prom"
-    copy(pool, observer=MetricsFile(path))
+    metrics = MetricsFile(path)
+    copy(pool, observer=metrics)
     success = Read(path)(SUCCESS)
     path.chmod(0o640)
     for _ in range(2):
@@ -144,10 +113,8 @@ def test_the_last_success_survives_runs_that_fail(pool: RecordingPool, tmp_path:
         assert (failed.outcome, failed(SUCCESS)) == ("failed", success)
         assert failed("pipecopy_call_seconds_count", call="get_max_id", outcome="raised") == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    metrics = MetricsFile(path)
-    for _ in range(2):  # one object for several runs
-        report = copy(pool, observer=metrics)
-        assert Read(path)("pipecopy_rows_total") == report.rows == 50
+    report = copy(pool, observer=metrics)  # one object for several runs
+    assert Read(path)("pipecopy_rows_total") == report.rows == 50
     assert success is not None
     assert (Read(path)(SUCCESS) or 0) > success
 
@@ -262,7 +229,7 @@ def test_two_that_write_the_same_file_take_turns(tmp_path: Path) -> None:
 
     def write(content: bytes) -> None:
         file = AtomicFile(path, "file")
-        for _ in range(100):
+        for _ in range(30):
             file.write(content)
 
     threads = [threading.Thread(target=write, args=(content,)) for content in contents * 2]
@@ -279,12 +246,7 @@ def test_a_wrong_time_between_two_writes(every: float, tmp_path: Path) -> None:
         MetricsFile(tmp_path / "x.prom", every=every)
 
 
-# -- the command
-
-
-def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     nowhere, big = f"{tmp_path}/none/x.prom", tmp_path / "orders.csv"
     big.touch()
     os.truncate(big, 2**23)
@@ -298,70 +260,19 @@ def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(
             MetricsFile(path)
         assert str(raised.value) == f"metrics file {path} {wrong}"
     assert big.stat().st_size == 2**23
-    command = ("copy", "host=a", "host=b", "--metrics-file", nowhere)
-    result = run(*command)
-    assert (result.returncode, result.stderr.splitlines()[0]) == (2, f"error: {raised.value}")
-    (tmp_path / "prometheus_client.py").write_text("raise ImportError('not installed')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    result = run(*command)
-    assert (result.returncode, result.stderr.splitlines()[0]) == (
-        2,
-        'error: --metrics-file needs the extra metrics: pip install "pipecopy[metrics]"',
-    )
 
 
-ENDS = {124: ("1s", "timed out"), 143: ("30s", "stopped")}
-
-
-@pytest.mark.parametrize("code", ENDS)
-def test_a_command_that_is_ended_on_the_way(
-    code: int, source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
-) -> None:
-    limit, outcome = ENDS[code]
-    path = tmp_path / "x.prom"
-    create_profiles(source_db, 10)
-    create_profiles(target_db)
-    with source_db.connect() as other, other.transaction():
-        other.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
-        arguments = ["copy", source_db.uri, target_db.uri, "--full-copy-timeout", limit]
-        with start([*arguments, "--metrics-file", str(path)]) as process:
-            wait_for(path, "pipecopy_run_info", 1)
-            if outcome == "stopped":
-                process.send_signal(signal.SIGTERM)
-            assert process.wait(LONGEST) == code
-    read = Read(path)
-    assert (read.outcome, read("pipecopy_exit_code")) == (outcome, code)
-    assert read("pipecopy_run_limit_seconds") == float(limit.removesuffix("s"))
-
-
-def test_a_file_system_that_hangs_holds_up_nothing(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.prom"
-    create_profiles(source_db, 10)
-    create_profiles(target_db)
-    command = ["copy", source_db.uri, target_db.uri, "--metrics-file", str(path)]
-    with load_gate(source_db, 5) as gate, start(command) as process:
-        gate.arrival()
-        wait_for(path, "pipecopy_run_info", 1)
-        hang(path)
-        gate.lift()
-        _, said = process.communicate(timeout=LONGEST)
-    assert process.returncode == 0, said
-    assert "--metrics-file did not end within 2 s: it was left behind" in said
-    assert target_db.value("SELECT count(*) FROM profiles") == 10
-
-
-def test_one_that_hangs_before_a_run_is_not_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "x.prom"
-    hang(path)
-    AtomicFile(path, "file").prepare(patience=0.1)
-    os.close(os.open(f"{path}.tmp", os.O_RDONLY))  # its thread goes on
-
-
-def hang(path: Path) -> None:
-    """Have whoever writes the file next wait, as for a file system that does not answer."""
-    os.mkfifo(f"{path}.tmp")  # it takes a reader to open it
+def test_one_that_hangs_before_a_run_is_not_waited_for_and_undoes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"former")
+    file = AtomicFile(path, "file")
+    with (tmp_path / "x.tmp").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        file.prepare(patience=0.1)
+        writer = threading.Thread(target=file.write, args=(b"new",))
+        writer.start()
+    writer.join()
+    assert (path.read_bytes(), names(tmp_path)) == (b"new", ["x"])
 
 
 # -- the manual

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import re
-import signal
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +10,6 @@ from typing import Any
 import pytest
 
 from pipecopy import Config
-from pipecopy.cli.options import Output
-from pipecopy.errors import ConfigError
 from pipecopy.events import (
     BatchSaved,
     CallEnded,
@@ -36,36 +29,15 @@ from pipecopy.observers.page import Page
 from pipecopy.observers.timeline import Timeline
 from pipecopy.report import CopyReport
 from tests.support.chromium import Chromium, chromium
-from tests.support.command import LONGEST, run_stubbed, start_stubbed, unstamped
-from tests.support.drivers import RecordingPool
+from tests.support.command import run_stubbed
+from tests.support.copying import copying
 from tests.support.pages import text_of
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-REAL = """
-from pathlib import Path
-from pipecopy.operations.copy import copy_table as really
-from tests.support.drivers import RecordingPool
-from tests.support.pages import text_of
-from tests.support.strikes import Strike
-
-def copy_table(config, pool, from_name, to_name, **how):
-    pool = RecordingPool(Path({folder!r}), ({strikes}))
-    object.__setattr__(pool, "table", {table!r})
-    {meanwhile}
-    return really(config, pool, "source", "target", **how)
-"""
 STUCK = """Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1),"""
 BROKEN = """Strike(side="target", call="save_rows", fault="ValueError", skip=2),"""
 QUICK = ("--batch-size", "100", "--call-timeout", "500ms", "--retries-delay", "200ms")
 STACK = '  File "/opt/driver.py", line 41 in load_rows'
-
-
-def stub(folder: Path, strikes: str = "", meanwhile: str = "", table: str = "profiles") -> str:
-    """Return a `copy_table` that really copies, between two files of SQLite."""
-    RecordingPool(folder).create(range(1, 501))
-    return REAL.format(
-        folder=str(folder), strikes=strikes, meanwhile=meanwhile or "pass", table=table
-    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the page of a copy whose third save deadlocked in C, and was retried."""
     folder = tmp_path_factory.mktemp("page")
     result = run_stubbed(
-        stub(folder, STUCK, table=HOSTILE), *QUICK, "--report", str(folder / "a.html")
+        copying(folder, STUCK, table=HOSTILE), *QUICK, "--report", str(folder / "a.html")
     )
     assert result.returncode == 0, result.stderr
     return folder / "a.html"
@@ -98,19 +70,22 @@ def test_figures_are_there_without_javascript(page: Path) -> None:
     assert page.stat().st_size < 2_000_000
 
 
-@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1200, 390])
-def test_both_charts_are_drawn(browser: Chromium, page: Path, width: int, *, dark: bool) -> None:
-    browser.open(page, width=width, dark=dark)
-    assert browser.complaints == []  # no error, and no request to anywhere
+def test_both_charts_are_drawn_light_and_dark(browser: Chromium, page: Path, width: int) -> None:
+    browser.open(page, width=width)
     assert browser.run("document.title") == f"Complete: copy {HOSTILE}"
     assert browser.run("document.images.length") == 0
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-    ground = browser.run("getComputedStyle(document.body).backgroundColor")
-    assert (ground == "rgb(255, 255, 255)") == (not dark)
-    for chart, colour in [("lanes", "failed"), ("lanes", "retry"), ("lanes", "load")]:
-        assert browser.pixels(chart, colour)[0] > 20, (chart, colour)
     assert browser.run("document.getElementById('throughput').offsetHeight") > 150
+    for dark in (False, True):
+        browser.prefer(dark=dark)
+        ground = browser.run("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(255, 255, 255)") == (not dark)
+        assert browser.run("document.querySelectorAll('#lanes > *').length") == 1
+        for colour in ("failed", "retry", "load"):
+            assert browser.pixels("lanes", colour)[0] > 20, (colour, dark)
+        assert browser.pixels("throughput", "area")[0] > 20
+    assert browser.complaints == []  # no error, and no request to anywhere
 
 
 def test_a_kill_shows_its_stack_when_it_is_chosen(browser: Chromium, page: Path) -> None:
@@ -124,17 +99,9 @@ def test_a_kill_shows_its_stack_when_it_is_chosen(browser: Chromium, page: Path)
     assert browser.run("document.querySelector('#stack-0').closest('details').open")
 
 
-def test_charts_follow_the_colours_that_the_user_prefers(browser: Chromium, page: Path) -> None:
-    browser.open(page)
-    browser.prefer(dark=True)
-    assert browser.pixels("lanes", "failed")[0] > 20
-    assert browser.run("document.querySelectorAll('#lanes > *').length") == 1
-    assert browser.complaints == []
-
-
 def test_a_failure_is_told_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    result = run_stubbed(stub(tmp_path, BROKEN), *QUICK, "--report", str(path))
+    result = run_stubbed(copying(tmp_path, BROKEN), *QUICK, "--report", str(path))
     assert result.returncode == 4
     said = text_of(path)
     assert "✕ Failed copy profiles" in said
@@ -142,62 +109,6 @@ def test_a_failure_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert "broken on purpose" in said
     assert "To go on: fix what the error names, and run it again: it is safe" in said
     assert "exit code 4" in said
-
-
-def test_it_is_written_when_a_signal_stops_the_copy(tmp_path: Path) -> None:
-    strikes = """Strike(side="target", call="save_rows", fault="sleep in C"),"""
-    path = tmp_path / "a.json"
-    arguments = ("--call-timeout", "30s", "--grace", "100ms", "--json", "--report", str(path))
-    process = start_stubbed(stub(tmp_path, strikes), arguments)
-    try:
-        deadline = time.monotonic() + LONGEST
-        while not RecordingPool(tmp_path).recorder.attempts(call="save_rows"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)  # the driver's record is a file
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=LONGEST)
-    finally:
-        process.kill()
-    said = json.loads(path.read_text())
-    timeline = said.pop("timeline")
-    assert said == json.loads(out)
-    assert (said["outcome"], said["exit_code"]) == ("stopped", 143)
-    stop, cut = timeline["incidents"]
-    assert (stop["what"], stop["detail"]) == (
-        "stop requested",
-        "finishing the batch in flight, at most 100ms",
-    )
-    assert (cut["what"], cut["call"]) == ("cut short", "save_rows")
-
-
-def test_a_file_that_does_not_answer_holds_up_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    made = stub(tmp_path)
-    with (tmp_path / "a.json.tmp").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        began = time.monotonic()
-        result = run_stubbed(made, "--report", str(path))
-        took = time.monotonic() - began
-    assert result.returncode == 0
-    warning = "warning: --report did not end within 2 s: it was left behind"
-    assert warning in unstamped(result.stderr)
-    assert took < 20
-
-
-def test_a_file_that_can_not_be_written_is_told_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"report .*/none/a\.html can't be written: No such file"):
-        Output(report=str(tmp_path / "none" / "a.html")).observers()
-
-
-def test_without_the_extra_only_json_can_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "bokeh", None)
-    with pytest.raises(ConfigError) as refused:
-        Output(report=str(tmp_path / "a.html")).observers()
-    wanted = '--report needs the extra report: pip install "pipecopy[report]"'
-    assert str(refused.value) == wanted
-    assert list(Output(report=str(tmp_path / "a.json")).observers()) == ["--report"]
 
 
 def long_run(batches: int, *, kills: int) -> Iterator[Event]:
@@ -247,14 +158,14 @@ def long_run(batches: int, *, kills: int) -> Iterator[Event]:
 def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     page = Page(str(path))
-    for event in long_run(4_000, kills=800):
+    for event in long_run(1_200, kills=400):
         page(event)
     assert path.stat().st_size < 2_000_000
     browser.open(path)
     assert browser.complaints == []
     assert browser.pixels("lanes", "failed")[0] > 20
-    assert " 800 attempts that failed, 800 pauses " in text_of(path)
-    assert " 500 more in between are left out. " in text_of(path)
+    assert " 400 attempts that failed, 400 pauses " in text_of(path)
+    assert " 100 more in between are left out. " in text_of(path)
 
 
 def test_what_a_long_run_did_is_gathered_in_constant_memory() -> None:

@@ -33,7 +33,7 @@ new Promise(done => {
   const look = () => document.querySelector(".chart") === null || Bokeh.documents.at(-1)?.is_idle
     ? requestAnimationFrame(() => requestAnimationFrame(done))
     : setTimeout(look, 10);
-  look();
+  requestAnimationFrame(look);  // what a change of colours calls comes first
 })
 """
 _PIXELS = """
@@ -46,7 +46,10 @@ _PIXELS = """
   for (const canvas of canvases(document.getElementById("CHART"))) {
     const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
     if (!canvas.width) continue;
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    // from a copy: Chromium complains of a canvas that is read several times
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < data.length; at += 4) {
       if (data[at + 3] > 0 && rgb.every((each, i) => Math.abs(data[at + i] - each) < 12)) {
         const pixel = at / 4;
@@ -131,7 +134,7 @@ class Chromium:
         assert parsed.get("method") != "Page.javascriptDialogOpening", "a script of it ran"
         return parsed
 
-    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+    def open(self, path: Path, *, width: int = 1200, height: int = 900) -> None:
         """Open the file, and wait until the charts are drawn."""
         self._events.clear()
         self._ask(
@@ -141,7 +144,7 @@ class Chromium:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
-        self.prefer(dark=dark)
+        self.prefer(dark=False)
         self._ask("Page.navigate", url=path.absolute().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
             self._events.append(self._next())
