@@ -44,6 +44,7 @@ def test_each_heading_is_a_message_or_several() -> None:
     assert len(MESSAGES) > 20
     for heading in HEADINGS:
         assert not re.sub("`[^`]+`", "", heading).replace(" or ", "").strip()
+        assert f"\n### {heading}\n\n- " in PAGES["exit-codes"]  # what it means, what to do
 
 
 @pytest.mark.parametrize("message", [one for one in MESSAGES if one not in _OF_OTHERS])
