@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import pipecopy
 from pipecopy.cli import helptexts
@@ -24,14 +23,13 @@ from pipecopy.cli.main import StoppedBySignal, StopSignals, stop_behind
 from pipecopy.cli.observers import Observers
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
-    REPAIR,
-    TABLE,
     Connections,
+    CopyOptions,
     Err,
-    Flag,
     IdRange,
     Limits,
     Output,
+    RepairOptions,
     Selection,
     Signals,
     Source,
@@ -174,24 +172,7 @@ def copy(
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    create: Annotated[
-        Flag,
-        Parameter(
-            group=TABLE,
-            help="Create the table in the target, like the one in the source, if it is missing.",
-        ),
-    ] = False,
-    analyze: Annotated[
-        Flag,
-        Parameter(group=TABLE, help="Run ANALYZE on the table in the target after the last batch."),
-    ] = False,
-    resume: Annotated[
-        Flag,
-        Parameter(
-            group=TABLE,
-            help="Begin at the greatest id in the target, after a first copy that was interrupted.",
-        ),
-    ] = False,
+    how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
@@ -201,12 +182,11 @@ def copy(
     """Copy the table; `helptexts` says more."""
 
     def copying() -> Callable[..., Report]:
-        pool = selection.pool(connections, create=create, analyze=analyze)
-        return partial(
-            pipecopy.copy_table, limits.config(), pool, source, target, resume=resume, **vars(ids)
-        )
+        pool = selection.pool(connections, how)
+        begins = partial(pipecopy.copy_table, limits.config(), pool, source, target)
+        return partial(begins, resume=how.resume, **vars(ids))
 
-    resumes = resume if selection.where is None else None
+    resumes = how.resume if selection.where is None else None
     screen = output.screen(err)
     return _run("copy", copying, screen, output, signals, resume=resumes)
 
@@ -218,20 +198,7 @@ def check(
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    create: Annotated[
-        Flag,
-        Parameter(
-            group=TABLE, help="The copy would create the table in the target if it is missing."
-        ),
-    ] = False,
-    analyze: Annotated[
-        Flag,
-        Parameter(group=TABLE, help="The copy would analyze the target after the last batch."),
-    ] = False,
-    resume: Annotated[
-        Flag,
-        Parameter(group=TABLE, help="The copy would begin at the greatest id in the target."),
-    ] = False,
+    how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
@@ -241,10 +208,9 @@ def check(
     """Look at both sides, as a copy would find them."""
 
     def checking() -> Callable[..., Report]:
-        pool = selection.pool(connections, create=create, analyze=analyze)
-        return partial(
-            pipecopy.check_copy, limits.config(), pool, source, target, resume=resume, **vars(ids)
-        )
+        pool = selection.pool(connections, how)
+        begins = partial(pipecopy.check_copy, limits.config(), pool, source, target)
+        return partial(begins, resume=how.resume, **vars(ids))
 
     screen = output.screen(err, brief=True)
     return _run("check", checking, screen, output, signals)
@@ -257,21 +223,7 @@ def verify(
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    repair: Annotated[
-        Flag,
-        Parameter(
-            group=REPAIR,
-            help="Copy missing and differing rows again; without this nothing is written.",
-        ),
-    ] = False,
-    delete_surplus: Annotated[
-        Flag,
-        Parameter(
-            group=REPAIR,
-            help="With --repair: remove rows whose id is not in the source,"
-            " or not in its part (--where).",
-        ),
-    ] = False,
+    how: RepairOptions = RepairOptions(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
@@ -282,8 +234,8 @@ def verify(
 
     def verifying() -> Callable[..., Report]:
         pool = selection.pool(connections)
-        how: dict[str, Any] = {"repair": repair, "delete_surplus": delete_surplus, **vars(ids)}
-        return partial(pipecopy.verify_tables, limits.config(), pool, source, target, **how)
+        begins = partial(pipecopy.verify_tables, limits.config(), pool, source, target)
+        return partial(begins, **vars(how), **vars(ids))
 
     screen = output.screen(err)
     return _run("verify", verifying, screen, output, signals)

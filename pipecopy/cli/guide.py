@@ -10,7 +10,8 @@ from importlib.resources.abc import Traversable
 from typing import Annotated
 
 from pipecopy.cli.exits import Ending, failed
-from pipecopy.cli.options import Output, described
+from pipecopy.cli.kinds import described
+from pipecopy.cli.options import Output
 from pipecopy.errors import ConfigError
 from pipecopy.finding import did_you_mean
 

@@ -13,7 +13,8 @@ from pipecopy.cli.codes import Exit
 from pipecopy.cli.config import InFile, no_job, unset_databases, wrong_database
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section
 from pipecopy.cli.exits import Ending, failed
-from pipecopy.cli.options import IN_FILE, Err, Flag, Output, Signals
+from pipecopy.cli.kinds import Flag
+from pipecopy.cli.options import IN_FILE, Err, Output, Signals
 from pipecopy.cli.result import as_text, result
 from pipecopy.cli.sections import Variables, is_unset, together
 from pipecopy.cli.wording import in_options

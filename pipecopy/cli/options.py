@@ -1,10 +1,9 @@
-"""The options that commands share, each with its kind and its bounds, as Cyclopts fills them."""
+"""The options that commands share, as Cyclopts fills them."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import UNSET, Group, Parameter, Token
 
-from pipecopy.arguments import wrong_text
-from pipecopy.cli.argv import ON
+from pipecopy.cli.kinds import (
+    LOG_FORMATS,
+    Columns,
+    Duration,
+    Flag,
+    LogFormat,
+    Progress,
+    Rate,
+    ReportFile,
+    Size,
+    SomeText,
+    Whole,
+    bounds,
+)
 from pipecopy.cli.main import StopSignals
 from pipecopy.cli.said import dropped
 from pipecopy.cli.streams import Stream
@@ -23,7 +34,7 @@ from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
 from pipecopy.observers.display import PROGRESS, Screen, Shown
 from pipecopy.observers.text import DEBUG, INFO, WARNING
-from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_of, size_text
+from pipecopy.units import duration_text, rate_of
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool
@@ -34,119 +45,7 @@ LIMITS = Group("Limits", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 CONFIGURATION = Group("Configuration", sort_key=4)
 
-_NAME = re.compile(r'(?:[^",]|"(?:[^"]|"")*")+')
-_LOG_FORMATS = ("text", "json")
-_NONE = "none"
-_FLAGS = {
-    **dict.fromkeys(ON, True),
-    **dict.fromkeys(("false", "no", "0", "off"), False),
-}
 
-# a converter or a validator raises a ValueError whose text goes on from the name of the option
-
-
-def _by(read: Callable[[str], Any]) -> Callable[[object, tuple[Token, ...]], Any]:
-    """Return the converter that reads the one text that an option has."""
-    return lambda _type, tokens: read(tokens[-1].value)
-
-
-def _flag_of(text: str) -> bool:
-    if text.lower() not in _FLAGS:
-        raise ValueError(f'"{text}" is neither true nor false')
-    return _FLAGS[text.lower()]
-
-
-def _log_format_of(text: str) -> str:
-    if text.lower() not in _LOG_FORMATS:
-        raise ValueError(f'"{text}" is unknown; it may be {" or ".join(_LOG_FORMATS)}')
-    return text.lower()
-
-
-def _progress_of(text: str) -> float | None:
-    return None if text.lower() == _NONE else seconds_of(text)
-
-
-def _progress_text(seconds: float | None) -> str:
-    return _NONE if seconds is None else duration_text(seconds)
-
-
-def _rate_text(text: str) -> str:
-    rate_of(text)
-    return text
-
-
-def columns_of(text: str) -> tuple[str, ...]:
-    """Return the names in a list as they are written: a comma in double quotes belongs to a name.
-
-    A ValueError says what is wrong with the list.
-    """
-    names = []
-    position = 0
-    while (match := _NAME.match(text, position)) and match[0].strip():
-        names.append(match[0].strip())
-        if match.end() == len(text):
-            return tuple(names)
-        position = match.end() + 1
-        if text[match.end()] != ",":
-            break
-    raise ValueError(f"'{text}' is not a valid list of columns such as id,data or id,\"a, b\"")
-
-
-def to_columns(_type: object, tokens: tuple[Token, ...]) -> tuple[str, ...]:
-    """Return the names in the texts of a list of columns; see `columns_of`."""
-    return tuple(name for token in tokens for name in columns_of(token.value))
-
-
-def bounds(least: float, most: float | None = None, *, above: bool = False) -> Parameter:
-    """Return the bounds of a number; `above`: it must be more than the least."""
-
-    def check(_type: object, value: float | None) -> None:
-        if value is None or (least < value if above else least <= value <= (most or value)):
-            return
-        wanted = f"more than {least}" if above else f"at least {least}"
-        raise ValueError(f"must be {wanted if most is None else f'{least} to {most}'}, not {value}")
-
-    return Parameter(validator=check)
-
-
-def described(text: str) -> Parameter:
-    """Return the help of an option of one command: python -OO takes docstrings away."""
-    return Parameter(help=text)
-
-
-def _check_text(_type: object, value: str | tuple[str, ...] | None) -> None:
-    for text in value if isinstance(value, tuple) else [value]:
-        if text is not None and (wrong := wrong_text(text)):
-            raise ValueError(wrong)
-
-
-def _check_report(_type: object, value: str | None) -> None:
-    if value is not None and not value.endswith((".html", ".json")):
-        raise ValueError(f'must be a file such as nightly.html or nightly.json, not "{value}"')
-
-
-Duration: TypeAlias = Annotated[
-    float, Parameter(converter=_by(seconds_of), show_default=duration_text, metavar="DURATION")
-]
-Size: TypeAlias = Annotated[
-    int, Parameter(converter=_by(bytes_of), show_default=size_text, metavar="SIZE")
-]
-Whole: TypeAlias = Annotated[int, Parameter(converter=_by(count_of))]
-Flag: TypeAlias = Annotated[
-    bool, Parameter(converter=_by(_flag_of), negative=(), show_default=False)
-]
-Columns: TypeAlias = Annotated[
-    tuple[str, ...] | None,
-    Parameter(
-        converter=to_columns,
-        validator=_check_text,
-        n_tokens=1,
-        negative=(),
-        metavar="A,B,C",
-    ),
-]
-SomeText: TypeAlias = Annotated[str, Parameter(validator=_check_text)]
-"""Not empty."""
 Source: TypeAlias = Annotated[
     SomeText,
     Parameter(
@@ -191,6 +90,30 @@ names knows of them. A command takes it as the keyword argument `connections`.""
 
 @Parameter(name="*", group=TABLE)
 @dataclass(frozen=True, kw_only=True)
+class CopyOptions:
+    """What only a copy has, and a check foretells."""
+
+    create: Flag = False
+    """Create the table in the target, like the one in the source, if it is missing."""
+    analyze: Flag = False
+    """Run ANALYZE on the table in the target after the last batch."""
+    resume: Flag = False
+    """Begin at the greatest id in the target, after a first copy that was interrupted."""
+
+
+@Parameter(name="*", group=REPAIR)
+@dataclass(frozen=True, kw_only=True)
+class RepairOptions:
+    """What a verification does about differences."""
+
+    repair: Flag = False
+    """Copy missing and differing rows again; without this nothing is written."""
+    delete_surplus: Flag = False
+    """With --repair: remove rows whose id is not in the source, or not in its part (--where)."""
+
+
+@Parameter(name="*", group=TABLE)
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which table, and which part of it."""
 
@@ -212,7 +135,7 @@ class Selection:
     """They are two servers: if one is a standby, it does not follow the other one."""
 
     def pool(
-        self, connections: Mapping[str, str], *, create: bool = False, analyze: bool = False
+        self, connections: Mapping[str, str], how: CopyOptions = CopyOptions()
     ) -> PostgresPool:
         """Return the pool for this table, with what a copy does before and after its rows."""
         from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
@@ -225,8 +148,8 @@ class Selection:
             columns=self.columns,
             exclude=self.exclude,
             where=self.where,
-            create=create,
-            analyze=analyze,
+            create=how.create,
+            analyze=how.analyze,
             session_pooler=self.session_pooler,
             two_servers=self.two_servers,
         )
@@ -306,9 +229,7 @@ class Limits:
     wait: Flag = False
     """Wait until another run that writes the target's table has ended, instead of failing."""
 
-    max_rate: Annotated[
-        str | None, Parameter(converter=_by(_rate_text), show_default=False, metavar="RATE")
-    ] = None
+    max_rate: Rate = None
     """Most that is read a second, such as 20MB or 5000rows; each batch is read at full speed."""
     pause_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
     """Pause between two batches while this file exists."""
@@ -333,19 +254,9 @@ class Output:
 
     json: Flag = False
     """Write the report to standard output as one JSON object, also if the run fails."""
-    log_format: Annotated[
-        str, Parameter(converter=_by(_log_format_of), metavar="FORMAT", show_default=str)
-    ] = "text"
+    log_format: LogFormat = LOG_FORMATS[0]
     """How standard error is written: text, for people, or json, an object on each line."""
-    progress: Annotated[
-        float | None,
-        bounds(0, above=True),
-        Parameter(
-            converter=_by(_progress_of),
-            show_default=_progress_text,
-            metavar="DURATION",
-        ),
-    ] = PROGRESS
+    progress: Annotated[Progress, bounds(0, above=True)] = PROGRESS
     """Time between two lines that say how far the run is; none for none, and no bar."""
     quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False
     """Write only warnings and errors to standard error."""
@@ -357,16 +268,13 @@ class Output:
     """Write the figures of the run to FILE, for Prometheus, while it runs and at the end."""
     traces: Flag = False
     """Send each call as a span to the OpenTelemetry collector at OTEL_EXPORTER_OTLP_ENDPOINT."""
-
-    report: Annotated[SomeText | None, Parameter(metavar="FILE.html", validator=_check_report)] = (
-        None
-    )
+    report: ReportFile = None
     """Write a page with charts of the run to FILE.html at the end, or the same to FILE.json."""
 
     @property
     def as_json_lines(self) -> bool:
         """Each line on standard error is a JSON object."""
-        return self.log_format == _LOG_FORMATS[1]
+        return self.log_format == LOG_FORMATS[1]
 
     @property
     def shown(self) -> Shown:

@@ -15,7 +15,8 @@ from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section
-from pipecopy.cli.options import Limits, conflicts, to_columns
+from pipecopy.cli.kinds import to_columns
+from pipecopy.cli.options import Limits, conflicts
 from pipecopy.cli.substitution import Expanded, Unset
 from pipecopy.finding import did_you_mean
 

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from pipecopy.cli.options import IdRange, Limits, Selection
+from pipecopy.cli.options import CopyOptions, IdRange, Limits, RepairOptions, Selection
 
 Said = TypeVar("Said")
 
-OPTIONS = {
-    *(field.name for group in (Selection, IdRange, Limits) for field in fields(group)),
-    *("create", "analyze", "resume", "repair", "delete_surplus"),
-} - {"max_rate"}
+_GROUPS = (Selection, IdRange, CopyOptions, RepairOptions, Limits)
+OPTIONS = {field.name for group in _GROUPS for field in fields(group)} - {"max_rate"}
 """The arguments of the library that are options of the command, under the same name."""
 COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pipecopy.cli.codes import Exit
 from pipecopy.cli.exits import Ending, failed
+from pipecopy.cli.kinds import Flag, Whole, bounds, described
 from pipecopy.cli.main import StoppedBySignal, stop_behind
-from pipecopy.cli.options import Err, Flag, Output, Signals, Whole, bounds, described
+from pipecopy.cli.options import Err, Output, Signals
 from pipecopy.cli.streams import Stream
 from pipecopy.demo.faults import FaultyPool, deadlock_in_c
 from pipecopy.demo.pair import MOST_ROWS, Pair, started_pair

@@ -9,17 +9,9 @@ from typing import Annotated
 
 from pipecopy.cli.codes import Exit, exit_code
 from pipecopy.cli.exits import Ending, failed
+from pipecopy.cli.kinds import Duration, Flag, Whole, bounds, described
 from pipecopy.cli.main import StoppedBySignal
-from pipecopy.cli.options import (
-    Duration,
-    Err,
-    Flag,
-    Output,
-    Signals,
-    Whole,
-    bounds,
-    described,
-)
+from pipecopy.cli.options import Err, Output, Signals
 from pipecopy.cli.streams import Stream
 from pipecopy.config import Config
 from pipecopy.demo.faults import FaultyPool, deadlock_in_c, stop_this_process

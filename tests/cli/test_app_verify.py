@@ -149,7 +149,7 @@ def test_a_signal_in_a_call_stops_it_and_says_how_far_it_came(
 ) -> None:
     _damaged(source_db, target_db)
     with load_gate(source_db, 800) as gate:
-        process = start(["verify", source_db.uri, target_db.uri, *QUICK, "--json"])
+        process = start(["verify", source_db.uri, target_db.uri, *QUICK, "--json", "--grace", "0"])
         try:
             gate.arrival()
             process.send_signal(signal.SIGTERM)

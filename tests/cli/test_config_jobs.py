@@ -92,7 +92,7 @@ def test_a_job_has_a_value_for_every_option() -> None:
         max_batch_bytes=1_000_000,
         batch_time=2.0,
     )
-    assert (command.create, command.resume, command.output.quiet) == (True, True, True)
+    assert (command.how.create, command.how.resume, command.output.quiet) == (True, True, True)
 
 
 def test_the_command_line_is_before_the_environment_before_the_job_before_the_defaults() -> None:
@@ -102,7 +102,7 @@ def test_the_command_line_is_before_the_environment_before_the_job_before_the_de
     assert (limits.batch_size, limits.retries_delay) == (700, 2.0)
     assert (limits.max_retries, limits.call_timeout, limits.read_ahead) == (5, 10.0, 1)
     command = asked("copy", "nightly", "--resume=false", PIPECOPY_CREATE="no")
-    assert (command.resume, command.create) == (False, False)
+    assert (command.how.resume, command.how.create) == (False, False)
     assert asked("copy", "nightly", PIPECOPY_SOURCE="stats").source == "stats"
 
 
@@ -126,9 +126,9 @@ def test_what_conflicts_between_a_job_and_the_defaults_may_be_taken_back() -> No
         """
     )
     command = asked("copy", "some", "--resume=false")
-    assert (command.resume, command.selection.where) == (False, "x > 3")
+    assert (command.how.resume, command.selection.where) == (False, "x > 3")
     assert asked("copy", "first", PIPECOPY_FROM_ID="2").ids == IdRange(from_id=2, to_id=5)
-    assert asked("copy", "all").resume  # whatever the other jobs are
+    assert asked("copy", "all").how.resume  # whatever the other jobs are
     conflicting = run("copy", "some")
     assert conflicting.returncode == 2
     assert "--resume does not go with --where" in conflicting.stderr
@@ -159,7 +159,7 @@ def test_two_names_are_databases_and_take_the_defaults() -> None:
     assert (command.source, command.target) == ("stats", "service=elsewhere")
     assert command.connections == {"stats": "postgresql://stats.internal/dwh"}
     limits = command.limits
-    assert (limits.max_retries, limits.batch_size, command.resume) == (7, 10_000, False)
+    assert (limits.max_retries, limits.batch_size, command.how.resume) == (7, 10_000, False)
 
 
 def test_the_defaults_may_have_the_databases() -> None:

@@ -86,7 +86,7 @@ def test_a_wrong_value_of_a_variable_is_named_by_the_key() -> None:
         'pipecopy.toml: jobs.nightly.resume: "maybe" is neither true nor false',
         'pipecopy.toml: jobs.nightly.batch_size: "x" is not a whole number such as 500 or 10k',
     ]
-    assert asked("copy", "nightly", FLAG="yes", SIZE="7").resume
+    assert asked("copy", "nightly", FLAG="yes", SIZE="7").how.resume
 
 
 def test_one_that_is_not_set_stops_only_what_uses_it() -> None:

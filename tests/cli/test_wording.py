@@ -15,8 +15,7 @@ import pipecopy
 from pipecopy import CopyReport
 from pipecopy.arguments import argument, function_call
 from pipecopy.cli import app
-from pipecopy.cli.options import IdRange, Limits, Selection
-from pipecopy.cli.wording import OPTIONS, in_options
+from pipecopy.cli.wording import COMMANDS, OPTIONS, in_options
 from pipecopy.errors import DatabaseError, TableMismatchError
 from pipecopy.events import DriverOutput, Warned
 from pipecopy.postgres import PostgresPool
@@ -67,9 +66,12 @@ def test_every_option_is_an_argument_of_both() -> None:
     library = {field.name for field in fields(pipecopy.Config)}
     for function in (PostgresPool, pipecopy.copy_table, pipecopy.verify_tables):
         library |= {*inspect.signature(function).parameters}
-    command = {field.name for group in (Selection, IdRange, Limits) for field in fields(group)}
-    for of_command in (app.copy, app.check, app.verify):
-        command |= {*inspect.signature(of_command).parameters}
+    root, _ = app.build_app({})
+    command = {
+        option.name.removeprefix("--").replace("-", "_")
+        for name in COMMANDS.values()
+        for option in root[name].assemble_argument_collection()
+    }
     assert library >= OPTIONS
     assert command >= OPTIONS
 
