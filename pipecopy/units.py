@@ -29,6 +29,7 @@ _BYTES: dict[str, int] = {
     },
 }
 _COUNTS: dict[str, int] = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+_MINUTE, _TEN_MINUTES = 60, 600
 _RANGES = 10
 """How many ranges of ids are written out."""
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([a-z]*)", re.IGNORECASE)
@@ -60,6 +61,19 @@ def duration_text(seconds: float) -> str:
     days, rest = divmod(timedelta(milliseconds=max(1, round(seconds * 1000))), timedelta(days=1))
     text = str(durationpy.to_str(rest)) if rest or not days else ""
     return f"{days}d{text}" if days else text
+
+
+def seconds_text(seconds: float) -> str:
+    """Return the duration as sentences have it: `250 ms`, `2.03 s`, `1m30s`, to three digits or so.
+
+    An option's value is told as it is written: see `duration_text`.
+    """
+    rounded = float(f"{max(0.0, seconds):.3g}")
+    if 0 < rounded < 1:
+        return f"{max(1, round(1000 * rounded))} ms"
+    if rounded < _MINUTE:
+        return f"{rounded:g} s"
+    return duration_text(round(seconds, 1 if seconds < _TEN_MINUTES else 0))
 
 
 def bytes_of(text: str) -> int:

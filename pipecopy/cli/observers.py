@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pipecopy.events import CommandEnded, Event, Observer
 from pipecopy.supervisor.notifier import Notifier
+from pipecopy.units import seconds_text
 
 _LAST = 2.0
 """Seconds that all of them together get, after the run, for what is left."""
@@ -37,5 +38,7 @@ class Observers:
             ended = notifier.join(max(0.0, until - time.monotonic()))
             said += notifier.warnings
             if not ended:
-                said.append(f"{notifier.name} did not end within {_LAST:g} s: it was left behind")
+                said.append(
+                    f"{notifier.name} did not end within {seconds_text(_LAST)}: it was left behind"
+                )
         return said

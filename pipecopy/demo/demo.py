@@ -19,7 +19,7 @@ from pipecopy.observers.display import Screen, stamped
 from pipecopy.observers.summary import summary_lines
 from pipecopy.operations.copy import copy_table
 from pipecopy.report import CopyReport
-from pipecopy.units import duration_text
+from pipecopy.units import seconds_text
 
 
 def demo(
@@ -84,7 +84,7 @@ class _Hangs:
         match event:
             case CallStarted(where=where, limit=limit) if self.strikes(where):
                 if where.attempt == 1:
-                    return f"{self._cause(where)}\n   Its limit is {duration_text(limit)}."
+                    return f"{self._cause(where)}\n   Its limit is {seconds_text(limit)}."
             case WorkerKilled(where=where) if self.strikes(where):
                 return (
                     "-> That was its limit: the process was ended with SIGKILL,\n"

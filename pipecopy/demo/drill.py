@@ -23,7 +23,7 @@ from pipecopy.events import CallEnded, Event
 from pipecopy.operations.copy import copy_table
 from pipecopy.operations.verify import verify_tables
 from pipecopy.postgres import PostgresPool
-from pipecopy.units import counted, duration_text
+from pipecopy.units import counted, seconds_text
 
 _FEWEST_ROWS = 100
 _LATE = 0.25
@@ -47,7 +47,7 @@ def drill(
     try:
         with started_pair(rows, say) as pair, Relay(pair.stats) as relay:
             faults = list(_faults(pair, relay))
-            say(f"Each copy meets one fault; a call may take {duration_text(call_timeout)}")
+            say(f"Each copy meets one fault; a call may take {seconds_text(call_timeout)}")
             passed = [
                 _told(f"{number}/{len(faults)}", fault, pair, pair.config(call_timeout), say)
                 for number, fault in enumerate(faults, 1)
@@ -173,7 +173,7 @@ def _copied(fault: _Fault, pair: Pair, config: Config) -> tuple[list[str], list[
     told = [_call_text(each, config) for each in hit[:1]]
     broken = [] if hit else ["no call met it"]
     broken += [
-        f"a call ended {each.seconds - config.call_timeout:.2f} s after its limit"
+        f"a call ended {seconds_text(each.seconds - config.call_timeout)} after its limit"
         for each in hit
         if each.seconds > config.call_timeout + _LATE
     ]
@@ -196,10 +196,10 @@ def _copied(fault: _Fault, pair: Pair, config: Config) -> tuple[list[str], list[
 
 
 def _call_text(ended: CallEnded, config: Config) -> str:
-    where, limit = ended.where, duration_text(config.call_timeout)
+    where, limit = ended.where, seconds_text(config.call_timeout)
     ids = "" if where.key_range is None else " of ids [{}, {})".format(*where.key_range)
     how = "was killed" if ended.outcome == "timed out" else "failed"
-    return f"{where.call}{ids} {how} after {ended.seconds:.2f}s (limit {limit})"
+    return f"{where.call}{ids} {how} after {seconds_text(ended.seconds)} (limit {limit})"
 
 
 def _write(err: Stream, line: str) -> None:

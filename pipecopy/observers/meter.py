@@ -26,7 +26,7 @@ from pipecopy.events import (
 )
 from pipecopy.observers.text import Status, printable
 from pipecopy.redact import redact
-from pipecopy.units import counted, duration_text
+from pipecopy.units import counted, seconds_text
 
 _SLOW = 1.0
 """Seconds after which a call is worth showing."""
@@ -46,9 +46,12 @@ class _Wait:
     """None if only the whole run's bounds it."""
     shown_after: float = 0.0
 
+    def so_long(self, now: float) -> str:
+        return seconds_text(round(now - self.since))
+
     @property
     def of_limit(self) -> str:
-        return "" if self.limit is None else f" of {duration_text(self.limit)}"
+        return "" if self.limit is None else f" of {seconds_text(self.limit)}"
 
 
 class _Done(NamedTuple):
@@ -174,7 +177,7 @@ class Meter:
             seconds_left=left,
             waits=tuple(
                 # what is long comes last: the bar cuts its lines
-                printable(f"{wait.verb} {now - wait.since:.0f}s{wait.of_limit}{wait.what}")
+                printable(f"{wait.verb} {wait.so_long(now)}{wait.of_limit}{wait.what}")
                 for wait in self._waits.values()
                 if now - wait.since >= wait.shown_after
             ),

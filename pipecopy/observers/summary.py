@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pipecopy.observers.text import MB, counts_text, speed_text
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
-from pipecopy.units import counted, duration_text, id_ranges
+from pipecopy.units import counted, id_ranges, seconds_text
 
 _FAILED = 10
 """How many of the ids on which a side failed are written out with the reason."""
@@ -51,7 +51,7 @@ def _compared(report: VerifyReport, *, whole: bool) -> str:
 
 
 def _took(report: Report, *, whole: bool) -> str:
-    return f", in {duration_text(round(report.seconds, 1))}" if whole else ""
+    return f", in {seconds_text(report.seconds)}" if whole else ""
 
 
 def _calls(report: Report) -> str:

@@ -29,7 +29,7 @@ from pipecopy.events import (
 )
 from pipecopy.finding import side_name
 from pipecopy.redact import redact
-from pipecopy.units import counted, duration_text, id_ranges
+from pipecopy.units import counted, id_ranges, seconds_text
 
 MB = 1_000_000
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -157,13 +157,13 @@ def differences_line(event: DifferencesFound) -> str:
 def _awaited_line(event: TransactionsAwaited) -> str | None:
     """Return the line as the wait begins, and as it ends because all transactions have ended."""
     if not event.open:
-        return f"the open transactions of the source ended after {event.seconds:.1f}s"
+        return f"the open transactions of the source ended after {seconds_text(event.seconds)}"
     if event.seconds:
         return None  # fewer than before: the status shows it
     more = len(event.open) - _TRANSACTIONS
     named = "; ".join([*event.open[:_TRANSACTIONS], *([f"and {more} more"] if more > 0 else [])])
     return (
-        f"waiting up to {duration_text(event.limit)} for"
+        f"waiting up to {seconds_text(event.limit)} for"
         f" {counted(len(event.open), 'open transaction')} of the source: {redact(named)}"
     )
 
@@ -173,7 +173,7 @@ def _stop_line(event: StopRequested) -> str | None:
     if event.finishing is None:
         return None
     again = "; send it again to stop at once" if event.by else ""
-    most = duration_text(event.grace)
+    most = seconds_text(event.grace)
     return f"{event.by or 'asked to stop'}: finishing {event.finishing}, at most {most}{again}"
 
 
@@ -186,7 +186,7 @@ def _wait_line(event: TransactionsAwaited | Paused | Resumed | StopRequested) ->
     if event.reason == "max rate":
         return None
     if isinstance(event, Resumed):
-        return f"resumed after {event.seconds:.1f} s"
+        return f"resumed after {seconds_text(event.seconds)}"
     return None if event.seconds else f"paused: {redact(event.detail)}"
 
 
@@ -197,10 +197,10 @@ def _attempt_text(event: CallStarted | CallEnded | WorkerKilled | RetryScheduled
         case CallStarted():
             return f"{attempt} began"
         case CallEnded(outcome=outcome, seconds=seconds):  # the retry, or the error, has the reason
-            return f"{attempt} {_ENDS[outcome]} after {seconds:.3g}s"
+            return f"{attempt} {_ENDS[outcome]} after {seconds_text(seconds)}"
         case RetryScheduled(delay=delay):
             reason = f": {redact(one_line(event.reason))}" if event.reason else ""
-            return f"{attempt} timed out{reason}; retrying in {duration_text(delay)}"
+            return f"{attempt} timed out{reason}; retrying in {seconds_text(delay)}"
         case WorkerKilled():
             return _kill_text(event)
 
@@ -260,7 +260,7 @@ def left_text(status: Status) -> str:
     """Return the time left; unknown if it is longer than any run may take."""
     left = status.seconds_left
     known = left is not None and left <= MAX_SECONDS
-    return f"ETA {duration_text(max(1.0, round(left))) if left is not None and known else '?'}"
+    return f"ETA {seconds_text(max(1.0, round(left))) if left is not None and known else '?'}"
 
 
 def status_line(status: Status) -> str:

@@ -26,7 +26,7 @@ from pipecopy.events import (
 from pipecopy.observers.slots import Block, Kept, Lane, Throughput, gathered
 from pipecopy.observers.text import one_line
 from pipecopy.redact import redact
-from pipecopy.units import duration_text
+from pipecopy.units import seconds_text
 
 # a page of them has less than 2 MB, whatever they say
 _INCIDENTS, _WAITS = (200, 100), (30, 30)
@@ -107,7 +107,7 @@ class Timeline:
             case StopRequested(finishing=finishing, grace=grace):
                 said = ""
                 if finishing is not None:
-                    said = f"finishing {finishing}, at most {duration_text(grace)}"
+                    said = f"finishing {finishing}, at most {seconds_text(grace)}"
                 stop = Incident(what="stop requested", begin=self._now, end=self._now, detail=said)
                 self._incidents.add(stop)
             case Paused() | Resumed() | TransactionsAwaited():

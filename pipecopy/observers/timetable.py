@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipecopy.units import counted, duration_text
+from pipecopy.units import counted, seconds_text
 
 KINDS = {
     **dict.fromkeys(("load_rows", "load_these"), "load"),
@@ -73,12 +73,6 @@ class Clock:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
-def duration(seconds: float) -> str:
-    """Return the duration with three digits or so."""
-    digits = 3 if seconds < 1 else 1 if seconds < 600 else 0  # noqa: PLR2004 - ten minutes
-    return duration_text(round(seconds, digits))
-
-
 def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name of what the lanes have, and its colour."""
     calls = [one["call"] for one in timeline["calls_by_kind"] if not one["failed"]]
@@ -123,7 +117,7 @@ def _incident(one: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
         "side": one["side"] or "",
         "call": one["call"] + _ids_text(one),
         "what": said if one["attempt"] is None else f"attempt {one['attempt']} {said}",
-        "then": "" if retry is None else f"retried after {duration_text(retry)}",
+        "then": "" if retry is None else f"retried after {seconds_text(retry)}",
         "stack": one["stack"],
     }
 
@@ -139,14 +133,14 @@ def _ids_text(one: Mapping[str, Any]) -> str:
 def _wait(one: Mapping[str, Any], clock: Clock) -> dict[str, str]:
     return {
         "at": clock.at(one["begin"]),
-        "took": duration(one["end"] - one["begin"]),
+        "took": seconds_text(one["end"] - one["begin"]),
         "reason": one["reason"],
         "detail": one["detail"],
     }
 
 
 def _kind(one: Mapping[str, Any]) -> dict[str, str]:
-    times = {name: duration(one[name]) for name in ("least", "median", "most", "busy")}
+    times = {name: seconds_text(one[name]) for name in ("least", "median", "most", "busy")}
     how = "did not return" if one["failed"] else "returned"
     return {
         "side": one["side"],

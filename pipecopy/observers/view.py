@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pipecopy.events import CommandEnded
 from pipecopy.observers.summary import verdict_line
 from pipecopy.observers.text import one_line, printable
-from pipecopy.observers.timetable import Clock, duration, texts
+from pipecopy.observers.timetable import Clock, texts
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Failed, Report, VerifyReport
-from pipecopy.units import counted, id_ranges
+from pipecopy.units import counted, id_ranges, seconds_text
 
 Tone = Literal["good", "warn", "bad"]
 _ICONS: dict[Tone, str] = {"good": "✓", "warn": "!", "bad": "✕"}
@@ -104,7 +104,7 @@ def _period(report: Report | None, clock: Clock) -> str:
     end = "the end is not known" if report.ended is None else clock.local(report.ended)
     if end[:10] == begin[:10]:
         end = end[11:]
-    return f"{begin} to {end} ({clock.zone}), {duration(report.seconds)}"
+    return f"{begin} to {end} ({clock.zone}), {seconds_text(report.seconds)}"
 
 
 def _verdict(end: CommandEnded) -> list[str]:
@@ -154,7 +154,7 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
             if plan.bytes is not None:
                 yield "Data (estimated)", _size(plan.bytes)
             yield "Ids", f"{plan.first_id} to {plan.max_id}"
-    yield "Duration", duration(report.seconds)
+    yield "Duration", seconds_text(report.seconds)
     yield "Calls", f"{report.calls:,}"
     yield "Timeouts", f"{report.timeouts:,}"
     yield "Kills", f"{report.kills:,}"
@@ -162,7 +162,7 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
     if waits := timeline["waits"]:
         took = sum(one["end"] - one["begin"] for one in waits)
         number = len(waits) + timeline["waits_left_out"]
-        yield "Pauses", f"{number:,}, {duration(took)} in all"
+        yield "Pauses", f"{number:,}, {seconds_text(took)} in all"
 
 
 def _size(size: float) -> str:

@@ -34,6 +34,7 @@ from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Loaded, Run
 from pipecopy.supervisor.supervise import supervise
+from pipecopy.units import seconds_text
 
 _CONFIRM = 1.0
 """Seconds for which an error of the source is held back to learn what the target still has."""
@@ -279,9 +280,9 @@ def _after(saving: _Saving | None, run: Run[CopyReport], size: BatchSize) -> Bat
     if adapted.too_slow and not size.too_slow:
         run.warn(
             f"saving a batch of the smallest size, {saving.asked}, took"
-            f" {saving.call.seconds:.2g} s, and `batch_time` is {size.batch_time:g} s: set a"
-            " longer `batch_time` or a smaller `batch_size`, since the smallest size is a hundredth"
-            " of that"
+            f" {seconds_text(saving.call.seconds)}, longer than `batch_time`"
+            f" ({seconds_text(size.batch_time)}); set a longer `batch_time`, or a smaller"
+            " `batch_size`, since the smallest size is a hundredth of that"
         )
     return adapted
 

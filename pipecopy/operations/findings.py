@@ -16,6 +16,7 @@ from pipecopy.finding import Cause, Finding, Mark, side_name, without_remedy
 from pipecopy.operations.settle import open_ones
 from pipecopy.redact import redact
 from pipecopy.report import CheckColumn, CheckPlan
+from pipecopy.units import seconds_text
 
 _WAIT_OR_REPAIR = (
     f"copy with `settle`, or run {function_call('verify_tables', repair=True)} after the copy"
@@ -67,7 +68,7 @@ def shown(found: Finding) -> Finding:
 def open_now(transactions: Sequence[OpenTransaction], settle: float) -> Finding:
     """Return the warning of those whose rows a copy that began now could miss."""
     said = f"{open_ones(transactions)} may still commit rows with ids below the greatest one: "
-    waits = f"a copy would wait for that, {settle:g} s at most (`settle`)"
+    waits = f"a copy would wait for that, {seconds_text(settle)} at most (`settle`)"
     return Finding(
         side="source",
         what="transactions",

@@ -14,6 +14,7 @@ from pipecopy.contracts import OpenTransaction
 from pipecopy.events import TransactionsAwaited
 from pipecopy.finding import warning
 from pipecopy.supervisor.run import Run
+from pipecopy.units import seconds_text
 
 OPEN_TRANSACTIONS = "open_transactions"
 _FIRST_PAUSE = 0.05
@@ -54,7 +55,7 @@ class Settling:
         if self._named_last:
             self._notify()
         if self._open:
-            waited = f", after a wait of {settle:g} s" if settle else ""
+            waited = f", after a wait of {seconds_text(settle)}" if settle else ""
             still_open = warning(
                 f"{consequence}, since {open_ones(self._open)}, open when the greatest id was read"
                 f" ({self._seen_at}), had not ended when {until}{waited}",

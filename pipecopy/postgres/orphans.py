@@ -16,6 +16,7 @@ from pipecopy.postgres.limits import MILLISECONDS_MAX, statement_limit
 from pipecopy.postgres.names import literal
 from pipecopy.postgres.questions import rows_of_each
 from pipecopy.postgres.waits import blockers, waits_text
+from pipecopy.units import seconds_text
 
 _LAST_ORPHANS = 2.0
 """Seconds: half of them is waited for the end of what the last attempt left."""
@@ -69,7 +70,7 @@ def _orphans_told(
         waiting = ""
         if wait_event:
             waiting = f", waiting on {wait_type}/{wait_event}{waits_text(wait_event, blocked_by)}"
-        since = "" if age is None else f", its query {age:.1f} s old"
+        since = "" if age is None else f", its query {seconds_text(age)} old"
         what = f"server session {pid} that a killed worker left ({state}{since}{waiting})"
         yield what, ended or pid not in still_there
 

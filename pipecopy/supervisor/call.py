@@ -21,6 +21,7 @@ from pipecopy.redact import redact
 from pipecopy.supervisor import failures
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.state import CutShortError, State
+from pipecopy.units import seconds_text
 from pipecopy.workers.messages import Crashed, Outcome, Raised, Returned, Task
 from pipecopy.workers.worker import Worker
 
@@ -222,20 +223,19 @@ class Call:
 
     def _at_limit(self, verdict: str, full_limit: float) -> None:
         """Kill the worker, whose limit is reached: the call's own, or the whole copy's."""
-        lasted = max(0.0, self._lasts)
-        hangs = lasted >= full_limit * _HANGS
+        told, hangs = seconds_text(self._lasts), self._lasts >= full_limit * _HANGS
         hang = self.endpoint.ensure_worker().find_hang() if hangs else None
         self._kill_at_limit(hang)
         seen = f" while {hang}" if hang is not None else ""
         if self._lasts < full_limit:
-            under_way = f"which had run for {lasted:.3g} s of its {full_limit:g} s"
+            under_way = f"which had run for {told} of its {seconds_text(full_limit)}"
             if self._phase is _Phase.STARTING:
-                under_way = f"whose worker had been starting for {lasted:.3g} s"
+                under_way = f"whose worker had been starting for {told}"
             if hang is not None:
                 under_way += f" and was {hang}"
             self._ended("cut short", f"the whole {self._state.what} reached its limit{seen}")
             raise self._full_copy_timeout(under_way)
-        self._timed_out(f"{verdict} {lasted:g} s{seen}", killed=True)
+        self._timed_out(f"{verdict} {told}{seen}", killed=True)
 
     def _kill_at_limit(self, hang: Hang | None) -> None:
         worker = self.endpoint.ensure_worker()
@@ -294,7 +294,7 @@ class Call:
         self._enter(_Phase.WAITING, delay)
         if self.due >= self._state.deadline:
             raise self._full_copy_timeout(
-                f"which timed out: {how}, and a retry in {delay:g} s would begin too late"
+                f"which timed out: {how}, and a retry in {seconds_text(delay)} would begin too late"
             )
         self.endpoint.ensure_worker()  # now: it starts while the delay passes
         self._state.count("retries")

@@ -17,6 +17,7 @@ from pipecopy.contracts import Side
 from pipecopy.errors import ConfigError
 from pipecopy.events import Measured, Paused, PauseReason, Resumed
 from pipecopy.supervisor.pausefile import UNANSWERED, PauseFile
+from pipecopy.units import seconds_text
 from pipecopy.workers.host import refused
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ class Pauses:
         by_reason = self._by_reason
         if not by_reason:
             return ""
-        listed = ", ".join(f"{reason} {seconds:.1f} s" for reason, seconds in by_reason.items())
+        listed = ", ".join(f"{why} {seconds_text(seconds)}" for why, seconds in by_reason.items())
         now = "" if self._wait is None else f"it was paused: {self._wait.detail}; "
-        return f"{now}pauses took {self.seconds:.1f} s in all ({listed})"
+        return f"{now}pauses took {seconds_text(self.seconds)} in all ({listed})"
 
 
 class Pace:
@@ -208,7 +209,7 @@ class Pace:
             seconds, which = answer
             who = f"the standby {which} of the {side}" if which else f"the {side}, a standby,"
             if seconds > max_lag:
-                return f"{who} is {seconds:,.1f} s behind (at most {max_lag:g} s)"
+                return f"{who} is {seconds_text(seconds)} behind (at most {seconds_text(max_lag)})"
         elif max_load is not None and answer > max_load:
             are = "session is" if answer == 1 else "sessions are"
             return f"{answer:,} {are} active on the {side} (at most {max_load})"

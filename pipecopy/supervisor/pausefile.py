@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-from pipecopy.units import counted
+from pipecopy.units import seconds_text
 from pipecopy.workers.host import start
 
 _EVERY = 0.25
@@ -49,7 +49,7 @@ class PauseFile:
         asked_at = self._asked_at
         waited = 0.0 if asked_at is None else time.monotonic() - asked_at
         if not self.answered or waited >= UNANSWERED:
-            return f"{unknown}: no answer for {counted(int(waited), 'second')}"
+            return f"{unknown}: no answer for {seconds_text(int(waited))}"
         if (error := self.error) is not None:
             code = errno.errorcode.get(error.errno or 0, str(error.errno))
             return f"{unknown}: {error.strerror} ({code})"

@@ -6,7 +6,7 @@ import math
 
 from pipecopy.config import MAX_SECONDS
 from pipecopy.report import CopyReport, Report, VerifyReport
-from pipecopy.units import counted, duration_text
+from pipecopy.units import counted, seconds_text
 
 _ROUNDED = ((120, 1), (7200, 60), (math.inf, 600))
 """What lasts less than so many seconds is told to so many."""
@@ -28,7 +28,7 @@ def far(report: Report) -> str | None:
     elif report.first_id:
         ids = f"every id from {report.first_id} to {report.next_id - 1} (of {report.max_id})"
     done = "is in the target" if copies else "was compared"
-    return f"{ids} {done}: {counted(report.rows, 'row')} in {report.seconds:,.1f}s"
+    return f"{ids} {done}: {counted(report.rows, 'row')} in {seconds_text(report.seconds)}"
 
 
 def rest(report: Report, seconds: float) -> str | None:
@@ -42,5 +42,5 @@ def rest(report: Report, seconds: float) -> str | None:
     if done <= 0 or left <= 0 or (lasts := seconds / done * left) > MAX_SECONDS:
         return None
     step = next(step for below, step in _ROUNDED if lasts < below)
-    about = duration_text(math.ceil(lasts / step) * step)
+    about = seconds_text(math.ceil(lasts / step) * step)
     return f"at this pace the rest would have taken about {about} more"

@@ -15,6 +15,7 @@ from pipecopy.supervisor.clock import Clock
 from pipecopy.supervisor.notifier import Notifier
 from pipecopy.supervisor.pace import Pauses
 from pipecopy.supervisor.progress import far, rest
+from pipecopy.units import seconds_text
 
 ReportT = TypeVar("ReportT", bound=Report)
 
@@ -64,7 +65,7 @@ class State(Generic[ReportT]):
         """
         now = self.clock.now()
         report = replace(self.report, seconds=now - self.began)
-        limit = f"reached its limit of {self.config.full_copy_timeout:g} s"
+        limit = f"reached its limit of {seconds_text(self.config.full_copy_timeout)}"
         how_far = (str(self.pauses), far(report), rest(report, now - self._ids_known))
         message = "; ".join(filter(None, (f"the whole {self.what} {limit}{where}", *how_far)))
         return FullCopyTimeoutError(message, **attributes)

@@ -33,6 +33,7 @@ from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.progress import far
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError, ReportT
+from pipecopy.units import seconds_text
 from pipecopy.workers.host import refusal, start
 from pipecopy.workers.script import in_importing_worker, leave_unguarded_script
 
@@ -177,7 +178,7 @@ class _RunThread(Generic[ReportT]):
             return report
         if error is None:
             what, how_far = self._run.what, f"; {said}" if (said := far(report)) else ""
-            limit = f"reached its limit of {self._run.config.full_copy_timeout:g} s"
+            limit = f"reached its limit of {seconds_text(self._run.config.full_copy_timeout)}"
             error = FullCopyTimeoutError(f"the whole {what} {limit}{how_far}")
             if report.outcome == "stopped":
                 error = StoppedError(f"the {what} was stopped{how_far}")

@@ -109,9 +109,7 @@ def test_the_full_copy_timeout_is_124(
     assert result.returncode == 124
     assert json.loads(result.stdout)["error"]["class"] == "FullCopyTimeoutError"
     *_, said, go_on = result.stderr.splitlines()
-    assert re.search(r", which had run for 0\.\d+ s of its 30 s(; nothing was copied)?$", said), (
-        said
-    )
+    assert re.search(r", which had run for \d+ ms of its 30 s(; nothing was copied)?$", said), said
     assert "stuck" not in result.stderr  # it was far from its own limit
     assert go_on == "to go on: run it again with a longer --full-copy-timeout: it is safe"
 
@@ -169,7 +167,7 @@ def test_settle_waits_for_open_transactions_and_says_for_whom(
             assert command.stderr is not None
             pid = late.info.backend_pid
             waiting = (
-                f"waiting up to 20s for 1 open transaction of the source: server session {pid} ("
+                f"waiting up to 20 s for 1 open transaction of the source: server session {pid} ("
             )
             assert any(waiting in line for line in command.stderr)
             late.execute("COMMIT")

@@ -48,7 +48,7 @@ REPORT = CopyReport(
 VERIFIED = VerifyReport(
     run_id="0123456789ab", source="prod", target="stats", rows=400, max_id=999, next_id=401
 )
-FAR = "every id below 401 (of 999) is in the target: 400 rows in 2.0s"
+FAR = "every id below 401 (of 999) is in the target: 400 rows in 2 s"
 FROM_401 = "with --from-id 401 it begins where this one ended"
 CALLS = "11 calls, 0 timeouts, 0 kills, 0 retries"
 WARNING = "warning: there is no index"
@@ -67,7 +67,7 @@ def test_the_last_line_of_a_copy_that_is_complete_is_its_outcome() -> None:
     complete = replace(REPORT, outcome="complete")
     ending = completed(complete, Output(), "copy")
     assert all(STAMP.match(line) for line in ending.lines)
-    done = "4 batches, 9.0 MB, in 2s: 200 rows/s, 4.5 MB/s"
+    done = "4 batches, 9.0 MB, in 2 s: 200 rows/s, 4.5 MB/s"
     assert unstamped(ending.lines) == (
         WARNING,
         f"complete: 400 rows: 300 inserted, 0 updated, 100 unchanged; {done}; {CALLS}",

@@ -72,7 +72,7 @@ def test_all_are_told_how_a_command_ends_on_the_way(code: int, tmp_path: Path) -
     assert (said["outcome"], said["exit_code"]) == (outcome, code)
     if outcome == "stopped":
         stop, cut = timeline["incidents"]
-        asked = ("stop requested", "finishing the batch in flight, at most 100ms")
+        asked = ("stop requested", "finishing the batch in flight, at most 100 ms")
         assert (stop["what"], stop["detail"]) == asked
         assert (cut["what"], cut["call"]) == ("cut short", "save_rows")
 

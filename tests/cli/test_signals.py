@@ -105,7 +105,7 @@ def test_a_stop_that_waits_for_what_is_in_flight(
     log = tmp_path / "log"
     with command_at(moment, tables, log, by=by) as running:
         running.send(signum, to)
-        line = f"{signum.name}: finishing {what}, at most 10s; send it again to stop at once"
+        line = f"{signum.name}: finishing {what}, at most 10 s; send it again to stop at once"
         wait_for(line, log)
         running.barrier.lift()
         ended = command_ended(running.process, running.limits)

@@ -8,7 +8,8 @@ from tests.demo.test_demo import folder_of, left_of
 from tests.support.command import run
 
 KILLED = (
-    r"(load|save)_rows of ids \[\d+, \d+\) was killed after 0\.[5-7]\d?s \(limit 500ms\); 1 retry, "
+    r"(load|save)_rows of ids \[\d+, \d+\) was killed after [5-7]\d\d ms \(limit 500 ms\);"
+    r" 1 retry, "
 )
 FAILED = r"save_rows of ids \[\d+, \d+\) failed after .*; no retry: exit code {}"
 FAULTS = {

@@ -192,5 +192,5 @@ def _check_deadlock_told(kill: WorkerKilled, case: Case, *texts: str) -> None:
     method = "connect" if case.call == "connect" else "record"
     assert any(frame.startswith(f"{method} (drivers.py:") for frame in hang.frames)
     for text in texts:
-        assert re.search(r"killed after 0\.5 s while sleeping in _deadlock \(strikes.py:", text)
+        assert re.search(r"killed after 500 ms while sleeping in _deadlock \(strikes.py:", text)
         assert f"kernel: {hang.wait_channel}" in text

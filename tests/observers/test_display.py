@@ -100,7 +100,7 @@ def test_the_status_on_the_way() -> None:
         kills=1,
         retries=1,
         seconds_left=4,
-        waits=("running for 3s of 30s: source prod: load_rows of ids [500000, 510000)",),
+        waits=("running for 3 s of 30 s: source prod: load_rows of ids [500000, 510000)",),
     )
     ended: tuple[Event, float] = (CallEnded(where=LOAD, outcome="returned", seconds=4), 109.0)
     assert status([*HALF, ended], 110.0).waits == ()
@@ -128,7 +128,7 @@ def test_the_wait_for_transactions() -> None:
         (TransactionsAwaited(open=("b",), seconds=4.0, limit=30.0), 104.0),
     ]
     (line,) = status(awaited, 108.0).waits
-    assert line == "waiting 8s of 30s for 1 open transaction of the source"
+    assert line == "waiting 8 s of 30 s for 1 open transaction of the source"
     begun = status([*awaited, (RangeKnown(first_id=0, max_id=9), 130.0)], 130.0)
     assert begun.waits == ()
 
@@ -159,16 +159,16 @@ def test_saves_that_are_far_apart_have_a_speed() -> None:
 
 def test_the_bar_on_the_way() -> None:
     assert drawn(metered(HALF, 108.0)) == [
-        "━━━━━━━━━━━━━━━━━━━━━━━╸                         50%  ETA 4s",
+        "━━━━━━━━━━━━━━━━━━━━━━━                         50%  ETA 4 s",
         "499,999 rows, 125,000 rows/s, 49.0 MB/s, 1 kill, 1 retry",
-        "running for 3s of 30s: source prod: load_rows of ids [50000…",
+        "running for 3 s of 30 s: source prod: load_rows of ids [500…",
     ]
 
 
 def test_a_brief_display_shows_only_what_is_waited_for() -> None:
     assert drawn(metered([], 0.0), brief=True) == ["looking at both databases"]
     assert drawn(metered(HALF, 108.0), brief=True)[0].startswith(
-        "running for 3s of 30s: source prod"
+        "running for 3 s of 30 s: source prod"
     )
 
 
@@ -179,12 +179,14 @@ def test_a_pause_is_shown_with_its_reason_until_it_ends() -> None:
         (Paused(reason="max lag", detail=lag.format(30), seconds=20.0), 120.0),
     ]
     assert status(events[:1], 100.9).waits == ()
-    assert status(events, 134.0).waits == (f"paused for 34s: {lag.format(30)}",)
+    assert status(events, 134.0).waits == (f"paused for 34 s: {lag.format(30)}",)
     events.append((Resumed(reason="max lag", seconds=34.0), 134.0))
     assert status(events, 134.0).waits == ()
 
 
 def test_a_stop_is_shown_with_what_it_waits_for() -> None:
     asked = StopRequested(grace=10.0, finishing="the batch in flight", by="SIGTERM")
-    assert status([(asked, 100.0)], 103.0).waits == ("stopping: 3s of 10s for the batch in flight",)
+    assert status([(asked, 100.0)], 103.0).waits == (
+        "stopping: 3 s of 10 s for the batch in flight",
+    )
     assert status([(StopRequested(grace=0.0), 100.0)], 103.0).waits == ()

@@ -64,7 +64,7 @@ def test_figures_are_there_without_javascript(page: Path) -> None:
     assert " Batches 6 " in said  # the first one has the ids from 0 on
     assert " Kills 1 Retries 1 " in said
     assert " 1 attempt that failed, 1 retry " in said
-    assert re.search(r" save_rows of ids 200 to 299 attempt 1 killed after 0\.5 s ", said)
+    assert re.search(r" save_rows of ids 200 to 299 attempt 1 killed after 500 ms ", said)
     assert "_deadlock" in said
     assert "pipecopy verify source target --table" in said
     assert page.stat().st_size < 2_000_000

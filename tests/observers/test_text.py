@@ -71,12 +71,12 @@ REPORT = CopyReport(
     [
         (
             TransactionsAwaited(open=tuple("abcdefg"), seconds=0.0, limit=30.0),
-            "waiting up to 30s for 7 open transactions of the source: a; b; c; d; e; and 2 more",
+            "waiting up to 30 s for 7 open transactions of the source: a; b; c; d; e; and 2 more",
         ),
         (TransactionsAwaited(open=("g",), seconds=2.0, limit=30.0), None),
         (
             TransactionsAwaited(open=(), seconds=3.24, limit=30.0),
-            "the open transactions of the source ended after 3.2s",
+            "the open transactions of the source ended after 3.24 s",
         ),
         (
             Paused(reason="pause file", detail="the file /run/pause exists"),
@@ -84,15 +84,15 @@ REPORT = CopyReport(
         ),
         (Paused(reason="max lag", detail="the standby", seconds=3.0), None),
         (Paused(reason="max rate", detail="at most 20 MB a second"), None),
-        (Resumed(reason="pause file", seconds=34.04), "resumed after 34.0 s"),
+        (Resumed(reason="pause file", seconds=34.04), "resumed after 34 s"),
         (Resumed(reason="max rate", seconds=0.2), None),
         (
             StopRequested(grace=10.0, finishing="the batch in flight", by="SIGHUP"),
-            "SIGHUP: finishing the batch in flight, at most 10s; send it again to stop at once",
+            "SIGHUP: finishing the batch in flight, at most 10 s; send it again to stop at once",
         ),
         (
             StopRequested(grace=0.25, finishing="the range in flight"),
-            "asked to stop: finishing the range in flight, at most 250ms",
+            "asked to stop: finishing the range in flight, at most 250 ms",
         ),
         (StopRequested(grace=0.0, by="SIGINT"), None),
         (
@@ -122,33 +122,33 @@ REPORT = CopyReport(
         ),
         (
             CallEnded(where=LOAD, outcome="cut short", seconds=1.5, detail="the copy ended"),
-            ("source prod: load_rows of ids [500000, 510000): attempt 1 was cut short after 1.5s"),
+            ("source prod: load_rows of ids [500000, 510000): attempt 1 was cut short after 1.5 s"),
         ),
         (
             CallEnded(where=LOAD, outcome="crashed", seconds=1.5, detail="was killed by SIGSEGV"),
-            "source prod: load_rows of ids [500000, 510000): attempt 1 failed after 1.5s",
+            "source prod: load_rows of ids [500000, 510000): attempt 1 failed after 1.5 s",
         ),
         (
             CallEnded(where=LOAD, outcome="timed out", seconds=30.01, detail="killed"),
-            "source prod: load_rows of ids [500000, 510000): attempt 1 timed out after 30s",
+            "source prod: load_rows of ids [500000, 510000): attempt 1 timed out after 30 s",
         ),
         (
             RetryScheduled(where=LOAD_BATCH, delay=0.25, reason="lock timeout\n"),
             (
                 "source prod: load_rows of up to 10 rows of ids [5, 90): attempt 1 timed out:"
-                " lock timeout; retrying in 250ms"
+                " lock timeout; retrying in 250 ms"
             ),
         ),
         (
             RetryScheduled(where=LOAD, delay=0.25),
             (
                 "source prod: load_rows of ids [500000, 510000): attempt 1 timed out;"
-                " retrying in 250ms"
+                " retrying in 250 ms"
             ),
         ),
         (
             CallEnded(where=LOAD, outcome="returned", seconds=0.12345),
-            "source prod: load_rows of ids [500000, 510000): attempt 1 returned after 0.123s",
+            "source prod: load_rows of ids [500000, 510000): attempt 1 returned after 123 ms",
         ),
         (
             CallStarted(where=LOAD, limit=30),
@@ -191,7 +191,7 @@ def test_no_line_shows_a_password() -> None:
 
 
 def test_the_summary() -> None:
-    done = "392.0 MB, in 40s: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
+    done = "392.0 MB, in 40 s: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
     untold = replace(REPORT, inserted=None, updated=None, unchanged=None)
     assert summary_lines(untold) == [f"complete: 1,000,000 rows; 100 batches, {done}"]
     counts = "1,000,000 rows: 900,000 inserted, 1 updated, 99,999 unchanged"
@@ -203,7 +203,7 @@ def test_the_summary() -> None:
     assert failed == (
         "100 batches, 392.0 MB: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
     )
-    assert far(REPORT) == ("every id from 0 to 1000000 is in the target: 1,000,000 rows in 40.0s")
+    assert far(REPORT) == ("every id from 0 to 1000000 is in the target: 1,000,000 rows in 40 s")
 
 
 def test_words_are_counted() -> None:
@@ -229,11 +229,11 @@ def test_words_are_counted() -> None:
                 kills=1,
                 retries=1,
                 seconds_left=8.2,
-                waits=("a call: running for 3s of 30s",),
+                waits=("a call: running for 3 s of 30 s",),
             ),
             (
                 "50%, 499,999 rows, 62,500 rows/s, 24.5 MB/s, 1 kill, 1 retry, next id 500000 of"
-                " 999999, ETA 8s, a call: running for 3s of 30s"
+                " 999999, ETA 8 s, a call: running for 3 s of 30 s"
             ),
         ),
         (

@@ -120,8 +120,8 @@ def test_saves_that_take_too_long_get_fewer_rows_down_to_a_hundredth(
     assert sizes == sorted(sizes, reverse=True)
     assert report.batch_size == sizes[-1] == 1
     (warning,) = report.warnings
-    assert warning.startswith("saving a batch of the smallest size, 1, took 0.1")
-    assert "`batch_time` is 0.02 s: set a longer `batch_time` or a smaller `batch_size`" in warning
+    assert warning.startswith("saving a batch of the smallest size, 1, took 1")
+    assert "`batch_time` (20 ms); set a longer `batch_time`, or a smaller `batch_size`" in warning
     assert sqlite_pool.rows("target") == sqlite_pool.rows("source")
 
 

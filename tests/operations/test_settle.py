@@ -176,7 +176,7 @@ def test_one_that_outlasts_the_wait_is_warned_of(
         report = copy(postgres_pool, settle=0.3, observer=committer)
     warning = only_warning(report.warnings)
     assert "since 1 transaction (" in warning
-    assert "after a wait of 0.3 s" in warning
+    assert "after a wait of 300 ms" in warning
     assert report.seconds >= 0.3
     assert committer.waits == [(2, False), (1, True)]
 

@@ -42,7 +42,7 @@ def test_a_copy_waits_for_a_standby(
         (why,) = [each for each in seen.pauses if not each.startswith("at most")]
         assert why.startswith('the standby "s1"')
         assert " of the target is " in why
-        assert why.endswith(" s behind (at most 0.5 s)")
+        assert why.endswith(" behind (at most 500 ms)")
         assert seen.loads_while_paused() == []
         assert report.outcome == "complete"
         assert_equal_tables(source_db, database)

@@ -18,14 +18,14 @@ VERIFIED = VerifyReport(run_id="a", source="b", target="c", rows=1, max_id=9, ne
 @pytest.mark.parametrize(
     ("report", "line"),
     [
-        (REPORT, "every id below 401 (of 999) is in the target: 400 rows in 2.0s"),
+        (REPORT, "every id below 401 (of 999) is in the target: 400 rows in 2 s"),
         (
             replace(REPORT, first_id=100),
-            "every id from 100 to 400 (of 999) is in the target: 400 rows in 2.0s",
+            "every id from 100 to 400 (of 999) is in the target: 400 rows in 2 s",
         ),
         (
             replace(REPORT, next_id=1000),
-            "every id from 0 to 999 is in the target: 400 rows in 2.0s",
+            "every id from 0 to 999 is in the target: 400 rows in 2 s",
         ),
         (replace(REPORT, rows=0, next_id=0), "nothing was copied"),
         (
@@ -33,7 +33,7 @@ VERIFIED = VerifyReport(run_id="a", source="b", target="c", rows=1, max_id=9, ne
             "400 rows had been saved, and it is not known how many of them are still there",
         ),
         (replace(REPORT, max_id=None), None),
-        (VERIFIED, "every id below 5 (of 9) was compared: 1 row in 0.0s"),
+        (VERIFIED, "every id below 5 (of 9) was compared: 1 row in 0 s"),
         (replace(VERIFIED, next_id=0), "nothing was compared"),
     ],
 )
@@ -44,8 +44,8 @@ def test_how_far(report: Report, line: str | None) -> None:
 @pytest.mark.parametrize(
     ("next_id", "seconds", "about"),
     [
-        (500, 30, "30s"),
-        (500, 29.2, "30s"),
+        (500, 30, "30 s"),
+        (500, 29.2, "30 s"),
         (100, 600, "1h30m"),
         (100, 3600, "9h"),
         (1, 60, "16h40m"),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_of, size_text
+from pipecopy.units import (
+    bytes_of,
+    count_of,
+    duration_text,
+    rate_of,
+    seconds_of,
+    seconds_text,
+    size_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +85,25 @@ def test_more_than_can_be_asked_for_is_refused(text: str) -> None:
 )
 def test_a_duration_is_written_as_people_write_it(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-0.1, "0 s"),
+        (0, "0 s"),
+        (0.0004, "1 ms"),
+        (0.25, "250 ms"),
+        (0.9996, "1 s"),
+        (2.034, "2.03 s"),
+        (30.01, "30 s"),
+        (59.96, "1m"),
+        (95.96, "1m36s"),
+        (3661.4, "1h1m1s"),
+    ],
+)
+def test_a_duration_in_a_sentence_has_a_space_below_a_minute(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
 
 
 @pytest.mark.parametrize(
