@@ -110,6 +110,11 @@ def test_each_link_leads_to_a_file_and_a_heading(page: str) -> None:
             assert target.parent == FOLDER
 
 
+@pytest.mark.parametrize("page", all_pages())
+def test_no_page_has_the_marks_of_a_merge(page: str) -> None:
+    assert not re.findall(r"^(?:<{7}|={7}|>{7}).*", all_pages()[page], re.MULTILINE)
+
+
 def test_what_has_to_keep_its_lines_fits_a_terminal() -> None:
     drawings = [block for block in blocks("text") if "│" in block[1]]
     for page, block in (*drawings, *blocks("yaml"), *blocks("ini"), *blocks("toml")):
