@@ -2,13 +2,12 @@
 // Draws the two charts with Bokeh from the object in #data; colours come from the style sheet.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  for (const name of ["calls", "incidents", "waits"]) {
+    const { names, rows } = data[name];
+    data[name] = rows.map((row) => Object.fromEntries(names.map((each, index) => [each, row[index]])));
+  }
   const { ColumnDataSource } = Bokeh;
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const zone = (() => {
-    const minutes = Math.abs(data.utc_offset) / 60;
-    const two = (number) => String(Math.floor(number)).padStart(2, "0");
-    return `UTC${data.utc_offset < 0 ? "-" : "+"}${two(minutes / 60)}:${two(minutes % 60)}`;
-  })();
   // Bokeh writes times in UTC: so local time is given to it as if it were UTC
   const at = (seconds) => (data.began + data.utc_offset + seconds) * 1000;
   const number = (value, digits = 0) =>
@@ -45,7 +44,7 @@
     };
     const narrow = document.getElementById(id).clientWidth < 500;
     const x = new Bokeh.DatetimeAxis({
-      ...plain, axis_label: `time (${zone})`,
+      ...plain, axis_label: `time (${data.zone})`,
       formatter: new Bokeh.DatetimeTickFormatter({
         milliseconds: "%H:%M:%S.%3N", seconds: "%H:%M:%S", minsec: "%H:%M:%S", minutes: "%H:%M",
         hourmin: "%H:%M", hours: "%H:%M", days: "%b %d",
@@ -99,78 +98,84 @@
       ticker: new Bokeh.FixedTicker({ ticks: [0, 1] }), major_tick_line_color: null,
       major_label_overrides: new Map([[0, "writer"], [1, "reader"]]),
     });
-    if (data.waits.length) {
-      const source = new ColumnDataSource({ data: {
-        left: data.waits.map((one) => at(one[1])), right: data.waits.map((one) => at(one[2])),
-        text: data.waits.map((one) => `pause: ${one[0]}, ${took(one[2] - one[1])}`),
-      } });
-      const pauses = quads(plot, source, { top: { value: 1.6 }, bottom: { value: -0.6 }, style: {
-        fill_color: colour("pause"), fill_alpha: 0.25, line_color: colour("pause"), line_alpha: 0.6,
-      } });
-      hover(plot, [pauses], [["", "@text"]]);
+    if (data.waits.length) pauses(plot);
+    calls(plot);
+    const failed = data.incidents.map((one, index) => ({ ...one, index })).filter((one) => one.side !== null);
+    if (failed.length) failures(plot, failed);
+    for (const one of data.incidents.filter((each) => each.side === null)) { // a request to stop
+      plot.add_layout(new Bokeh.Span({
+        location: at(one.end), dimension: "height", line_color: colour("ink"), line_dash: [4, 4],
+      }));
     }
-    const lane = (side) => LANE[side];
-    const calls = quads(plot, new ColumnDataSource({ data: {
-      left: data.calls.map((one) => at(one[2])), right: data.calls.map((one) => at(one[3])),
-      top: data.calls.map((one) => lane(one[0]) + 0.32), bottom: data.calls.map((one) => lane(one[0]) - 0.32),
-      fill: data.calls.map((one) => colour(one[11] ? "failed" : data.kinds[one[1]] ?? "other")),
-      alpha: data.calls.map((one) => 0.35 + 0.65 * Math.min(1, one[5] / Math.max(one[3] - one[2], 1e-9))),
-      what: data.calls.map((one) => `${one[4] === 1 ? one[1] : `${number(one[4])} × ${one[1]}`}`
-        + `${one[11] ? " (failed)" : ""}${ids(one[9], one[10])}`),
-      when: data.calls.map((one) => clock(one[2])),
-      long: data.calls.map((one) => (one[4] === 1 ? took(one[5])
-        : `${took(one[6])} to ${took(one[8])}, median ${took(one[7])}`)),
+    return plot;
+  }
+
+  function pauses(plot) {
+    const source = new ColumnDataSource({ data: {
+      left: data.waits.map((one) => at(one.begin)), right: data.waits.map((one) => at(one.end)),
+      text: data.waits.map((one) => `pause: ${one.reason}, ${took(one.end - one.begin)}`),
+    } });
+    const drawn = quads(plot, source, { top: { value: 1.6 }, bottom: { value: -0.6 }, style: {
+      fill_color: colour("pause"), fill_alpha: 0.25, line_color: colour("pause"), line_alpha: 0.6,
+    } });
+    hover(plot, [drawn], [["", "@text"]]);
+  }
+
+  function calls(plot) {
+    const drawn = quads(plot, new ColumnDataSource({ data: {
+      left: data.calls.map((one) => at(one.begin)), right: data.calls.map((one) => at(one.end)),
+      top: data.calls.map((one) => LANE[one.side] + 0.32), bottom: data.calls.map((one) => LANE[one.side] - 0.32),
+      fill: data.calls.map((one) => colour(one.failed ? "failed" : data.kinds[one.call] ?? "other")),
+      alpha: data.calls.map((one) => 0.35 + 0.65 * Math.min(1, one.busy / Math.max(one.end - one.begin, 1e-9))),
+      what: data.calls.map((one) => `${one.count === 1 ? one.call : `${number(one.count)} × ${one.call}`}`
+        + `${one.failed ? " (failed)" : ""}${ids(one.first_id, one.end_id)}`),
+      when: data.calls.map((one) => clock(one.begin)),
+      long: data.calls.map((one) => (one.count === 1 ? took(one.busy)
+        : `${took(one.least)} to ${took(one.most)}, median ${took(one.median)}`)),
     } }), { style: {
       fill_color: { field: "fill" }, fill_alpha: { field: "alpha" },
       line_color: { field: "fill" }, line_alpha: { field: "alpha" },
     } });
-    hover(plot, [calls], [["call", "@what"], ["at", "@when"], ["took", "@long"]]);
-    const failed = data.incidents.map((one, index) => [...one, index]).filter((one) => one[0] !== null);
-    const again = failed.filter((one) => one[7] !== null);
+    hover(plot, [drawn], [["call", "@what"], ["at", "@when"], ["took", "@long"]]);
+  }
+
+  // attempts that failed, and the waits for their retries
+  function failures(plot, failed) {
+    const again = failed.filter((one) => one.retry !== null);
     if (again.length) {
       quads(plot, new ColumnDataSource({ data: {
-        left: again.map((one) => at(one[5])), right: again.map((one) => at(one[5] + one[7])),
-        top: again.map((one) => lane(one[0]) + 0.1), bottom: again.map((one) => lane(one[0]) - 0.1),
+        left: again.map((one) => at(one.end)), right: again.map((one) => at(one.end + one.retry)),
+        top: again.map((one) => LANE[one.side] + 0.1), bottom: again.map((one) => LANE[one.side] - 0.1),
       } }), { style: { fill_color: colour("retry"), line_color: colour("retry") } });
     }
-    if (failed.length) {
-      const source = new ColumnDataSource({ data: {
-        left: failed.map((one) => at(one[4])), right: failed.map((one) => at(one[5])),
-        top: failed.map((one) => lane(one[0]) + 0.32), bottom: failed.map((one) => lane(one[0]) - 0.32),
-        middle: failed.map((one) => lane(one[0]) + 0.43),
-        mark: failed.map((one) => (one[2] === "killed" ? "x" : "dash")),
-        size: failed.map((one) => (one[2] === "killed" ? 11 : 7)),
-        what: failed.map((one) => `${one[1]}, attempt ${one[3]}`),
-        end: failed.map((one) => `${one[2]} after ${took(one[5] - one[4])}`),
-        when: failed.map((one) => clock(one[5])),
-        then: failed.map((one) => (one[7] === null ? "–" : `retried after ${took(one[7])}`)),
-        index: failed.map((one) => one[8]),
-      } });
-      const bars = quads(plot, source, { style: { fill_color: colour("failed"), line_color: colour("failed") } });
-      const marks = plot.add_glyph(new Bokeh.Scatter({
-        x: { field: "right" }, y: { field: "middle" }, marker: { field: "mark" }, size: { field: "size" },
-        fill_color: colour("failed"), line_color: colour("failed"), line_width: 3,
-      }), source);
-      for (const one of [bars, marks]) {
-        one.nonselection_glyph = one.glyph;
-        one.selection_glyph = one.glyph;
-      }
-      hover(plot, [bars, marks], [["call", "@what"], ["end", "@end"], ["at", "@when"], ["then", "@then"]]);
-      const tap = new Bokeh.TapTool({ renderers: [bars, marks] });
-      plot.add_tools(tap);
-      plot.toolbar.active_tap = tap;
-      source.selected.properties.indices.change.connect(() => {
-        const [row] = source.selected.indices;
-        if (row !== undefined) choose(failed[row][8]);
-      });
+    const source = new ColumnDataSource({ data: {
+      left: failed.map((one) => at(one.begin)), right: failed.map((one) => at(one.end)),
+      top: failed.map((one) => LANE[one.side] + 0.32), bottom: failed.map((one) => LANE[one.side] - 0.32),
+      middle: failed.map((one) => LANE[one.side] + 0.43),
+      mark: failed.map((one) => (one.what === "killed" ? "x" : "dash")),
+      size: failed.map((one) => (one.what === "killed" ? 11 : 7)),
+      what: failed.map((one) => `${one.call}, attempt ${one.attempt}`),
+      end: failed.map((one) => `${one.what} after ${took(one.end - one.begin)}`),
+      when: failed.map((one) => clock(one.end)),
+      then: failed.map((one) => (one.retry === null ? "–" : `retried after ${took(one.retry)}`)),
+    } });
+    const bars = quads(plot, source, { style: { fill_color: colour("failed"), line_color: colour("failed") } });
+    const marks = plot.add_glyph(new Bokeh.Scatter({
+      x: { field: "right" }, y: { field: "middle" }, marker: { field: "mark" }, size: { field: "size" },
+      fill_color: colour("failed"), line_color: colour("failed"), line_width: 3,
+    }), source);
+    for (const one of [bars, marks]) {
+      one.nonselection_glyph = one.glyph;
+      one.selection_glyph = one.glyph;
     }
-    const stops = data.incidents.filter((one) => one[0] === null);
-    for (const one of stops) {
-      plot.add_layout(new Bokeh.Span({
-        location: at(one[5]), dimension: "height", line_color: colour("ink"), line_dash: [4, 4],
-      }));
-    }
-    return plot;
+    hover(plot, [bars, marks], [["call", "@what"], ["end", "@end"], ["at", "@when"], ["then", "@then"]]);
+    const tap = new Bokeh.TapTool({ renderers: [bars, marks] });
+    plot.add_tools(tap);
+    plot.toolbar.active_tap = tap;
+    source.selected.properties.indices.change.connect(() => {
+      const [row] = source.selected.indices;
+      if (row !== undefined) choose(failed[row].index);
+    });
   }
 
   // shows what the table says of an attempt that failed, and its stack
@@ -180,7 +185,7 @@
     const line = document.createElement("p");
     line.textContent = cells.filter(Boolean).join(" · ");
     panel.replaceChildren(line);
-    const stack = data.incidents[index][6];
+    const { stack } = data.incidents[index];
     if (stack !== null) {
       panel.append(document.querySelector(`#stack-${stack} pre`).cloneNode(true));
     }

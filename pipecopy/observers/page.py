@@ -9,7 +9,7 @@ from another wheel of 30 MB.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from typing import Any
 from pipecopy.events import CommandEnded, Event
 from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.timeline import Timeline
-from pipecopy.observers.timetable import KINDS
+from pipecopy.observers.timetable import KINDS, Clock
 from pipecopy.observers.view import view
 
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
@@ -62,7 +62,8 @@ def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
     charts = _charts(end, timeline) if timeline["calls"] or timeline["incidents"] else None
     return environment.get_template("page.html").render(
         view=view(end, timeline),
-        data={**end.result, "error": end.error},
+        run_id=end.result.get("run_id"),
+        exit_code=end.exit_code,
         timeline=timeline,
         charts=charts,
         style=(here / "page.css").read_text(),
@@ -82,17 +83,20 @@ def _libraries() -> Iterator[str]:
 
 def _charts(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page's script draws."""
-    names = ("side", "call", "begin", "end", "count", "busy", "least", "median", "most")
-    columns = (*names, "first_id", "end_id", "failed")
-    failed = ("side", "call", "what", "attempt", "begin", "end", "stack", "retry")
+    drawn = ("began", "utc_offset", "seconds", "throughput")
     return {
-        "began": timeline["began"],
-        "utc_offset": timeline["utc_offset"],
-        "seconds": timeline["seconds"],
-        "unit": "rows compared/s" if end.result["command"] == "verify" else "rows/s",
-        "throughput": timeline["throughput"],
-        "calls": [[one[name] for name in columns] for one in timeline["calls"]],
+        **{name: timeline[name] for name in drawn},
+        **{name: _table(timeline[name]) for name in ("calls", "incidents", "waits")},
         "kinds": KINDS,
-        "incidents": [[one[name] for name in failed] for one in timeline["incidents"]],
-        "waits": [[one["reason"], one["begin"], one["end"]] for one in timeline["waits"]],
+        "unit": "rows compared/s" if end.result["command"] == "verify" else "rows/s",
+        "zone": Clock.of(timeline).zone,
     }
+
+
+def _table(those: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return them with each name once, and without the details, which only the page's tables say.
+
+    The page of a long run would be half as large again.
+    """
+    names = [name for name in those[0] if name != "detail"] if those else []
+    return {"names": names, "rows": [[one[name] for name in names] for one in those]}

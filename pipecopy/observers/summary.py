@@ -70,12 +70,7 @@ def _found(report: VerifyReport) -> Iterator[str]:
         yield f"also compared, as each side computes it: the generated {_names(report.generated)}"
     if report.not_compared and not report.equal:
         yield f"not compared: the generated {_names(report.not_compared)}"
-    kinds = (
-        (report.missing, report.missing_ids, "missing in the target"),
-        (report.surplus, report.surplus_ids, "only in the target"),
-        (report.differing, report.differing_ids, "differing"),
-    )
-    for count, ids, what in kinds:
+    for count, ids, what in differences(report):
         if count:
             listed = f": {id_ranges(ids, count=count)}" if ids else ""
             if count > len(ids) == LISTED_IDS:
@@ -89,6 +84,15 @@ def _found(report: VerifyReport) -> Iterator[str]:
         yield f"{counted(report.repaired, 'id')} repaired"
     if report.deleted:
         yield f"{counted(report.deleted, 'id')} removed from the target"
+
+
+def differences(report: VerifyReport) -> tuple[tuple[int, Sequence[int], str], ...]:
+    """Return how many ids differ, which of them are listed, and in what; for each kind."""
+    return (
+        (report.missing, report.missing_ids, "missing in the target"),
+        (report.surplus, report.surplus_ids, "only in the target"),
+        (report.differing, report.differing_ids, "differing"),
+    )
 
 
 def verdict_line(report: VerifyReport) -> str:

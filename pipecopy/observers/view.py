@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from pipecopy.events import CommandEnded
-from pipecopy.observers.summary import verdict_line
+from pipecopy.observers.summary import differences, verdict_line
 from pipecopy.observers.text import one_line, printable
 from pipecopy.observers.timetable import Clock, texts
 from pipecopy.redact import redact
@@ -30,7 +30,6 @@ def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
     report, clock = end.report, Clock.of(timeline)
     tone, outcome = _outcome(end)
     heading = _heading(end)
-    error, *more = (end.error or "").splitlines() or [""]
     return {
         **texts(timeline, clock),
         "tone": tone,
@@ -41,12 +40,9 @@ def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
         "sides": "" if report is None else f"{report.source} → {report.target}",
         "period": _period(report, clock),
         "error_title": "Stopped" if end.exit_code in _STOPS else "What went wrong",
-        "error": [
-            _text(line) for line in (error.removeprefix("error: ").removeprefix("failed: "), *more)
-        ],
+        "error": _error(end),
         "go_on": _text((end.go_on or "").removeprefix("to go on: ")),
         "verdict": _verdict(end),
-        "verdict_tone": tone,
         "warnings": _warnings(report),
         "warnings_title": _warnings_title(report),
         "figures": [] if report is None else list(_figures(report, timeline)),
@@ -86,6 +82,12 @@ def _outcome(end: CommandEnded) -> tuple[Tone, str]:
     return "warn", f"{done}, with {counted(len(report.warnings), 'warning')}"
 
 
+def _error(end: CommandEnded) -> list[str]:
+    """Return the lines of the error, without the word before it: the page has a title for it."""
+    said = (end.error or "").removeprefix("error: ").removeprefix("failed: ")
+    return [_text(line) for line in said.splitlines()]
+
+
 def _heading(end: CommandEnded) -> str:
     command = end.result["command"] or "pipecopy"
     report = end.report
@@ -107,11 +109,11 @@ def _period(report: Report | None, clock: Clock) -> str:
     return f"{begin} to {end} ({clock.zone}), {seconds_text(report.seconds)}"
 
 
-def _verdict(end: CommandEnded) -> list[str]:
-    """Return what a comparison came to, and what to do."""
+def _verdict(end: CommandEnded) -> str:
+    """Return in what the tables differ, and what to do; nothing if they are equal."""
     if end.error is None and isinstance(end.report, VerifyReport) and not end.report.equal:
-        return [_text(verdict_line(end.report))]
-    return []
+        return _text(verdict_line(end.report))
+    return ""
 
 
 def _warnings(report: Report | None) -> list[str]:
@@ -171,7 +173,7 @@ def _size(size: float) -> str:
 
 def _saved(report: CopyReport) -> Iterator[tuple[str, str]]:
     for name in ("inserted", "updated", "unchanged"):
-        if isinstance(number := getattr(report, name, None), int):
+        if (number := getattr(report, name)) is not None:
             yield name.capitalize(), f"{number:,}"
 
 
@@ -185,12 +187,7 @@ def _differences(report: Report | None) -> Iterator[tuple[str, str, str]]:
     """Yield each kind of difference, how many ids have it, and which."""
     if not isinstance(report, VerifyReport):
         return
-    kinds = (
-        ("missing in the target", report.missing, report.missing_ids),
-        ("only in the target", report.surplus, report.surplus_ids),
-        ("differing", report.differing, report.differing_ids),
-    )
-    for kind, count, ids in kinds:
+    for count, ids, kind in differences(report):
         if count:
             yield kind, f"{count:,}", id_ranges(ids, count=count)
     lists = (

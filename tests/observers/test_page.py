@@ -22,6 +22,7 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    StopRequested,
     Where,
     WorkerKilled,
 )
@@ -37,6 +38,10 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 STUCK = """Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1),"""
 BROKEN = """Strike(side="target", call="save_rows", fault="ValueError", skip=2),"""
 QUICK = ("--batch-size", "100", "--call-timeout", "500ms", "--retries-delay", "200ms")
+WATCH = """
+(() => { globalThis.shown = new Promise(done => new MutationObserver(done).observe(
+  document.getElementById("chosen"), { childList: true })); })()
+"""
 STACK = '  File "/opt/driver.py", line 41 in load_rows'
 
 
@@ -91,8 +96,9 @@ def test_both_charts_are_drawn_light_and_dark(browser: Chromium, page: Path, wid
 def test_a_kill_shows_its_stack_when_it_is_chosen(browser: Chromium, page: Path) -> None:
     browser.open(page)
     assert browser.run("document.getElementById('chosen').textContent") == ""
+    browser.run(WATCH)
     browser.click(*browser.pixels("lanes", "failed")[1])
-    chosen = browser.run("document.getElementById('chosen').textContent")
+    chosen = browser.run("shown.then(() => document.getElementById('chosen').textContent)")
     assert "attempt 1 killed" in chosen
     assert "_deadlock" in chosen
     browser.run("location.hash = '#stack-0'")  # as a link in the table does
@@ -142,6 +148,7 @@ def long_run(batches: int, *, kills: int) -> Iterator[Event]:
             now += 0.1
             yield CallEnded(at=now, where=where, outcome="returned", seconds=0.1)
         yield BatchSaved(at=now, key_range=ids, rows=10, bytes=1000)
+    yield StopRequested(at=now, grace=0)
     report = CopyReport(
         **names, run_id="3f2a9c1b77de", outcome="complete", warnings=("<" * 900,) * 100
     )
@@ -164,8 +171,8 @@ def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Pa
     browser.open(path)
     assert browser.complaints == []
     assert browser.pixels("lanes", "failed")[0] > 20
-    assert " 400 attempts that failed, 400 pauses " in text_of(path)
-    assert " 100 more in between are left out. " in text_of(path)
+    assert " 400 attempts that failed, a request to stop, 400 pauses " in text_of(path)
+    assert " 101 more in between are left out. " in text_of(path)
 
 
 def test_what_a_long_run_did_is_gathered_in_constant_memory() -> None:
