@@ -150,16 +150,30 @@ class _Launch:
 
 def crash(server: Server) -> None:
     """Have the server end at once, without a checkpoint; return when it has. For any process."""
-    pid_file = server.folder / "data" / "postmaster.pid"
-    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
-    while pid_file.exists():
-        time.sleep(0.01)  # only its pid file tells
+    os.kill(int(_pid_file(server).read_text().splitlines()[0]), signal.SIGQUIT)
+    _wait_until_ended(server)
 
 
 def restart(server: Server) -> None:
-    """Run a server that has ended, until it accepts connections; it recovers what was committed."""
+    """Run a server that ends or has ended, until it accepts connections.
+
+    It recovers what was committed.
+    """
+    _wait_until_ended(server)  # whoever had it crash may have been killed while it ended
     launch = _Launch(server.folder, server.version, server.psql.parent)
     launch.wait_until_ready(launch.run())
+
+
+def _wait_until_ended(server: Server) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while _pid_file(server).exists():
+        if time.monotonic() > deadline:
+            raise PipecopyError(f"the demo's server in {server.folder} did not end")
+        time.sleep(0.01)  # only its pid file tells
+
+
+def _pid_file(server: Server) -> Path:
+    return server.folder / "data" / "postmaster.pid"
 
 
 def package_folder() -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
+from pipecopy.demo.servers import restart, run_sql, servers
 from tests.demo.test_demo import folder_of, left_of
 from tests.support.command import run
 
@@ -32,3 +35,11 @@ def test_each_fault_is_told_in_a_line_and_ends_as_promised() -> None:
         assert told.endswith("; verified: 400 rows, equal; ok")
     assert result.stderr.endswith("6 of 6 faults ended as promised\n")
     assert left_of(folder_of(result.stderr)) == []
+
+
+def test_a_server_that_has_not_ended_yet_is_run_again() -> None:
+    with servers({"STATS": 18}, lambda _: None) as [server]:
+        pid_file = server.folder / "data" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
+        restart(server)
+        assert run_sql((server, "SELECT 1")) == ["1"]
