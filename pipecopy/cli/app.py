@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App
 
 import pipecopy
 from pipecopy.cli import helptexts
 from pipecopy.cli.argv import asks_for_json, asks_for_json_lines, command_of
 from pipecopy.cli.codes import Exit
-from pipecopy.cli.config import Configuration, WrongOptionsError
+from pipecopy.cli.config import Configuration
 from pipecopy.cli.exits import Ending, completed, failed
 from pipecopy.cli.main import StoppedBySignal, StopSignals, stop_behind
 from pipecopy.cli.observers import Observers
@@ -37,13 +37,11 @@ from pipecopy.cli.options import (
 )
 from pipecopy.cli.said import lines_of, warned
 from pipecopy.cli.streams import Stream
+from pipecopy.cli.usage import as_config_error
 from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError, StoppedError
 from pipecopy.events import Event, RunEnded, StopRequested
 from pipecopy.observers.display import Screen
-from pipecopy.observers.text import one_line
-from pipecopy.postgres.conninfo import is_connection
-from pipecopy.redact import redact, shown_name
 from pipecopy.report import Report
 from pipecopy.workers.host import refusal
 
@@ -128,7 +126,7 @@ def run(
     for line in lines_of(warnings, as_json=log_format() == "json"):
         err.write(f"{line}\n")
     if problem is not None:
-        return ended(_as_config_error(problem, argv))
+        return ended(as_config_error(problem, argv))
     gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
     given = {"err": err, "signals": signals}
@@ -137,32 +135,6 @@ def run(
     except StoppedBySignal as stop:  # between the command and its run
         return ended(stop)
     return ending if isinstance(ending, Ending) else Ending(code=Exit.DONE)  # that of the help
-
-
-def _as_config_error(error: Exception, argv: Sequence[str]) -> Exception:
-    """Return what Cyclopts says as one line, without what may be part of a connection string."""
-    hidden = [one for one in argv if not one.startswith("-") and is_connection(one)]
-    match error:
-        case WrongOptionsError(unused_tokens=words):
-            unknown = [word for word in words or [] if word.startswith("-")]
-            more = [word for word in words or [] if not word.startswith("-")]
-            said = [str(error), *(f"{word} is an unknown option" for word in unknown)]
-            said += [_unexpected(more, hidden)] if more else []
-            return ConfigError(redact("; ".join(said)))
-        case UnusedCliTokensError(unused_tokens=words):
-            return ConfigError(_unexpected(words or [], hidden))
-        case CycloptsError():
-            message = one_line(str(error)).rstrip(".")
-            for argument in hidden:
-                message = message.replace(one_line(argument), shown_name(argument))
-            return ConfigError(redact(message))
-    return refusal(error) or error
-
-
-def _unexpected(words: Sequence[str], hidden: Sequence[str]) -> str:
-    if hidden:  # the rest may be a piece of it
-        return "too many arguments: one with spaces in it is written in quotes"
-    return f"unexpected argument: {' '.join(words)}"
 
 
 def copy(

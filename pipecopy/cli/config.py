@@ -100,14 +100,18 @@ class Configuration:
         """Raise ConfigError if no database can be meant by what is given for a side."""
         wrong = [self._wrong_name(side, token) for side, token in self._sides.items()]
         if any(wrong):
-            raise ConfigError("; ".join(filter(None, wrong)))
+            first = [each[0] for each in wrong if each]
+            # where databases were looked for is the same for both
+            rest = [more for each in wrong for more in each[1:]]
+            raise ConfigError("; ".join(dict.fromkeys([*first, *rest])))
 
-    def _wrong_name(self, side: str, token: Token) -> str | None:
+    def _wrong_name(self, side: str, token: Token) -> list[str]:
         file, name, origin = self._found.file, token.value, token.keyword or side.upper()
         wrong = wrong_database(name, self._found)
-        if wrong is not None and file is not None and name in file.jobs:
-            wrong = f'"{name}" is a job: {self._command} takes it alone, without another database'
-        return wrong and f"{origin}: {wrong}"
+        if wrong and file is not None and name in file.jobs:
+            is_job = f'"{name}" is a job: {self._command} takes it alone, without another database'
+            wrong = [is_job]
+        return [f"{origin}: {wrong[0]}", *wrong[1:]] if wrong else []
 
     def _environment(self, options: Options) -> Section:
         """Return the variables of the command; an empty one counts as not set, as for libpq."""
@@ -221,18 +225,18 @@ class Configuration:
         return f"{self._command} takes a SOURCE and a TARGET, or the name of a job"
 
 
-def wrong_database(name: str, found: Found) -> str | None:
-    """Say what is wrong with a name that is to be connected to; None if nothing is."""
+def wrong_database(name: str, found: Found) -> list[str]:
+    """Say what is wrong with a name that is to be connected to, and where it was looked for."""
     file = found.file
     databases = {} if file is None else file.databases
     among = "[databases]" if file is None else f"[databases] of {file.path}"
     wrong = wrong_name(name, databases, among=among)
     if wrong is None or name in databases or is_connection(name):
-        return wrong
-    if file is None:
-        return f"{wrong}; {found.why_none}" if found.why_none else wrong
-    empty = "" if databases else f"{file.path} has no databases"
-    return "; ".join(filter(None, [wrong, empty, found.not_read()]))
+        return [] if wrong is None else [wrong]
+    looked = [found.why_none]
+    if file is not None:
+        looked = ["" if databases else f"{file.path} has no databases", found.not_read()]
+    return [wrong, *filter(None, looked)]
 
 
 def unset_databases(options: Options, file: ConfigFile | None) -> list[str]:

@@ -56,8 +56,9 @@ class Section:
         if isinstance(value, Unset) or (isinstance(value, Expanded) and of is bool):
             return None
         is_right = isinstance(value, of) and isinstance(value, bool) == (of is bool)
-        if isinstance(value, list):
-            is_right = is_right and all(isinstance(item, str) for item in value)
+        if is_right and isinstance(value, list):
+            wrong = [item for item in value if not isinstance(item, str)]
+            return f"{what}, not a list with {_shown(wrong[0])}" if wrong else None
         return None if is_right else f"{what}, not {_shown(value)}"
 
 

@@ -140,8 +140,7 @@ def _job(in_file: InFile, file: ConfigFile, name: str) -> Job:
         options={
             option: _option(option, argument, origins.get(option))
             for option, argument in options.items()
-            if option in origins
-            or argument.field_info.default not in {None, False, Signature.empty}
+            if option in origins or argument.field_info.default not in _NOT_SHOWN
         },
         problems=_clean(problems or _wrong_together(options, in_file)),
     )
@@ -154,7 +153,7 @@ def _wrong_together(options: Mapping[str, Argument], in_file: InFile) -> Iterato
     for side in SIDES:
         token = options[side].tokens[-1]
         if wrong := wrong_database(token.value, in_file.found):
-            yield f"{token.keyword}: {wrong}"
+            yield f"{token.keyword}: {'; '.join(wrong)}"
 
 
 def _option(name: str, argument: Argument, origin: str | None) -> Option:

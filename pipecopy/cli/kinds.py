@@ -82,7 +82,8 @@ def bounds(least: float, most: float | None = None, *, above: bool = False) -> P
         if value is None or (least < value if above else least <= value <= (most or value)):
             return
         wanted = f"more than {least}" if above else f"at least {least}"
-        raise ValueError(f"must be {wanted if most is None else f'{least} to {most}'}, not {value}")
+        given = f"{value:g}" if isinstance(value, float) else value
+        raise ValueError(f"must be {wanted if most is None else f'{least} to {most}'}, not {given}")
 
     return Parameter(validator=check)
 

@@ -125,7 +125,18 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
             ),
         ),
         ("copy a b c", "unexpected argument: c"),
-        ("copy a b --nope", "Unknown option: --nope"),
+        ("copy a b --nope", "--nope is an unknown option"),
+        ("copy a b --tabel=x", "--tabel is an unknown option (did you mean --table?)"),
+        ("copy a b --call-timeout", "--call-timeout needs a value"),
+        ("copy a b --max-load 1 --max-load 2", "--max-load is given twice"),
+        ("copy a b --json=maybe", '--json: "maybe" is neither true nor false'),
+        (
+            "copy service=no service=none",
+            "; ".join(
+                f'{side}: libpq\'s pg_service.conf has no service "{name}"'
+                for side, name in (("SOURCE", "no"), ("TARGET", "none"))
+            ),
+        ),
         ("copy a b --batch-size 0", "--batch-size must be at least 1, not 0"),
         ("copy a b --batch-size x", '--batch-size: "x" is not a whole number such as 500 or 10k'),
         ("copy a b --read-ahead 2", "--read-ahead must be 0 to 1, not 2"),
@@ -135,13 +146,13 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
         ),
         (
             "copy a b --call-timeout 0 --max-retries=-1",
-            "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0.0",
+            "--max-retries must be at least 0, not -1; --call-timeout must be more than 0, not 0",
         ),
         (
             "copy a b --max-rate 5000/m --max-lag 0 --max-load=-1",
             (
                 '--max-rate: "5000/m" is not a valid rate such as 20MB or 5000rows; --max-lag must'
-                " be more than 0, not 0.0; --max-load must be at least 0, not -1"
+                " be more than 0, not 0; --max-load must be at least 0, not -1"
             ),
         ),
         (
@@ -183,7 +194,12 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
             "verify host=a host=b --columns id,data --exclude data",
             "--exclude does not go with --columns, which names all that is copied",
         ),
-        ("bogus", f'Unknown command "bogus". Available commands: {", ".join(COMMANDS)}'),
+        ("bogus", f'"bogus" is not a command; the commands: {", ".join(COMMANDS)}'),
+        (
+            "copi",
+            f'"copi" is not a command (did you mean copy?); the commands: {", ".join(COMMANDS)}',
+        ),
+        ("--quiet", f"no command was given before --quiet; the commands: {', '.join(COMMANDS)}"),
         ("demo --rows 0", "--rows must be 1 to 10000000, not 0"),
     ],
 )

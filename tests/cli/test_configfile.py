@@ -61,7 +61,10 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
             "jobs.hourly = {source = {pwd = 'secret'}, target = 'stats'}",
             "jobs.hourly.source must be a string, not a table",
         ),
-        ("jobs.nightly.columns = [1]", "jobs.nightly.columns must be a list of names, not a list"),
+        (
+            "jobs.nightly.columns = ['a', 1]",
+            "jobs.nightly.columns must be a list of names, not a list with 1",
+        ),
         ("jobs.nightly.columns = true", "jobs.nightly.columns must be a list of names, not true"),
         ('jobs.nightly.table = " "', "jobs.nightly.table is empty"),
         ('jobs.nightly.where = ""', "jobs.nightly.where is empty"),
@@ -85,7 +88,7 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ),
         (
             "jobs.nightly.call_timeout = 0",
-            "jobs.nightly.call_timeout must be more than 0, not 0.0",
+            "jobs.nightly.call_timeout must be more than 0, not 0",
         ),
         (
             "jobs.nightly.retries_delay = -1.5",
