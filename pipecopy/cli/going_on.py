@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipecopy.cli.codes import exit_code
 from pipecopy.cli.main import FIX_AND_AGAIN, GO_ON, StoppedBySignal
 from pipecopy.errors import (
     CallTimeoutError,
@@ -14,6 +15,9 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.report import CopyReport, Report, VerifyReport
+
+_OF_A_SERVER = ("08", "57P")
+"""SQLSTATEs, or their beginnings, of a server that went away or is not up yet."""
 
 
 def how_to_go_on(
@@ -28,7 +32,8 @@ def how_to_go_on(
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "
         return f"{GO_ON}fix that; `pipecopy {name}--help` {page}"
-    return f"{GO_ON}{_when(error)}{_where(report, resume=resume)}{_hint(error)}"
+    where = _where(report, resume=resume, certain=not _may_have_lost(error))
+    return f"{GO_ON}{_when(error)}{where}{_hint(error)}"
 
 
 def _when(error: BaseException) -> str:
@@ -41,6 +46,8 @@ def _when(error: BaseException) -> str:
             when = " when the other run has ended (--wait waits for that)"
         case CallTimeoutError() | WorkerCrashedError():
             pass
+        case DatabaseError(sqlstate=str(code), passes=True) if code.startswith(_OF_A_SERVER):
+            when = " when the server answers again"
         case PipecopyError(passes=True):
             when = " in a moment"
         case TableMismatchError(call=str()):
@@ -50,8 +57,21 @@ def _when(error: BaseException) -> str:
     return f"run it again{when}: it is safe"
 
 
-def _where(report: Report | None, *, resume: bool | None) -> str:
-    """Return where a run may begin the next time, if not where this one began."""
+def _may_have_lost(error: BaseException) -> bool:
+    """Return whether a standby that lacks saved rows may be the target the next time."""
+    match error:
+        case DatabaseError(in_use=True):
+            return False
+        case PipecopyError(passes=True, side="target"):
+            return True
+    return False
+
+
+def _where(report: Report | None, *, resume: bool | None, certain: bool) -> str:
+    """Return where a run may begin the next time, if not where this one began.
+
+    `certain` tells whether the target still has what was saved.
+    """
     match report:
         case CopyReport(max_id=int(last)) | VerifyReport(max_id=int(last)) if (
             report.first_id < report.next_id <= last
@@ -59,18 +79,19 @@ def _where(report: Report | None, *, resume: bool | None) -> str:
             if resume:
                 return ", and begins where this one ended"
             same = " (so does --resume, if only this copy has filled the target)"
-            begins = f"; with --from-id {report.next_id} it begins where this one ended"
+            still = "" if certain else ", unless a standby has taken over there"
+            begins = f"; with --from-id {report.next_id} it begins where this one ended{still}"
             return begins if resume is None else f"{begins}{same}"
     return ""
 
 
 def _hint(error: BaseException) -> str:
-    """Return what to do if it ends in the same way again."""
+    """Return what to do if it ends in the same way again, and where that is explained."""
     match error:
-        case CallTimeoutError():
-            return "; if the call times out again, give it a longer --call-timeout"
         case StoppedBySignal():
             return ""
         case Exception() if type(error) is PipecopyError or not isinstance(error, PipecopyError):
-            return "; if it ends like this again, report what --traceback shows"
-    return ""
+            hint = "; if it ends like this again, report what --traceback shows"
+        case _:
+            hint = ""
+    return f"{hint}; exit code {exit_code(error)}: see `pipecopy guide exit-codes`"

@@ -111,7 +111,8 @@ def test_the_full_copy_timeout_is_124(
     *_, said, go_on = result.stderr.splitlines()
     assert re.search(r", which had run for \d+ ms of its 30 s(; nothing was copied)?$", said), said
     assert "stuck" not in result.stderr  # it was far from its own limit
-    assert go_on == "to go on: run it again with a longer --full-copy-timeout: it is safe"
+    again = "run it again with a longer --full-copy-timeout: it is safe"
+    assert go_on == f"to go on: {again}; exit code 124: see `pipecopy guide exit-codes`"
 
 
 def test_another_table_and_key(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:

@@ -81,6 +81,7 @@ def test_a_warning_that_was_told_is_not_told_again() -> None:
 
 
 SAFE = "to go on: run it again: it is safe"
+PAGE = "exit code 4: see `pipecopy guide exit-codes`"
 FIX = "to go on: fix what the error names, and run it again: it is safe"
 
 
@@ -92,11 +93,13 @@ def lines(
 
 def test_the_error_says_how_far_the_copy_came_and_the_last_line_how_to_go_on() -> None:
     error = DatabaseError("the disk\nis full", side="target", report=REPORT)
-    told, go_on = (f"failed: the disk is full; {FAR}", f"{FIX}; {FROM_401}")
+    told, go_on = (f"failed: the disk is full; {FAR}", f"{FIX}; {FROM_401}; {PAGE}")
     assert lines(error, quiet=False) == (*TOLD, told, go_on)
     assert lines(error) == (WARNING, told, go_on)
-    early = DatabaseError("no way", report=replace(REPORT, max_id=None, batches=0, warnings=()))
-    assert lines(early) == ("failed: no way", FIX)
+    early = DatabaseError(
+        "no way", side="target", report=replace(REPORT, max_id=None, batches=0, warnings=())
+    )
+    assert lines(early) == ("failed: no way", f"{FIX}; {PAGE}")
 
 
 @pytest.mark.parametrize(("remedy", "ends"), [("see x", "see x"), ("DROP x;", "run DROP x")])
@@ -126,7 +129,11 @@ GO_ON = [
         DatabaseError("no", in_use=True, **OF_TARGET),
         "when the other run has ended (--wait waits for that): it is safe",
     ),
-    (DatabaseError("no", sqlstate="57P01", **OF_TARGET), "run it again in a moment: it is safe"),
+    (
+        DatabaseError("no", sqlstate="57P01", **OF_TARGET),
+        "when the server answers again",
+    ),
+    (DatabaseError("no", sqlstate="40P01", **OF_TARGET), "run it again in a moment: it is safe"),
     (WorkerCrashedError("no", **OF_TARGET), SAFE),
     (TableMismatchError("no"), FIX),
     (TableMismatchError("no", **OF_TARGET), "run it again when nobody alters the table: it is"),
@@ -142,7 +149,27 @@ def test_after_every_error_the_last_line_says_how_to_go_on(error: BaseException,
     assert wrong in {"error: no", "internal error: no", "internal error: ValueError: no"}
     assert go_on.startswith("to go on: ")
     assert said in go_on
+    named = f"; exit code {exit_code(error)}: see `pipecopy guide exit-codes`"
+    assert go_on.endswith(named) != isinstance(error, ConfigError)
     assert lines(error, command=None)[-1].startswith("to go on: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "caution"),
+    [
+        (DatabaseError("no", sqlstate="08006", **OF_TARGET), True),
+        (CallTimeoutError("no", **OF_TARGET), True),
+        (DatabaseError("no", sqlstate="08006", side="source"), False),
+        (DatabaseError("no", in_use=True, **OF_TARGET), False),
+        (DatabaseError("no", sqlstate="23505", **OF_TARGET), False),
+    ],
+    ids=str,
+)
+def test_what_a_target_that_failed_over_may_have_lost_is_not_skipped(
+    *, error: PipecopyError, caution: bool
+) -> None:
+    error.report = REPORT
+    assert (f"{FROM_401}, unless a standby has taken over there;" in lines(error)[-1]) == caution
 
 
 @pytest.mark.parametrize(
