@@ -107,6 +107,7 @@ class Figures:
     """The figures of one run, as its events tell them."""
 
     def __init__(self, file: str, successes: dict[tuple[str, ...], float]) -> None:
+        """Take the file's name, and when runs last succeeded: it is told if this one does."""
         self._file = file
         self._successes = successes
         self.run: tuple[str, ...] = ()
@@ -230,12 +231,13 @@ class Figures:
         self._set_outcome(report.outcome)
         self._set("run_seconds", report.seconds)
         self._set("warnings", len(report.warnings))
-        if self._take_report(report):
+        self._take_report(report)
+        if _succeeded(report):
             self._successes[self.run] = at
             self._set("last_success_timestamp_seconds", at)
 
-    def _take_report(self, report: Report) -> bool:
-        """Take what the report has beyond the events; return whether the run was a success."""
+    def _take_report(self, report: Report) -> None:
+        """Take what the report has beyond the events."""
         match report:
             case CopyReport():
                 for name in ("rows", "bytes", "batches", "first_id", "next_id"):
@@ -248,13 +250,10 @@ class Figures:
                 for action in ("repaired", "deleted"):
                     self._set("repairs", getattr(report, action), action)
                 self._set("differences_left", report.left)
-                return report.equal
             case CheckReport():
                 marks = [item.mark for item in report.items]
                 for mark in ("ok", "warning", "problem"):
                     self._set("findings", marks.count(mark), mark)
-                return report.can_start
-        return report.outcome == "complete"
 
     def _set_outcome(self, now: str) -> None:
         for outcome in _OUTCOMES:
@@ -275,3 +274,12 @@ class Figures:
 
     def _set(self, name: str, value: float, *labels: str) -> None:
         self.values.setdefault(name, {})[labels] = value
+
+
+def _succeeded(report: Report) -> bool:
+    match report:
+        case VerifyReport():
+            return report.equal
+        case CheckReport():
+            return report.can_start
+    return report.outcome == "complete"
