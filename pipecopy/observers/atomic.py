@@ -14,8 +14,8 @@ from pipecopy.workers.host import start
 
 _PATIENCE = 2.0
 """Seconds that the file system gets to answer before a run; one that hangs may not hold it up."""
-_MOST_BYTES = 4 * 2**20
-"""Bytes of an existing file; one that has more is not what it is taken for."""
+_MOST_BYTES = 64 * 2**20
+"""Bytes of an existing file; one that has more is another file. A report may have 2,000 reasons."""
 
 
 class AtomicFile:

@@ -249,17 +249,17 @@ def test_a_wrong_time_between_two_writes(every: float, tmp_path: Path) -> None:
 def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     nowhere, big = f"{tmp_path}/none/x.prom", tmp_path / "orders.csv"
     big.touch()
-    os.truncate(big, 2**23)
+    os.truncate(big, 2**27)
     for path, wrong in (
         ("/dev/null", "is not a regular file"),
         (tmp_path, "is not a regular file"),
-        (big, "has 8388608 bytes, so it is another file: choose another name, or remove it"),
+        (big, "has 134217728 bytes, so it is another file: choose another name, or remove it"),
         (nowhere, "can't be written: No such file or directory"),
     ):
         with pytest.raises(ConfigError) as raised:
             MetricsFile(path)
         assert str(raised.value) == f"metrics file {path} {wrong}"
-    assert big.stat().st_size == 2**23
+    assert big.stat().st_size == 2**27
 
 
 def test_one_that_hangs_before_a_run_is_not_waited_for_and_undoes_nothing(tmp_path: Path) -> None:
