@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pipecopy.errors import DatabaseError
-from pipecopy.supervisor.pace import Wait
+from pipecopy.supervisor.pauses import Wait
 from pipecopy.supervisor.run import Run
 
 Looked = TypeVar("Looked")
@@ -38,21 +39,21 @@ def _wait(run: Run[Any], error: DatabaseError) -> None:
     run.close(min(run.config.call_timeout, max(run.left, 0)))
     run.source.begin_anew()
     run.target.begin_anew(patience=run.config.retries_delay + _PATIENCE)
-    while not run.target.connected:
-        detail = f"waiting for {run.target}, held by {error.holder or 'another run'}"
-        _notify(run, Wait(reason="another run", detail=detail, seconds=_PAUSE))
-        run.pause(_PAUSE)
-        if run.left <= 0:
-            raise run.full_copy_timeout(side="target", dbname=run.target.dbname)
-        try:
-            run.connect_target()
-        except DatabaseError as refused:
-            if not refused.in_use:
-                raise
-            error = refused
-    _notify(run, None)
+    run.pauses.waits(_held(run, error))
+    run.wait_while(partial(_connect, run))
 
 
-def _notify(run: Run[Any], wait: Wait | None) -> None:
-    for event in run.pauses.begin(wait):
-        run.notify(event)
+def _connect(run: Run[Any]) -> Wait | None:
+    """Connect the target; return why that has to wait."""
+    try:
+        run.connect_target()
+    except DatabaseError as refused:
+        if not refused.in_use:
+            raise
+        return _held(run, refused)
+    return None
+
+
+def _held(run: Run[Any], error: DatabaseError) -> Wait:
+    detail = f"waiting for {run.target}, held by {error.holder or 'another run'}"
+    return Wait(reason="another run", detail=detail, seconds=_PAUSE)

@@ -8,21 +8,19 @@ event with its reason, and within the whole run's limit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import Side
 from pipecopy.errors import ConfigError
-from pipecopy.events import Measured, Paused, PauseReason, Resumed
+from pipecopy.events import Measured, PauseReason
+from pipecopy.supervisor.calls import Calls
+from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.pausefile import UNANSWERED, PauseFile
+from pipecopy.supervisor.pauses import Wait
 from pipecopy.units import seconds_text
 from pipecopy.workers.host import refused
-
-if TYPE_CHECKING:
-    from pipecopy.supervisor.endpoints import Endpoint
-    from pipecopy.supervisor.run import Run
 
 LAG, ACTIVE_SESSIONS = "lag", "active_sessions"
 """What a `Database` is asked for."""
@@ -36,77 +34,13 @@ _CATCHES_UP = 1.0
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wait:
-    """Why a run waits, and the seconds after which it looks again."""
-
-    reason: PauseReason
-    detail: str
-    seconds: float
-
-
-class Pauses:
-    """How long a run has been paused, for each reason, and why it is paused now."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._ended: dict[PauseReason, float] = {}
-        self._wait: Wait | None = None
-        self._began = 0.0
-
-    def begin(self, wait: Wait | None) -> Iterator[Paused | Resumed]:
-        """Take note of the wait that begins or goes on, None for none; yield what is new."""
-        before = self._wait
-        if before is not None and (wait is None or wait.reason != before.reason):
-            yield Resumed(reason=before.reason, seconds=self.end())
-            before = None
-        if wait is None:
-            return
-        if before is None:
-            self._began = self._now()
-        self._wait = wait
-        if before is None or before.detail != wait.detail:
-            seconds = self._now() - self._began if before else 0.0
-            yield Paused(reason=wait.reason, detail=wait.detail, seconds=seconds)
-
-    def end(self) -> float:
-        """Take note that the pause has ended, if there was one; return its seconds."""
-        if self._wait is None:
-            return 0.0
-        reason, seconds = self._wait.reason, self._now() - self._began
-        self._ended[reason] = self._ended.get(reason, 0.0) + seconds
-        self._wait = None
-        return seconds
-
-    @property
-    def _by_reason(self) -> dict[PauseReason, float]:
-        found = dict(self._ended)
-        if self._wait is not None:
-            reason = self._wait.reason
-            found[reason] = found.get(reason, 0.0) + self._now() - self._began
-        return found
-
-    @property
-    def seconds(self) -> float:
-        """Of all pauses together."""
-        return sum(self._by_reason.values())
-
-    def __str__(self) -> str:
-        """Return what the error of the whole run's limit says of them; empty for none."""
-        by_reason = self._by_reason
-        if not by_reason:
-            return ""
-        listed = ", ".join(f"{why} {seconds_text(seconds)}" for why, seconds in by_reason.items())
-        now = "" if self._wait is None else f"it was paused: {self._wait.detail}; "
-        return f"{now}pauses took {seconds_text(self.seconds)} in all ({listed})"
-
-
 class Pace:
     """Asked by the run before each load and each range; it alone knows these limits."""
 
-    def __init__(self, run: Run[Any]) -> None:
+    def __init__(self, run: Calls[Any], endpoints: Endpoints) -> None:
         config = run.config
         self._run = run
+        self._endpoints = endpoints
         self._rates = tuple(_rates(config))
         self._file = None if config.pause_file is None else PauseFile(config.pause_file)
         self.questions = tuple(_questions(config))
@@ -130,10 +64,10 @@ class Pace:
     def begin(self) -> None:
         """Look for the file, and ask both sides: what can't be told ends the run before its rows.
 
-        Raises HostError, and what `Run.wait` raises.
+        Raises HostError, and what `Calls.wait` raises.
         """
         self.look_for_file()
-        self.ask(*self._run.endpoints.both)
+        self.ask(*self._endpoints.both)
         rates = [str(rate) for rate in self._rates if rate.of_bytes]
         if rates and self._run.what == "verification":
             self._run.warn(
@@ -148,7 +82,7 @@ class Pace:
         self._file.start()
         until = self._run.clock.now() + UNANSWERED
         while not self._file.answered and self._run.clock.now() < until:
-            self._pause(0.005)
+            self._run.pause(0.005)
         if self._file.error is not None:
             raise refused(self._file.error, "to look for the pause file")
         return self._file.found
@@ -163,24 +97,9 @@ class Pace:
     def keep(self) -> None:
         """Wait until the run may go on.
 
-        Raises FullCopyTimeoutError, and what `Run.wait` and `Run.pause` raise.
+        Raises what `Calls.wait_while` raises.
         """
-        run = self._run
-        try:
-            while True:
-                wait = self._next_wait()
-                for event in run.pauses.begin(wait):
-                    run.notify(event)
-                if wait is None:
-                    return
-                self._pause(wait.seconds)
-        finally:
-            run.pauses.end()  # if it was not the end of the pause that ended it
-
-    def _pause(self, seconds: float) -> None:
-        self._run.pause(seconds)
-        if self._run.left <= 0:
-            raise self._run.full_copy_timeout()
+        self._run.wait_while(self._next_wait)
 
     def took(self, *, rows: int, size: int) -> None:
         """Count what was loaded, or compared: `size` bytes."""
@@ -223,7 +142,7 @@ class Pace:
         if self._file is not None and (found := self._file.found) is not None:
             return Wait(reason="pause file", detail=found, seconds=_LOOKED_EVERY)
         if self.questions:
-            self.ask(*(end for end in self._run.endpoints.both if self._run.is_idle(end)))
+            self.ask(*(end for end in self._endpoints.both if self._run.is_idle(end)))
         for (call, side), answer in self._answers.items():
             if (above := self.above(call, side, answer)) is not None:
                 reason: PauseReason = "max lag" if call == LAG else "max load"

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, SavedRows, Session
-from pipecopy.errors import (
-    CallTimeoutError,
-    DatabaseError,
-    HostError,
-    PipecopyError,
-    TableMismatchError,
-)
+from pipecopy.errors import DatabaseError
 from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
-from pipecopy.supervisor.clock import Wakeup
+from pipecopy.supervisor.calls import Calls
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.pace import Pace
-from pipecopy.supervisor.state import CutShortError, ReportT, State
-from pipecopy.supervisor.stop import BATCH, LAST_STEPS, Stop
+from pipecopy.supervisor.state import ReportT
+from pipecopy.supervisor.stop import BATCH
 from pipecopy.workers.host import look
-from pipecopy.workers.messages import Batch, Task
+from pipecopy.workers.messages import Batch
 
 _END_SESSIONS = "end_sessions"
 _OVERHEAD = 4096
@@ -52,8 +45,8 @@ class Loaded:
         return self.first, self.end
 
 
-class Run(State[ReportT]):
-    """One run: at most one call is under way on each side. Only `stop` is for other threads."""
+class Run(Calls[ReportT]):
+    """One run, from the start of its workers to their end."""
 
     def __init__(
         self,
@@ -66,15 +59,12 @@ class Run(State[ReportT]):
         observer: Observer | None,
         stop: Callable[[], bool],
     ) -> None:
-        super().__init__(config, session.mode, report, observer)
+        super().__init__(config, session.mode, report, observer, stop)
         self._session = session
-        self._wakeup = Wakeup()
         self.endpoints = Endpoints(
             pool, session, names, buffers=config.read_ahead + 1, wake=self._wakeup.wake
         )
-        self._under_way: list[Call] = []
-        self._stop = Stop(self, stop)
-        self.pace = Pace(self)
+        self.pace = Pace(self, self.endpoints)
         """Whether the next load, or the next range, may begin."""
         # a batch's bytes are counted with what tells them apart
         self._most_bytes = config.max_batch_bytes + _OVERHEAD
@@ -118,95 +108,7 @@ class Run(State[ReportT]):
         finally:
             self._wakeup.close()
 
-    # -- calls
-
-    def begin(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Call:
-        """Begin a call, which the next wait takes on; `how` is what `Call` takes beyond.
-
-        Raises CutShortError.
-        """
-        self._stop.heed(self._under_way)
-        begun = Call(endpoint, Task(call, args), self, **how)
-        self._under_way.append(begun)
-        return begun
-
-    def wait(self, call: Call | None) -> Any:
-        """Return what the call returned; the others that are under way go on meanwhile.
-
-        Raises what `Call.advance` raises, for any of them, and CutShortError.
-        """
-        if call is None:
-            return None
-        self._go_on(lambda: call.done)
-        return call.value
-
-    def _go_on(self, ends: Callable[[], bool], until: float = math.inf) -> None:
-        """Take on the calls that are under way until it ends; look at that time as well."""
-        while True:
-            calls = self._stop.heed(self._under_way)
-            for each in calls:
-                each.advance()
-            self._under_way = [each for each in self._under_way if not each.done]
-            if ends():
-                return
-            due = min([until, self._stop.until, *(each.due for each in calls if not each.done)])
-            self._wakeup.wait(
-                due - self.clock.now(), (pidfd for each in calls for pidfd in each.pidfds)
-            )
-
-    def is_idle(self, endpoint: Endpoint) -> bool:
-        """Tell whether no call is under way there."""
-        return all(each.done or each.endpoint is not endpoint for each in self._under_way)
-
-    def call(self, endpoint: Endpoint, call: str, *args: Any, **how: Any) -> Any:
-        """Make a call and return what it returned; raises what `wait` raises."""
-        return self.wait(self.begin(endpoint, call, *args, **how))
-
-    def errors_of(self, calls: Iterable[Call]) -> Iterator[PipecopyError]:
-        """Wait for all of these calls; yield the error of each that fails, as soon as it does.
-
-        Raises what ends a run at once, such as FullCopyTimeoutError and CutShortError.
-        """
-        for call in calls:
-            while not call.done:  # the error of another one may come first
-                try:
-                    self.wait(call)
-                except (CallTimeoutError, DatabaseError, TableMismatchError, HostError) as error:
-                    yield error
-
-    def wait_both(
-        self,
-        source: Call | None,
-        target: Call | None,
-        *,
-        row_errors: list[DatabaseError] | None = None,
-    ) -> tuple[Any, Any]:
-        """Return what a call on each side returned; both go on at the same time.
-
-        If both fail, the error is the source's, whichever came first: one of the target waits for
-        the source's call to end, and is then a warning. An error that a single row may have brought
-        about is not raised if there are `row_errors` to add it to.
-        """
-        of_target: PipecopyError | None = None
-        try:
-            for error in self.errors_of(call for call in (source, target) if call is not None):
-                if (
-                    row_errors is not None
-                    and isinstance(error, DatabaseError)
-                    and error.is_of_a_row
-                ):
-                    row_errors.append(error)
-                    continue
-                if error.side != "target":
-                    raise error
-                of_target = error
-        except (PipecopyError, CutShortError):
-            if of_target is not None:
-                self.warn(str(of_target))
-            raise
-        if of_target is not None:
-            raise of_target
-        return source and source.value, target and target.value
+    # -- both sides
 
     def call_both(
         self, call: str, *args: Any, row_errors: list[DatabaseError] | None = None, **how: Any
@@ -231,45 +133,15 @@ class Run(State[ReportT]):
         """Open the target alone."""
         self.call(self.target, "connect")
 
-    def pause(self, seconds: float) -> None:
-        """Let so many seconds pass, at most those that are left; calls under way go on meanwhile.
-
-        Raises what `wait` raises.
-        """
-        at_most = min(seconds, self.left)  # first, or it would end just before the limit
-        until = self.clock.now() + at_most
-        self._go_on(lambda: self.clock.now() >= until, until)
-
-    def stop(self) -> None:
-        """Have the wait that is under way, or the next one, raise CutShortError, once."""
-        self._stop.at_once()
-        self._wakeup.wake()
-
     @contextmanager
     def unit(self, what: str = BATCH) -> Iterator[None]:
-        """Mark what is finished, once it has begun, if the run is asked to stop; what it is called.
+        """Mark a batch or a range, as `Calls.unit` does; it begins when the pace allows.
 
-        It begins when the pace allows. Raises CutShortError if the run was asked before; a save
-        that is under way is finished then. Raises what `Pace.keep` raises.
+        Raises what `Pace.keep` raises, too.
         """
         self.pace.keep()
-        self._stop.heed(self._under_way)
-        if self.stopping:
-            self._go_on(lambda: False)
-        with self._stop.unit(what, self._under_way):
+        with super().unit(what):
             yield
-
-    @contextmanager
-    def last_steps(self) -> Iterator[None]:
-        """Mark what is done also if the run was asked to stop before: all rows are dealt with."""
-        with self._stop.unit(LAST_STEPS, self._under_way):
-            yield
-
-    def cut_short(self) -> None:
-        """Kill the workers of the calls that are under way."""
-        for call in self._under_way:
-            call.cut_short()
-        self._under_way.clear()
 
     def close(self, limit: float) -> str | None:
         """Close the sides that are connected, both at once; `limit` is in seconds.

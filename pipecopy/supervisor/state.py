@@ -13,7 +13,7 @@ from pipecopy.redact import redact
 from pipecopy.report import Report
 from pipecopy.supervisor.clock import Clock
 from pipecopy.supervisor.notifier import Notifier
-from pipecopy.supervisor.pace import Pauses
+from pipecopy.supervisor.pauses import Pauses
 from pipecopy.supervisor.progress import far, rest
 from pipecopy.units import seconds_text
 
@@ -42,8 +42,8 @@ class State(Generic[ReportT]):
         self.report = report
         """How far the run is: replaced at each step, so that each thread sees a whole one."""
         self.notify = Notifier(observer)
-        self.pauses = Pauses(self.clock.now)
-        """For which the run has waited between two batches."""
+        self.pauses = Pauses(self.clock.now, self.notify)
+        """For what the run has waited besides calls."""
         self.stopping = False
         """The run was asked to stop, and ends when what is in flight is finished."""
 
