@@ -53,25 +53,16 @@ class RangeKnown(Happened):
     max_id: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransactionsAwaited(Happened):
-    """The first load waits (`Config.settle`): sent as it begins, and whenever some have ended."""
-
-    open: tuple[str, ...]
-    """Whose transactions are still open; empty once all have ended."""
-    seconds: float
-    """For which it has waited; 0 as it begins."""
-    limit: float
-    """Seconds for which it waits at most."""
-
-
-PauseReason: TypeAlias = Literal["max rate", "pause file", "max lag", "max load", "another run"]
-"""Which limit of a run's pace makes it wait; or that another run holds the target's table."""
+PauseReason: TypeAlias = Literal[
+    "another run", "open transactions", "max rate", "pause file", "max lag", "max load"
+]
+"""Another run holds the target's table; transactions of the source have to end (`Config.settle`);
+or which limit of a run's pace makes it wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paused(Happened):
-    """The next load waits, or the look at the tables before the first one.
+    """The next load or range waits, or the look at the tables before the first one.
 
     Sent as the wait begins, and again if the detail has changed.
     """
@@ -291,7 +282,6 @@ class CommandEnded(Happened):
 
 Event: TypeAlias = (
     RunStarted
-    | TransactionsAwaited
     | RangeKnown
     | Paused
     | Resumed

@@ -56,8 +56,8 @@ class Report:
     seconds: float = 0.0
     """How long the run took, its clean-up included."""
     paused: float = 0.0
-    """Seconds of these for which it waited: between two batches, by `max_rate_bytes`,
-    `max_rate_rows`, `pause_file`, `max_lag` or `max_load`; before the first, by `wait`."""
+    """Seconds of these for which it waited: before the first batch, by `wait` or `settle`; between
+    two, by `max_rate_bytes`, `max_rate_rows`, `pause_file`, `max_lag` or `max_load`."""
     warnings: tuple[str, ...] = ()
 
     @classmethod

@@ -21,12 +21,11 @@ from pipecopy.events import (
     RetryScheduled,
     RunStarted,
     StopRequested,
-    TransactionsAwaited,
     WorkerKilled,
 )
 from pipecopy.observers.text import Status, printable
 from pipecopy.redact import redact
-from pipecopy.units import counted, seconds_text
+from pipecopy.units import seconds_text
 
 _SLOW = 1.0
 """Seconds after which a call is worth showing."""
@@ -37,7 +36,7 @@ _MOST_STEPS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class _Wait:
-    """A call, or the open transactions of the source, that the run waits for."""
+    """What the run waits for: a call, a pause, the end of what is in flight."""
 
     verb: str
     what: str
@@ -88,7 +87,6 @@ class Meter:
             case RangeKnown(first_id=first_id, max_id=max_id):
                 self._first_id, self._max_id = first_id, max_id
                 self._advance(first_id, rows=0, size=0)
-                self._waits.pop("transactions", None)
             case BatchSaved(key_range=(_, end), rows=rows, bytes=size):
                 self._advance(end, rows, size)
             case RangeVerified(key_range=(_, end), rows=rows):
@@ -99,14 +97,7 @@ class Meter:
                 self._kills += 1
             case RetryScheduled():
                 self._retries += 1
-            case (
-                TransactionsAwaited()
-                | CallStarted()
-                | CallEnded()
-                | Paused()
-                | Resumed()
-                | StopRequested()
-            ):
+            case CallStarted() | CallEnded() | Paused() | Resumed() | StopRequested():
                 self._wait(event)
 
     def _advance(self, next_id: int, rows: int, size: int) -> None:
@@ -114,10 +105,7 @@ class Meter:
         self._done = _Done(self._get_time(), next_id, done.rows + rows, done.bytes + size)
         self._steps.append(self._done)
 
-    def _wait(
-        self,
-        event: TransactionsAwaited | CallStarted | CallEnded | Paused | Resumed | StopRequested,
-    ) -> None:
+    def _wait(self, event: CallStarted | CallEnded | Paused | Resumed | StopRequested) -> None:
         now = self._get_time()
         match event:
             case CallStarted(where=where, limit=limit):
@@ -144,13 +132,6 @@ class Meter:
                 self._waits["stop"] = _Wait(
                     verb="stopping:", what=f" for {what}", since=now, limit=grace
                 )
-            case TransactionsAwaited(open=those, seconds=seconds, limit=limit):
-                what = f" for {counted(len(those), 'open transaction')} of the source"
-                self._waits["transactions"] = _Wait(
-                    verb="waiting", what=what, since=now - seconds, limit=limit
-                )
-                if not those:
-                    del self._waits["transactions"]
 
     def status(self) -> Status:
         """Return how far the run is now."""

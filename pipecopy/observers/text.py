@@ -23,7 +23,6 @@ from pipecopy.events import (
     RetryScheduled,
     RunStarted,
     StopRequested,
-    TransactionsAwaited,
     Warned,
     WorkerKilled,
 )
@@ -39,7 +38,6 @@ _STOPS = (".", ":", ";", ",", "?", "!")
 """After these a sentence that follows needs no other sign that it begins."""
 _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
-_TRANSACTIONS = 5
 """How many of the transactions that are waited for are named."""
 
 
@@ -118,7 +116,7 @@ def event_line(event: Event) -> str | None:
             line = f"ids [{first}, {end}): {counted(rows, 'row')} compared"
         case RangeKnown():
             line = _range_line(event)
-        case TransactionsAwaited() | Paused() | Resumed() | StopRequested():
+        case Paused() | Resumed() | StopRequested():
             line = _wait_line(event)
         case DriverOutput(side=side, dbname=dbname, text=text):
             line = redact(f"{side_name(side, dbname)}: driver output: {text.rstrip()}")
@@ -154,20 +152,6 @@ def differences_line(event: DifferencesFound) -> str:
     return "; ".join(f"{what}: {id_ranges(ids, count=len(ids))}" for ids, what in kinds if ids)
 
 
-def _awaited_line(event: TransactionsAwaited) -> str | None:
-    """Return the line as the wait begins, and as it ends because all transactions have ended."""
-    if not event.open:
-        return f"the open transactions of the source ended after {seconds_text(event.seconds)}"
-    if event.seconds:
-        return None  # fewer than before: the status shows it
-    more = len(event.open) - _TRANSACTIONS
-    named = "; ".join([*event.open[:_TRANSACTIONS], *([f"and {more} more"] if more > 0 else [])])
-    return (
-        f"waiting up to {seconds_text(event.limit)} for"
-        f" {counted(len(event.open), 'open transaction')} of the source: {redact(named)}"
-    )
-
-
 def _stop_line(event: StopRequested) -> str | None:
     """Return the line; none if the run ends at once, since its last lines say so."""
     if event.finishing is None:
@@ -177,10 +161,8 @@ def _stop_line(event: StopRequested) -> str | None:
     return f"{event.by or 'asked to stop'}: finishing {event.finishing}, at most {most}{again}"
 
 
-def _wait_line(event: TransactionsAwaited | Paused | Resumed | StopRequested) -> str | None:
+def _wait_line(event: Paused | Resumed | StopRequested) -> str | None:
     """Return the line as a wait begins, and as it ends; none of a rate, which is always kept."""
-    if isinstance(event, TransactionsAwaited):
-        return _awaited_line(event)
     if isinstance(event, StopRequested):
         return _stop_line(event)
     if event.reason == "max rate":

@@ -19,7 +19,6 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     StopRequested,
-    TransactionsAwaited,
     Where,
     WorkerKilled,
 )
@@ -34,7 +33,6 @@ _INCIDENTS, _WAITS = (200, 100), (30, 30)
 _MOST_STACKS = 15
 _LONGEST_STACK, _LONGEST_TEXT = 3000, 150
 """Characters."""
-_SETTLE = "open transactions"
 _WHAT = {"raised": "failed"}
 
 
@@ -103,14 +101,13 @@ class Timeline:
                 self._done(rows, 0)
             case RangeKnown():
                 self._since = self._now
-                self._wait_ended(_SETTLE)
             case StopRequested(finishing=finishing, grace=grace):
                 said = ""
                 if finishing is not None:
                     said = f"finishing {finishing}, at most {seconds_text(grace)}"
                 stop = Incident(what="stop requested", begin=self._now, end=self._now, detail=said)
                 self._incidents.add(stop)
-            case Paused() | Resumed() | TransactionsAwaited():
+            case Paused() | Resumed():
                 self._take_wait(event)
 
     def _done(self, rows: int, size: int) -> None:
@@ -168,17 +165,13 @@ class Timeline:
             return None
         return self._stacks.setdefault(stack, len(self._stacks))
 
-    def _take_wait(self, event: Paused | Resumed | TransactionsAwaited) -> None:
+    def _take_wait(self, event: Paused | Resumed) -> None:
         match event:
             case Paused(reason=reason, detail=detail):
                 self._waits_for(reason, detail)
             case Resumed(reason=reason):
                 self._wait_ended(reason)
                 self._since = self._now
-            case TransactionsAwaited(open=()):
-                self._wait_ended(_SETTLE)
-            case TransactionsAwaited(open=those):
-                self._waits_for(_SETTLE, "; ".join(those))
 
     def _waits_for(self, reason: str, detail: str) -> None:
         begin = self._waiting[reason].begin if reason in self._waiting else self._now

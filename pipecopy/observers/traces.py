@@ -33,7 +33,6 @@ from pipecopy.events import (
     RunEnded,
     RunStarted,
     StopRequested,
-    TransactionsAwaited,
     Warned,
     Where,
     WorkerKilled,
@@ -124,9 +123,6 @@ class _RunSpans:
                 self._take_of_call(event)
             case Paused() | Resumed():
                 self._take_of_pause(event)
-            case TransactionsAwaited(seconds=0, limit=limit, open=those, at=at):
-                attributes = {"pipecopy.transactions": len(those), "pipecopy.limit_seconds": limit}
-                self._root.add_event("waiting for open transactions", attributes, _ns(at))
             case StopRequested(grace=grace, at=at):
                 self._root.add_event("stop requested", {"pipecopy.grace_seconds": grace}, _ns(at))
             case Warned(message=message, at=at):

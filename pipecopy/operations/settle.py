@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipecopy.contracts import OpenTransaction
-from pipecopy.events import TransactionsAwaited
 from pipecopy.finding import warning
+from pipecopy.supervisor.pauses import Wait
 from pipecopy.supervisor.run import Run
 from pipecopy.units import seconds_text
 
 OPEN_TRANSACTIONS = "open_transactions"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-"""Seconds between two looks: each doubles the one before."""
+"""Seconds between two looks: as many as it has waited, so they double."""
 _NAMED = 5
 """How many transactions a message names."""
 
@@ -32,7 +32,6 @@ class Settling:
         self._run = run
         self._seen_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._began = run.clock.now()
-        self._named_last: Sequence[str] = ()
         self._open: Sequence[OpenTransaction] = ()
         if OPEN_TRANSACTIONS in run.source.offers:
             self._open = self._ask()
@@ -41,19 +40,10 @@ class Settling:
         """Wait for their end, for `Config.settle` at most; warn of those that are still open.
 
         `until` says what comes next, and `consequence` what may be wrong then. Raises what
-        `Run.call` raises, and FullCopyTimeoutError.
+        `Calls.wait_while` raises.
         """
-        if self._open:
-            self._look()
         settle = self._run.config.settle
-        pause = _FIRST_PAUSE
-        while self._open and (left := self._began + settle - self._run.clock.now()) > 0:
-            self._notify()
-            self._pause(min(pause, left))
-            self._look()
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        if self._named_last:
-            self._notify()
+        self._run.wait_while(self._look)
         if self._open:
             waited = f", after a wait of {seconds_text(settle)}" if settle else ""
             still_open = warning(
@@ -63,9 +53,21 @@ class Settling:
             )
             self._run.warn(f"{self._run.source}: {still_open}")
 
-    def _look(self) -> None:
-        """See which are still open."""
-        self._open = self._ask([each["id"] for each in self._open])
+    def _look(self) -> Wait | None:
+        """See which are still open; return why that has to be waited for."""
+        if self._open:
+            self._open = self._ask([each["id"] for each in self._open])
+        run = self._run
+        waited = run.clock.now() - self._began
+        left = run.config.settle - waited
+        if not self._open or left <= 0:
+            return None
+        return Wait(
+            reason="open transactions",
+            detail=f"{run.source}: waiting up to {seconds_text(run.config.settle)} for the end of"
+            f" {open_ones(self._open)}",
+            seconds=min(max(_FIRST_PAUSE, waited), _LONGEST_PAUSE, left),
+        )
 
     def _ask(self, *among: Sequence[str]) -> Sequence[OpenTransaction]:
         """Return those that are open; none, with a warning, if the source can't tell."""
@@ -76,23 +78,6 @@ class Settling:
             return found
         self._run.warn(f"{self._run.source}: {found}")
         return ()
-
-    def _pause(self, seconds: float) -> None:
-        run = self._run
-        run.pause(seconds)
-        if run.left <= 0:
-            raise run.full_copy_timeout(f" while it waited for {open_ones(self._open)} (`settle`)")
-
-    def _notify(self) -> None:
-        """Say whom it waits for, if that is news."""
-        run = self._run
-        names = [each["who"] for each in self._open]
-        if names != self._named_last:
-            seconds = run.clock.now() - self._began if self._named_last else 0.0
-            self._named_last = names
-            run.notify(
-                TransactionsAwaited(open=tuple(names), seconds=seconds, limit=run.config.settle)
-            )
 
 
 def open_ones(transactions: Sequence[OpenTransaction]) -> str:

@@ -167,14 +167,12 @@ def test_settle_waits_for_open_transactions_and_says_for_whom(
         with start(["copy", source_db.uri, target_db.uri, *QUICK, "--settle", "20s"]) as command:
             assert command.stderr is not None
             pid = late.info.backend_pid
-            waiting = (
-                f"waiting up to 20 s for 1 open transaction of the source: server session {pid} ("
-            )
+            waiting = f": waiting up to 20 s for the end of 1 transaction (server session {pid} ("
             assert any(waiting in line for line in command.stderr)
             late.execute("COMMIT")
             rest = command.stderr.read()
     assert command.returncode == 0
-    assert "the open transactions of the source ended after " in rest
+    assert "resumed after " in rest
     assert "warning" not in rest
     assert_equal_tables(source_db, target_db)
 

@@ -21,7 +21,6 @@ from pipecopy.events import (
     RetryScheduled,
     RunStarted,
     StopRequested,
-    TransactionsAwaited,
     Where,
     WorkerKilled,
 )
@@ -120,17 +119,6 @@ def test_the_status_of_a_verification() -> None:
     found = status(events, 101.0)
     assert (found.differences, found.rows_speed, found.bytes_speed) == (6, 499.0, None)
     assert found.seconds_left == 1
-
-
-def test_the_wait_for_transactions() -> None:
-    awaited: list[tuple[Event, float]] = [
-        (TransactionsAwaited(open=("a", "b"), seconds=0.0, limit=30.0), 100.0),
-        (TransactionsAwaited(open=("b",), seconds=4.0, limit=30.0), 104.0),
-    ]
-    (line,) = status(awaited, 108.0).waits
-    assert line == "waiting 8 s of 30 s for 1 open transaction of the source"
-    begun = status([*awaited, (RangeKnown(first_id=0, max_id=9), 130.0)], 130.0)
-    assert begun.waits == ()
 
 
 def test_a_hang_is_out_of_the_speed_when_it_is_over() -> None:

@@ -25,7 +25,6 @@ from pipecopy.events import (
     RetryScheduled,
     RunEnded,
     RunStarted,
-    TransactionsAwaited,
     Warned,
     Where,
     WorkerKilled,
@@ -49,7 +48,6 @@ EVENTS: list[tuple[Event, dict[str, Any]]] = [
         ),
         {"level": "INFO"},
     ),
-    (TransactionsAwaited(open=("a",), seconds=2.5, limit=9), {"seconds": 2.5}),
     (RangeKnown(first_id=5, max_id=89), {"first_id": 5, "end_id": 90}),
     (CallStarted(where=LOAD, limit=30), {"level": "DEBUG", "attempt": 2, "side": "source"}),
     (

@@ -20,7 +20,6 @@ from pipecopy.events import (
     RetryScheduled,
     RunStarted,
     StopRequested,
-    TransactionsAwaited,
     Warned,
     Where,
     WorkerKilled,
@@ -69,15 +68,6 @@ REPORT = CopyReport(
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (
-            TransactionsAwaited(open=tuple("abcdefg"), seconds=0.0, limit=30.0),
-            "waiting up to 30 s for 7 open transactions of the source: a; b; c; d; e; and 2 more",
-        ),
-        (TransactionsAwaited(open=("g",), seconds=2.0, limit=30.0), None),
-        (
-            TransactionsAwaited(open=(), seconds=3.24, limit=30.0),
-            "the open transactions of the source ended after 3.24 s",
-        ),
         (
             Paused(reason="pause file", detail="the file /run/pause exists"),
             "paused: the file /run/pause exists",

@@ -12,7 +12,7 @@ import pytest
 
 from pipecopy.contracts import Session
 from pipecopy.errors import FullCopyTimeoutError
-from pipecopy.events import Event, RangeKnown, TransactionsAwaited
+from pipecopy.events import Event, Paused, RangeKnown, Resumed
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase, temporary_database
 from tests.support.profiles import assert_equal_tables, create_profiles
@@ -109,6 +109,11 @@ def test_a_role_that_may_not_read_the_locks_is_warned(
     assert report.rows == 499
 
 
+def _awaited(event: Paused) -> int:
+    """Return how many transactions it waits for."""
+    return int(event.detail.partition(" transaction")[0].rpartition(" ")[2])
+
+
 class Committer:
     """An observer that ends a transaction once the copy waits for it."""
 
@@ -119,17 +124,17 @@ class Committer:
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, TransactionsAwaited) and event.open and not event.seconds:
+        if isinstance(event, Paused) and not event.seconds:
             for each in self._sql:
                 self._connection.execute(each)
 
     @property
     def waits(self) -> list[tuple[int, bool]]:
-        """For each event, how many were open, and whether it had waited."""
+        """For each event of the wait, how many were open, and whether it had waited."""
         return [
-            (len(event.open), event.seconds > 0)
+            (0 if isinstance(event, Resumed) else _awaited(event), event.seconds > 0)
             for event in self.events
-            if isinstance(event, TransactionsAwaited)
+            if isinstance(event, Paused | Resumed) and event.reason == "open transactions"
         ]
 
 
@@ -150,7 +155,7 @@ def test_with_settle_the_first_load_waits_for_its_end(
     assert committer.waits == [(1, False), (0, True)]
     # the time of the wait is none of the copying
     kinds = [type(event) for event in committer.events]
-    assert kinds.index(RangeKnown) > kinds.index(TransactionsAwaited)
+    assert kinds.index(RangeKnown) > kinds.index(Resumed)
 
 
 def test_without_settle_a_row_is_missed_and_the_warning_is_right(
@@ -178,7 +183,7 @@ def test_one_that_outlasts_the_wait_is_warned_of(
     assert "since 1 transaction (" in warning
     assert "after a wait of 300 ms" in warning
     assert report.seconds >= 0.3
-    assert committer.waits == [(2, False), (1, True)]
+    assert committer.waits == [(2, False), (1, True), (0, True)]
 
 
 def test_the_wait_ends_with_the_whole_copys_limit(
@@ -186,7 +191,7 @@ def test_the_wait_ends_with_the_whole_copys_limit(
 ) -> None:
     with transaction(tables, NEXT):
         rows_after(tables)
-        with pytest.raises(FullCopyTimeoutError, match=r"while it waited for 1 tr.* \(") as caught:
+        with pytest.raises(FullCopyTimeoutError, match=r"it was paused: .* of 1 tr.* \(") as caught:
             copy(postgres_pool, settle=1000, full_copy_timeout=1.5)
     report = caught.value.report
     assert report is not None
@@ -213,7 +218,7 @@ def test_a_quiet_night_has_no_warning(
         events: list[Event] = []
         report = copy(postgres_pool, settle=20, observer=events.append)
     assert report.warnings == ()
-    assert not any(isinstance(event, TransactionsAwaited) for event in events)
+    assert not any(isinstance(event, Paused) for event in events)
 
 
 @pytest.mark.parametrize(

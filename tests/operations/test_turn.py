@@ -99,7 +99,7 @@ def test_the_limit_of_the_whole_copy_ends_the_wait(tables: Tables) -> None:
     assert re.search(f"waiting for target target, held by {HOLDER} ", ended.message), ended.message
     assert ended.seconds is not None
     assert 1.3 <= ended.seconds < 1.3 + LATE_COPY
-    expected = Expected(error=FullCopyTimeoutError, side="target", exit_code=124)
+    expected = Expected(error=FullCopyTimeoutError, exit_code=124)
     check_outcome(ended, expected)
 
 
