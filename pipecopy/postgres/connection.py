@@ -213,7 +213,10 @@ class Connection:
                 return work(session)
         except TimeoutError as error:
             writes = self.run is not None and self.run.may_write
-            raise TimeoutError(f"{error}{session.lock_holders(writes=writes)}") from error
+            told, remedy = session.lock_holders(writes=writes)
+            timeout = TimeoutError(f"{error}{told}")
+            timeout.remedy = remedy  # type: ignore[attr-defined] # see contracts.py
+            raise timeout from error
 
 
 @contextlib.contextmanager

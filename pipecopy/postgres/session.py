@@ -169,14 +169,17 @@ class ServerSession:
         """Return whether the connection broke."""
         return self.connection.pgconn.status != ConnStatus.OK
 
-    def lock_holders(self, *, writes: bool) -> str:
-        """Return who has locked the table, to follow the time-out of a call; empty if unknown."""
+    def lock_holders(self, *, writes: bool) -> tuple[str, str | None]:
+        """Return who has locked the table, to follow the time-out of a call, and what to do.
+
+        Empty and None if that is not known.
+        """
         if not self.relations or self.is_lost():
-            return ""
+            return "", None
         try:
             return lock_holders_text(self.query(lock_holders(self.relations, writes=writes)))
         except psycopg.Error:
-            return ""
+            return "", None
 
     def goes_on_after(self, error: psycopg.Error) -> bool:
         """Return whether something else may be asked: no time-out, nor the connection's end."""

@@ -75,11 +75,19 @@ def lock_holders(relations: Iterable[int], *, writes: bool) -> str:
     )
 
 
-def lock_holders_text(rows: Iterable[tuple[bool, Mapping[str, Any]]]) -> str:
-    """Return who had locked the table, to follow the error; empty if nobody is known."""
+def lock_holders_text(rows: Iterable[tuple[bool, Mapping[str, Any]]]) -> tuple[str, str | None]:
+    """Return who had locked the table, to follow the error, and what to do about it.
+
+    Empty and None if nobody is known.
+    """
     held = list(rows)
-    table = [session_text(facts) for whole, facts in held if whole]
-    if table:
-        return f"; {' and '.join(table)} had locked the table"
-    some = [session_text(facts) for _, facts in held]
-    return f"; rows of the table may be locked by {' and '.join(some)}" if some else ""
+    whole = [facts for is_whole, facts in held if is_whole]
+    some = whole or [facts for _, facts in held]
+    if not some:
+        return "", None
+    names = " and ".join(map(session_text, some))
+    said = (
+        f"{names} had locked the table" if whole else f"rows of the table may be locked by {names}"
+    )
+    end = " ".join(f"SELECT pg_terminate_backend({each['pid']});" for each in some if each["pid"])
+    return f"; {said}", f"wait for the end of that transaction{end and f', or end it there: {end}'}"

@@ -209,7 +209,7 @@ class Call:
     def _raised(self, raised: Raised) -> None:
         said = redact(str(raised))
         if raised.reason == "timed out":
-            self._timed_out(said)
+            self._timed_out(said, remedy=raised.remedy)
             return
         self._ended("raised", said)
         self._note_saved_rows(raised)
@@ -281,13 +281,13 @@ class Call:
         if self.endpoint.side == "target" or raised.reason == "table changed":
             self.endpoint.saved_rows_stand &= raised.saved_rows_stand
 
-    def _timed_out(self, how: str, *, killed: bool = False) -> None:
+    def _timed_out(self, how: str, *, killed: bool = False, remedy: str | None = None) -> None:
         self._state.count("timeouts")
         self._ended("timed out", how)
         if self._attempt > self._retries:
             if self._was_shortened:
                 raise self._full_copy_timeout(f"which timed out: {how}")
-            raise failures.of_timeouts(how, self._where)
+            raise failures.of_timeouts(how, self._where, remedy)
         if self._state.stopping:
             raise CutShortError
         delay = self._state.config.retries_delay

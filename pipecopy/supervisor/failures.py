@@ -22,8 +22,8 @@ from pipecopy.workers.messages import Crashed, Raised
 
 _SILENT = "see that the server answers, and that no firewall drops what is sent to it"
 _STUCK = (
-    "see on the server what it waits for (PostgreSQL: pg_stat_activity), or give a call more time"
-    " (`call_timeout`)"
+    "see that the server answers, and what the session waits for there (PostgreSQL:"
+    " pg_stat_activity), or give a call more time (`call_timeout`)"
 )
 
 
@@ -87,12 +87,15 @@ def last_words(crashed: Crashed) -> str:
     return f"; the last it wrote: {redact(crashed.output)}" if crashed.output else ""
 
 
-def of_timeouts(how: str, where: Where) -> CallTimeoutError:
-    """Return the error of a call that timed out on all its attempts, the last one as `how` says."""
+def of_timeouts(how: str, where: Where, remedy: str | None) -> CallTimeoutError:
+    """Return the error of a call that timed out on all its attempts, the last one as `how` says.
+
+    `remedy` is what the driver knows to do about it.
+    """
     attempts = "its only attempt" if where.attempt == 1 else f"all {where.attempt} attempts"
     return CallTimeoutError(
         f"{where} timed out on {attempts}: {how}",
-        remedy=_SILENT if where.call == "connect" else _STUCK,
+        remedy=remedy or (_SILENT if where.call == "connect" else _STUCK),
         **attributes(where),
     )
 

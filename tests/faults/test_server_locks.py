@@ -30,19 +30,26 @@ class Case:
     """What the error says of the session that has the lock."""
 
 
-_HOLDER = r"server session {} \(postgres, tests, idle in transaction, since 20[^)]*Z\)"
+_HOLDER = r"server session {0} \(postgres, tests, idle in transaction, since 20[^)]*Z\)"
+_END = r"; wait for .*, or end it there: SELECT pg_terminate_backend\({0}\);$"
 LOCKS = {
     "on the source's table": Case(
-        lambda t: table_gate(t.source), "source", "describe", holder=f"; {_HOLDER} had locked the"
+        lambda t: table_gate(t.source),
+        "source",
+        "describe",
+        holder=f"; {_HOLDER} had locked the table{_END}",
     ),
     "on the target's table": Case(
-        lambda t: table_gate(t.target), "target", "describe", holder=f"; {_HOLDER} had locked the"
+        lambda t: table_gate(t.target),
+        "target",
+        "describe",
+        holder=f"; {_HOLDER} had locked the table{_END}",
     ),
     "on a row of the target": Case(
         lambda t: gate_of(t, "target"),
         "target",
         "save_rows",
-        holder=f"; rows of the table may be locked by {_HOLDER}",
+        holder=f"; rows of the table may be locked by {_HOLDER}{_END}",
     ),
     "in the source's query": Case(lambda t: gate_of(t, "source"), "source", "load_rows", 0),
 }
