@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
+from pathlib import Path
 
-from pipecopy.demo.servers import restart, run_sql, servers
 from tests.demo.test_demo import folder_of, left_of
 from tests.support.command import run
+from tests.support.scripts import run_script
 
 KILLED = (
     r"(load|save)_rows of ids \[\d+, \d+\) was killed after [5-7]\d\d ms \(limit 500 ms\);"
@@ -37,9 +36,18 @@ def test_each_fault_is_told_in_a_line_and_ends_as_promised() -> None:
     assert left_of(folder_of(result.stderr)) == []
 
 
-def test_a_server_that_has_not_ended_yet_is_run_again() -> None:
-    with servers({"STATS": 18}, lambda _: None) as [server]:
-        pid_file = server.folder / "data" / "postmaster.pid"
-        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
-        restart(server)
-        assert run_sql((server, "SELECT 1")) == ["1"]
+ENDING = """
+import os, signal
+from pipecopy.demo.servers import restart, run_sql, servers
+
+with servers({"STATS": 18}, lambda folder: None) as [server]:
+    pid_file = server.folder / "data" / "postmaster.pid"
+    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
+    restart(server)
+    print(run_sql((server, "SELECT 1")))
+"""
+
+
+def test_a_server_that_has_not_ended_yet_is_run_again(tmp_path: Path) -> None:
+    ended = run_script(tmp_path, ENDING)
+    assert ended.stdout == "['1']\n", ended.stderr
