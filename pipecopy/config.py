@@ -59,7 +59,6 @@ class Config:
     wait: bool = False
     """Wait, within `full_copy_timeout`, until another run that writes the target's table has ended;
     else that is an error at once. For a copy, and a verification that repairs."""
-
     grace: float = 10.0
     """Seconds, at least 0, that what is in flight gets once a run is asked to stop by its `stop`: a
     batch that is loaded and saved, a range that is compared and repaired."""

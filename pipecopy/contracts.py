@@ -246,10 +246,11 @@ class Session:
     started: str | None = None
     """When the run began (UTC, ISO 8601)."""
     patience: float | None = None
-    """Seconds for which the target's table has to be free before it is taken. Another run that has
-    it is refused at once: the supervisor waits, and asks again. More than 0 if that run was seen to
-    have it: it may only be between two attempts of a call. None: a moment is waited for a run that
-    was just killed."""
+    """How the target's table is taken. None: if another run has it, a moment is waited, since that
+    run may just have been killed, and then `TargetInUseError` is raised. A number (`Config.wait`):
+    that is raised at once, and the supervisor connects again; the table is taken only after it was
+    free for so many seconds, more than 0 once another run was seen to have it, since that run may
+    only be between two attempts of a call."""
 
     @property
     def may_write(self) -> bool:

@@ -351,8 +351,16 @@ class CheckReport(Report):
 
 
 _UNFIT = 3
-_TURNS = {"connect": 0, "lock": 1, "describe": 2, "meet": 3, "get_max_id": 5, "get_max_id_in": 5}
-_TURNS |= {"lag": 4, "active_sessions": 4}
+_TURNS = {
+    "connect": 0,
+    "lock": 1,
+    "describe": 2,
+    "meet": _UNFIT,
+    "lag": 4,
+    "active_sessions": 4,
+    "get_max_id": 5,
+    "get_max_id_in": 5,
+}
 
 
 def _turn(problem: Finding) -> int:

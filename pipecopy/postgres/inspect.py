@@ -198,7 +198,7 @@ def _locks_of_others(session: ServerSession, table: Table, side: Side) -> Iterat
 
 def _end_of(pid: int | None) -> str:
     """Return what to do about a session that is in the way; None for a prepared transaction."""
-    return "wait for its end" + (f", or: SELECT pg_terminate_backend({pid});" if pid else ".")
+    return "wait for its end" + (f", or run SELECT pg_terminate_backend({pid});" if pid else "")
 
 
 def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:

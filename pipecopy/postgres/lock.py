@@ -159,10 +159,10 @@ def _in_use(table: str, facts: Mapping[str, Any] | None) -> TargetInUseError:
 def _remedy(holder: Holder | None) -> str:
     wait = "wait for its end (`wait`)"
     if holder is None:
-        return f"{wait}."
-    end = f"SELECT pg_terminate_backend({holder.session});"
+        return wait
+    end = f"run SELECT pg_terminate_backend({holder.session});"
     if holder.pid is None:
-        return f"{wait}, or: {end}"
+        return f"{wait}, or {end}"
     # the session alone would be opened again by a run that goes on
     stop = f"stop it: kill {holder.pid} on host {holder.host}"
-    return f"{wait}, or {stop}; if that host is gone: {end}"
+    return f"{wait}, or {stop}; if that host is gone, {end}"

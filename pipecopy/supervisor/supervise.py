@@ -178,10 +178,13 @@ class _RunThread(Generic[ReportT]):
             return report
         if error is None:
             what, how_far = self._run.what, f"; {said}" if (said := far(report)) else ""
-            limit = f"reached its limit of {seconds_text(self._run.config.full_copy_timeout)}"
-            error = FullCopyTimeoutError(f"the whole {what} {limit}{how_far}")
             if report.outcome == "stopped":
                 error = StoppedError(f"the {what} was stopped{how_far}")
+            else:
+                limit = seconds_text(self._run.config.full_copy_timeout)
+                error = FullCopyTimeoutError(
+                    f"the whole {what} reached its limit of {limit}{how_far}"
+                )
         error.report = error.report or report
         raise error
 

@@ -62,8 +62,8 @@ def check_is_told(database: TemporaryDatabase, role: str) -> None:
         session=session["pid"],
     )
     assert error.remedy == (
-        "wait for its end (`wait`), or stop it: kill 4194304 on host batch-7; if that host is gone:"
-        f" SELECT pg_terminate_backend({session['pid']});"
+        "wait for its end (`wait`), or stop it: kill 4194304 on host batch-7; if that host is gone,"
+        f" run SELECT pg_terminate_backend({session['pid']});"
     )
     assert (unknown.holder, str(unknown)) == (
         None,
