@@ -133,6 +133,8 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
             signals.ignore()
             code = ending.code
             _finish(ending.lines, ending.text, out, err, code, as_json=ending.as_json)
+            if code == 0 and not ending.text and out.is_refused:  # it only had a text to write
+                code = HOST_ERROR
         except BaseException as error:
             stop = stop_behind(error)
             if not isinstance(stop, StoppedBySignal):
@@ -221,7 +223,8 @@ def _finish(
     began = time.monotonic()
     # first, and for half of the time: the two may be the same file, and out needs the other half
     err.finish("".join(f"{line}\n" for line in lines), began + LONGEST / 2)
-    if not out.finish(text, began + LONGEST) and text:  # `--help | head` needs only what it took
+    written = out.finish(text, began + LONGEST)
+    if not written and (text or out.is_refused):
         why = out.failure.strerror or out.failure if out.failure else "nobody reads it"
         line = f"standard output could not be written: {why}"
         (line,) = _lines((line,), code, as_json=as_json)

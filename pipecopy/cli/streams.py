@@ -63,6 +63,11 @@ class Stream(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override] # an attribute there
         return "utf-8"
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the machine refused what was written: `--help | head` needs only what it took."""
+        return self.failure is not None and self.failure.errno not in {None, errno.EPIPE}
+
     def writable(self) -> bool:
         return True
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipecopy.finding import did_you_mean
 from pipecopy.redact import KEYWORDS, Parameter, parameters_in, shown_name
@@ -27,6 +28,15 @@ _FOREIGN = re.compile(
     r"jdbc:[a-z]+:|postgres(?:ql)?\+[a-z0-9]+:|(?:mysql|mariadb|sqlite|mssql|oracle|redshift)"
     r"(?:\+[a-z0-9]+)?:"
 )
+_VALUES: Mapping[str, str] = {
+    "sslmode": "disable, allow, prefer, require, verify-ca or verify-full",
+    "gssencmode": "disable, prefer or require",
+    "channel_binding": "disable, prefer or require",
+    "load_balance_hosts": "disable or random",
+    "target_session_attrs": "any, read-write, read-only, primary, standby or prefer-standby",
+}
+"""What libpq takes for a parameter, and looks at only when it connects."""
+_MOST_PORT = 65_535
 _UNCLOSED = re.compile(r"\s*\w+\s*=\s*'(?:[^'\\]|\\.)*", re.DOTALL)
 _SECTION = re.compile(rb"^\[([^]\n]*)\]", re.MULTILINE)
 
@@ -104,7 +114,7 @@ def malformed(text: str) -> str | None:
     if found is None or not all(one.is_known or one.is_certain for one in found):
         return _malformed_uri(text) if is_uri else _malformed_conninfo(text)
     if all(one.is_known for one in found) or not _is_refused(text):
-        return None
+        return _wrong_values(text, found)
     return _unknown_parameters(found)
 
 
@@ -122,6 +132,24 @@ def _unknown_parameters(found: list[Parameter]) -> str:
     these, them = ("parameter", "it") if len(named) == 1 else ("parameters", "them")
     more = "".join(f"; {remedy}" for remedy in dict.fromkeys(instead) if remedy)
     return f"libpq does not know the {these} {', '.join(named)}: remove {them}{more}"
+
+
+def _wrong_values(text: str, found: list[Parameter]) -> str | None:
+    """Say which parameters can't have their value, without the value; None if all can."""
+    values = [(one.name, text[one.begin : one.end].strip("'")) for one in found]
+    if text.startswith(SCHEMES):
+        values = [(name, unquote(value)) for name, value in values]
+        hosts = re.split("[/?#]", text.partition("://")[2])[0].rpartition("@")[2]
+        values += [("port", port) for port in re.findall(r":(\d+)(?=,|$)", hosts)]
+    bad = [
+        f"{name} must be {_VALUES[name]}"
+        for name, value in values
+        if value and name in _VALUES and value not in re.split(", | or ", _VALUES[name])
+    ]
+    ports = [port for name, value in values if name == "port" for port in value.split(",") if port]
+    if not all(port.strip().isdecimal() and 0 < int(port) <= _MOST_PORT for port in ports):
+        bad.append(f"port must be a number from 1 to {_MOST_PORT}")
+    return "; ".join(bad) or None
 
 
 def _malformed_uri(text: str) -> str | None:

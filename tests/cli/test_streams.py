@@ -137,6 +137,13 @@ def test_errors_that_nobody_reads_change_no_exit_code(full_pipe: int) -> None:
     assert (result.returncode, json.loads(result.stdout)["exit_code"]) == (2, 2)
 
 
+def test_help_into_a_full_disk_is_said() -> None:
+    with full_disk() as how:
+        result = run("--help", stdout=how["stdout"])
+    why = "standard output could not be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (71, why)
+
+
 def test_help_into_a_closed_pipe_is_no_error() -> None:
     with pipes_without_reader() as how:
         result = run("--help", stdout=how["stdout"])

@@ -57,6 +57,14 @@ MALFORMED = [
         "postgresql://u:S3cret@h/db?sslmod=require",
         'libpq does not know the parameter "sslmod" (did you mean sslmode?): remove it',
     ),
+    (
+        "postgresql://u:S3cret@h,[::1]:99999/db?sslmode=bogus",
+        (
+            "sslmode must be disable, allow, prefer, require, verify-ca or verify-full;"
+            " port must be a number from 1 to 65535"
+        ),
+    ),
+    ("password=S3cret port=,x", "port must be a number from 1 to 65535"),
     ("hst=S3cret", 'libpq does not know the parameter "hst" (did you mean host?): remove it'),
 ]
 
@@ -78,6 +86,8 @@ def test_a_malformed_connection_string_is_explained_without_it(name: str, wrong:
     [
         "postgresql://u:p%40ss@h1:1,[::1]:2/db?sslmode=require&application_name=me@x",
         "postgres://",
+        "postgresql://u:99999@[fe80::99999]:65535,h/db?target_session_attrs=read%2Dwrite",
+        "host=a,b port=,5433 sslmode='verify-full' channel_binding=",
         "postgresql://h/db?ssl=true",  # which libpq takes from JDBC
         "host=h user=o'brien password='a b'",
         "host = h password=a\\ b",
