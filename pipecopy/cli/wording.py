@@ -70,7 +70,7 @@ def _words(python: ast.expr) -> Iterator[str]:
             *COMMANDS,
         }:
             if function != "_":
-                yield COMMANDS[function]
+                yield from ("pipecopy", COMMANDS[function])
             for each in given:
                 yield _name(each.arg)
                 yield from _value(ast.literal_eval(each.value))

@@ -33,7 +33,7 @@ _SOON = ("57P03", "53300")
 _PLACE = re.compile(r"\n[^\n:]+:  \w+, \w+\.c:\d+$", re.MULTILINE)
 """The last line: the place in the server's code."""
 
-_GIVE_IT = "put the role's password into ~/.pgpass, a service file or PGPASSWORD."
+_GIVE_IT = "put the role's password into ~/.pgpass, a service file or PGPASSWORD"
 _BY_SQLSTATE = {
     "28P01": _GIVE_IT,
     "28000": (
@@ -46,6 +46,7 @@ _BY_SQLSTATE = {
     "57P03": "wait until the server is up, and run it again",
     "42501": "GRANT CONNECT ON DATABASE {database} TO {role};",
 }
+_UNKNOWN_HOST = "fix the host's name, or have this machine resolve it"
 _UNREACHABLE = (
     "start the server there, or fix its host and port; if it is about SSL, fix sslmode,"
     " sslrootcert, sslcert and sslkey"
@@ -118,8 +119,8 @@ def _refusal(refused: psycopg.Error) -> psycopg.Error:
 def remedy_of(error: psycopg.Error) -> str | None:
     """Return what to do about a connection that could not be opened."""
     connection = error.pgconn
-    if connection is None:
-        return None
+    if connection is None:  # no host was asked
+        return _UNKNOWN_HOST if isinstance(error, psycopg.OperationalError) else None
     if error.sqlstate is None or error.sqlstate.startswith("08"):  # no server has said a word
         return _GIVE_IT if connection.needs_password else _UNREACHABLE
     remedy = _BY_SQLSTATE.get(error.sqlstate)

@@ -14,6 +14,7 @@ from typing import Any
 from pipecopy.events import StopRequested
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.state import CutShortError, State
+from pipecopy.units import seconds_text
 
 BATCH = "the batch in flight"
 RANGE = "the range in flight"
@@ -57,11 +58,16 @@ class Stop:
             or any(call.waits_for_retry for call in goes_on)
             or self._state.clock.now() >= self.until
         )
+        finishing, grace = self._unit or BATCH, self._state.config.grace
         if is_news:
-            finishing, grace = self._unit or BATCH, self._state.config.grace
             event = StopRequested(grace=grace, finishing=finishing)
             self._state.notify(StopRequested(grace=0.0) if ends else event)
         if ends:
+            if grace and self._state.clock.now() >= self.until:
+                self._state.warn(
+                    f"{finishing} was given up: it was not finished within {seconds_text(grace)}"
+                    " (`grace`); the next run does it again"
+                )
             self._heeded, self.until = True, math.inf  # to close both sides has its own limits
             raise CutShortError
         return goes_on

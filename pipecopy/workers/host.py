@@ -148,7 +148,7 @@ def killed() -> str:
     """Return what may have sent a SIGKILL that nobody here has sent."""
     limit = cgroup.memory_limit()
     if limit is None:
-        return "nobody here sent it: perhaps the kernel's OOM killer did (see dmesg)"
+        return "nobody here sent it: perhaps the kernel's OOM killer did, as dmesg shows"
     return f"nobody here sent it: perhaps the kernel's OOM killer did; {limit}"
 
 

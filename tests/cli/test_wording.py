@@ -32,8 +32,8 @@ from pipecopy.postgres import PostgresPool
         ),
         (argument(columns=["id", '"a b"']), """`--columns 'id,"a b"'`"""),
         (argument(repair=True, delete_surplus=True), "`--repair --delete-surplus`"),
-        (function_call("verify_tables", repair=True), "`verify --repair`"),
-        (function_call("copy_table"), "`copy`"),
+        (function_call("verify_tables", repair=True), "`pipecopy verify --repair`"),
+        (function_call("copy_table"), "`pipecopy copy`"),
         # what is none of ours
         ('no `if __name__ == "__main__":` guard', 'no `if __name__ == "__main__":` guard'),
         ("the table `data` of `os.system(create=True)`, ` or ``", None),

@@ -241,6 +241,9 @@ HINDRANCES = {
         said="start the server there, or fix its host and port",
         code=3,
     ),
+    "no such host": State(
+        uris={"source": "host=nowhere.invalid"}, said="have this machine resolve it", code=3
+    ),
     "no such database": State(uris={"target": "{uri}x"}, said="3D000.*(\n.*)*name", code=4),
     "no such role": State(users={"source": "nobody"}, said="28000.*(\n.*)*LOGIN", code=3),
     "wrong password": State(

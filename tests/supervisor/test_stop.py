@@ -116,6 +116,9 @@ def test_a_copy_stops(name: str, sqlite_pool: RecordingPool) -> None:
     report = stopped.value.report
     assert (report.outcome, report.next_id) == ("stopped", 10 * case.saved)
     assert (report.retries, report.kills) == (0, 0)
+    given_up = "the batch in flight was given up: it was not finished within 300 ms (`grace`)"
+    too_short = "longer than the grace time" in name
+    assert [one.partition(";")[0] for one in report.warnings] == [given_up] * too_short
     rows = [row for row in sqlite_pool.rows("source") if row[0] < report.next_id]
     assert sqlite_pool.rows("target") == rows
     (asked,) = (event for event in events if isinstance(event, StopRequested))
