@@ -33,6 +33,7 @@ from pipecopy.report import CopyReport
 from pipecopy.supervisor.call import Call
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.run import Loaded, Run
+from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
 from pipecopy.units import seconds_text
 
@@ -190,10 +191,7 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
     _copy_batches(run, first_id, last_id)
     with run.last_steps():
         finish(run, last_id)
-        if not run.stopping:
-            _afterwards(run, "analyze")
-        elif "analyze" in run.target.offers:
-            run.warn(f"{run.target}: the table was not analyzed, since the run was asked to stop")
+        _analyze(run)
 
 
 def _ask_ids(run: Run[CopyReport], extent: Extent) -> tuple[int, int | None]:
@@ -297,6 +295,17 @@ def _count(run: Run[CopyReport], batch: Loaded, saved: SavedRows | None) -> None
 def finish(run: Run[Any], max_id: int) -> None:
     """Do what comes after the last batch; see `_afterwards`."""
     _afterwards(run, "finish", max_id)
+
+
+def _analyze(run: Run[Any]) -> None:
+    """Have the target gather statistics, if it offers that and the run was not asked to stop."""
+    if "analyze" not in run.target.offers:
+        return
+    if not run.stopping:
+        with suppress(CutShortError):  # the copy is complete all the same
+            _afterwards(run, "analyze")
+            return
+    run.warn(f"{run.target}: the table was not analyzed, since the run was asked to stop")
 
 
 def _afterwards(run: Run[Any], call: str, *args: Any) -> None:

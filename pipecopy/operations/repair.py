@@ -113,6 +113,7 @@ class Repair:
         surplus: set[int] = set()
         for _ in range(_MOST_ROUNDS):
             try:
+                run.pace.keep()
                 batch = run.load_these(group)
                 found, had = run.exchange(batch, surplus)
             except DatabaseError as error:

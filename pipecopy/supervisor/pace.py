@@ -193,8 +193,9 @@ class _Rate:
 
     def __str__(self) -> str:
         if not self.of_bytes:
-            return f"at most {self._rate:,.12g} rows a second"
-        unit, name = next((each for each in _UNITS if self._rate >= each[0]), (1, "bytes"))
+            return f"at most {self._rate:,.12g} row{'' if self._rate == 1 else 's'} a second"
+        one = (1, "byte" if self._rate == 1 else "bytes")
+        unit, name = next((each for each in _UNITS if self._rate >= each[0]), one)
         return f"at most {self._rate / unit:,.4g} {name} a second"
 
     def left(self, now: float) -> float:

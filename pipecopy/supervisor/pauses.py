@@ -55,6 +55,11 @@ class Pauses:
         return seconds
 
     @property
+    def under_way(self) -> bool:
+        """The run is paused now."""
+        return self._wait is not None
+
+    @property
     def _by_reason(self) -> dict[PauseReason, float]:
         found = dict(self._ended)
         if self._wait is not None:

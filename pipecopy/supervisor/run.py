@@ -205,6 +205,7 @@ class Run(Calls[ReportT]):
         batch: Batch = self.wait(call)
         if batch.rows:
             self.endpoints.next_buffer()
+        self.pace.took(rows=batch.rows, size=batch.bytes)
         return Loaded(
             first=key_range[0],
             end=key_range[1],

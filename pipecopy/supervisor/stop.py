@@ -51,7 +51,9 @@ class Stop:
         is_news = not self._state.stopping
         if is_news:
             self._begin(under_way)
-        in_unit = self._unit is not None and not self._drops_unit
+        # a pause within a unit, of a repair, may last: nothing is lost if the unit ends there
+        pauses = self._state.pauses.under_way
+        in_unit = self._unit is not None and not self._drops_unit and not pauses
         goes_on = under_way if in_unit else self._saves(under_way)
         ends = (
             not (goes_on or in_unit)

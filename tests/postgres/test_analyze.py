@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from pipecopy.errors import PipecopyError
@@ -87,6 +89,25 @@ def test_a_lock_in_the_way_is_a_warning(both: Both) -> None:
     assert (report.outcome, report.rows, report.next_id) == ("complete", 50, 51)
     (said,) = report.warnings
     assert said.startswith("target target: analyze timed out on its only attempt: ")
+
+
+def test_a_stop_while_a_lock_is_in_the_way_leaves_a_complete_copy(both: Both) -> None:
+    create_profiles(both.source, 50)
+    create_profiles(both.target)
+    stop = threading.Event()
+
+    def observer(event: Event) -> None:
+        if isinstance(event, CallStarted) and event.where.call == "analyze":
+            stop.set()
+
+    with both.target.connect(application_name="vacuum") as other:
+        other.execute("BEGIN; LOCK TABLE profiles IN SHARE UPDATE EXCLUSIVE MODE")
+        report = copy(
+            both.pool(analyze=True), call_timeout=10, grace=0.3, stop=stop, observer=observer
+        )
+    assert (report.outcome, report.rows, report.next_id) == ("complete", 50, 51)
+    said = "target target: the table was not analyzed, since the run was asked to stop"
+    assert report.warnings == (said,)
 
 
 def test_a_copy_that_fails_does_not_analyze(both: Both) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipecopy import CopyReport
+from pipecopy import CopyReport, VerifyReport
 from pipecopy.errors import (
     ConfigError,
     DatabaseError,
@@ -204,6 +204,27 @@ def test_a_stop_ends_a_pause_at_once(sqlite_pool: RecordingPool, tmp_path: Path)
     # what was loaded is saved
     assert report.rows == report.next_id == len(sqlite_pool.rows("target")) < 50
     assert report.rows % 10 == 0
+
+
+def test_a_stop_ends_a_pause_of_a_repair_at_once(tmp_path: Path) -> None:
+    pool = PacingPool(tmp_path)
+    pool.create(range(20))
+    stop = threading.Event()
+    seen = Seen((lambda event: isinstance(event, Paused), stop.set))
+    began = time.monotonic()
+    with pytest.raises(StoppedError) as caught:
+        verify(
+            pool,
+            repair=True,
+            observer=seen,
+            stop=stop,
+            batch_size=20,
+            max_rate_rows=1,  # what was compared is paid for in 20 s
+        )
+    assert time.monotonic() - began < 5  # of the 10 s that a range in flight would have
+    assert isinstance(report := caught.value.report, VerifyReport)
+    assert (report.repaired, report.next_id) == (0, 0)
+    assert seen.pauses == ["at most 1 row a second"]
 
 
 # -- standbys, and sessions
