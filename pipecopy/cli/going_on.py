@@ -33,15 +33,17 @@ def how_to_go_on(
         name = "" if command is None else f"{command} "
         return f"{GO_ON}fix that; `pipecopy {name}--help` {page}"
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
-    return f"{GO_ON}{_when(error)}{where}{_hint(error)}"
+    return f"{GO_ON}{_when(error, report)}{where}{_hint(error)}"
 
 
-def _when(error: BaseException) -> str:
+def _when(error: BaseException, report: Report | None) -> str:
     """Return when to run it again."""
     when = ""
     match error:
         case FullCopyTimeoutError():
             when = " with a longer --full-copy-timeout"
+            if report is not None and report.paused > report.seconds / 2:
+                when += ", or when nothing pauses it"
         case DatabaseError(in_use=True):
             when = " when the other run has ended (--wait waits for that)"
         case CallTimeoutError() | WorkerCrashedError():

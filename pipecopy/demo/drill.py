@@ -68,7 +68,7 @@ class _Fault:
     what: str
     """What was broken, for its line."""
     pool: FaultyPool
-    prepare: Callable[[], Callable[[], object]]
+    prepare: Callable[[], Callable[[], object]] = lambda: _nothing
     """Called before the copy; returns what ends the fault, once a call has met it."""
     code: Exit = Exit.DONE
     """What the copy ends with: a fault that makes a call hang is survived."""
@@ -88,18 +88,16 @@ def _faults(pair: Pair, relay: Relay) -> Iterator[_Fault]:
         name="deadlock in C",
         what="the driver of PROD waited in C for a mutex of its own, and kept the GIL",
         pool=pool("deadlock", deadlock_in_c),
-        prepare=_nothing,
     )
     yield _Fault(
         name="stopped worker",
         what="the process that reads PROD was stopped (SIGSTOP)",
         pool=pool("stop", stop_this_process),
-        prepare=_nothing,
     )
     yield _Fault(
         name="lock",
         what=f"another session had inserted id {at} on STATS and did not commit",
-        pool=pool("lock", int),
+        pool=pool("lock", _nothing),
         prepare=lambda: (
             OpenTransaction(
                 pair.stats,
@@ -111,7 +109,6 @@ def _faults(pair: Pair, relay: Relay) -> Iterator[_Fault]:
         name="silent network",
         what="the connection to STATS stayed open and carried nothing more",
         pool=pool("silence", relay.silent.touch, to_relay),
-        prepare=_nothing,
     )
     yield _Fault(
         name="killed server",
@@ -129,8 +126,8 @@ def _faults(pair: Pair, relay: Relay) -> Iterator[_Fault]:
     )
 
 
-def _nothing() -> Callable[[], object]:
-    return lambda: None
+def _nothing() -> None:
+    """Do nothing: the fault needs no help to begin, or to end."""
 
 
 def _told(

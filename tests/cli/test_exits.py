@@ -154,6 +154,14 @@ def test_after_every_error_the_last_line_says_how_to_go_on(error: BaseException,
     assert lines(error, command=None)[-1].startswith("to go on: ")
 
 
+def test_a_limit_that_pauses_used_up_says_so() -> None:
+    last = [
+        lines(FullCopyTimeoutError("no", report=replace(REPORT, seconds=10, paused=paused)))[-1]
+        for paused in (4, 6)
+    ]
+    assert [" or when nothing pauses it: it is safe" in line for line in last] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("error", "caution"),
     [
