@@ -11,7 +11,13 @@ import pytest
 from tests.support.manual import PAGES, ROOT
 
 _OF_OTHERS = {
-    "connection to server at … failed: Connection refused",
+    "Connection refused",
+    "failed to resolve host",
+    "pg_hba.conf rejects connection for host",
+    "no pg_hba.conf entry for host",
+    'database "…" does not exist',
+    'role "…" does not exist',
+    "server closed the connection unexpectedly",
     "password authentication failed",
     "no password supplied",
     "No space left on device",
