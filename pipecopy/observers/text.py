@@ -96,6 +96,10 @@ def level_of(event: Event) -> int:
             return INFO
         case CallStarted() | CallEnded() | BatchSaved() | RangeVerified() | Measured():
             return DEBUG
+        case Paused(reason="max rate") | Resumed(reason="max rate"):
+            return DEBUG
+        case Paused(seconds=seconds) if seconds > 0:  # its detail changes, of a lag each second
+            return DEBUG
     return INFO
 
 
