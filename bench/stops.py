@@ -33,6 +33,8 @@ from tests.support.servers import PostgresServer, running_servers
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 To = Literal["it", "its group"]
 _BATCH = 50
+_IDS = " ids from "
+"""What the command writes once it knows which ids it copies."""
 _LONGEST = 30.0
 """Seconds after which a copy is given up."""
 _STOP = 2.0
@@ -56,11 +58,17 @@ class Stops:
     seconds: list[float] = field(default_factory=list)
     """From each signal to the end of the command."""
 
-    def stop(self, signum: signal.Signals, to: To, after: float) -> None:
-        """Copy into the emptied table, and stop it after so many seconds."""
+    def stop(self, signum: signal.Signals, to: To, after: float, *, in_copy: bool) -> None:
+        """Copy into the emptied table, and stop it so many seconds after its start.
+
+        If `in_copy`, after the ids are known: the first batch is about to be loaded.
+        """
         self.target.execute("SET lock_timeout = '5s'; TRUNCATE profiles")
-        process, began = self._start(), time.monotonic()
+        process = self._start()
         try:
+            if in_copy:
+                self._wait_for_ids(process)
+            began = time.monotonic()
             time.sleep(after)  # the moment itself is the case
             if to == "it":
                 process.send_signal(signum)
@@ -72,16 +80,27 @@ class Stops:
         finally:
             process.kill()
             process.wait()
-        what = f"{signum.name} to {to} after {sent - began:.3f} s, exit code {code}"
+        since = "the ids were known" if in_copy else "the start"
+        what = f"{signum.name} to {to} {sent - began:.3f} s after {since}, exit code {code}"
         for wrong in self._wrong(signum, code):
             self.wrong.append(f"{what}: {wrong}")
 
-    def seconds_of_a_copy(self) -> float:
-        """Copy all, and return the seconds that the command took."""
-        began = time.monotonic()
-        if self._start().wait(_LONGEST):
+    def seconds_of_a_copy(self) -> tuple[float, float]:
+        """Copy all; return the seconds until the ids were known, and those from then on."""
+        self.target.execute("TRUNCATE profiles")
+        began, process = time.monotonic(), self._start()
+        self._wait_for_ids(process)
+        known = time.monotonic()
+        if process.wait(_LONGEST):
             raise RuntimeError(f"a copy failed: {self._said()}")
-        return time.monotonic() - began
+        return known - began, time.monotonic() - known
+
+    def _wait_for_ids(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _LONGEST
+        while _IDS not in self._said() and process.poll() is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a copy does not begin: {self._said()}")
+            time.sleep(0.002)  # a file sends no events
 
     def _start(self) -> subprocess.Popen[bytes]:
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
@@ -146,13 +165,13 @@ class Stops:
 
 def stop_at_random_moments(stops: Stops, random: Random, moments: int) -> None:
     """Stop so many copies by each signal, to the command and to its group."""
-    stops.seconds_of_a_copy()  # what is in no cache yet takes longer
-    longest = stops.seconds_of_a_copy()
+    start, rest = stops.seconds_of_a_copy()
     for number in range(moments):
         for signum in SIGNALS:
             for to in ("it", "its group"):
-                # most of them once the interpreter has started
-                stops.stop(signum, to, random.uniform(0.1 if number % 10 else 0, longest))
+                in_copy = number % 4 != 1
+                after = random.uniform(0, rest if in_copy else start)
+                stops.stop(signum, to, after, in_copy=in_copy)
 
 
 def _left(folder: Path) -> list[str]:
