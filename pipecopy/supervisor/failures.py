@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Any
 
 from pipecopy.errors import (
@@ -59,7 +60,7 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
         remedy=raised.remedy,
         driver_message=redact(raised.message),
         in_use=in_use,
-        holder=raised.holder,
+        holder=raised.holder and replace(raised.holder, who=redact(raised.holder.who)),
         driver_traceback=redact(raised.traceback),
         **attributes(where),
     )

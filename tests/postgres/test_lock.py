@@ -8,12 +8,14 @@ import psycopg
 import pytest
 
 from pipecopy.contracts import Session, TargetInUseError
-from pipecopy.errors import Holder
+from pipecopy.errors import DatabaseError, Holder
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.application_name import application_name, read_name
+from tests.support.checks import Tables
 from tests.support.databases import Both, TemporaryDatabase
 from tests.support.opened import RUN_ID, opened
 from tests.support.profiles import create_profiles
+from tests.support.runs import copy
 
 HOSTS = {
     "batch-7": "batch-7",
@@ -86,6 +88,17 @@ def test_what_is_no_pipecopy_is_told_apart(target_db: TemporaryDatabase) -> None
         message, pid = str(refused(target_db.uri)), other.info.backend_pid
     who = f"server session {pid} (postgres, psql, idle, since 2"
     assert message.startswith(f"another program holds pipecopy's lock on public.profiles: {who}")
+
+
+def test_a_password_in_the_name_of_the_holder_is_not_told(tables: Tables) -> None:
+    with tables.target.connect(application_name="job password=hidden") as other:
+        other.execute("SELECT pg_advisory_lock(x'70697065'::int, 'profiles'::regclass::oid::int)")
+        pid = other.info.backend_pid
+        with pytest.raises(DatabaseError) as raised:
+            copy(tables.pool(), call_timeout=1)
+    assert raised.value.holder is not None
+    assert raised.value.holder.session == pid
+    assert "hidden" not in f"{raised.value} {raised.value.holder}"
 
 
 @pytest.mark.parametrize("host", HOSTS)
