@@ -27,12 +27,6 @@ def test_each_topic_has_a_line() -> None:
     assert lines[-1] == "Show one of them: pipecopy guide exit-codes"
 
 
-def test_a_topic_in_a_pipe_is_its_markdown() -> None:
-    result = run("guide", "exit-codes")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == PAGES["exit-codes"]
-
-
 def test_a_topic_on_a_terminal_is_laid_out() -> None:
     screen, terminal = open_terminal(80)
     with start(["guide", "exit-codes"], by=("env", "TERM=xterm"), stdout=terminal) as process:
@@ -44,9 +38,8 @@ def test_a_topic_on_a_terminal_is_laid_out() -> None:
     assert not [line for line in shown.splitlines() if line.startswith(("#", "|", "```"))]
 
 
-@pytest.mark.parametrize("topic", [None, "exit-codes"])
-def test_a_reader_who_has_seen_enough_is_no_error(topic: str | None) -> None:
-    words = " ".join([*COMMAND, "guide", *filter(None, [topic])])
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    words = " ".join([*COMMAND, "guide", "exit-codes"])
     ended = subprocess.run(
         ["/bin/bash", "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
@@ -66,7 +59,7 @@ def test_a_wrong_topic_is_wrong_usage() -> None:
     )
 
 
-def test_it_needs_neither_a_configuration_nor_a_driver(
+def test_a_topic_in_a_pipe_is_its_markdown_and_needs_no_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

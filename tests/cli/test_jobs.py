@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.test_imports import packages_loaded
 from tests.cli.test_result import seen
+from tests.support.asked import answered
 from tests.support.command import LONGEST, run, start
 from tests.support.terminal import open_terminal, read_all, without_colours
 
@@ -57,7 +58,7 @@ def write(text: str) -> None:
 
 
 def listed(*arguments: str) -> dict[str, Any]:
-    return seen(run("jobs", "--json", *arguments), "jobs")
+    return seen(answered("jobs", "--json", *arguments), "jobs")
 
 
 def test_all_jobs_are_listed_and_what_is_wrong_with_them_here(
@@ -82,7 +83,7 @@ def test_all_jobs_are_listed_and_what_is_wrong_with_them_here(
     assert [bool(job["problems"]) for job in jobs.values()] == [False, True, False]
     assert (jobs["weekly"]["extends"], jobs["weekly"]["target_table"]) == ("nightly", "history")
     monkeypatch.setenv("STATS_PASSWORD", "s3cret")
-    assert run("jobs").stdout.splitlines()[-1] == "Every job can run."
+    assert answered("jobs").stdout.splitlines()[-1] == "Every job can run."
     assert listed()["exit_code"] == 0
 
 
@@ -92,7 +93,7 @@ def test_a_job_is_shown_with_its_options_and_where_each_comes_from(
     write(FILE)
     monkeypatch.setenv("STATS_PASSWORD", "s3cret")
     monkeypatch.setenv("PIPECOPY_MAX_RETRIES", "5")
-    shown = run("jobs", "weekly")
+    shown = answered("jobs", "weekly")
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = [re.split("  +", line) for line in shown.stdout.splitlines()[2:-1]]
     assert {
@@ -116,14 +117,14 @@ def test_a_job_is_shown_with_its_options_and_where_each_comes_from(
 def test_no_password_is_shown(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     write(FILE)
     monkeypatch.setenv("STATS_PASSWORD", "s3cret")
-    shown = run("jobs", *arguments)
+    shown = answered("jobs", *arguments)
     assert "local" in shown.stdout
     assert "s3cret" not in shown.stdout + shown.stderr
 
 
 def test_what_stops_every_job_is_said_as_such() -> None:
     write(f"{FILE}\n[jobs.bad]\nextends = 'wekly'\nbatch_size = 0\n[nonsense]")
-    lines = run("jobs", "nightly").stdout.splitlines()
+    lines = answered("jobs", "nightly").stdout.splitlines()
     assert lines[-1] == "No job of this file can run until it is fixed."
     whole = listed()
     said = [one.removeprefix("pipecopy.toml: ") for one in whole["problems"]]
@@ -156,7 +157,7 @@ def test_a_conflict_of_options_and_a_database_that_is_not_known_here() -> None:
 def test_without_jobs_it_says_where_it_looked(text: str | None) -> None:
     if text is not None:
         write(text)
-    shown = run("jobs")
+    shown = answered("jobs")
     assert (shown.returncode, shown.stderr) == (0, "")
     if text is None:
         assert shown.stdout.startswith(
@@ -164,7 +165,7 @@ def test_without_jobs_it_says_where_it_looked(text: str | None) -> None:
         )
     else:
         assert shown.stdout == "pipecopy.toml\nIt has no jobs.\n"
-    named = run("jobs", "nightly")
+    named = answered("jobs", "nightly")
     assert (named.returncode, named.stdout) == (2, "")
     assert 'no job "nightly"' in named.stderr
 

@@ -81,7 +81,7 @@ def test_a_run_that_retries_a_call_keeps_its_turn(tables: Tables, tmp_path: Path
 
     strike = Strike(side="target", call="save_rows", fault="deadlock", skip=1, times=1)
     pool = FaultyPool(tables.pool(), tmp_path, (strike,))
-    with copying(tables, pool=pool, observer=see, call_timeout=2, retries_delay=1) as first:
+    with copying(tables, pool=pool, observer=see, call_timeout=1, retries_delay=1) as first:
         assert hung.wait(10)
         with copying(tables, observer=waiting, wait=True, retries_delay=1) as second:
             assert waiting.began.wait(10)

@@ -1,13 +1,18 @@
-"""What a command line asks for, without running it."""
+"""What a command line asks for, and what a command answers that starts no process."""
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 from cyclopts import CycloptsError
 
 from pipecopy.cli.app import build_app
+from pipecopy.cli.exits import Ending
+from pipecopy.cli.main import StopSignals
 from pipecopy.errors import ConfigError
 
 
@@ -32,3 +37,13 @@ def warned(*arguments: str, **environ: str) -> list[str]:
     app, configuration = build_app(environ)
     app.parse_args(list(arguments))
     return configuration.warnings
+
+
+def answered(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Return what a command answers that writes only as it ends, such as `jobs`."""
+    app, _ = build_app(os.environ)
+    command, bound, _ = app.parse_args(list(arguments))
+    ending = command(*bound.args, **bound.kwargs, err=io.StringIO(), signals=StopSignals())
+    assert isinstance(ending, Ending)
+    err = "".join(f"{line}\n" for line in ending.lines)
+    return subprocess.CompletedProcess(arguments, ending.code, ending.text, err)
