@@ -33,7 +33,7 @@ def how_to_go_on(
         name = "" if command is None else f"{command} "
         return f"{GO_ON}fix that; `pipecopy {name}--help` {page}"
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
-    return f"{GO_ON}{_when(error, report)}{where}{_hint(error)}"
+    return f"{GO_ON}{_when(error, report)}{where}{_hint(error, report)}"
 
 
 def _when(error: BaseException, report: Report | None) -> str:
@@ -87,8 +87,8 @@ def _where(report: Report | None, *, resume: bool | None, certain: bool) -> str:
     return ""
 
 
-def _hint(error: BaseException) -> str:
-    """Return what to do if it ends in the same way again, and where that is explained."""
+def _hint(error: BaseException, report: Report | None) -> str:
+    """Return what to do if it ends so again, which run it was, and where that is explained."""
     match error:
         case StoppedBySignal():
             return ""
@@ -96,4 +96,8 @@ def _hint(error: BaseException) -> str:
             hint = "; if it ends like this again, report what --traceback shows"
         case _:
             hint = ""
-    return f"{hint}; exit code {exit_code(error)}: see `pipecopy guide exit-codes`"
+    run = ""
+    if report is not None:  # with --quiet nothing else names them
+        table = "" if report.table is None else f" of {report.table}"
+        run = f"run {report.run_id}{table}, "
+    return f"{hint}; {run}exit code {exit_code(error)}: see `pipecopy guide exit-codes`"

@@ -29,6 +29,7 @@ REPORT = CopyReport(
     run_id="0123456789ab",
     source="prod",
     target="stats",
+    table="profiles",
     outcome="failed",
     rows=400,
     inserted=300,
@@ -81,7 +82,7 @@ def test_a_warning_that_was_told_is_not_told_again() -> None:
 
 
 SAFE = "to go on: run it again: it is safe"
-PAGE = "exit code 4: see `pipecopy guide exit-codes`"
+PAGE = "run 0123456789ab of profiles, exit code 4: see `pipecopy guide exit-codes`"
 FIX = "to go on: fix what the error names, and run it again: it is safe"
 
 
