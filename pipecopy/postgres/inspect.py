@@ -205,7 +205,7 @@ def _format(table: Table, differing_names: list[str]) -> tuple[CopyFormat, str]:
     """Return how the rows go, and why; and at which values the copy would end."""
     form: CopyFormat = "binary" if table.portable else "text"
     if table.portable:
-        reason = "no column has a binary form that may differ on the other side"
+        reason = "every column has the same binary form on both sides"
     elif differing_names:
         names = ", ".join(quoted(name) for name in differing_names)
         reason = f"the two sides have different types of {names}"
