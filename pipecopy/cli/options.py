@@ -132,7 +132,7 @@ class Selection:
     session_pooler: Flag = False
     """Allow a connection pooler on the way: it is in session mode."""
     two_servers: Flag = False
-    """They are two servers: if one is a standby, it does not follow the other one."""
+    """Source and target are separate servers: if one is a standby, it does not follow the other."""
 
     def pool(
         self, connections: Mapping[str, str], how: CopyOptions = CopyOptions()
