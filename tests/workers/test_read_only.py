@@ -87,4 +87,4 @@ def test_the_command_needs_no_temporary_folder(read_only: Sequence[str]) -> None
     assert (helped.returncode, helped.stderr) == (0, "")
     nowhere = "host=127.0.0.1 port=1"
     copied = run(*read_only, *COMMAND, "copy", nowhere, nowhere, "--quiet")
-    assert unstamped(copied.stderr)[0].startswith(f"failed: source '{nowhere}': connect failed")
+    assert unstamped(copied.stderr)[-2].startswith(f"failed: source '{nowhere}': connect failed")

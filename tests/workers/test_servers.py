@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -23,10 +22,10 @@ from pipecopy.workers.buffer import MemoryFile
 from pipecopy.workers.forkserver import WORD
 from pipecopy.workers.launch import launch
 from pipecopy.workers.servers import fork_servers
-from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import copy
 from tests.support.scripts import run_script
 from tests.support.strikes import Strike
+from tests.workers.looking import LookingPool
 
 OWN_FORK_SERVERS = True
 """Each test starts without one."""
@@ -34,21 +33,6 @@ GONE = 2.0
 """Seconds in which an idle server goes by itself: after one, and a little."""
 SERVER = "pipecopy forker"
 """How `ps` shows one."""
-
-
-@dataclass(frozen=True)
-class LookingPool(RecordingPool):
-    """Writes what each worker of the source has inherited to a file."""
-
-    def connect(self, dbname: str) -> RecordingDatabase:
-        if dbname == "source":
-            seen = f"{os.environ.get('SEEN')} {Path.cwd().name} {os.getppid()}"
-            (self.folder / "seen").write_text(seen)
-        return super().connect(dbname)
-
-    def seen(self) -> list[str]:
-        """Return the variable, the working directory, and the process id of the fork server."""
-        return (self.folder / "seen").read_text().split()
 
 
 @pytest.fixture
@@ -119,7 +103,7 @@ def test_a_script_leaves_no_zombie(pools: list[LookingPool], tmp_path: Path) -> 
 
         atexit.register(look)
         from tests.support.runs import copy
-        from tests.workers.test_servers import LookingPool
+        from tests.workers.looking import LookingPool
 
         if __name__ == "__main__":
             for folder in {[str(pool.folder) for pool in pools]!r}:
@@ -133,7 +117,7 @@ def test_a_descriptor_above_the_limit_is_closed(pools: list[LookingPool], tmp_pa
         import fcntl, os, resource
         from pathlib import Path
         from tests.support.runs import copy
-        from tests.workers.test_servers import LookingPool
+        from tests.workers.looking import LookingPool
 
         if __name__ == "__main__":
             os.set_inheritable(fcntl.fcntl(0, fcntl.F_DUPFD, 200), True)
@@ -209,7 +193,7 @@ def test_a_process_that_is_forked_after_a_run_has_its_own(
         import os
         from pathlib import Path
         from tests.support.runs import copy
-        from tests.workers.test_servers import LookingPool
+        from tests.workers.looking import LookingPool
 
         if __name__ == "__main__":
             first, *others = [LookingPool(Path(f)) for f in {[str(p.folder) for p in pools]!r}]
