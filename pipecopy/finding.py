@@ -76,8 +76,13 @@ def without_remedy(text: str, remedy: str | None) -> str:
 
 
 def side_name(side: str, dbname: str) -> str:
-    """Return a side and its database, such as `source prod`; a name with spaces in it is quoted."""
-    return f"{side} {dbname!r}" if " " in dbname or not dbname else f"{side} {dbname}"
+    """Return a side and its database, such as `source prod`."""
+    return f"{side} {name_text(dbname)}"
+
+
+def name_text(dbname: str) -> str:
+    """Return a database's name as a sentence has it: in quotes if it is empty or has spaces."""
+    return repr(dbname) if " " in dbname or not dbname else dbname
 
 
 def leaving_out(*columns: str) -> str:

@@ -26,7 +26,7 @@ from pipecopy.events import (
     Warned,
     WorkerKilled,
 )
-from pipecopy.finding import side_name
+from pipecopy.finding import name_text, side_name
 from pipecopy.redact import redact
 from pipecopy.units import counted, id_ranges, seconds_text
 
@@ -130,14 +130,14 @@ def event_line(event: Event) -> str | None:
 
 
 def _start_line(event: RunStarted) -> str:
-    source, target = redact(event.source), redact(event.target)
+    source, target = (name_text(redact(name)) for name in (event.source, event.target))
     table = "" if event.table is None else f" {event.table}"
     other = "" if event.target_table in {None, event.table} else f" {event.target_table} in"
     if event.mode == "copy":
-        return f'copying{table} from "{source}" to{other} "{target}", run {event.run_id}'
+        return f"copying{table} from {source} to{other} {target}, run {event.run_id}"
     what = "comparing and repairing" if event.writes else "comparing"
     there = other or (f"{table} in" if table else "")
-    return f'{what}{there} "{target}" with{table and f"{table} in"} "{source}", run {event.run_id}'
+    return f"{what}{there} {target} with{table and f'{table} in'} {source}, run {event.run_id}"
 
 
 def _range_line(event: RangeKnown) -> str:

@@ -267,9 +267,9 @@ def test_the_lines_of_a_verification() -> None:
         run_id="0123456789ab", source="prod", target="stats", config=config, mode="verify"
     )
     run = "run 0123456789ab"
-    assert event_line(started) == f'comparing "stats" with "prod", {run}'
+    assert event_line(started) == f"comparing stats with prod, {run}"
     named = replace(started, table="a.b", target_table="c")
-    assert event_line(named) == f'comparing c in "stats" with a.b in "prod", {run}'
+    assert event_line(named) == f"comparing c in stats with a.b in prod, {run}"
     found = DifferencesFound(missing=(1, 2, 3), surplus=(), differing=(9,))
     assert differences_line(found) == "missing in the target: 1-3; differing: 9"
 
@@ -277,9 +277,9 @@ def test_the_lines_of_a_verification() -> None:
 @pytest.mark.parametrize(
     ("table", "target_table", "line"),
     [
-        (None, None, 'copying from "prod" to "stats"'),
-        ("a.b", "a.b", 'copying a.b from "prod" to "stats"'),
-        ("a.b", "c", 'copying a.b from "prod" to c in "stats"'),
+        (None, None, "copying from prod to stats"),
+        ("a.b", "a.b", "copying a.b from prod to stats"),
+        ("a.b", "c", "copying a.b from prod to c in stats"),
     ],
 )
 def test_the_first_line_has_the_table(
