@@ -302,7 +302,7 @@ class Output:
             found["--traces"] = OtlpTraces()
         if self.report is not None:
             with _extra("--report", "report"):
-                from pipecopy.observers.page import Page  # noqa: PLC0415 - for this option alone
+                from pipecopy.observers.page.observer import Page  # noqa: PLC0415 - for this option alone
 
                 found["--report"] = Page(self.report)
         return found

@@ -26,8 +26,8 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.observers.page import Page
-from pipecopy.observers.timeline import Timeline
+from pipecopy.observers.page.observer import Page
+from pipecopy.observers.page.timeline import Timeline
 from pipecopy.report import CopyReport
 from tests.support.chromium import Chromium, chromium
 from tests.support.command import run_stubbed

@@ -22,7 +22,7 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.observers.slots import Block, Kept, Lane, Throughput, gathered
+from pipecopy.observers.page.bounded import Block, Kept, Lane, Throughput, gathered
 from pipecopy.observers.text import one_line
 from pipecopy.redact import redact
 from pipecopy.units import seconds_text

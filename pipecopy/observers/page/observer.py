@@ -18,9 +18,9 @@ from typing import Any
 
 from pipecopy.events import CommandEnded, Event
 from pipecopy.observers.atomic import AtomicFile
-from pipecopy.observers.timeline import Timeline
-from pipecopy.observers.timetable import KINDS, Clock
-from pipecopy.observers.view import view
+from pipecopy.observers.page.texts import view
+from pipecopy.observers.page.timeline import Timeline
+from pipecopy.observers.page.timeline_texts import KINDS, Clock
 
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
 
@@ -57,17 +57,17 @@ def _json(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
 def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader  # noqa: PLC0415 - for a page alone
 
-    here = files("pipecopy.observers")
+    here = files("pipecopy.observers.page")
     environment = Environment(loader=FileSystemLoader(str(here)), autoescape=True)
     charts = _charts(end, timeline) if timeline["calls"] or timeline["incidents"] else None
-    return environment.get_template("page.html").render(
+    return environment.get_template("template.html").render(
         view=view(end, timeline),
         run_id=end.result.get("run_id"),
         exit_code=end.exit_code,
         timeline=timeline,
         charts=charts,
-        style=(here / "page.css").read_text(),
-        script=(here / "page.js").read_text(),
+        style=(here / "style.css").read_text(),
+        script=(here / "script.js").read_text(),
         libraries=list(_libraries()) if charts else [],
         version=version("pipecopy"),
     )

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any, Literal
 
 from pipecopy.events import CommandEnded
+from pipecopy.observers.page.timeline_texts import Clock, texts
 from pipecopy.observers.summary import differences, verdict_line
 from pipecopy.observers.text import one_line, printable
-from pipecopy.observers.timetable import Clock, texts
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Failed, Report, VerifyReport
 from pipecopy.units import counted, id_ranges, seconds_text
