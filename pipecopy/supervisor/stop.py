@@ -65,7 +65,9 @@ class Stop:
             event = StopRequested(grace=grace, finishing=finishing)
             self._state.notify(StopRequested(grace=0.0) if ends else event)
         if ends:
-            if grace and self._state.clock.now() >= self.until:
+            # a copy tells of its last steps itself: without the statistics it is complete
+            too_short = grace and self._state.clock.now() >= self.until
+            if too_short and self._unit != LAST_STEPS:
                 self._state.warn(
                     f"{finishing} was given up: it was not finished within {seconds_text(grace)}"
                     " (`grace`); the next run does it again"

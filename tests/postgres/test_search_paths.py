@@ -291,7 +291,7 @@ def test_a_check_says_what_it_says_elsewhere(sides: Sides, source: str, target: 
 def test_a_name_of_two_meanings(sides: Sides) -> None:
     sides.execute('CREATE TABLE app."app.profiles" (id int); CREATE TABLE app.profiles (id int)')
     (problem, _) = check(sides.pool(table="app.profiles")).problems
-    assert 'app.profiles may mean app."app.profiles" or app.profiles.' in problem.message
+    assert 'app.profiles may mean app."app.profiles" or app.profiles' in problem.message
 
 
 SMALLEST = {
