@@ -271,9 +271,11 @@ class CommandEnded(Happened):
 
     exit_code: int
     error: str | None
-    """What the command says of that which ended it; None if nothing did."""
+    """What was wrong or which signal came, and how far the run came; None if nothing ended it."""
     go_on: str | None
-    """What to do then."""
+    """What to do then, such as `run it again: it is safe`."""
+    stopped_by: str | None
+    """The signal that stopped the command, such as `SIGTERM`; None if none did."""
     report: Report | None
     """How far the run came; None if it did not begin."""
     result: Mapping[str, Any]

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from pipecopy.cli.codes import Exit, check_code, exit_code
 from pipecopy.cli.going_on import how_to_go_on
-from pipecopy.cli.main import StoppedBySignal
+from pipecopy.cli.main import GO_ON, StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.cli.result import as_text, result
 from pipecopy.cli.said import Said, lines_of, warned
@@ -72,7 +72,9 @@ def completed(
     if last:
         said.append(Said(last, "run_ended", ERROR if code else INFO))
     shown = result(command, code, report=report)
-    end = CommandEnded(exit_code=code, error=None, go_on=None, report=report, result=shown)
+    end = CommandEnded(
+        exit_code=code, error=None, go_on=None, stopped_by=None, report=report, result=shown
+    )
     said = [*_warnings(report, told, tell(end)), *said]
     if output.json:
         text = as_text(shown)
@@ -124,29 +126,37 @@ def failed(
     can't be; `told` is that of `completed`.
     """
     report: Report | None = getattr(error, "report", None)
-    stopped = isinstance(error, StoppedBySignal)
-    if stopped and report is not None and report.outcome == "complete":
+    stopped_by = error.name if isinstance(error, StoppedBySignal) else None
+    if stopped_by and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
         return completed(report, output, command, tell=tell, told=told)
     how_far = None if report is None else far(report)
     tracebacks = _tracebacks(error) if output.traceback else []
     summary = summary_lines(report) if report is not None and _has_begun(report) else []
-    said = _error_line(error, how_far, began=report is not None)
-    if stopped:
+    if stopped_by:
+        outcome = ""
         said = f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}"
+    else:
+        outcome = _outcome(error, began=report is not None)
+        said = _what_was_wrong(error, how_far)
     go_on = how_to_go_on(error, command, report, resume=resume)
     code = exit_code(error)
     shown = result(command, code, report=report, error=error)
     end = CommandEnded(
-        exit_code=code, error=redact(said), go_on=redact(go_on), report=report, result=shown
+        exit_code=code,
+        error=redact(said),
+        go_on=redact(go_on),
+        stopped_by=stopped_by,
+        report=report,
+        result=shown,
     )
     event, ran = ("error", False) if report is None else ("run_ended", True)
     lines = [
         *(Said(text, "traceback", ERROR, timed=False) for text in tracebacks),
         *_warnings(report, told, tell(end)),
         *(Said(line, "summary") for line in summary),
-        Said(said, event, ERROR, timed=ran),
-        Said(go_on, "to_go_on", ERROR, timed=False),
+        Said(f"{outcome}{said}", event, ERROR, timed=ran),
+        Said(f"{GO_ON}{go_on}", "to_go_on", ERROR, timed=False),
     ]
     text = _page(report) if isinstance(report, CheckReport) else ""
     if output.json:
@@ -173,20 +183,22 @@ def _has_begun(report: Report) -> bool:
     return False
 
 
-def _error_line(error: BaseException, how_far: str | None, *, began: bool) -> str:
-    """Return what is wrong, and how far the run came, if the error does not say that itself.
+def _outcome(error: BaseException, *, began: bool) -> str:
+    """Return the words before what was wrong; of a run that began they are the outcome."""
+    if began:
+        return "failed: "
+    if isinstance(error, PipecopyError) and type(error) is not PipecopyError:
+        return "error: "
+    return ""  # what `supervise` could not foresee says so
 
-    Of a run that began it is the outcome.
-    """
+
+def _what_was_wrong(error: BaseException, how_far: str | None) -> str:
+    """Return that, and how far the run came, if the error does not say that itself."""
     # one for each thing that does not fit; those of other errors are a driver's
     own_lines = str(error).splitlines() if isinstance(error, TableMismatchError) else [str(error)]
     said = "\n".join(map(one_line, own_lines))
     if not isinstance(error, PipecopyError):
         said = f"internal error: {type(error).__name__}: {said}"
-    if began:
-        said = f"failed: {said}"
-    elif isinstance(error, PipecopyError) and type(error) is not PipecopyError:
-        said = f"error: {said}"  # what `supervise` could not foresee says so
     if how_far is None or isinstance(error, FullCopyTimeoutError):
         return said
     return and_more(said, how_far)

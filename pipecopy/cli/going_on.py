@@ -1,9 +1,9 @@
-"""How to go on after a command that failed: the last line that it writes."""
+"""How to go on after a command that failed: what the last line that it writes says."""
 
 from __future__ import annotations
 
 from pipecopy.cli.codes import exit_code
-from pipecopy.cli.main import FIX_AND_AGAIN, GO_ON, StoppedBySignal
+from pipecopy.cli.main import FIX_AND_AGAIN, StoppedBySignal
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -23,7 +23,7 @@ _OF_A_SERVER = ("08", "57P")
 def how_to_go_on(
     error: BaseException, command: str | None, report: Report | None, *, resume: bool | None
 ) -> str:
-    """Return the line.
+    """Return it, without the words before it.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
     can't be.
@@ -31,9 +31,9 @@ def how_to_go_on(
     if isinstance(error, ConfigError):
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "
-        return f"{GO_ON}fix that; `pipecopy {name}--help` {page}"
+        return f"fix that; `pipecopy {name}--help` {page}"
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
-    return f"{GO_ON}{_when(error, report)}{where}{_hint(error, report)}"
+    return f"{_when(error, report)}{where}{_hint(error, report)}"
 
 
 def _when(error: BaseException, report: Report | None) -> str:

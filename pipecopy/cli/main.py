@@ -40,8 +40,9 @@ class StoppedBySignal(BaseException):
     """A signal stops the command. Not an `Exception`: nothing on the way may handle it."""
 
     def __init__(self, signum: int, report: Report | None = None) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+        self.name = signal.Signals(signum).name
+        super().__init__(f"stopped by {self.name}")
         self.report = report
         """How far the run came; `supervise` sets it too."""
 

@@ -21,6 +21,7 @@ from pipecopy.errors import (
     TableMismatchError,
     WorkerCrashedError,
 )
+from pipecopy.events import CommandEnded
 from pipecopy.report import CopyReport, VerifyReport
 from tests.support.command import STAMP, run_stubbed
 
@@ -119,6 +120,23 @@ def test_a_signal() -> None:
     stop = StoppedBySignal(15)
     stop.report = REPORT
     assert lines(stop) == (WARNING, f"stopped by SIGTERM; {FAR}", f"{SAFE}; {FROM_401}")
+
+
+def test_observers_are_told_of_the_end_without_the_words_before_its_lines() -> None:
+    stop = StoppedBySignal(15)
+    stop.report = REPORT
+    ends: list[CommandEnded] = []
+
+    def tell(end: CommandEnded) -> tuple[str, ...]:
+        ends.append(end)
+        return ()
+
+    for error in (ConfigError("no"), DatabaseError("no", side="target", report=REPORT), stop):
+        *_, wrong, go_on = unstamped(failed(error, Output(), "copy", tell=tell).lines)
+        assert wrong.removeprefix("error: ").removeprefix("failed: ") == ends[-1].error
+        assert go_on == f"to go on: {ends[-1].go_on}"
+    assert [end.error for end in ends] == ["no", f"no; {FAR}", f"stopped by SIGTERM; {FAR}"]
+    assert [end.stopped_by for end in ends] == [None, None, "SIGTERM"]
 
 
 OF_TARGET: dict[str, Any] = {"side": "target", "call": "save_rows"}

@@ -157,6 +157,7 @@ def long_run(batches: int, *, kills: int) -> Iterator[Event]:
         exit_code=0,
         error=None,
         go_on=None,
+        stopped_by=None,
         report=report,
         result=report.to_dict() | {"command": "copy", "exit_code": 0},
     )

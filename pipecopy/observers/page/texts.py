@@ -21,8 +21,6 @@ _MB, _GB = 1_000_000, 1_000_000_000
 _MOST_WARNINGS, _MOST_FINDINGS, _MOST_FAILED = 20, 200, 10
 _LONGEST = 800
 """Characters of one text that others have written."""
-_STOPS = {129, 130, 143}
-"""The exit codes of a command that a signal stopped."""
 
 
 def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,9 +37,9 @@ def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
         "heading": heading,
         "sides": "" if report is None else f"{report.source} → {report.target}",
         "period": _period(report, clock),
-        "error_title": "Stopped" if end.exit_code in _STOPS else "What went wrong",
-        "error": _error(end),
-        "go_on": _text((end.go_on or "").removeprefix("to go on: ")),
+        "error_title": "Stopped" if end.stopped_by else "What went wrong",
+        "error": [_text(line) for line in (end.error or "").splitlines()],
+        "go_on": _text(end.go_on or ""),
         "verdict": _verdict(end),
         "warnings": _warnings(report),
         "warnings_title": _warnings_title(report),
@@ -62,7 +60,7 @@ def _text(text: str) -> str:
 def _outcome(end: CommandEnded) -> tuple[Tone, str]:
     report = end.report
     if end.error is not None:
-        if end.exit_code in _STOPS:
+        if end.stopped_by:
             return "warn", "Stopped"
         timed_out = report is not None and report.outcome == "timed out"
         return "bad", "Timed out" if timed_out else "Failed"
@@ -80,12 +78,6 @@ def _outcome(end: CommandEnded) -> tuple[Tone, str]:
     if report is None or not report.warnings:
         return "good", done
     return "warn", f"{done}, with {counted(len(report.warnings), 'warning')}"
-
-
-def _error(end: CommandEnded) -> list[str]:
-    """Return the lines of the error, without the word before it: the page has a title for it."""
-    said = (end.error or "").removeprefix("error: ").removeprefix("failed: ")
-    return [_text(line) for line in said.splitlines()]
 
 
 def _heading(end: CommandEnded) -> str:
