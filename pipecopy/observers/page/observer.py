@@ -9,12 +9,13 @@ from another wheel of 30 MB.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipecopy.events import CommandEnded, Event
 from pipecopy.observers.atomic import AtomicFile
@@ -22,6 +23,10 @@ from pipecopy.observers.page.texts import view
 from pipecopy.observers.page.timeline import Timeline
 from pipecopy.observers.page.timeline_texts import KINDS, Clock
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_CODE = re.compile("`([^`]+)`")
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
 
 
@@ -59,6 +64,7 @@ def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
 
     here = files("pipecopy.observers.page")
     environment = Environment(loader=FileSystemLoader(str(here)), autoescape=True)
+    environment.filters["with_code"] = _with_code
     charts = _charts(end, timeline) if timeline["calls"] or timeline["incidents"] else None
     return environment.get_template("template.html").render(
         view=view(end, timeline),
@@ -71,6 +77,13 @@ def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
         libraries=list(_libraries()) if charts else [],
         version=version("pipecopy"),
     )
+
+
+def _with_code(text: str) -> Markup:
+    """Return the text with what is in backticks, such as a command, as code."""
+    from markupsafe import Markup, escape  # noqa: PLC0415 - for a page alone
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def _libraries() -> Iterator[str]:

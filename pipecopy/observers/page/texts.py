@@ -236,8 +236,8 @@ def _verified(report: Report | None) -> Iterator[str]:
             yield "Nothing was copied or compared: this was a check before a copy."
         case _:
             yield (
-                "Nothing was compared by this run. To compare the two tables, with the options"
-                " of the copy that say which table and which rows:"
+                "This run compared nothing. This command compares the two tables; give it the"
+                " options of the copy that choose rows and columns too:"
             )
 
 
