@@ -143,6 +143,10 @@ def long_run(batches: int, *, kills: int) -> Iterator[Event]:
             yield Paused(at=now, reason="max lag", detail="&" * 300)
             now += 1
             yield Resumed(at=now, reason="max lag", seconds=1)
+        if kills and number == batches // 2:
+            yield Paused(at=now, reason="pause file", detail="the file stop exists")
+            now += 3
+            yield Resumed(at=now, reason="pause file", seconds=3)
         for where in (load, save):
             yield CallStarted(at=now, where=where, limit=10)
             now += 0.1
@@ -172,7 +176,9 @@ def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Pa
     browser.open(path)
     assert browser.complaints == []
     assert browser.pixels("lanes", "failed")[0] > 20
-    assert " 400 attempts that failed, a request to stop, 400 pauses " in text_of(path)
+    assert " 400 attempts that failed, a request to stop, 401 pauses " in text_of(path)
+    assert " pause file the file stop exists " in text_of(path)
+    assert " 341 shorter ones are left out. " in text_of(path)
     assert " 101 more in between are left out. " in text_of(path)
 
 

@@ -1,4 +1,4 @@
-"""What a long run did, in constant memory: gathered by slots of time, or the first and last of it.
+"""What a long run did, in constant memory: gathered by slots of time, or the first, last, longest.
 
 When there are too many slots, each becomes twice as long.
 """
@@ -9,6 +9,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Any, Generic, TypeVar
 
 from pipecopy.contracts import Side
@@ -48,6 +49,33 @@ class Kept(Generic[Kind]):
     def all(self) -> list[Kind]:
         """Those that were kept, in their order."""
         return [*self._first, *self._last]
+
+
+class Longest(Generic[Kind]):
+    """The longest ones of what was added."""
+
+    def __init__(self, most: int) -> None:
+        """Keep so many."""
+        self._most = most
+        self._heap: list[tuple[float, int, Kind]] = []
+        self._added = 0
+
+    def add(self, one: Kind, seconds: float) -> None:
+        """Add one that took so long; of equal ones the first stays."""
+        self._added += 1
+        heappush(self._heap, (seconds, -self._added, one))
+        if len(self._heap) > self._most:
+            heappop(self._heap)
+
+    @property
+    def left_out(self) -> int:
+        """How many more there were."""
+        return self._added - len(self._heap)
+
+    @property
+    def all(self) -> list[Kind]:
+        """Those that were kept, in their order."""
+        return [one for _, _, one in sorted(self._heap, key=lambda entry: -entry[1])]
 
 
 class Throughput:

@@ -154,9 +154,8 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "Kills", f"{report.kills:,}"
     yield "Retries", f"{report.retries:,}"
     if waits := timeline["waits"]:
-        took = sum(one["end"] - one["begin"] for one in waits)
         number = len(waits) + timeline["waits_left_out"]
-        yield "Pauses", f"{number:,}, {seconds_text(took)} in all"
+        yield "Pauses", f"{number:,}, {seconds_text(report.paused)} in all"
 
 
 def _size(size: float) -> str:

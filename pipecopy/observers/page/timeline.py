@@ -22,14 +22,16 @@ from pipecopy.events import (
     Where,
     WorkerKilled,
 )
-from pipecopy.observers.page.bounded import Block, Kept, Lane, Throughput, gathered
+from pipecopy.observers.page.bounded import Block, Kept, Lane, Longest, Throughput, gathered
 from pipecopy.observers.text import one_line
 from pipecopy.redact import redact
 from pipecopy.units import seconds_text
 
 # a page of them has less than 2 MB, whatever they say
-_INCIDENTS, _WAITS = (200, 100), (30, 30)
+_INCIDENTS = 200, 100
 """The first ones and the last ones that are kept."""
+_WAITS = 60
+"""The longest ones are kept: a limit of the rate makes a short one after each batch."""
 _MOST_STACKS = 15
 _LONGEST_STACK, _LONGEST_TEXT = 3000, 150
 """Characters."""
@@ -83,7 +85,7 @@ class Timeline:
         self._failed: dict[Side, Incident] = {}
         """The last one of each side, as long as it may be tried again."""
         self._killed: dict[Side, WorkerKilled] = {}
-        self._waits: Kept[Wait] = Kept(*_WAITS)
+        self._waits: Longest[Wait] = Longest(_WAITS)
         self._waiting: dict[str, Wait] = {}
         self._stacks: dict[str, int] = {}
 
@@ -180,7 +182,7 @@ class Timeline:
 
     def _wait_ended(self, reason: str) -> None:
         if (wait := self._waiting.pop(reason, None)) is not None:
-            self._waits.add(replace(wait, end=self._now))
+            self._waits.add(replace(wait, end=self._now), self._now - wait.begin)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that `json.dumps` takes; times are seconds since `began`."""

@@ -28,7 +28,8 @@ def texts(timeline: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
         "incidents_title": _incidents_title(timeline),
         "incidents": [_incident(one, clock) for one in timeline["incidents"]],
         "left_out": f"{timeline['incidents_left_out']:,} more in between are left out.",
-        "waits": [_wait(one, clock) for one in timeline["waits"]],
+        "waits": [_wait(one, clock) for one in sorted(timeline["waits"], key=_longest_first)],
+        "waits_left_out": f"{timeline['waits_left_out']:,} shorter ones are left out.",
         "kinds": [_kind(one) for one in timeline["calls_by_kind"]],
     }
 
@@ -128,6 +129,11 @@ def _ids_text(one: Mapping[str, Any]) -> str:
     if one["end_id"] is None:
         return f" from id {one['first_id']} on"
     return f" of ids {one['first_id']} to {one['end_id'] - 1}"
+
+
+def _longest_first(wait: Mapping[str, Any]) -> float:
+    """Return by what the longest wait is the first one."""
+    return float(wait["begin"] - wait["end"])
 
 
 def _wait(one: Mapping[str, Any], clock: Clock) -> dict[str, str]:
