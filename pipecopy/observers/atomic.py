@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 from pipecopy.errors import ConfigError, HostError
 from pipecopy.workers.host import start
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PATIENCE = 2.0
 """Seconds that the file system gets to answer before a run; one that hangs may not hold it up."""
 _MOST_BYTES = 64 * 2**20
@@ -37,15 +39,16 @@ class AtomicFile:
     def prepare(self, patience: float = _PATIENCE) -> None:
         """Read the file, and see that it can be replaced.
 
-        Raises ConfigError. A file system that does not answer in so many seconds is not waited for.
+        Raises ConfigError; not for a full disk, which may have room by the time of the first write.
+        A file system that does not answer in so many seconds is not waited for.
         """
-        failed: list[OSError | ConfigError] = []
+        failed: list[Exception] = []
 
         def look() -> None:
             try:
                 with self._turn:
                     self._look()
-            except (OSError, ConfigError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
                 failed.append(error)
 
         thread = threading.Thread(target=look, name="pipecopy-file", daemon=True)
@@ -53,17 +56,20 @@ class AtomicFile:
         thread.join(patience)
         for error in failed:
             if isinstance(error, OSError):
+                if error.errno in _FULL:
+                    return
                 raise ConfigError(self._said(error)) from error
             raise error
 
     def _look(self) -> None:
         path = Path(self._path)
-        if not path.exists():
+        try:
+            info = path.stat()
+        except FileNotFoundError:
             descriptor = self._open_temporary()
             self._temporary.unlink()
             os.close(descriptor)
             return
-        info = path.stat()
         if not stat.S_ISREG(info.st_mode):
             raise ConfigError(f"{self._what} {self._path} is not a regular file")
         if info.st_size > _MOST_BYTES:
@@ -71,9 +77,9 @@ class AtomicFile:
                 f"{self._what} {self._path} has {info.st_size} bytes, so it is another file:"
                 " choose another name, or remove it"
             )
-        content = path.read_bytes()
-        self._replace(content)  # only this shows that it can be: it may be a mount, or another's
-        self.before = content
+        self.before = path.read_bytes()
+        # only this shows that it can be: it may be a mount, or another's
+        self._replace(self.before)
 
     def write(self, content: bytes) -> None:
         """Replace the file. Raises HostError."""
@@ -86,7 +92,7 @@ class AtomicFile:
     @property
     def _real(self) -> Path:
         """The path of the file itself: a symbolic link stays one."""
-        return Path(self._path).resolve()
+        return Path(os.path.realpath(self._path))  # Path.resolve has no OSError for a loop
 
     @property
     def _temporary(self) -> Path:

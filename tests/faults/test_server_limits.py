@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +28,7 @@ from tests.support.databases import TemporaryDatabase
 from tests.support.home import give_to_server_user
 from tests.support.profiles import TABLE
 from tests.support.servers import PostgresServer
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture
@@ -173,19 +171,11 @@ def test_a_read_only_role_on_the_target(tables: Tables, role: str) -> None:
 @pytest.fixture
 def small_file_system(pg18: PostgresServer) -> Iterator[Path]:
     """Give a folder of the server's on a file system with half a megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("a file system can be mounted by root alone")
     folder = pg18.folder / "small"
     folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "pipecopy-tests", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    give_to_server_user(folder)
-    try:
+    with small_disk(folder, "512k"):
+        give_to_server_user(folder)
         yield folder
-    finally:
-        subprocess.run([shutil.which("umount") or "umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.operations.sqlite import ComparingPool
 from tests.support.drivers import RecordingPool
 from tests.support.figures import Read
 from tests.support.runs import CONFIG, check, copy, verify
+from tests.support.small_disk import small_disk
 from tests.support.strikes import Strike
 
 STUCK = Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1)
@@ -250,16 +252,36 @@ def test_a_file_that_cant_be_written_is_an_error_before_anything_starts(tmp_path
     nowhere, big = f"{tmp_path}/none/x.prom", tmp_path / "orders.csv"
     big.touch()
     os.truncate(big, 2**27)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
     for path, wrong in (
         ("/dev/null", "is not a regular file"),
         (tmp_path, "is not a regular file"),
         (big, "has 134217728 bytes, so it is another file: choose another name, or remove it"),
         (nowhere, "can't be written: No such file or directory"),
+        (loop, "can't be written: Too many levels of symbolic links"),
     ):
         with pytest.raises(ConfigError) as raised:
             MetricsFile(path)
         assert str(raised.value) == f"metrics file {path} {wrong}"
     assert big.stat().st_size == 2**27
+
+
+def test_a_full_disk_keeps_no_run_from_starting(pool: RecordingPool, tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    full = "can't be written: No space left on device"
+    with small_disk(folder, "64k"):
+        former, new = folder / "former", folder / "new"
+        former.write_bytes(b"x" * 10_000)
+        with (folder / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+            while rest.write(bytes(4096)):
+                pass
+        for path in (former, new):
+            assert copy(pool, observer=MetricsFile(path)).warnings == (
+                f"metrics file {path} {full}",
+            )
+        assert (former.stat().st_size, names(folder)) == (10_000, ["former", "rest"])
 
 
 def test_one_that_hangs_before_a_run_is_not_waited_for_and_undoes_nothing(tmp_path: Path) -> None:
