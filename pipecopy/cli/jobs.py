@@ -82,10 +82,9 @@ def jobs(
     json: Annotated[Flag, Parameter(help="Write them to standard output as JSON.")] = False,
     in_file: Annotated[Any, IN_FILE] = None,  # an InFile: Cyclopts would look into its fields
     err: Err,  # noqa: ARG001 - all commands have it
-    signals: Signals,
+    signals: Signals,  # noqa: ARG001 - likewise
 ) -> Ending:
     """List the jobs, or show one, on standard output."""
-    signals.ignore()  # it takes a moment
     try:
         return _listed(in_file, name, json=json)
     except Exception as error:  # noqa: BLE001 - an ending names each

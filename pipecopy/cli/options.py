@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -180,6 +182,9 @@ def conflicts(
     delete_surplus: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    pause_file: str | None = None,
+    metrics_file: str | None = None,
+    report: str | None = None,
 ) -> list[str]:
     """Say which options, each valid in itself, do not go together."""
     bad = []
@@ -198,6 +203,13 @@ def conflicts(
             f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
             f" {duration_text(call_timeout)}: a save that takes longer than planned would be killed"
         )
+    files = {"--pause-file": pause_file, "--metrics-file": metrics_file, "--report": report}
+    named = {option: os.path.normpath(path) for option, path in files.items() if path is not None}
+    bad += [
+        f"{one} and {other} name the same file"
+        for one, other in combinations(named, 2)
+        if named[one] == named[other]
+    ]
     return bad
 
 

@@ -194,6 +194,10 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
             "verify host=a host=b --columns id,data --exclude data",
             "--exclude does not go with --columns, which names all that is copied",
         ),
+        (
+            "copy host=a host=b --report ./x.json --metrics-file x.json --pause-file x",
+            "--metrics-file and --report name the same file",
+        ),
         ("bogus", f'"bogus" is not a command; the commands: {", ".join(COMMANDS)}'),
         (
             "copi",

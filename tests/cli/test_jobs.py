@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,19 @@ def test_it_is_drawn_for_a_terminal() -> None:
     assert raw != shown
     assert "✓  nightly" in shown
     assert max(len(line) for line in shown.splitlines() if "databases" not in line) <= 70
+
+
+def test_it_can_be_stopped(folder: Path) -> None:
+    write("[jobs.one]\nsource = 'host=a'\ntarget = 'service=b'\n")
+    services = folder / "services"
+    services.unlink()
+    os.mkfifo(services)
+    process = start(["jobs"])
+    with services.open("wb"):  # it waits for the services now
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=LONGEST)
+    assert (process.returncode, out) == (143, "")
+    assert err.startswith("stopped by SIGTERM; ")
 
 
 def test_json_needs_no_rich_and_nothing_needs_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
