@@ -28,6 +28,7 @@ _START_TIMEOUT = 30.0
 _SQL_TIMEOUT = 600.0
 _STATUS_LINE = 7  # of postmaster.pid
 _LONGEST_SOCKET_FOLDER = 60  # a Unix socket's path has at most 107 bytes
+_NOT_IN_HOST = frozenset("',\\")  # they mean something in a connection string
 _CLEAN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 """The environment of the servers, without a user's PG… variables."""
 
@@ -73,10 +74,9 @@ def guarded_folder(prefix: str = "pipecopy-demo-") -> Iterator[Path]:
     Another process does that, so that it happens even when this one is killed.
     """
     parent = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(
-        prefix=prefix,
-        dir=parent if len(parent) <= _LONGEST_SOCKET_FOLDER else "/tmp",  # noqa: S108 - for us alone
-    )
+    if len(os.fsencode(parent)) > _LONGEST_SOCKET_FOLDER or _NOT_IN_HOST & {*parent}:
+        parent = "/tmp"  # noqa: S108 - for us alone
+    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
     guard = subprocess.Popen(
         [sys.executable, "-I", "-S", Path(__file__).with_name("guard.py"), folder],
         stdin=subprocess.PIPE,

@@ -14,6 +14,7 @@ from pipecopy.errors import ConfigError, HostError
 from pipecopy.workers.host import start
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No reason to keep a run from starting: a file that is new would not show it either."""
 _PATIENCE = 2.0
 """Seconds that the file system gets to answer before a run; one that hangs may not hold it up."""
 _MOST_BYTES = 64 * 2**20

@@ -7,15 +7,26 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pipecopy.demo.servers import guarded_folder
 from tests.support.command import LONGEST, run, start, unstamped
 
 PATIENCE = 5.0
+
+
+@pytest.mark.parametrize("name", ["it's", "a,b", "a\\b", "ü" * 30])
+def test_a_folder_that_no_connection_string_can_name_is_not_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", f"{tmp_path.parents[-1]}{name}")  # as TMPDIR says
+    with guarded_folder() as folder:
+        assert folder.parent.name == "tmp"
 
 
 def folder_of(text: str) -> Path:
