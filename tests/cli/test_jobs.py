@@ -199,9 +199,8 @@ def test_it_can_be_stopped(folder: Path) -> None:
     process = start(["jobs"])
     with services.open("wb"):  # it waits for the services now
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=LONGEST)
+        out, _ = process.communicate(timeout=LONGEST)
     assert (process.returncode, out) == (143, "")
-    assert err.startswith("stopped by SIGTERM; ")
 
 
 def test_json_needs_no_rich_and_nothing_needs_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
