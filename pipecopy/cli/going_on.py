@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipecopy.cli.codes import exit_code
-from pipecopy.cli.main import FIX_AND_AGAIN, StoppedBySignal
+from pipecopy.cli.main import EXPLAINED, FIX_AND_AGAIN
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -89,15 +89,11 @@ def _where(report: Report | None, *, resume: bool | None, certain: bool) -> str:
 
 def _hint(error: BaseException, report: Report | None) -> str:
     """Return what to do if it ends so again, which run it was, and where that is explained."""
-    match error:
-        case StoppedBySignal():
-            return ""
-        case Exception() if type(error) is PipecopyError or not isinstance(error, PipecopyError):
-            hint = "; if it ends like this again, report what --traceback shows"
-        case _:
-            hint = ""
-    run = ""
+    hint = run = ""
+    foreseen = isinstance(error, PipecopyError) and type(error) is not PipecopyError
+    if isinstance(error, Exception) and not foreseen:
+        hint = "; if it ends like this again, report what --traceback shows"
     if report is not None:  # with --quiet nothing else names them
         table = "" if report.table is None else f" of {report.table}"
         run = f"run {report.run_id}{table}, "
-    return f"{hint}; {run}exit code {exit_code(error)}: see `pipecopy guide exit-codes`"
+    return f"{hint}; {run}{EXPLAINED.format(exit_code(error))}"

@@ -29,6 +29,7 @@ INTERNAL_ERROR, HOST_ERROR = 70, 71
 GO_ON = "to go on: "
 AGAIN = "run it again: it is safe"
 FIX_AND_AGAIN = "fix what the error names, and run it again: it is safe"
+EXPLAINED = "exit code {}: see `pipecopy guide exit-codes`"
 _SERVER_STOP = 0.1
 """Seconds that the fork server gets to end."""
 _ONE_REQUEST = 0.5
@@ -142,7 +143,8 @@ def main(mask: Iterable[int], server: Launched | None) -> NoReturn:
                 raise
             # outside of the command itself
             code = 128 + stop.signum
-            lines = _lines((f"{stop}; nothing was done", f"{GO_ON}{AGAIN}"), code)
+            go_on = f"{GO_ON}{AGAIN}; {EXPLAINED.format(code)}"
+            lines = _lines((f"{stop}; nothing was done", go_on), code)
             _finish(lines, _result(stop, code), out, err, code)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends in one line
         code = _end(error)
@@ -159,7 +161,8 @@ def _end(error: BaseException) -> int:
     code, line = INTERNAL_ERROR, f"internal error: {type(error).__name__}: {error}"
     if (refused := hidden_refusal(error)) is not None:
         code, line = HOST_ERROR, f"error: {refused}"
-    line = f"{redact(line)}; {GO_ON}{AGAIN if refused is None else FIX_AND_AGAIN}"
+    again = AGAIN if refused is None else FIX_AND_AGAIN
+    line = f"{redact(line)}; {GO_ON}{again}; {EXPLAINED.format(code)}"
     text = _result(refused or error, code)
     if isinstance(sys.stderr, Stream) and isinstance(sys.stdout, Stream):
         _finish(_lines((line,), code), text, sys.stdout, sys.stderr, code)

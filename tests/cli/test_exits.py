@@ -83,7 +83,8 @@ def test_a_warning_that_was_told_is_not_told_again() -> None:
 
 
 SAFE = "to go on: run it again: it is safe"
-PAGE = "run 0123456789ab of profiles, exit code 4: see `pipecopy guide exit-codes`"
+OF_RUN = "run 0123456789ab of profiles, "
+PAGE = "exit code {}: see `pipecopy guide exit-codes`"
 FIX = "to go on: fix what the error names, and run it again: it is safe"
 
 
@@ -95,13 +96,14 @@ def lines(
 
 def test_the_error_says_how_far_the_copy_came_and_the_last_line_how_to_go_on() -> None:
     error = DatabaseError("the disk\nis full", side="target", report=REPORT)
-    told, go_on = (f"failed: the disk is full; {FAR}", f"{FIX}; {FROM_401}; {PAGE}")
+    page = f"{OF_RUN}{PAGE.format(4)}"
+    told, go_on = (f"failed: the disk is full; {FAR}", f"{FIX}; {FROM_401}; {page}")
     assert lines(error, quiet=False) == (*TOLD, told, go_on)
     assert lines(error) == (WARNING, told, go_on)
     early = DatabaseError(
         "no way", side="target", report=replace(REPORT, max_id=None, batches=0, warnings=())
     )
-    assert lines(early) == ("failed: no way", f"{FIX}; {PAGE}")
+    assert lines(early) == ("failed: no way", f"{FIX}; {page}")
 
 
 @pytest.mark.parametrize(("remedy", "ends"), [("see x", "see x"), ("DROP x;", "run DROP x")])
@@ -116,10 +118,12 @@ def test_quiet_says_nothing_of_a_copy_that_is_complete() -> None:
 
 
 def test_a_signal() -> None:
-    assert lines(StoppedBySignal(2)) == ("stopped by SIGINT; nothing was copied", SAFE)
+    go_on = f"{SAFE}; {PAGE.format(130)}"
+    assert lines(StoppedBySignal(2)) == ("stopped by SIGINT; nothing was copied", go_on)
     stop = StoppedBySignal(15)
     stop.report = REPORT
-    assert lines(stop) == (WARNING, f"stopped by SIGTERM; {FAR}", f"{SAFE}; {FROM_401}")
+    go_on = f"{SAFE}; {FROM_401}; {OF_RUN}{PAGE.format(143)}"
+    assert lines(stop) == (WARNING, f"stopped by SIGTERM; {FAR}", go_on)
 
 
 def test_observers_are_told_of_the_end_without_the_words_before_its_lines() -> None:
@@ -219,7 +223,8 @@ def test_where_a_copy_may_begin_the_next_time(
 ) -> None:
     stop = StoppedBySignal(15)
     stop.report = report
-    assert failed(stop, Output(), "copy", resume=resume).lines[-1] == f"{SAFE}{said}"
+    last = failed(stop, Output(), "copy", resume=resume).lines[-1]
+    assert last.partition("; run 0123456789ab")[0] == f"{SAFE}{said}"
 
 
 @pytest.mark.parametrize(

