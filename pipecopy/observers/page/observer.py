@@ -1,9 +1,8 @@
 """Page: writes one file at the end of a command: what came of it, and when it did what.
 
 FILE.json has the object that `--json` prints, with the timeline; FILE.html is a page of the same
-that needs nothing else. Its charts are drawn by Bokeh's JavaScript, which the wheel of Bokeh has.
-It takes 1.4 MB of the page; Plotly's in a wheel has 4.5 MB, and Altair takes its own from a CDN or
-from another wheel of 30 MB.
+that needs nothing else. Its charts are drawn by Bokeh's JavaScript, which the wheel of Bokeh has:
+1.4 MB as of 3.9, and its licence (BSD 3-Clause) at the beginning of each file.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def _charts(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
     drawn = ("began", "utc_offset", "seconds", "throughput")
     return {
         **{name: timeline[name] for name in drawn},
-        **{name: _table(timeline[name]) for name in ("calls", "incidents", "waits")},
+        **{name: _table(timeline[name]) for name in ("calls", "incidents", "pauses")},
         "kinds": KINDS,
         "unit": "rows compared/s" if end.result["command"] == "verify" else "rows/s",
         "zone": Clock.of(timeline).zone,

@@ -2,7 +2,7 @@
 // Draws the two charts with Bokeh from the object in #data; colours come from the style sheet.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  for (const name of ["calls", "incidents", "waits"]) {
+  for (const name of ["calls", "incidents", "pauses"]) {
     const { names, rows } = data[name];
     data[name] = rows.map((row) => Object.fromEntries(names.map((each, index) => [each, row[index]])));
   }
@@ -98,7 +98,7 @@
       ticker: new Bokeh.FixedTicker({ ticks: [0, 1] }), major_tick_line_color: null,
       major_label_overrides: new Map([[0, "writer"], [1, "reader"]]),
     });
-    if (data.waits.length) pauses(plot);
+    if (data.pauses.length) pauses(plot);
     calls(plot);
     const failed = data.incidents.map((one, index) => ({ ...one, index })).filter((one) => one.side !== null);
     if (failed.length) failures(plot, failed);
@@ -112,8 +112,8 @@
 
   function pauses(plot) {
     const source = new ColumnDataSource({ data: {
-      left: data.waits.map((one) => at(one.begin)), right: data.waits.map((one) => at(one.end)),
-      text: data.waits.map((one) => `pause: ${one.reason}, ${took(one.end - one.begin)}`),
+      left: data.pauses.map((one) => at(one.begin)), right: data.pauses.map((one) => at(one.end)),
+      text: data.pauses.map((one) => `pause: ${one.reason}, ${took(one.end - one.begin)}`),
     } });
     const drawn = quads(plot, source, { top: { value: 1.6 }, bottom: { value: -0.6 }, style: {
       fill_color: colour("pause"), fill_alpha: 0.25, line_color: colour("pause"), line_alpha: 0.6,

@@ -153,8 +153,8 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "Timeouts", f"{report.timeouts:,}"
     yield "Kills", f"{report.kills:,}"
     yield "Retries", f"{report.retries:,}"
-    if waits := timeline["waits"]:
-        number = len(waits) + timeline["waits_left_out"]
+    if pauses := timeline["pauses"]:
+        number = len(pauses) + timeline["pauses_left_out"]
         yield "Pauses", f"{number:,}, {seconds_text(report.paused)} in all"
 
 

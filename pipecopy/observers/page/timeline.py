@@ -30,7 +30,7 @@ from pipecopy.units import seconds_text
 # a page of them has less than 2 MB, whatever they say
 _INCIDENTS = 200, 100
 """The first ones and the last ones that are kept."""
-_WAITS = 60
+_PAUSES = 60
 """The longest ones are kept: a limit of the rate makes a short one after each batch."""
 _MOST_STACKS = 15
 _LONGEST_STACK, _LONGEST_TEXT = 3000, 150
@@ -60,7 +60,7 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wait:
+class Pause:
     """The run waited on purpose."""
 
     reason: str
@@ -85,8 +85,8 @@ class Timeline:
         self._failed: dict[Side, Incident] = {}
         """The last one of each side, as long as it may be tried again."""
         self._killed: dict[Side, WorkerKilled] = {}
-        self._waits: Longest[Wait] = Longest(_WAITS)
-        self._waiting: dict[str, Wait] = {}
+        self._pauses: Longest[Pause] = Longest(_PAUSES)
+        self._open: dict[str, Pause] = {}
         self._stacks: dict[str, int] = {}
 
     def take(self, event: Event) -> None:
@@ -110,7 +110,7 @@ class Timeline:
                 stop = Incident(what="stop requested", begin=self._now, end=self._now, detail=said)
                 self._incidents.add(stop)
             case Paused() | Resumed():
-                self._take_wait(event)
+                self._take_pause(event)
 
     def _done(self, rows: int, size: int) -> None:
         self._throughput.add(self._since, self._now, rows, size)
@@ -167,28 +167,28 @@ class Timeline:
             return None
         return self._stacks.setdefault(stack, len(self._stacks))
 
-    def _take_wait(self, event: Paused | Resumed) -> None:
+    def _take_pause(self, event: Paused | Resumed) -> None:
         match event:
             case Paused(reason=reason, detail=detail):
-                self._waits_for(reason, detail)
+                self._goes_on(reason, detail)
             case Resumed(reason=reason):
-                self._wait_ended(reason)
+                self._pause_ended(reason)
                 self._since = self._now
 
-    def _waits_for(self, reason: str, detail: str) -> None:
-        begin = self._waiting[reason].begin if reason in self._waiting else self._now
-        wait = Wait(reason=reason, detail=_short(detail), begin=begin, end=self._now)
-        self._waiting[reason] = wait
+    def _goes_on(self, reason: str, detail: str) -> None:
+        begin = self._open[reason].begin if reason in self._open else self._now
+        pause = Pause(reason=reason, detail=_short(detail), begin=begin, end=self._now)
+        self._open[reason] = pause
 
-    def _wait_ended(self, reason: str) -> None:
-        if (wait := self._waiting.pop(reason, None)) is not None:
-            self._waits.add(replace(wait, end=self._now), self._now - wait.begin)
+    def _pause_ended(self, reason: str) -> None:
+        if (pause := self._open.pop(reason, None)) is not None:
+            self._pauses.add(replace(pause, end=self._now), self._now - pause.begin)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that `json.dumps` takes; times are seconds since `began`."""
         blocks = [each for lane in self._lanes.values() for each in lane.blocks]
         incidents = sorted([*self._incidents.all, *self._failed.values()], key=lambda one: one.end)
-        waits = [*self._waits.all, *(replace(w, end=self._now) for w in self._waiting.values())]
+        pauses = [*self._pauses.all, *(replace(w, end=self._now) for w in self._open.values())]
         return {
             "began": None if self.began is None else round(self.began, 3),
             "utc_offset": time.localtime(self.began).tm_gmtoff,
@@ -202,8 +202,8 @@ class Timeline:
             "calls_by_kind": _dicts(_by_kind(blocks)),
             "incidents": [_rounded(asdict(each)) for each in incidents],
             "incidents_left_out": self._incidents.left_out,
-            "waits": [_rounded(asdict(each)) for each in waits],
-            "waits_left_out": self._waits.left_out,
+            "pauses": [_rounded(asdict(each)) for each in pauses],
+            "pauses_left_out": self._pauses.left_out,
             "stacks": list(self._stacks),
         }
 

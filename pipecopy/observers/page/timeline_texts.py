@@ -28,8 +28,8 @@ def texts(timeline: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
         "incidents_title": _incidents_title(timeline),
         "incidents": [_incident(one, clock) for one in timeline["incidents"]],
         "left_out": f"{timeline['incidents_left_out']:,} more in between are left out.",
-        "waits": [_wait(one, clock) for one in sorted(timeline["waits"], key=_longest_first)],
-        "waits_left_out": f"{timeline['waits_left_out']:,} shorter ones are left out.",
+        "pauses": [_pause(one, clock) for one in sorted(timeline["pauses"], key=_longest_first)],
+        "pauses_left_out": f"{timeline['pauses_left_out']:,} shorter ones are left out.",
         "kinds": [_kind(one) for one in timeline["calls_by_kind"]],
     }
 
@@ -88,12 +88,12 @@ def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "attempt that failed", "failed"
     if any(one["retry"] is not None for one in incidents):
         yield "waiting for the retry", "retry"
-    if timeline["waits"]:
+    if timeline["pauses"]:
         yield "pause", "pause"
 
 
 def _incidents_title(timeline: Mapping[str, Any]) -> str:
-    incidents, waits = timeline["incidents"], timeline["waits"]
+    incidents, pauses = timeline["incidents"], timeline["pauses"]
     failed = sum(one["side"] is not None for one in incidents) + timeline["incidents_left_out"]
     retries = sum(one["retry"] is not None for one in incidents)
     parts = [f"{failed:,} {'attempt' if failed == 1 else 'attempts'} that failed"] if failed else []
@@ -101,8 +101,8 @@ def _incidents_title(timeline: Mapping[str, Any]) -> str:
         parts.append("a request to stop")
     if retries and not timeline["incidents_left_out"]:
         parts.append(counted(retries, "retry"))
-    if waits:
-        parts.append(counted(len(waits) + timeline["waits_left_out"], "pause"))
+    if pauses:
+        parts.append(counted(len(pauses) + timeline["pauses_left_out"], "pause"))
     said = ", ".join(parts)
     return said[:1].upper() + said[1:]
 
@@ -131,12 +131,12 @@ def _ids_text(one: Mapping[str, Any]) -> str:
     return f" of ids {one['first_id']} to {one['end_id'] - 1}"
 
 
-def _longest_first(wait: Mapping[str, Any]) -> float:
-    """Return by what the longest wait is the first one."""
-    return float(wait["begin"] - wait["end"])
+def _longest_first(pause: Mapping[str, Any]) -> float:
+    """Return by what the longest pause is the first one."""
+    return float(pause["begin"] - pause["end"])
 
 
-def _wait(one: Mapping[str, Any], clock: Clock) -> dict[str, str]:
+def _pause(one: Mapping[str, Any], clock: Clock) -> dict[str, str]:
     return {
         "at": clock.at(one["begin"]),
         "took": seconds_text(one["end"] - one["begin"]),
