@@ -10,7 +10,7 @@ from pipecopy.errors import ConfigError
 MAX_SECONDS = 10**7
 """The longest time that can be asked for, in seconds: 115 days."""
 MAX_RATE = 10**15
-"""The highest rate that can be asked for, a second."""
+"""The highest rate that can be asked for: bytes or rows a second."""
 DEFAULT_BATCH_BYTES = 64 * 1024 * 1024
 
 

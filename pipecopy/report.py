@@ -15,7 +15,7 @@ from pipecopy.redact import shown_name
 
 Outcome: TypeAlias = Literal["complete", "failed", "timed out", "stopped"]
 """`timed out`: by a limit of pipecopy's own; `stopped`: by an exception in the calling thread, or
-by what `stop` was set."""
+since `stop` was set."""
 
 
 def utc_now() -> str:

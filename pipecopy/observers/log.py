@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -157,13 +156,6 @@ def fields_of_error(error: PipecopyError) -> dict[str, Any]:
         "end_id": end,
         "attempt": error.attempts,
     }
-
-
-def field_rows() -> Iterator[str]:
-    """Yield the rows of the manual's table of the fields."""
-    for field in FIELDS:
-        null = "" if field.always else " or null"
-        yield f"| `{field.name}` | {field.kind}{null} | {field.meaning} |"
 
 
 def _level(event: Event) -> int:

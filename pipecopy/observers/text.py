@@ -38,7 +38,6 @@ _STOPS = (".", ":", ";", ",", "?", "!")
 """After these a sentence that follows needs no other sign that it begins."""
 _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
-"""How many of the transactions that are waited for are named."""
 
 
 _ENDS: dict[CallOutcome, str] = {

@@ -21,7 +21,7 @@ class Selection:
     table: str
     key: str = "id"
     columns: tuple[str, ...] | None = None
-    """the columns that are copied; None for all."""
+    """The columns that are copied; None for all."""
     exclude: tuple[str, ...] = ()
     """Columns that are not; no name may be in both."""
     where: str | None = None

@@ -92,7 +92,7 @@ class SaveSql:
 
         New are those whose key the table lacks in the statement's own snapshot, in which it has
         none of these. (Their `xmax` would tell too, but it may be read with a right to the whole
-        table alone. Measured: 10,000 rows take 2 ms longer if all differ, none if none does.)
+        table alone.)
         """
         differing = (
             f"SELECT {self.column_list('s')} FROM {BATCH} AS s LEFT JOIN {self.table.sql} AS o"

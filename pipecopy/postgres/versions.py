@@ -182,7 +182,7 @@ def refusals() -> Iterator[None]:
         if said is None:
             raise
         raise PostgresError(
-            f"{said[1]}",
+            said[1],
             INVALID_PARAMETER_VALUE,
             "change the value there, or leave the column out (`exclude`)",
         ) from error

@@ -1,4 +1,4 @@
-"""Stop: a run is asked to end: what is in flight is finished, within a grace time, nothing begins.
+"""Stop: a run that is asked to end finishes what is in flight within a grace time; nothing begins.
 
 What is in flight is a save, or a unit: a batch that is loaded, a range that is compared. A batch
 that is loaded ahead, while an older one is saved, is dropped.

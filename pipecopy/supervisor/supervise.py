@@ -42,7 +42,7 @@ _GRACE = 0.2
 _HELD_UP = 2 * TICK
 """Seconds between two looks of the calling thread after which it may have been a standstill."""
 _LAST_CLOSE = 0.1
-"""Seconds that `close` gets on each side once the whole run's limit has struck (SPEC, rule 5)."""
+"""Seconds that `close` gets on each side once the whole run's limit has struck."""
 _STOP_CLOSE = 1.0
 """Seconds that it gets after an exception in the calling thread, such as KeyboardInterrupt."""
 _OBSERVER_LAST = 1.0

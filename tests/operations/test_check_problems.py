@@ -73,7 +73,7 @@ class State:
     uris: dict[str, str] = field(default_factory=dict)
     """Instead of the database's own, which is {uri}."""
     how: dict[str, Any] = field(default_factory=dict)
-    """the pool's arguments."""
+    """The pool's arguments."""
     last: int | None = None
     said: str = ""
     """What the copy says besides the check's words: a pattern."""

@@ -1,4 +1,4 @@
-"""only the chosen columns are copied; the target's others keep what they have."""
+"""Only the chosen columns are copied; the target's others keep what they have."""
 
 from __future__ import annotations
 
