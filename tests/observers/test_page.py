@@ -42,6 +42,10 @@ WATCH = """
 (() => { globalThis.shown = new Promise(done => new MutationObserver(done).observe(
   document.getElementById("chosen"), { childList: true })); })()
 """
+FITS = """
+[...document.querySelectorAll(".cards")].map(one => one.parentElement)
+  .every(one => one.clientWidth > 0 && one.scrollWidth <= one.clientWidth)
+"""
 STACK = '  File "/opt/driver.py", line 41 in load_rows'
 
 
@@ -90,6 +94,8 @@ def test_both_charts_are_drawn_light_and_dark(browser: Chromium, page: Path, wid
         for colour in ("failed", "retry", "load"):
             assert browser.pixels("lanes", colour)[0] > 20, (colour, dark)
         assert browser.pixels("throughput", "area")[0] > 20
+    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.run(FITS)
     assert browser.complaints == []  # no error, and no request to anywhere
 
 
@@ -115,6 +121,7 @@ def test_a_failure_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert "broken on purpose" in said
     assert "To go on: fix what the error names, and run it again: it is safe" in said
     assert "exit code 4" in said
+    assert "see <code>pipecopy guide exit-codes</code>" in path.read_text()
 
 
 def long_run(batches: int, *, kills: int) -> Iterator[Event]:

@@ -25,7 +25,7 @@ from pipecopy.observers.page.timeline_texts import KINDS, Clock
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_CODE = re.compile("`([^`]+)`")
+_CODE, _OPTION = re.compile("`([^`]+)`"), re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
 
 
@@ -79,10 +79,11 @@ def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
 
 
 def _with_code(text: str) -> Markup:
-    """Return the text with what is in backticks, such as a command, as code."""
+    """Return the text with what is in backticks, such as a command, as code; options stay whole."""
     from markupsafe import Markup, escape  # noqa: PLC0415 - for a page alone
 
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
+    whole = _OPTION.sub(r'<span class="nowrap">\g<0></span>', str(escape(text)))
+    return Markup(_CODE.sub(r"<code>\1</code>", whole))  # noqa: S704 - it is escaped
 
 
 def _libraries() -> Iterator[str]:

@@ -46,7 +46,7 @@
     const x = new Bokeh.DatetimeAxis({
       ...plain, axis_label: `time (${data.zone})`,
       formatter: new Bokeh.DatetimeTickFormatter({
-        milliseconds: "%H:%M:%S.%3N", seconds: "%H:%M:%S", minsec: "%H:%M:%S", minutes: "%H:%M",
+        milliseconds: narrow ? "%M:%S.%3N" : "%H:%M:%S.%3N", seconds: "%H:%M:%S", minsec: "%H:%M:%S", minutes: "%H:%M",
         hourmin: "%H:%M", hours: "%H:%M", days: "%b %d",
       }),
     });
