@@ -125,8 +125,8 @@ class Database(Protocol):
     """One database, with the table `profiles` unless told otherwise.
 
     It re-establishes a lost connection by itself. A call that raises `TimeoutError` is retried; any
-    other exception ends the copy; if it has an attribute `remedy`, a sentence or SQL, the error
-    says it as what to do.
+    other exception ends the copy; if it has an attribute `remedy`, a clause such as `check the
+    name` or SQL that ends with a semicolon, the error says it as what to do.
     """
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class TargetInUseError(Exception):
 class TableChangedError(Exception):
     """A driver raises it from any call if its table is no longer the one that was described.
 
-    `differences` has one sentence for each thing that changed. `saved_rows_stand` tells whether
+    `differences` has one line for each thing that changed. `saved_rows_stand` tells whether
     the rows that were saved before are known to be there still, with the values that were saved.
     """
 

@@ -81,7 +81,7 @@ def side_name(side: str, dbname: str) -> str:
 
 
 def name_text(dbname: str) -> str:
-    """Return a database's name as a sentence has it: in quotes if it is empty or has spaces."""
+    """Return a database's name as messages have it: in quotes if it is empty or has spaces."""
     return repr(dbname) if " " in dbname or not dbname else dbname
 
 

@@ -74,7 +74,7 @@ class Notifier:
         return not self._thread.is_alive()
 
     def _text(self, error: BaseException) -> str:
-        if isinstance(error, HostError):  # its sentence says all
+        if isinstance(error, HostError):  # its message says all
             return str(error)
         try:
             return f"{self.name} raised {type(error).__name__}: {error}"

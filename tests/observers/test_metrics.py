@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import pipecopy
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import (
     Event,
@@ -31,12 +30,12 @@ from pipecopy.report import CopyReport
 from tests.operations.sqlite import ComparingPool
 from tests.support.drivers import RecordingPool
 from tests.support.figures import Read
+from tests.support.manual import PAGES
 from tests.support.runs import CONFIG, check, copy, verify
 from tests.support.small_disk import small_disk
 from tests.support.strikes import Strike
 
 STUCK = Strike(side="target", call="save_rows", fault="deadlock", skip=2, times=1)
-GUIDE = Path(pipecopy.__file__).parent / "guide" / "metrics.md"
 SUCCESS = "pipecopy_last_success_timestamp_seconds"
 
 
@@ -302,7 +301,7 @@ def test_one_that_hangs_before_a_run_is_not_waited_for_and_undoes_nothing(tmp_pa
 
 def described() -> Mapping[str, tuple[str, str]]:
     """Return the rows of the table in the manual."""
-    rows = [line.split("|") for line in GUIDE.read_text().splitlines() if "| `pipecopy_" in line]
+    rows = [line.split("|") for line in PAGES["metrics"].splitlines() if "| `pipecopy_" in line]
     return {name.strip(" `"): (labels.strip(), text.strip()) for _, name, labels, text, _ in rows}
 
 
