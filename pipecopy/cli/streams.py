@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import select
 import sys
@@ -49,6 +50,8 @@ class Stream(io.TextIOBase):
         self._queue: SimpleQueue[_Piece | threading.Event] = SimpleQueue()
         self._taken = 0
         self._stuck_at = -1
+        self._writing_since = math.inf
+        """When the write under way began: a thread that waits for a processor is not stuck."""
         self._dropped = 0
         """How many pieces found no room in the queue since the last one that did."""
         self._lost = 0
@@ -96,14 +99,12 @@ class Stream(io.TextIOBase):
         done = threading.Event()
         self._put(text)  # however much waits
         self._queue.put(done)
-        before = self._taken
-        while before != self._stuck_at and not done.wait(
+        while self._taken != self._stuck_at and not done.wait(
             max(0.0, min(STALLED, until - time.monotonic()))
         ):
-            if self._taken == before or time.monotonic() >= until:
-                self._stuck_at = before = self._taken
-            else:
-                before = self._taken
+            now = time.monotonic()
+            if now >= until or now - self._writing_since >= STALLED:
+                self._stuck_at = self._taken
         return done.is_set() and self.failure is None
 
     def _write_all(self) -> None:
@@ -123,6 +124,8 @@ class Stream(io.TextIOBase):
         except OSError as error:
             self.failure = error
             self._lost += 1
+        finally:
+            self._writing_since = math.inf
 
     def _before(self) -> bytes:
         """Return what has to come before the next piece if others are lost."""
@@ -133,6 +136,7 @@ class Stream(io.TextIOBase):
     def _write_piece(self, piece: bytes) -> None:
         while piece:
             try:
+                self._writing_since = time.monotonic()
                 # no more at once than a pipe takes whole: so a slow reader is seen to read
                 written = os.write(self._fd, piece[: select.PIPE_BUF])
             except BlockingIOError:  # whoever started the command made the pipe non-blocking
