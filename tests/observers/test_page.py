@@ -186,7 +186,7 @@ def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Pa
     assert " 400 attempts that failed, a request to stop, 401 pauses " in text_of(path)
     assert " pause file the file stop exists " in text_of(path)
     assert " 341 shorter ones are left out. " in text_of(path)
-    assert " 101 more in between are left out. " in text_of(path)
+    assert " 221 more in between are left out. " in text_of(path)
 
 
 def test_what_a_long_run_did_is_gathered_in_constant_memory() -> None:
