@@ -41,7 +41,7 @@ class IdleDatabase:
         if hung is not None and min_id > 0 and not hung.exists():
             hung.touch()
             # here: it imports psycopg, and a driver that does nothing needs none
-            from pipecopy.demo.hang import deadlock_in_c  # noqa: PLC0415
+            from pipecopy.demo.faults import deadlock_in_c  # noqa: PLC0415
 
             deadlock_in_c()
         return ()

@@ -10,4 +10,5 @@ from pathlib import Path
 def text_of(path: Path) -> str:
     """Return what a page says, without its tags."""
     body = path.read_text().partition("<body>")[2].partition('<script type="application/json"')[0]
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
+    joined = re.sub(r'</?(?:span class="nowrap"|span|code)>', "", body)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", joined)))
