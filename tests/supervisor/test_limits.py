@@ -48,9 +48,14 @@ def test_no_retry_begins_that_the_copys_limit_would_cut_off(sqlite_pool: Recordi
 def test_the_other_side_is_closed_and_its_call_killed(sqlite_pool: RecordingPool) -> None:
     sqlite_pool.create(range(1, 51))
     pool = sqlite_pool.faulty(
-        Strike(side="target", call="save_rows", fault="ValueError", skip=1),
-        # when the second save fails, the third load hangs
-        Strike(side="source", call="load_rows", fault="deadlock", skip=2),
+        # the second save fails while the third load hangs
+        Strike(
+            side="target",
+            call="save_rows",
+            fault="ValueError, once the other side hangs",
+            skip=1,
+        ),
+        Strike(side="source", call="load_rows", fault="deadlock, told", skip=2),
     )
     ended = run_copy(pool, call_timeout=20)
     assert ended.seconds is not None

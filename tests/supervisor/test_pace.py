@@ -72,6 +72,10 @@ def paused(event: Event) -> bool:
 
 # -- the rate
 
+RATE_KEPT = (0.81, 1.35)
+"""Seconds for ten batches at one each 0.1 s: never faster by more than a tenth; how much slower
+than its limit a run is depends on the machine (0.91 s, measured on an idle one)."""
+
 
 @pytest.mark.parametrize(("unit", "read_ahead"), [("rows", 0), ("bytes", 1)])
 def test_the_rate_is_kept(unit: str, read_ahead: int, sqlite_pool: RecordingPool) -> None:
@@ -82,7 +86,7 @@ def test_the_rate_is_kept(unit: str, read_ahead: int, sqlite_pool: RecordingPool
     limits: dict[str, Any] = {f"max_rate_{unit}": 10 * size, "read_ahead": read_ahead}
     report = copy(sqlite_pool, observer=seen, **limits)
     saves = [event.at for event in seen.of(BatchSaved)]
-    assert saves[-1] - saves[0] == pytest.approx(0.9, rel=0.1)
+    assert RATE_KEPT[0] < saves[-1] - saves[0] < RATE_KEPT[1]
     assert {event.reason for event in seen.of(Paused, Resumed)} == {"max rate"}
     assert report.paused == pytest.approx(sum(e.seconds for e in seen.of(Resumed)), abs=0.002)
     assert 0.5 < report.paused < report.seconds
@@ -97,7 +101,7 @@ def test_a_verification_keeps_the_rate_in_rows_and_says_that_it_has_none_in_byte
     seen = Seen()
     report = verify(pool, observer=seen, max_rate_rows=100, max_rate_bytes=1_500_000)
     ranges = [event.at for event in seen.of(RangeVerified)]
-    assert ranges[-1] - ranges[0] == pytest.approx(0.9, rel=0.1)
+    assert RATE_KEPT[0] < ranges[-1] - ranges[0] < RATE_KEPT[1]
     (warning,) = report.warnings
     assert warning.startswith("the limit of at most 1.5 MB a second holds for what is repaired")
 

@@ -128,6 +128,17 @@ def _wait_until_asked_to_stop(database: Any) -> None:
         time.sleep(0.01)
 
 
+def _deadlock_and_tell(database: Any) -> None:
+    (database._pool.folder / "deadlocked").touch()
+    _deadlock()
+
+
+def _fail_once_the_other_side_hangs(database: Any) -> NoReturn:
+    while not (database._pool.folder / "deadlocked").exists():
+        time.sleep(0.01)
+    _fail()
+
+
 FAULTS: dict[str, Callable[[Any], object]] = {
     "deadlock": _deadlock,
     "deadlock, signals masked": _deadlock_with_signals_masked,
@@ -137,6 +148,8 @@ FAULTS: dict[str, Callable[[Any], object]] = {
     "0.1 s late": lambda _: time.sleep(0.1),
     "TimeoutError": _time_out,
     "ValueError": _fail,
+    "deadlock, told": _deadlock_and_tell,
+    "ValueError, once the other side hangs": _fail_once_the_other_side_hangs,
     "_exit(0)": lambda _: os._exit(0),
     "_exit(1)": lambda _: os._exit(1),
     "segmentation fault": _crash,
