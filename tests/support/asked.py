@@ -6,13 +6,15 @@ import io
 import os
 import subprocess
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from cyclopts import CycloptsError
 
-from pipecopy.cli.app import build_app
+from pipecopy.cli.app import build_app, run
 from pipecopy.cli.exits import Ending
 from pipecopy.cli.main import StopSignals
+from pipecopy.cli.streams import Stream
 from pipecopy.errors import ConfigError
 
 
@@ -37,6 +39,14 @@ def warned(*arguments: str, **environ: str) -> list[str]:
     app, configuration = build_app(environ)
     app.parse_args(list(arguments))
     return configuration.warnings
+
+
+def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Return what is told of a command line that is wrong usage."""
+    err = io.StringIO()
+    ending = run(arguments, os.environ, cast("Stream", err), StopSignals())
+    said = err.getvalue() + "".join(f"{line}\n" for line in ending.lines)
+    return subprocess.CompletedProcess(arguments, ending.code, ending.text, said)
 
 
 def answered(*arguments: str) -> subprocess.CompletedProcess[str]:
