@@ -25,7 +25,7 @@ LAYERS = [
     {"report"},
     {"contracts"},
     {"errors"},
-    {"redact", "finding"},
+    {"redact", "finding", "version"},
     {"arguments"},
 ]
 ONLY_IN: dict[str, str | tuple[str, ...]] = {

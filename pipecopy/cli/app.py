@@ -43,6 +43,7 @@ from pipecopy.errors import ConfigError, StoppedError
 from pipecopy.events import Event, RunEnded, StopRequested
 from pipecopy.observers.display import Screen
 from pipecopy.report import Report
+from pipecopy.version import installed_version
 from pipecopy.workers.host import refusal
 
 
@@ -82,12 +83,7 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
 
 
 def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415 - loads the parser of e-mail: only here
-
-    try:
-        return metadata.version("pipecopy")
-    except metadata.PackageNotFoundError:  # run from a checkout or an archive
-        return "unknown: pipecopy is not installed"
+    return installed_version() or "unknown: pipecopy is not installed"
 
 
 def run(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cyclopts
 import pytest
@@ -17,6 +18,7 @@ from pipecopy.cli.codes import EXIT_CODES, MEANINGS
 from tests.support.asked import asked, told
 from tests.support.command import environment, run
 from tests.support.manual import PAGES
+from tests.support.pages import text_of
 
 TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
 COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
@@ -105,15 +107,14 @@ def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
         if not path.name.startswith(("pipecopy", "__editable__")):
             (tmp_path / path.name).symlink_to(path)
     pythonpath = f"{Path(pipecopy.__file__).parents[1]}:{tmp_path}"
-    shown = subprocess.run(
-        [sys.executable, "-S", "-m", "pipecopy", "--version"],
-        env={"PYTHONPATH": pythonpath},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    how: dict[str, Any] = {"env": {"PYTHONPATH": pythonpath}, "cwd": tmp_path, "text": True}
+    command = [sys.executable, "-S", "-m", "pipecopy"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, check=False, **how)
     assert (shown.returncode, shown.stdout) == (0, "unknown: pipecopy is not installed\n")
+    nowhere = ("host=127.0.0.1 port=1", "host=127.0.0.1 port=1")
+    checked = [*command, "check", *nowhere, "--report", "a.html"]
+    assert subprocess.run(checked, capture_output=True, check=False, **how).returncode == 3
+    assert " pipecopy that is not installed, run " in text_of(tmp_path / "a.html")
 
 
 @pytest.mark.parametrize(

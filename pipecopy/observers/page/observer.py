@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.page.texts import view
 from pipecopy.observers.page.timeline import Timeline
 from pipecopy.observers.page.timeline_texts import KINDS, Clock
+from pipecopy.version import installed_version
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -74,7 +74,7 @@ def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
         style=(here / "style.css").read_text(),
         script=(here / "script.js").read_text(),
         libraries=list(_libraries()) if charts else [],
-        version=version("pipecopy"),
+        version=installed_version() or "that is not installed",
     )
 
 
