@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,11 +103,13 @@ def test_the_version() -> None:
     assert run("--version").stdout == "0.1.0\n"
 
 
-def test_the_version_of_what_is_not_installed(tmp_path: Path) -> None:
+def test_an_archive_has_no_version_and_writes_a_page_too(tmp_path: Path) -> None:
     for path in Path(cyclopts.__file__).parents[1].iterdir():
         if not path.name.startswith(("pipecopy", "__editable__")):
             (tmp_path / path.name).symlink_to(path)
-    pythonpath = f"{Path(pipecopy.__file__).parents[1]}:{tmp_path}"
+    root = Path(pipecopy.__file__).parents[1]
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", root, "pipecopy")
+    pythonpath = f"{archive}:{tmp_path}"
     how: dict[str, Any] = {"env": {"PYTHONPATH": pythonpath}, "cwd": tmp_path, "text": True}
     command = [sys.executable, "-S", "-m", "pipecopy"]
     shown = subprocess.run([*command, "--version"], capture_output=True, check=False, **how)

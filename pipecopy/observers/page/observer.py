@@ -59,20 +59,24 @@ def _json(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
 
 
 def _page(end: CommandEnded, timeline: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader  # noqa: PLC0415 - for a page alone
+    from jinja2 import Environment  # noqa: PLC0415 - for a page alone
 
-    here = files("pipecopy.observers.page")
-    environment = Environment(loader=FileSystemLoader(str(here)), autoescape=True)
+    here = files("pipecopy.observers.page")  # in a zipapp too
+    template, style, script = (
+        (here / name).read_text(encoding="utf-8")
+        for name in ("template.html", "style.css", "script.js")
+    )
+    environment = Environment(autoescape=True)
     environment.filters["with_code"] = _with_code
     charts = _charts(end, timeline) if timeline["calls"] or timeline["incidents"] else None
-    return environment.get_template("template.html").render(
+    return environment.from_string(template).render(
         view=view(end, timeline),
         run_id=end.result.get("run_id"),
         exit_code=end.exit_code,
         timeline=timeline,
         charts=charts,
-        style=(here / "style.css").read_text(),
-        script=(here / "script.js").read_text(),
+        style=style,
+        script=script,
         libraries=list(_libraries()) if charts else [],
         version=installed_version() or "that is not installed",
     )
@@ -91,7 +95,7 @@ def _libraries() -> Iterator[str]:
     spec = find_spec("bokeh")
     (folder,) = [] if spec is None else spec.submodule_search_locations or []
     for name in _LIBRARIES:
-        yield (Path(folder) / "server" / "static" / "js" / name).read_text()
+        yield (Path(folder) / "server" / "static" / "js" / name).read_text(encoding="utf-8")
 
 
 def _charts(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
