@@ -120,9 +120,14 @@ class Where:
 
     def __str__(self) -> str:
         """Return `source prod: load_rows of ids [1, 11)`, as errors and lines have it."""
+        return f"{side_name(self.side, self.dbname)}: {self.what}"
+
+    @property
+    def what(self) -> str:
+        """The call alone: `load_rows of ids [1, 11)`."""
         rows = "" if self.rows is None else f" of up to {self.rows} rows"
         ids = "" if self.key_range is None else " of ids [{}, {})".format(*self.key_range)
-        return f"{side_name(self.side, self.dbname)}: {self.call}{rows}{ids}"
+        return f"{self.call}{rows}{ids}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,10 +193,9 @@ def _copied(fault: _Fault, pair: Pair, config: Config) -> tuple[list[str], list[
 
 
 def _call_text(ended: CallEnded, config: Config) -> str:
-    where, limit = ended.where, seconds_text(config.call_timeout)
-    ids = "" if where.key_range is None else " of ids [{}, {})".format(*where.key_range)
+    limit = seconds_text(config.call_timeout)
     how = "was killed" if ended.outcome == "timed out" else "failed"
-    return f"{where.call}{ids} {how} after {seconds_text(ended.seconds)} (limit {limit})"
+    return f"{ended.where.what} {how} after {seconds_text(ended.seconds)} (limit {limit})"
 
 
 def _write(err: Stream, line: str) -> None:

@@ -182,17 +182,7 @@ class Run(Calls[ReportT]):
         ids = (first, past_last)
         call = self.begin(source, "load_rows", buffer, *ids, rows, key_range=ids, rows=rows)
         batch: Batch = self.wait(call)
-        if batch.rows:
-            self.endpoints.next_buffer()
-        self.pace.took(rows=batch.rows, size=batch.bytes)
-        loaded = Loaded(
-            first=first,
-            end=batch.end,
-            rows=batch.rows,
-            bytes=batch.bytes,
-            buffer=buffer,
-            seconds=call.seconds,
-        )
+        loaded = self._loaded(batch, buffer, (first, batch.end), call.seconds)
         if not source.offers & {"load_batch", "end_of_batch"}:
             self._warn_of_size(loaded)
         return loaded
@@ -202,17 +192,20 @@ class Run(Calls[ReportT]):
         buffer, listed = self.endpoints.loading, sorted(ids)
         key_range = (listed[0], listed[-1] + 1)
         call = self.begin(self.source, "load_these", buffer, listed, key_range=key_range)
-        batch: Batch = self.wait(call)
+        return self._loaded(self.wait(call), buffer, key_range, call.seconds)
+
+    def _loaded(self, batch: Batch, buffer: int, ids: KeyRange, seconds: float) -> Loaded:
+        """Return the batch that a load has put into the buffer; the pace takes note of it."""
         if batch.rows:
             self.endpoints.next_buffer()
         self.pace.took(rows=batch.rows, size=batch.bytes)
         return Loaded(
-            first=key_range[0],
-            end=key_range[1],
+            first=ids[0],
+            end=ids[1],
             rows=batch.rows,
             bytes=batch.bytes,
             buffer=buffer,
-            seconds=call.seconds,
+            seconds=seconds,
         )
 
     def exchange(self, batch: Loaded, surplus: Collection[int]) -> tuple[set[int], set[int]]:
