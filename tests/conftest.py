@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -26,6 +27,13 @@ from tests.support.profiles import create_profiles
 from tests.support.servers import PostgresServer
 from tests.support.shared_server import give_back_fork_server, keep_fork_server
 from tests.support.wall_clock import alone, steady
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_collections() -> None:
+    """Keep what pytest has collected out of the collections after each test: 5 ms, 40 with it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

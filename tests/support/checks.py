@@ -330,7 +330,7 @@ def check_nothing_left(*, since: float | None = None, patience: float = PATIENCE
     while left := left_of_copies():
         if time.monotonic() > deadline:
             raise AssertionError("left behind:\n" + "\n".join(left))
-        time.sleep(0.02)  # neither /proc nor pg_stat_activity sends events
+        time.sleep(0.005)  # neither /proc nor pg_stat_activity sends events
 
 
 def check_second_run(tables: Sides) -> None:

@@ -182,7 +182,7 @@ def see_unused(database: TemporaryDatabase) -> None:
         if time.monotonic() > deadline:
             seen = [(s["application_name"], s["state"], s["query"][:100]) for s in sessions]
             raise AssertionError(f"sessions left in {database!r}: {seen}")
-        time.sleep(0.02)  # pg_stat_activity sends no events
+        time.sleep(0.005)  # pg_stat_activity sends no events
 
 
 @dataclass(frozen=True)

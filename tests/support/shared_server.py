@@ -9,12 +9,14 @@ from __future__ import annotations
 from pipecopy.workers.script import modules_to_preload
 from pipecopy.workers.servers import ForkServer, fork_servers
 
+_NEEDED = ("pytest", "tests.support.drivers")
+"""What the modules of the tests' pools import: in each worker it would take 0.2 s."""
 _taken: list[ForkServer] = []
 
 
 def keep_fork_server() -> None:
     """Keep the one that there is, or another if no run can use it any more."""
-    server = fork_servers.take(modules_to_preload())
+    server = fork_servers.take([*modules_to_preload(), *_NEEDED])
     give_back_fork_server()
     _taken.append(server)
 
