@@ -120,9 +120,7 @@ class PostgresServer:
         self._administrate()
 
     def _make_data(self) -> None:
-        # copying and giving away a thousand files took a second in Python
-        command = ["cp", "-R", str(_template(self.version)), str(self.data)]
-        subprocess.run(command, check=True, cwd="/", **as_server_user())
+        _copy_as_server_user(_template(self.version), self.data)
 
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -316,6 +314,11 @@ def _template(version: int) -> Path:
         **as_server_user(),
     )
     return data
+
+
+def _copy_as_server_user(source: Path, target: Path) -> None:
+    # to copy a thousand files and to give them away took a second in Python
+    subprocess.run(["/bin/cp", "-R", source, target], check=True, cwd="/", **as_server_user())
 
 
 def free_port() -> int:
