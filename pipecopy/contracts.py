@@ -102,6 +102,34 @@ finish(max_id: int) -> str | None
 analyze() -> str | None
     Has the server gather the statistics of the table anew, after a copy alone, and after `finish`.
     A string becomes a warning.
+
+Of a target that keeps the ledger of sharded runs, all of these (see `Shard`):
+
+plan_shards(shards: Sequence[Shard]) -> None
+    Writes a run's shards into the ledger, which it makes if there is none. Raises
+    `TargetInUseError` if another run of one of the tables is not complete.
+shards(run_id: str | None) -> Sequence[Shard]
+    Returns a run's shards, or those of all runs; none if there is no ledger.
+hold_run(run_id: str) -> None
+    Takes the run until the session ends. Raises `TargetInUseError` if another session has it.
+open_shards(run_id: str) -> None
+    Sets all shards that are not done to `waiting`: the run goes on.
+claim_shard(run_id: str, number: int, *, stopped: bool) -> Shard
+    Takes a shard: the next attempt begins, and those before can save no more. Its `state` is not
+    `running` if it is done, or stopped and `stopped` is false. From then on `save_rows` sets
+    `next_id` and adds `rows` in its own transaction, and raises `ShardLostError` if another attempt
+    has claimed the shard or the run was stopped.
+end_shard(state: str, error: str | None) -> None
+    Sets the state of the shard that was claimed; raises as `save_rows` does.
+stop_shards(run_id: str) -> None
+    Sets all shards that are not done to `stopped`, but leaves those that failed.
+drop_run(run_id: str) -> None
+    Removes the run from the ledger, and the ledger if no other run is in it.
+
+Of both sides, with these:
+
+end_run(run_id: str) -> None
+    Ends all sessions of the run but this one.
 """
 
 from __future__ import annotations
@@ -112,6 +140,7 @@ from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 from pipecopy.errors import Holder
 from pipecopy.finding import Finding
+from pipecopy.shard import Part
 
 Row: TypeAlias = Sequence[Any]
 """One table row, values in column order."""
@@ -183,6 +212,16 @@ class TargetInUseError(Exception):
         self.holder = holder
 
 
+class ShardLostError(Exception):
+    """A driver raises it from a call of a shard that another attempt has, or whose run was stopped.
+
+    Nothing was saved by that call.
+    """
+
+    sqlstate = "55006"
+    """The object is in use."""
+
+
 class TableChangedError(Exception):
     """A driver raises it from any call if its table is no longer the one that was described.
 
@@ -252,10 +291,18 @@ class Session:
     free for so many seconds, more than 0 once another run was seen to have it, since that run may
     only be between two attempts of a call."""
 
+    part: Part | None = None
+    """Which part of a sharded run it is of; None for any other run."""
+
     @property
     def may_write(self) -> bool:
         """Whether this session writes: on the target alone."""
         return self.writes and self.side == "target"
+
+    @property
+    def locks_table(self) -> bool:
+        """Whether it holds the lock of the target's table, which shards share with each other."""
+        return self.may_write and (self.part is None or self.part.role != "run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,8 @@ class DatabaseError(PipecopyError):
     driver's class name, `driver_message` (str | None) its message alone, `driver_traceback`
     (str | None) its traceback as text: the driver's own exception never leaves the worker, since
     many can't be unpickled. `in_use` (bool): another run holds the target's table; `holder`
-    (Holder | None) is who, if that is known.
+    (Holder | None) is who, if that is known. `lost` (bool): another attempt has the shard of a
+    sharded run, or the run was stopped.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class DatabaseError(PipecopyError):
         driver_message: str | None = None,
         driver_traceback: str | None = None,
         in_use: bool = False,
+        lost: bool = False,
         holder: Holder | None = None,
         **where: Any,
     ) -> None:
@@ -152,13 +154,16 @@ class DatabaseError(PipecopyError):
         self.driver_message = driver_message
         self.driver_traceback = driver_traceback
         self.in_use = in_use
+        self.lost = lost
         self.holder = holder
 
     @property
     def passes(self) -> bool:
         """Whether it goes away by itself: by the SQLSTATE, or since the other run will end."""
         code = self.sqlstate or ""
-        return self.in_use or (code.startswith(_PASSING) and code != _PROTOCOL_VIOLATION)
+        return (
+            self.in_use or self.lost or (code.startswith(_PASSING) and code != _PROTOCOL_VIOLATION)
+        )
 
     @property
     def is_of_a_row(self) -> bool:

@@ -17,6 +17,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import Mode, Side
 from pipecopy.finding import side_name
 from pipecopy.report import Report
+from pipecopy.shard import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,10 @@ class Happened:
 
     at: float = field(default_factory=time.time, compare=False)
     """When it happened: seconds since 1970 UTC by the clock of this machine, which may be set."""
+    shard: int | None = None
+    """Of a sharded run, which shard it is about; None if it is about the whole run."""
+    host: str | None = None
+    """On which that shard is copied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +266,52 @@ class RangeVerified(Happened):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardsKnown(Happened):
+    """A sharded run knows its shards: they were planned, or it goes on with those of the ledger."""
+
+    shards: tuple[Shard, ...]
+    jobs: int
+    """How many are copied at once, at most."""
+    estimated_rows: int | None
+    """Of all tables; None if that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardStarted(Happened):
+    """An attempt of a shard is under way: it was given to the engine."""
+
+    table: str
+    first: int
+    last: int
+    next_id: int
+    attempt: int
+    """1 for the first of this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardProgress(Happened):
+    """How far a shard is by the ledger, of one whose own events do not come while it runs."""
+
+    next_id: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEnded(Happened):
+    """An attempt of a shard has ended."""
+
+    outcome: Literal["done", "failed", "lost", "stopped"]
+    """`lost`: its host, worker or engine was, or another attempt has claimed the shard."""
+    next_id: int
+    rows: int
+    """Of all attempts."""
+    detail: str = ""
+    """Why it was lost, or failed."""
+    again: bool = False
+    """The shard is run again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnded(Happened):
     """The last event of a run."""
 
@@ -303,6 +354,10 @@ Event: TypeAlias = (
     | RangeVerified
     | DriverOutput
     | Warned
+    | ShardsKnown
+    | ShardStarted
+    | ShardProgress
+    | ShardEnded
     | RunEnded
     | CommandEnded
 )

@@ -25,7 +25,7 @@ LAYERS = [
     {"report"},
     {"contracts"},
     {"errors"},
-    {"redact", "finding", "version"},
+    {"redact", "finding", "shard", "version"},
     {"arguments"},
 ]
 ONLY_IN: dict[str, str | tuple[str, ...]] = {

@@ -71,7 +71,9 @@ class Connection:
         self._statement_timeout = 0.0 if run is None else statement_limit(run) / 1000
         self._session: ServerSession | None = None
         self._server = None if run is None else state_from_plain(run.position)
-        self._has_been_open = self._server is not None
+        # the plan of a sharded run was made there
+        of_shard = run is not None and run.part is not None and run.part.role == "shard"
+        self._has_been_open = self._server is not None or of_shard
 
     @property
     def last_position(self) -> ServerState | None:

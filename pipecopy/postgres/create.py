@@ -38,8 +38,10 @@ _NAME_BYTES = 60
 """Of a name's start, before a number: the server cuts names at 63."""
 
 
-def create(session: ServerSession, selection: Selection, source: Any) -> list[Finding]:
-    """Create the table, and take the copy's lock on it, in one transaction.
+def create(
+    session: ServerSession, selection: Selection, source: Any, *, shared: bool = False
+) -> list[Finding]:
+    """Create the table, and take the copy's lock on it, in one transaction; `shared` with others.
 
     Nothing is created if the table is there, or if the source table is not known or has problems;
     one that is there may have come since the session began, so it is locked. Returns warnings of
@@ -49,19 +51,23 @@ def create(session: ServerSession, selection: Selection, source: Any) -> list[Fi
     """
     planned = plan(session, selection, source)
     if planned is None:
-        take_lock(session.query, selection.table, session.facts.statement_timeout)
+        _take_lock(session, selection, shared=shared)
         return []
     if planned.problems:
         return planned.problems
     try:
-        session.ask_catalogs("; ".join(planned.statements))
+        lock = f"SELECT {try_lock(f'{literal(planned.sql)}::regclass::oid', shared=shared)}"
+        session.ask_catalogs("; ".join([*planned.statements, lock]))
     except psycopg.Error as error:
-        if error.sqlstate in _THERE_ALREADY and take_lock(
-            session.query, selection.table, session.facts.statement_timeout
-        ):
+        if error.sqlstate in _THERE_ALREADY and _take_lock(session, selection, shared=shared):
             return []
         return [planned.refused(error)]
     return planned.warnings
+
+
+def _take_lock(session: ServerSession, selection: Selection, *, shared: bool) -> bool:
+    timeout = session.facts.statement_timeout
+    return take_lock(session.query, selection.table, timeout, shared=shared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +186,6 @@ class _NewTable:
                     f"SELECT setval(pg_get_serial_sequence({literal(self.sql)},"
                     f" {literal(column.name)}), {column.sequence.last})"
                 )
-        yield f"SELECT {try_lock(f'{literal(self.sql)}::regclass::oid')}"
 
     def _column(self, column: ColumnDefinition) -> str:
         words = [quoted(column.name), column.type.text]

@@ -15,7 +15,8 @@ from pipecopy.postgres.application_name import names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
-from pipecopy.postgres.lock import take_lock
+from pipecopy.postgres.ledger import DEFAULT_LEDGER, Ledger
+from pipecopy.postgres.lock import is_shared, take_lock
 from pipecopy.postgres.look import KnownTable, Looked
 from pipecopy.postgres.opened import InternalErrors, Opened, Opener
 from pipecopy.postgres.questions import Question, ask
@@ -24,12 +25,13 @@ from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
+from pipecopy.postgres.shards import ShardCalls
 from pipecopy.postgres.table import Table
 
 Result = TypeVar("Result")
 
 
-class PostgresDatabase:
+class PostgresDatabase(ShardCalls):
     """A `Database` in PostgreSQL, made by `PostgresPool.connect`.
 
     Its calls raise TimeoutError for time-outs of the server or the network, PostgresError for
@@ -52,6 +54,7 @@ class PostgresDatabase:
         analyzes: bool = False,
         two_servers: bool = False,
         json: JsonForm | None = None,
+        ledger: str = DEFAULT_LEDGER,
     ) -> None:
         """`two_servers`: a standby is none of the other side's server."""
         self._two_servers = two_servers
@@ -62,7 +65,8 @@ class PostgresDatabase:
         if analyzes:
             self.analyze = self._analyze
         self._table = KnownTable(selection, connection.run)
-        self._opener = Opener(connection, self._table, other=other, json=json)
+        self._ledger = Ledger(ledger)
+        self._opener = Opener(connection, self._table, other=other, json=json, ledger=self._ledger)
         self._lag = busy.Lag()
         self._open_then: list[OpenTransaction] | None = None
         """What was open when the call before this one read the greatest id."""
@@ -156,7 +160,8 @@ class PostgresDatabase:
             internal_errors = InternalErrors(session)
             while True:
                 self._forget_table()
-                self._table.state = None
+                if run is None or run.part is None or run.part.role != "shard":
+                    self._table.state = None  # else that of the plan is what has to be there
                 looked = self._table.look(session)
                 self._lock_what_came(session, looked)
                 try:
@@ -181,7 +186,9 @@ class PostgresDatabase:
         run = self._connection.run
         writes = run is not None and run.may_write
         if writes and looked.table is not None and not session.facts.locked:
-            take_lock(session.query, self._selection.table, session.facts.statement_timeout)
+            timeout = session.facts.statement_timeout
+            table, shared = self._selection.table, is_shared(run)
+            take_lock(session.query, table, timeout, shared=shared)
 
     def survey(self, min_id: int, max_id: int | None, other: Any) -> Survey:
         """Look, for a check, at what a copy of ids in `[min_id, max_id)` would need and do."""
@@ -212,7 +219,10 @@ class PostgresDatabase:
     def _create(self, source: Any) -> list[Finding]:
         """Create the table like the source table, if it is missing; say what differs in it."""
         self._forget_table()
-        return self._in_session(lambda session: create.create(session, self._selection, source))
+        shared = is_shared(self._connection.run)
+        return self._in_session(
+            lambda session: create.create(session, self._selection, source, shared=shared)
+        )
 
     def _analyze(self) -> str | None:
         """Analyze the table; return a warning of what could not be."""

@@ -113,12 +113,15 @@ class Guard:
             self._seen_in(read.results[-1])
         return read
 
-    def copy_in(self, statements: str, chunks: Iterable[bytes | memoryview]) -> list[PGresult]:
+    def copy_in(
+        self, statements: str, chunks: Iterable[bytes | memoryview], last: str | None = None
+    ) -> list[PGresult]:
         """Run a COPY FROM STDIN, and the statements after it in the same transaction.
 
-        Returns the results of the COPY and of what follows it.
+        Returns the results of the COPY and of what follows it, but not that of the `last` one.
         """
-        own = slice(-self._results_of_look)
+        own = slice(-self._results_of_look - (0 if last is None else 1))
+        statements = statements if last is None else f"{statements}; {last}"
         results = self._session.copy_in(f"{statements}; {self._look_sql}", chunks)
         self._seen_in(results[-1])
         return results[own]

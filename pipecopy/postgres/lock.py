@@ -34,9 +34,18 @@ Query = Callable[[str], Rows]
 """Runs one statement, and returns its rows."""
 
 
-def try_lock(oid: str) -> str:
-    """Return SQL that takes the copy's lock on the table with that oid; false if it is taken."""
-    return f"pg_catalog.pg_try_advisory_lock({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+def try_lock(oid: str, *, shared: bool) -> str:
+    """Return SQL that takes the copy's lock on the table with that oid; false if it is taken.
+
+    Those who share it keep out only those who do not.
+    """
+    take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    return f"pg_catalog.{take}({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+
+
+def is_shared(run: Session | None) -> bool:
+    """Return whether the session shares the lock: those of all parts of sharded runs do."""
+    return run is not None and run.part is not None
 
 
 def first_try(run: Session, table: str, direct: str) -> str:
@@ -44,7 +53,7 @@ def first_try(run: Session, table: str, direct: str) -> str:
 
     `direct` is SQL for whether there is no pooler, which would keep the lock.
     """
-    taken = f"CASE WHEN {direct} THEN {try_lock('oid')} END"
+    taken = f"CASE WHEN {direct} THEN {try_lock('oid', shared=is_shared(run))} END"
     return _find(table, "false" if run.patience else taken)
 
 
@@ -53,18 +62,19 @@ def wait_for_lock(query: Query, run: Session, table: str, rows: Rows, began: flo
 
     Raises TargetInUseError if another run holds the table, and what `query` does.
     """
+    find = _find(table, try_lock("oid", shared=is_shared(run)))
     if run.patience is None:
-        return _take(query, table, rows, began + min(_LOCK_WAIT, run.call_timeout / 2))
+        return _take(query, table, find, rows, began + min(_LOCK_WAIT, run.call_timeout / 2))
     if run.patience and rows:
         until = began + min(run.patience, run.call_timeout / 2)
         while (left := until - time.monotonic()) > 0:
             _refuse_held(query, rows[0][0])
             time.sleep(min(left, _PATIENCE_PAUSE))
-        rows = query(_find(table, try_lock("oid")))
-    return _take(query, table, rows, began)
+        rows = query(find)
+    return _take(query, table, find, rows, began)
 
 
-def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
+def take_lock(query: Query, table: str, statement_timeout: float, *, shared: bool) -> bool:
     """Take the lock on the target table; returns False if there is no such table.
 
     A session that has it already takes it once more, and gives up both as it ends. `query` is
@@ -73,7 +83,8 @@ def take_lock(query: Query, table: str, statement_timeout: float) -> bool:
     """
     wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
     until = time.monotonic() + wait
-    return _take(query, table, query(_find(table, try_lock("oid"))), until)
+    find = _find(table, try_lock("oid", shared=shared))
+    return _take(query, table, find, query(find), until)
 
 
 def _find(table: str, took: str) -> str:
@@ -84,14 +95,14 @@ def _find(table: str, took: str) -> str:
     )
 
 
-def _take(query: Query, table: str, rows: Rows, until: float) -> bool:
+def _take(query: Query, table: str, find: str, rows: Rows, until: float) -> bool:
     """Try until the lock is taken, given what the first try returned; False for no such table."""
     while rows and not rows[0][1]:
         if time.monotonic() >= until:
             _refuse_held(query, rows[0][0])
             raise _in_use(table, None)  # until a moment ago
         time.sleep(_LOCK_PAUSE)
-        rows = query(_find(table, try_lock("oid")))
+        rows = query(find)
     return bool(rows)
 
 

@@ -25,6 +25,7 @@ from pipecopy.postgres.errors import (
 from pipecopy.postgres.exchange import acting_on_delete
 from pipecopy.postgres.failover import compare_greatest_keys
 from pipecopy.postgres.guard import Guard, is_due_to_ddl, is_guards, is_refused_by_constraint
+from pipecopy.postgres.ledger import Ledger
 from pipecopy.postgres.look import KnownTable
 from pipecopy.postgres.reader import Reader
 from pipecopy.postgres.rows import CopyRows
@@ -85,13 +86,20 @@ class Opener:
     """Opens the table once a session, and does the work of the calls on it."""
 
     def __init__(
-        self, connection: Connection, known: KnownTable, *, other: Any, json: JsonForm | None
+        self,
+        connection: Connection,
+        known: KnownTable,
+        *,
+        other: Any,
+        json: JsonForm | None,
+        ledger: Ledger,
     ) -> None:
         self._connection = connection
         self._known = known
         self._other = other
         """What the other side's table is, once that is known."""
         self._json = json
+        self._ledger = ledger
         self._opened: Opened | None = None
         self._compared: ServerSession | None = None
         """The session whose server was seen to have what the one before had saved."""
@@ -168,7 +176,13 @@ class Opener:
         self._see_greatest_key(session, guard)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(session, guard, table, reader, other=self._other, side=side)
-        writer = Writer(guard, table, acting_on_delete=tuple(acting_on_delete(looked.relations)))
+        writer = Writer(
+            guard,
+            table,
+            acting_on_delete=tuple(acting_on_delete(looked.relations)),
+            claim=lambda: self._connection.run,
+            ledger=self._ledger,
+        )
         self._opened = Opened(session, table, guard, reader, writer, checksums, self._json)
         return self._opened
 

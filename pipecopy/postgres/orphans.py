@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import Session
-from pipecopy.postgres.application_name import application_name
+from pipecopy.postgres.application_name import application_name, run_names_begin, shard_names_begin
 from pipecopy.postgres.limits import MILLISECONDS_MAX, statement_limit
 from pipecopy.postgres.names import literal
 from pipecopy.postgres.questions import rows_of_each
@@ -32,7 +32,7 @@ def is_direct_sql(connection: psycopg.Connection[Any]) -> str:
 def end_orphans(run: Session, direct: str) -> str:
     """End the sessions that a killed worker of this copy's side left, and wait for their end.
 
-    As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
+    Those of all attempts of a shard as long as this one has not claimed it. As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
     """
     patience = min(int(500 * run.call_timeout), MILLISECONDS_MAX)
     return (
@@ -41,9 +41,29 @@ def end_orphans(run: Session, direct: str) -> str:
         " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) query_start)::double precision,"
         f" {blockers('a.pid')}, pg_catalog.pg_terminate_backend(pid, {max(1, patience)})"
         " FROM pg_catalog.pg_stat_activity AS a"
-        f" WHERE application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
+        f" WHERE {_is_orphan(run)}"
         " AND usename OPERATOR(pg_catalog.=) session_user"
         f" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND {direct};"
+        " SET LOCAL role TO DEFAULT"
+    )
+
+
+def _is_orphan(run: Session) -> str:
+    part = run.part
+    if part is not None and part.role == "shard" and part.attempt is None:
+        begin = literal(shard_names_begin(run, part))
+        return f"pg_catalog.starts_with(application_name, {begin})"
+    return f"application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
+
+
+def end_run(run_id: str) -> str:
+    """End all sessions of a run but this one, and do not wait for their end."""
+    return (
+        "SET LOCAL ROLE none;"
+        " SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+        f" WHERE pg_catalog.starts_with(application_name, {literal(run_names_begin(run_id))})"
+        " AND usename OPERATOR(pg_catalog.=) session_user"
+        " AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid();"
         " SET LOCAL role TO DEFAULT"
     )
 

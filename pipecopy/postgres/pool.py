@@ -40,6 +40,7 @@ class PostgresPool:
         json: JsonForm | None = None,
         session_pooler: bool = False,
         two_servers: bool = False,
+        ledger: str = "pipecopy_shards",
     ) -> None:
         """Take note of what is copied; nothing is opened yet.
 
@@ -65,12 +66,13 @@ class PostgresPool:
                 pooler is refused.
             two_servers: source and target are two servers, and the one that is a standby does not
                 follow the other; without this, a copy is refused if that can't be told.
+            ledger: the table on the target in which a sharded run keeps how far its shards are.
 
         Raises:
             ConfigError: `columns`, `exclude`, `where` or `json` is not valid.
 
         """
-        named = {"table": table, "key": key}
+        named = {"table": table, "key": key, "ledger": ledger}
         named |= {} if target_table is None else {"target_table": target_table}
         _check_arguments(columns=columns, exclude=exclude, where=where, json=json, **named)
         self._connections = dict(connections or {})
@@ -85,6 +87,7 @@ class PostgresPool:
         self._json: JsonForm | None = json
         self._session_pooler = session_pooler
         self._two_servers = two_servers
+        self._ledger = ledger
         self._session: Session | None = None
 
     @property
@@ -158,6 +161,7 @@ class PostgresPool:
             analyzes=self._analyze and copies,
             two_servers=self._two_servers,
             json=self._json,
+            ledger=self._ledger,
         )
 
     def check_name(self, dbname: str) -> str | None:

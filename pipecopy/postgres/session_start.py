@@ -117,7 +117,7 @@ def _prepare(
         # first, for the statements after it: the role's own limit may be too short for them
         statements.insert(0, f"SET LOCAL statement_timeout = {statement_limit(run)}")
         statements.append(end_orphans(run, direct))
-        if run.may_write:
+        if run.locks_table:
             statements.append(first_try(run, table, direct))
     if questions is not None:
         statements.append(questions)  # last: they may change the search path
@@ -141,7 +141,7 @@ def _prepare(
         if run is not None:
             report_orphans(connection, rest.pop(0))
         locked = False
-        if run is not None and run.may_write:
+        if run is not None and run.locks_table:
             tried = rest.pop(0)
             locked = wait_for_lock(lambda sql: query_all(sql)[-1], run, table, tried, began)
             if locked and not tried[0][1]:

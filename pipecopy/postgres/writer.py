@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import psycopg
 from psycopg import errors
 from psycopg.pq.abc import PGresult
 
-from pipecopy.contracts import SavedRows
+from pipecopy.contracts import SavedRows, Session
 from pipecopy.postgres.errors import (
     TRIGGERED_DATA_CHANGE_VIOLATION,
     UNDEFINED_COLUMN,
@@ -21,6 +21,7 @@ from pipecopy.postgres.errors import (
 )
 from pipecopy.postgres.exchange import exchange_sql, in_the_way_sql, taken_sql
 from pipecopy.postgres.guard import Guard, is_guards
+from pipecopy.postgres.ledger import Ledger, is_lost, lost
 from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import also
@@ -84,10 +85,21 @@ class Writer:
     """
 
     def __init__(
-        self, guard: Guard, table: Table, *, acting_on_delete: Collection[str] = ()
+        self,
+        guard: Guard,
+        table: Table,
+        *,
+        acting_on_delete: Collection[str],
+        claim: Callable[[], Session | None],
+        ledger: Ledger,
     ) -> None:
-        """`acting_on_delete`: what does anything else if rows of the table are removed."""
+        """`acting_on_delete`: what does anything else if rows of the table are removed.
+
+        `claim` returns the session with the claim of its shard, if it is one of a sharded run.
+        """
         self._guard = guard
+        self._claim = claim
+        self._ledger = ledger
         self._acting_on_delete = tuple(acting_on_delete)
         self._table = table
         self._has_batch_table = False
@@ -112,15 +124,22 @@ class Writer:
                 return self._save_by_index(rows, sql)
             return self._save_without_index(rows, sql)
         except (errors.IntegrityError, errors.DataError) as error:
+            if is_lost(error):
+                raise lost(self._claim()) from error
             explained = None if is_guards(error) else self._explained(error, rows, sql, began)
             if explained is None:
                 raise
             raise explained from error
 
+    def _copy_in(self, statements: str, rows: CopyRows) -> list[PGresult]:
+        """Run a COPY of a batch, with what its shard's row in the ledger needs to know of it."""
+        progress = self._ledger.saved(self._claim(), rows.key_range[1], len(rows))
+        return self._guard.copy_in(statements, chunks_of(rows.raw), progress)
+
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> SavedRows:
         if self._is_free(sql) and self._table.takes_direct:
             try:
-                self._guard.copy_in(sql.direct, chunks_of(rows.raw))
+                self._copy_in(sql.direct, rows)
             except (errors.UniqueViolation, errors.ExclusionViolation):
                 # perhaps another index's, but of the same row: the upsert shows which
                 pass
@@ -147,7 +166,7 @@ class Writer:
             self._highest = -math.inf if highest is None else highest
         highest, self._highest = self._highest, None  # unknown again, should this fail
         if sql.first > highest and self._table.takes_direct:
-            self._guard.copy_in(sql.direct, chunks_of(rows.raw))
+            self._copy_in(sql.direct, rows)
             saved = _saved(rows, inserted=len(rows))
         else:
             results = self._write(rows, sql, sql.replace)
@@ -256,9 +275,7 @@ class Writer:
         if needs_index and not self._has_batch_index:
             before.append(sql.index_batch)
         try:
-            results = self._guard.copy_in(
-                "; ".join([*before, sql.plan, sql.copy_batch, then]), chunks_of(rows.raw)
-            )
+            results = self._copy_in("; ".join([*before, sql.plan, sql.copy_batch, then]), rows)
         except errors.InvalidTextRepresentation as error:
             differ = re.search(f"{ROWS_DIFFER}, ([0-9]+)", str(error))
             if differ is not None and self._refusal is not None:

@@ -22,7 +22,7 @@ from pipecopy.supervisor.clock import Wakeup
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.pauses import Wait
 from pipecopy.supervisor.state import CutShortError, ReportT, State
-from pipecopy.supervisor.stop import LAST_STEPS, Stop
+from pipecopy.supervisor.stop import LAST_STEPS, Stop, StopRequests
 from pipecopy.workers.messages import Task
 
 
@@ -35,7 +35,7 @@ class Calls(State[ReportT]):
         mode: Mode,
         report: ReportT,
         observer: Observer | None,
-        stop: Callable[[], bool],
+        stop: StopRequests,
     ) -> None:
         super().__init__(config, mode, report, observer)
         self._wakeup = Wakeup()
@@ -130,14 +130,19 @@ class Calls(State[ReportT]):
             raise of_target
         return source and source.value, target and target.value
 
-    def pause(self, seconds: float) -> None:
+    def wake(self) -> None:
+        """Have the wait that is under way look whether it ends; for any thread."""
+        self._wakeup.wake()
+
+    def pause(self, seconds: float, ends: Callable[[], bool] = lambda: False) -> None:
         """Let so many seconds pass, at most those that are left; calls under way go on meanwhile.
 
-        Raises FullCopyTimeoutError if none are left then, and what `wait` raises.
+        It ends before that if `ends` says so when it is woken. Raises FullCopyTimeoutError if no
+        seconds are left then, and what `wait` raises.
         """
         at_most = min(seconds, self.left)  # first, or it would end just before the limit
         until = self.clock.now() + at_most
-        self._go_on(lambda: self.clock.now() >= until, until)
+        self._go_on(lambda: ends() or self.clock.now() >= until, until)
         if self.left <= 0:
             raise self.full_copy_timeout()
 

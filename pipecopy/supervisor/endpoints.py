@@ -58,8 +58,15 @@ class Endpoint:
             self.know(described=value)
         elif call == "get_max_id" and self.side == "source":
             self.know(greatest_id=value)
+        elif call == "claim_shard":
+            self.claimed(value.attempt)
         if position is not None:
             self.know(position=position)
+
+    def claimed(self, attempt: int) -> None:
+        """Keep by which attempt the shard of this run was claimed."""
+        if self.session.part is not None:
+            self.know(part=replace(self.session.part, attempt=attempt))
 
     def begin_anew(self, **fields: Any) -> None:
         """Forget all that calls have told; the next worker knows these fields of its `Session`."""

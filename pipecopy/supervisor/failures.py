@@ -44,9 +44,9 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
     said = redact(str(raised))
     if raised.reason == "config":
         return ConfigError(said)
-    in_use = raised.reason == "in use"
+    in_use, lost = raised.reason == "in use", raised.reason == "lost"
     # the call did not fail: it was not its turn
-    failed = side_name(where.side, where.dbname) if in_use else _failed(where)
+    failed = side_name(where.side, where.dbname) if in_use or lost else _failed(where)
     message = f"{failed}: {said}"
     if raised.reason == "table changed":
         differences = tuple(map(redact, raised.differences))
@@ -60,6 +60,7 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
         remedy=raised.remedy,
         driver_message=redact(raised.message),
         in_use=in_use,
+        lost=lost,
         holder=raised.holder and replace(raised.holder, who=redact(raised.holder.who)),
         driver_traceback=redact(raised.traceback),
         **attributes(where),

@@ -17,7 +17,7 @@ from pipecopy.supervisor.calls import Calls
 from pipecopy.supervisor.endpoints import Endpoint, Endpoints
 from pipecopy.supervisor.pace import Pace
 from pipecopy.supervisor.state import ReportT
-from pipecopy.supervisor.stop import BATCH
+from pipecopy.supervisor.stop import BATCH, StopRequests
 from pipecopy.workers.host import look
 from pipecopy.workers.messages import Batch
 
@@ -57,7 +57,7 @@ class Run(Calls[ReportT]):
         names: tuple[str, str],
         *,
         observer: Observer | None,
-        stop: Callable[[], bool],
+        stop: StopRequests,
     ) -> None:
         super().__init__(config, session.mode, report, observer, stop)
         self._session = session

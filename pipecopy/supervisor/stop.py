@@ -7,8 +7,10 @@ that is loaded ahead, while an older one is saved, is dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pipecopy.events import StopRequested
@@ -21,19 +23,35 @@ RANGE = "the range in flight"
 LAST_STEPS = "the last steps"
 
 
+@dataclass(frozen=True, kw_only=True)
+class StopRequests:
+    """By which other threads ask a run to end."""
+
+    stop: threading.Event | None = None
+    """When what is in flight is finished."""
+    abort: threading.Event | None = None
+    """At once."""
+
+    def is_stop(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+    def is_abort(self) -> bool:
+        return self.abort is not None and self.abort.is_set()
+
+
 class Stop:
     """What a run knows of it. Only `at_once` is for other threads than the run's own."""
 
-    def __init__(self, state: State[Any], requested: Callable[[], bool]) -> None:
+    def __init__(self, state: State[Any], requests: StopRequests) -> None:
         self._state = state
-        self._requested = requested
+        self._requests = requests
         self._at_once = False
         self._unit: str | None = None
         self._older: Sequence[Call] = ()
         """The saves that were under way as the unit began."""
         self._drops_unit = False
         """One of these was, as the stop was requested: it is finished, and the unit is not."""
-        self._heeded = False
+        self._heeded = self._aborted = False
         self.until = math.inf
         """When the grace time ends, by the clock, once the stop has been requested."""
 
@@ -46,7 +64,10 @@ class Stop:
         if self._at_once:
             self._at_once = False
             raise CutShortError
-        if self._heeded or not (self._state.stopping or self._requested()):
+        if self._requests.is_abort() and not self._aborted:
+            self._aborted = self._heeded = True
+            raise CutShortError
+        if self._heeded or not (self._state.stopping or self._requests.is_stop()):
             return under_way
         is_news = not self._state.stopping
         if is_news:

@@ -12,13 +12,14 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Generic
+from types import MappingProxyType
+from typing import Any, Generic
 
 from pipecopy.config import Config
-from pipecopy.contracts import ConnectionPool, Mode, Session
+from pipecopy.contracts import ConnectionPool, Mode, Session, Side
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -29,10 +30,12 @@ from pipecopy.errors import (
 )
 from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome, utc_now
+from pipecopy.shard import Part
 from pipecopy.supervisor.clock import TICK, Flag
 from pipecopy.supervisor.progress import far
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError, ReportT
+from pipecopy.supervisor.stop import StopRequests
 from pipecopy.units import seconds_text
 from pipecopy.workers.host import refusal, start
 from pipecopy.workers.script import in_importing_worker, leave_unguarded_script
@@ -48,6 +51,7 @@ _STOP_CLOSE = 1.0
 _OBSERVER_LAST = 1.0
 """Seconds that the observer gets for the events that are left, within the whole run's limit."""
 _OBSERVER_LEAST = 0.03
+NOTHING_KNOWN: Mapping[Side, Mapping[str, Any]] = MappingProxyType({})
 
 
 def supervise(
@@ -62,6 +66,9 @@ def supervise(
     deletes: bool = False,
     observer: Observer | None = None,
     stop: threading.Event | None = None,
+    abort: threading.Event | None = None,
+    part: Part | None = None,
+    known: Mapping[Side, Mapping[str, Any]] = NOTHING_KNOWN,
 ) -> ReportT:
     """Run an operation within the limits, and return its report.
 
@@ -77,6 +84,9 @@ def supervise(
         observer: is called with each event, in a thread of its own.
         stop: once it is set, what is in flight is finished, for at most `Config.grace`, and the run
             ends.
+        abort: once it is set, the run ends at once, as it does when its limit strikes.
+        part: which part of a sharded run it is; that has the run id of the report.
+        known: fields of the `Session` of each side's first worker: what the plan has found there.
 
     Raises ConfigError for a wrong argument, and what ended the operation: see `copy_table`. No
     signal handlers are installed.
@@ -97,10 +107,13 @@ def supervise(
         pid=os.getpid(),
         started=report.started,
         patience=0 if config.wait else None,
+        part=part,
     )
     try:
-        requested = (lambda: False) if stop is None else stop.is_set
-        run = Run(config, report, session, pool, names, observer=observer, stop=requested)
+        requests = StopRequests(stop=stop, abort=abort)
+        run = Run(config, report, session, pool, names, observer=observer, stop=requests)
+        for endpoint in run.endpoints.both:
+            endpoint.know(**known.get(endpoint.side, {}))
         thread = _RunThread(run, operation)
     except HostError as error:
         error.report = report

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from pipecopy.contracts import (
     Column,
     ServerChangedError,
+    ShardLostError,
     TableChangedError,
     TableDescription,
     TargetInUseError,
@@ -23,12 +24,13 @@ from pipecopy.contracts import (
 from pipecopy.errors import ConfigError, Holder, HostError
 from pipecopy.finding import Finding
 from pipecopy.redact import redact
+from pipecopy.shard import Shard
 from pipecopy.workers.host import causes, hidden_refusal
 
 _MOST_TEXT = 8_000
 """Characters of a driver's message or traceback that are passed on."""
 _MOST_CAUSES = 5
-_OWN: tuple[type[Any], ...] = (TableDescription, Column, Finding, Holder)
+_OWN: tuple[type[Any], ...] = (TableDescription, Column, Finding, Holder, Shard)
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -69,7 +71,7 @@ class Returned:
 
 
 Reason: TypeAlias = Literal[
-    "error", "timed out", "server changed", "table changed", "in use", "refused", "config"
+    "error", "timed out", "server changed", "table changed", "in use", "lost", "refused", "config"
 ]
 """What an exception means for the run: by `TimeoutError`, the exceptions of the contract, what this
 machine refuses, and what the user has to change."""
@@ -102,7 +104,7 @@ class Raised:
 
     def __str__(self) -> str:
         """Return what was raised; without its class if that is one of the contract, or ours."""
-        if self.reason in {"server changed", "table changed", "in use", "refused", "config"}:
+        if self.reason not in {"error", "timed out"}:
             return self.message
         code = f" ({self.sqlstate})" if self.sqlstate else ""
         message = f": {self.message}" if self.message else ""
@@ -237,6 +239,7 @@ def _reason(error: BaseException) -> Reason:
         ServerChangedError: "server changed",
         TableChangedError: "table changed",
         TargetInUseError: "in use",
+        ShardLostError: "lost",
         ConfigError: "config",
     }
     return next((reasons[kind] for kind in reasons if isinstance(error, kind)), "error")

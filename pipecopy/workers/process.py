@@ -18,6 +18,7 @@ from typing import Any, Self, get_args
 from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session, TableDescription
 from pipecopy.finding import Finding, Mark
 from pipecopy.redact import secrets_in
+from pipecopy.shard import Shard
 from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
 from pipecopy.workers.forkserver import ignore_stop_signals, name_process
 from pipecopy.workers.messages import (
@@ -291,6 +292,15 @@ _PLAIN_CALLS = (
     "delete_rows",
     "open_transactions",
     "confirm",
+    "plan_shards",
+    "shards",
+    "hold_run",
+    "open_shards",
+    "claim_shard",
+    "end_shard",
+    "stop_shards",
+    "drop_run",
+    "end_run",
 )
 """What a `Database` may offer besides, whose results are plain values."""
 
@@ -304,6 +314,10 @@ def _check_findings(call: str, answer: Any) -> None:
         found = answer.findings
     elif call == "survey" and isinstance(answer, dict):
         found = answer.get("findings", ())
+    elif call == "claim_shard" and not isinstance(answer, Shard):
+        raise TypeError(f"claim_shard returned {cut(repr(answer))}, not a Shard")
+    elif call == "shards" and not all(isinstance(one, Shard) for one in answer):
+        raise TypeError(f"shards returned {cut(repr(answer))}, not a list of Shard")
     if not isinstance(found, list | tuple) or not all(map(_is_finding, found)):
         raise TypeError(f"{call} returned {cut(repr(found))}, not a list of findings")
 

@@ -1,0 +1,76 @@
+"""The calls of a `PostgresDatabase` for sharded runs: those of the ledger, and of their sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from pipecopy.contracts import Session
+from pipecopy.postgres.connection import Connection
+from pipecopy.postgres.ledger import Ledger
+from pipecopy.postgres.orphans import end_run
+from pipecopy.postgres.session import ServerSession
+from pipecopy.shard import Shard
+
+Result = TypeVar("Result")
+
+
+class ShardCalls:
+    """What contracts.py says of sharded runs."""
+
+    _connection: Connection
+    _ledger: Ledger
+
+    def plan_shards(self, shards: Sequence[Shard]) -> None:
+        """Write the shards of a run into the ledger, which is made if there is none."""
+        self._in_session(lambda session: self._ledger.plan(session, shards))
+
+    def shards(self, run_id: str | None) -> list[Shard]:
+        """Return the shards of a run, or of all."""
+        return self._in_session(lambda session: self._ledger.shards(session, run_id))
+
+    def hold_run(self, run_id: str) -> None:
+        """Take the run until the session ends."""
+        self._in_session(lambda session: self._ledger.hold(session, run_id))
+
+    def open_shards(self, run_id: str) -> None:
+        """Set all shards that are not done to `waiting`."""
+        self._in_session(lambda session: self._ledger.open(session, run_id))
+
+    def stop_shards(self, run_id: str) -> None:
+        """Let no attempt of the run save any more."""
+        self._in_session(lambda session: self._ledger.stop(session, run_id))
+
+    def drop_run(self, run_id: str) -> None:
+        """Remove the run from the ledger."""
+        self._in_session(lambda session: self._ledger.drop(session, run_id))
+
+    def end_run(self, run_id: str) -> None:
+        """End all sessions of the run but this one."""
+        self._in_session(lambda session: session.query(end_run(run_id)) and None)
+
+    def claim_shard(self, number: int, *, stopped: bool = False) -> Shard:
+        """Take a shard; see contracts.py."""
+        claimed = self._in_session(
+            lambda session: self._ledger.claim(session, self._run, number, stopped=stopped)
+        )
+        part = self._run.part
+        if part is not None and claimed.state == "running":
+            claims = replace(part, attempt=claimed.attempt)
+            self._connection.run = replace(self._run, part=claims)
+        return claimed
+
+    def end_shard(self, state: str, error: str | None) -> None:
+        """Set the state of the shard that was claimed."""
+        self._in_session(lambda session: self._ledger.end(session, self._run, state, error))
+
+    @property
+    def _run(self) -> Session:
+        run = self._connection.run
+        if run is None:
+            raise RuntimeError("a shard is claimed in a session of a run alone")
+        return run
+
+    def _in_session(self, work: Callable[[ServerSession], Result]) -> Result:
+        raise NotImplementedError

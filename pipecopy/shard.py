@@ -1,0 +1,61 @@
+"""Shards: ranges of ids that are copied by themselves, and what a run of them is known by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+ShardState: TypeAlias = Literal["waiting", "running", "done", "failed", "stopped"]
+"""`running`: an attempt has claimed it, which may be gone; `failed`: that ended with an error;
+`stopped`: the run ended before it, and no attempt of that run may save any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One shard as the ledger has it: a range of ids of one table of a run."""
+
+    run: str
+    """12 hex digits."""
+    table: str
+    """The source's, as that server writes it, such as `public.profiles`."""
+    shard: int
+    """From 0 on, over all tables of the run."""
+    first: int
+    last: int
+    """The last id, itself included."""
+    next_id: int
+    """Every id from `first` on and below it is durably in the target."""
+    attempt: int = 0
+    """How often it was claimed."""
+    rows: int = 0
+    """That were saved, exactly."""
+    state: ShardState = "waiting"
+    host: str | None = None
+    """Of the attempt."""
+    updated: str | None = None
+    """When the row changed last, by the target's clock: UTC, as ISO 8601 has it."""
+    idle: float = 0.0
+    """Seconds since then."""
+    error: str | None = None
+    plan: Any = None
+    """Of the table, in the row of its first shard: see operations/plan.py."""
+
+    @property
+    def ids(self) -> int:
+        """How many ids are left to be copied."""
+        return max(0, self.last + 1 - self.next_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which part of a sharded run a session is of."""
+
+    role: Literal["run", "table", "shard"]
+    """`run`: it keeps the ledger; `table`: it does what comes once for a table, before and after
+    its shards; `shard`: it copies one."""
+    token: str
+    """Hex digits that tell its sessions from those of every other attempt."""
+    number: int | None = None
+    """Of the shard."""
+    attempt: int | None = None
+    """By which the shard was claimed; None before that."""
