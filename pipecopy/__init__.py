@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from pipecopy.events import Observer as Observer
     from pipecopy.operations.check import check_copy as check_copy
     from pipecopy.operations.copy import copy_table as copy_table
+    from pipecopy.operations.shards import copy_sharded as copy_sharded
     from pipecopy.operations.verify import verify_tables as verify_tables
     from pipecopy.report import CheckReport as CheckReport
     from pipecopy.report import CopyReport as CopyReport
     from pipecopy.report import VerifyReport as VerifyReport
+    from pipecopy.sharded import ShardedReport as ShardedReport
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
 _MODULES = {
@@ -33,8 +35,10 @@ _MODULES = {
     "Database": "contracts",
     "Observer": "events",
     "Row": "contracts",
+    "ShardedReport": "sharded",
     "VerifyReport": "report",
     "check_copy": "operations.check",
+    "copy_sharded": "operations.shards",
     "copy_table": "operations.copy",
     "verify_tables": "operations.verify",
 }

@@ -114,7 +114,7 @@ hold_run(run_id: str) -> None
     Takes the run until the session ends. Raises `TargetInUseError` if another session has it.
 open_shards(run_id: str) -> None
     Sets all shards that are not done to `waiting`: the run goes on.
-claim_shard(run_id: str, number: int, *, stopped: bool) -> Shard
+claim_shard(number: int, stopped: bool) -> Shard
     Takes a shard: the next attempt begins, and those before can save no more. Its `state` is not
     `running` if it is done, or stopped and `stopped` is false. From then on `save_rows` sets
     `next_id` and adds `rows` in its own transaction, and raises `ShardLostError` if another attempt
@@ -365,6 +365,8 @@ class TableDescription:
     """What else a target needs to make such a table, as plain values; for `create`."""
     greatest_id: int | None = None
     """The greatest id that the key's type holds; None for any."""
+    has_unique_key: bool | None = None
+    """No id can be there twice: shards need that of a target. None if that is not known."""
     not_found: tuple[str, ...] = ()
     """Names of columns to be left out that the table does not have: one of the two should."""
     encoding: str | None = None

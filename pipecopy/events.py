@@ -296,12 +296,15 @@ class ShardProgress(Happened):
     rows: int
 
 
+ShardOutcome: TypeAlias = Literal["done", "failed", "lost", "stopped"]
+"""`lost`: its host, worker or engine was, or another attempt has claimed the shard."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardEnded(Happened):
     """An attempt of a shard has ended."""
 
-    outcome: Literal["done", "failed", "lost", "stopped"]
-    """`lost`: its host, worker or engine was, or another attempt has claimed the shard."""
+    outcome: ShardOutcome
     next_id: int
     rows: int
     """Of all attempts."""

@@ -22,6 +22,7 @@ LAYERS = [
     {"workers", "postgres"},
     {"events", "units"},
     {"config"},
+    {"sharded"},
     {"report"},
     {"contracts"},
     {"errors"},

@@ -188,10 +188,10 @@ def _copy(run: Run[CopyReport], extent: Extent) -> None:
             " copy with `settle`",
         )
     run.notify(RangeKnown(first_id=first_id, max_id=last_id))
-    _copy_batches(run, first_id, last_id)
+    copy_batches(run, first_id, last_id)
     with run.last_steps():
         finish(run, last_id)
-        _analyze(run)
+        analyze(run)
 
 
 def _ask_ids(run: Run[CopyReport], extent: Extent) -> tuple[int, int | None]:
@@ -229,7 +229,7 @@ def _first_id(run: Run[CopyReport], extent: Extent, last_id: int, reached: int |
     return first_id
 
 
-def _copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
+def copy_batches(run: Run[CopyReport], first_id: int, last_id: int) -> None:
     size, saving = BatchSize.of(run.config), None
     while first_id <= last_id:
         if not run.config.read_ahead:
@@ -297,7 +297,7 @@ def finish(run: Run[Any], max_id: int) -> None:
     _afterwards(run, "finish", max_id)
 
 
-def _analyze(run: Run[Any]) -> None:
+def analyze(run: Run[Any]) -> None:
     """Have the target gather statistics, if it offers that and the run was not asked to stop."""
     if "analyze" not in run.target.offers:
         return

@@ -87,6 +87,7 @@ def describe(
         checksums=checksums,
         definition=definition,
         server=server_of(session),
+        has_unique_key=table.unique_index is not None,
     )
 
 

@@ -32,7 +32,8 @@ def is_direct_sql(connection: psycopg.Connection[Any]) -> str:
 def end_orphans(run: Session, direct: str) -> str:
     """End the sessions that a killed worker of this copy's side left, and wait for their end.
 
-    Those of all attempts of a shard as long as this one has not claimed it. As the role that logged in, since one that ALTER ROLE … SET role puts in its place may not.
+    Those of all attempts of a shard, as long as this one has not claimed it. As the role that
+    logged in, since one that ALTER ROLE … SET role puts in its place may not.
     """
     patience = min(int(500 * run.call_timeout), MILLISECONDS_MAX)
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipecopy.arguments import wrong_text
 from pipecopy.contracts import Session
@@ -114,6 +114,19 @@ class PostgresPool:
     def where(self) -> str | None:
         """The condition that the copied rows meet; None for all rows."""
         return self._where
+
+    @property
+    def selection(self) -> Mapping[str, Any]:
+        """What is copied, as plain values: a sharded run goes on with the very same alone."""
+        columns, exclude = self._columns, self._exclude
+        return {
+            "table": self.table,
+            "target_table": self.target_table,
+            "key": self._key,
+            "columns": None if columns is None else list(columns),
+            "exclude": list(exclude),
+            "where": self._where,
+        }
 
     def for_session(self, session: Session) -> PostgresPool:
         """Return a pool whose sessions carry the run's name, and its limits."""

@@ -1,4 +1,4 @@
-"""The calls of a `PostgresDatabase` for sharded runs: those of the ledger, and of their sessions."""
+"""The calls of a `PostgresDatabase` for sharded runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ShardCalls:
         """End all sessions of the run but this one."""
         self._in_session(lambda session: session.query(end_run(run_id)) and None)
 
-    def claim_shard(self, number: int, *, stopped: bool = False) -> Shard:
+    def claim_shard(self, number: int, stopped: bool) -> Shard:  # noqa: FBT001 - a call has no keywords
         """Take a shard; see contracts.py."""
         claimed = self._in_session(
             lambda session: self._ledger.claim(session, self._run, number, stopped=stopped)

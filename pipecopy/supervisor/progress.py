@@ -6,6 +6,7 @@ import math
 
 from pipecopy.config import MAX_SECONDS
 from pipecopy.report import CopyReport, Report, VerifyReport
+from pipecopy.sharded import ShardedReport
 from pipecopy.units import counted, seconds_text
 
 _ROUNDED = ((120, 1), (7200, 60), (math.inf, 600))
@@ -14,6 +15,11 @@ _ROUNDED = ((120, 1), (7200, 60), (math.inf, 600))
 
 def far(report: Report) -> str | None:
     """Return how far a run came that did not end well; None if it had not come to its ids."""
+    if isinstance(report, ShardedReport):
+        if not report.shards:
+            return None
+        rows = f"{counted(report.rows, 'row')} in {seconds_text(report.seconds)}"
+        return f"{report.done} of {counted(report.shards, 'shard')} are done: {rows}"
     if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
         return None
     copies = isinstance(report, CopyReport)
@@ -37,6 +43,8 @@ def rest(report: Report, seconds: float) -> str | None:
     By ids, since nobody knows the rows; None if nothing is done yet, or all is.
     """
     if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
+        return None
+    if isinstance(report, ShardedReport):  # several are under way
         return None
     done, left = report.next_id - report.first_id, report.max_id + 1 - report.next_id
     if done <= 0 or left <= 0 or (lasts := seconds / done * left) > MAX_SECONDS:

@@ -11,7 +11,7 @@ import pickle
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -134,8 +134,8 @@ def pickle_pool(pool: Any) -> bytes:
     return pickle.dumps((off_the_path(), pickled))
 
 
-def load_pool(pickled: bytes) -> Any:
-    """Return the pool in a worker.
+def load_pool(pickled: bytes, *, in_worker: bool = True) -> Any:
+    """Return the pool in a worker; or else in a process in which other threads start runs.
 
     Raises:
         ConfigError: what it is made of can't be imported here.
@@ -145,7 +145,7 @@ def load_pool(pickled: bytes) -> Any:
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):  # a retry loads it again
         sys.meta_path.insert(0, Finder(places))
     try:
-        with _loading():
+        with _loading() if in_worker else nullcontext():
             return dill.loads(pickled)
     except (ConfigError, TimeoutError):
         raise

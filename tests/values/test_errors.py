@@ -88,4 +88,5 @@ def test_the_tree() -> None:
 
 def test_what_does_not_apply_is_none() -> None:
     error = errors.DatabaseError("it failed")
-    assert vars(error) == {**dict.fromkeys([*WHERE, *SQL]), "in_use": False, "holder": None}
+    flags = {"in_use": False, "lost": False}
+    assert vars(error) == {**dict.fromkeys([*WHERE, *SQL]), **flags, "holder": None}

@@ -1,0 +1,184 @@
+"""The plan of a sharded run: the shards of each table, and what stays as the plan has found it.
+
+The greatest id is read once, so that all shards together are the copy that one pair of processes
+would have made. The source's position and both tables as they were described go into the ledger:
+whoever copies a shard, on any host and at any time, goes on from there, or says what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipecopy.arguments import function_call
+from pipecopy.config import Config
+from pipecopy.contracts import ConnectionPool, Side, TableDescription
+from pipecopy.errors import ConfigError
+from pipecopy.finding import problem
+from pipecopy.operations.fit import fit, refuse, too_narrow
+from pipecopy.operations.settle import Settling
+from pipecopy.operations.split import Piece, split
+from pipecopy.operations.turn import in_turn
+from pipecopy.report import CopyReport
+from pipecopy.shard import Shard
+from pipecopy.supervisor.run import Run
+
+LEDGER_CALLS = frozenset({"plan_shards", "shards", "claim_shard", "end_shard", "stop_shards"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCopy:
+    """A table that a sharded run copies, and how."""
+
+    pool: ConnectionPool
+    config: Config
+    from_id: int = 0
+    to_id: int | None = None
+
+    @property
+    def selection(self) -> Any:
+        """What of it is copied, as plain values; None if the pool does not tell."""
+        return getattr(self.pool, "selection", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePlan:
+    """What is known of one table before its shards are copied."""
+
+    table: str
+    """The target's, as that server writes it."""
+    selection: Any
+    first_id: int
+    max_id: int
+    known: Mapping[Side, Mapping[str, Any]]
+    """Fields of the `Session` of each side's first worker."""
+    pieces: Sequence[Piece] = ()
+
+    @property
+    def rows(self) -> int | None:
+        """About how many there are; None if that is not known."""
+        rows = [piece.rows for piece in self.pieces]
+        return None if None in rows else sum(row for row in rows if row is not None)
+
+    def plain(self) -> dict[str, Any]:
+        """Return what the ledger keeps of it, as values that JSON has."""
+        source, target = self.known["source"], self.known["target"]
+        return {
+            "selection": self.selection,
+            "first_id": self.first_id,
+            "max_id": self.max_id,
+            "rows": self.rows,
+            "position": source.get("position"),
+            "source": _plain(source.get("described")),
+            "target": _plain(target.get("described")),
+        }
+
+    @classmethod
+    def of_plain(cls, table: str, plain: Mapping[str, Any]) -> TablePlan:
+        """Return what `plain` made values of."""
+        return cls(
+            table=table,
+            selection=plain["selection"],
+            first_id=plain["first_id"],
+            max_id=plain["max_id"],
+            known={
+                "source": {
+                    "position": plain["position"],
+                    "described": _described(plain["source"]),
+                    "greatest_id": plain["max_id"],
+                },
+                "target": {"described": _described(plain["target"])},
+            },
+            pieces=(Piece(first=plain["first_id"], last=plain["max_id"], rows=plain["rows"]),),
+        )
+
+
+def _plain(described: Any) -> Any:
+    if not isinstance(described, TableDescription):
+        return None
+    return {"table": described.table, "key": described.key, "state": described.state}
+
+
+def _described(plain: Any) -> TableDescription | None:
+    return None if plain is None else TableDescription(**plain)
+
+
+def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
+    """Look at both tables, create the target if that is asked for, find at most `parts` shards.
+
+    Waits for open transactions as a copy does (`Config.settle`). Raises what a copy raises before
+    its first batch, and TableMismatchError for a target without a unique index on the key.
+    """
+
+    def look() -> Any:
+        run.connect()
+        refuse_without_ledger(run)
+        return fit(run)
+
+    of_source, of_target = in_turn(run, look)
+    _refuse_without_unique_index(run, of_target)
+    greatest = run.call(run.source, "get_max_id")
+    max_id = greatest if table.to_id is None else min(greatest, table.to_id)
+    settling = Settling(run)
+    refuse(run, too_narrow(of_target, max_id))
+    if 0 < max_id >= table.from_id:
+        settling.wait(
+            "the shards were planned",
+            f"rows with ids up to {max_id} may be missing in the target",
+            remedy=f"run {function_call('verify_tables', repair=True)} when they have ended, or"
+            " copy with `settle`",
+        )
+    run.update(first_id=table.from_id, next_id=table.from_id, max_id=max_id)
+    pieces = split(run, table.from_id, max_id, parts) if max_id >= table.from_id else []
+    return TablePlan(
+        table=of_target.table if isinstance(of_target, TableDescription) else "",
+        selection=table.selection,
+        first_id=table.from_id,
+        max_id=max_id,
+        known={
+            "source": {
+                "position": run.source.session.position,
+                "described": of_source,
+                "greatest_id": max_id,
+            },
+            "target": {"described": of_target},
+        },
+        pieces=pieces,
+    )
+
+
+def refuse_without_ledger(run: Run[Any]) -> None:
+    """Raise ConfigError if the target keeps no ledger."""
+    if not run.target.offers >= LEDGER_CALLS:
+        raise ConfigError(f"the Database of {run.target} keeps no ledger: it can't be sharded")
+
+
+def _refuse_without_unique_index(run: Run[Any], target: Any) -> None:
+    if isinstance(target, TableDescription) and target.has_unique_key is False:
+        found = problem(
+            f"the target {target.table} has no unique index on the key {target.key}, without which"
+            " two attempts of a shard could save a row twice",
+            f'CREATE UNIQUE INDEX CONCURRENTLY ON {target.table} ("{target.key}");',
+            what="key",
+        )
+        refuse(run, [replace(found, side="target")])
+
+
+def shards_of(run_id: str, plans: Sequence[TablePlan]) -> list[Shard]:
+    """Return the shards of all tables as the ledger has them before the first attempt."""
+    shards: list[Shard] = []
+    for plan in plans:
+        for number, piece in enumerate(plan.pieces):
+            shards.append(
+                Shard(
+                    run=run_id,
+                    table=plan.table,
+                    shard=len(shards),
+                    first=piece.first,
+                    last=piece.last,
+                    next_id=piece.first,
+                    plan=None if number else plan.plain(),
+                )
+            )
+    return shards

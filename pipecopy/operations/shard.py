@@ -1,0 +1,187 @@
+"""One shard: the copy of a range of ids, in a process of any engine.
+
+What it is given can be pickled by the standard pickle, so any `concurrent.futures.Executor` can
+run it anywhere. It claims its shard in the ledger, and goes on where the attempt before it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipecopy.config import Config
+from pipecopy.contracts import ConnectionPool, Side
+from pipecopy.errors import DatabaseError, PipecopyError, StoppedError
+from pipecopy.events import CallEnded, CallStarted, Event, Measured, Observer, RangeKnown
+from pipecopy.operations.copy import copy_batches
+from pipecopy.operations.fit import fit
+from pipecopy.report import CopyReport
+from pipecopy.shard import Part, Shard
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.state import CutShortError
+from pipecopy.supervisor.supervise import supervise
+from pipecopy.workers.script import load_pool
+
+_MOST_EVENTS = 10_000
+"""Of one attempt, that travel with its result."""
+_LAST_WORDS = 1.0
+"""Seconds in which an attempt that failed writes its error into the ledger."""
+
+
+class InProcess:
+    """What an attempt shares with the run that started it, if that is the same process.
+
+    It travels without any of it: then events come with the result, and the ledger stops it.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: ConnectionPool | None = None,
+        observer: Observer | None = None,
+        stop: threading.Event | None = None,
+        abort: threading.Event | None = None,
+        left: Callable[[], float] | None = None,
+    ) -> None:
+        self.pool = pool
+        self.observer = observer
+        self.stop = stop
+        self.abort = abort
+        self.left = left
+        """Returns the seconds that are left of the whole run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (InProcess, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One attempt of one shard, for an engine."""
+
+    pool: bytes = field(repr=False)  # it may hold passwords
+    """Pickled by dill."""
+    from_name: str = field(repr=False)
+    to_name: str = field(repr=False)
+    config: Config
+    """`full_copy_timeout` is what is left of the whole run."""
+    run: str
+    number: int
+    known: Mapping[Side, Mapping[str, Any]] = field(repr=False)
+    """What the plan has found: see `supervise`."""
+    stopped: bool = False
+    """A shard whose run was stopped is copied all the same."""
+    here: InProcess = field(default_factory=InProcess, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """How an attempt ended."""
+
+    host: str
+    report: CopyReport | None
+    """None if it did not begin."""
+    shard: Shard | None
+    """As it was claimed; None if it was not."""
+    error: PipecopyError | None = None
+    events: tuple[Event, ...] = ()
+    """Those that nobody was told of while it ran."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all its rows are in the target."""
+        return self.error is None
+
+
+def run_shard(task: ShardTask) -> ShardResult:
+    """Copy the shard, within the limits of the task; never raises what a copy raises."""
+    attempt = _Attempt(task)
+    host = os.uname().nodename
+    events: list[Event] = []
+
+    def observe(event: Event) -> None:
+        event = replace(event, shard=task.number, host=host)
+        if task.here.observer is not None:
+            task.here.observer(event)
+        elif len(events) < _MOST_EVENTS and not isinstance(
+            event, CallStarted | CallEnded | Measured
+        ):
+            events.append(event)
+
+    report, error = None, None
+    try:
+        report = attempt.run(observe)
+    except PipecopyError as failed:
+        report, error = failed.report, failed
+        error.report = None  # it is beside it
+    return ShardResult(
+        host=host, report=report, shard=attempt.claimed, error=error, events=tuple(events)
+    )
+
+
+class _Attempt:
+    def __init__(self, task: ShardTask) -> None:
+        self._task = task
+        self.claimed: Shard | None = None
+
+    def run(self, observer: Observer) -> CopyReport:
+        task = self._task
+        pool = task.here.pool or load_pool(task.pool, in_worker=False)
+        config = task.config
+        if task.here.left is not None:  # it may have waited for its turn
+            config = replace(config, full_copy_timeout=max(0.001, task.here.left()))
+        report = CopyReport.of(pool, task.from_name, task.to_name)
+        return supervise(
+            self._copy,
+            replace(report, run_id=task.run),
+            config,
+            pool,
+            (task.from_name, task.to_name),
+            mode="copy",
+            writes=True,
+            observer=observer,
+            stop=task.here.stop,
+            abort=task.here.abort,
+            part=Part(role="shard", number=task.number, token=os.urandom(3).hex()),
+            known=task.known,
+        )
+
+    def _copy(self, run: Run[CopyReport]) -> None:
+        run.connect()
+        fit(run)
+        run.pace.begin()
+        shard = self._claim(run)
+        if shard.state == "done":  # by an attempt whose end nobody was told of
+            return
+        if shard.state != "running":
+            raise StoppedError(f"shard {shard.shard} of run {shard.run} was stopped")
+        run.notify(RangeKnown(first_id=shard.next_id, max_id=shard.last))
+        try:
+            copy_batches(run, shard.next_id, shard.last)
+        except (PipecopyError, CutShortError) as error:
+            self._say_failed(run, error)
+            raise
+        with run.last_steps():
+            run.call(run.target, "end_shard", "done", None)
+
+    def _claim(self, run: Run[CopyReport]) -> Shard:
+        shard: Shard = run.call(run.target, "claim_shard", self._task.number, self._task.stopped)
+        self.claimed = shard
+        run.source.claimed(shard.attempt)
+        run.update(first_id=shard.next_id, next_id=shard.next_id, max_id=shard.last)
+        return shard
+
+    def _say_failed(self, run: Run[CopyReport], error: Exception) -> None:
+        """Write into the ledger how the attempt ended, if the target still answers."""
+        limit = min(_LAST_WORDS, run.config.call_timeout, run.left)
+        is_lost = isinstance(error, DatabaseError) and error.lost
+        if limit <= 0 or is_lost or not run.target.connected:
+            return
+        stopped = isinstance(error, CutShortError | StoppedError)
+        state, said = ("stopped", None) if stopped else ("failed", str(error))
+        run.cut_short()
+        with run.last_steps(), suppress(PipecopyError, CutShortError):
+            run.call(run.target, "end_shard", state, said, limit=limit, retry=False)
