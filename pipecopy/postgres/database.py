@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 
 from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
 from pipecopy.finding import Finding
-from pipecopy.postgres import analyze, busy, casts, create, describe, transactions, versions
+from pipecopy.postgres import (
+    analyze,
+    busy,
+    casts,
+    create,
+    describe,
+    estimate,
+    splits,
+    transactions,
+    versions,
+)
 from pipecopy.postgres.application_name import names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
@@ -231,6 +242,18 @@ class PostgresDatabase(ShardCalls):
     def end_of_batch(self, min_id: int, max_id: int, rows: int) -> int:
         """Return the `end` for which `[min_id, end)` holds the next `rows` rows below `max_id`."""
         return self._call(lambda opened: opened.reader.end_of_batch(min_id, max_id, rows))
+
+    def ends_of_batches(
+        self, min_id: int, max_id: int, rows: int, most: int, seconds: float
+    ) -> list[tuple[int, int]]:
+        """Return `(end, rows)` of as many of the next batches as are found in so many seconds."""
+        find = partial(splits.ends_of_batches, ids=(min_id, max_id), rows=rows, most=most)
+        return self._call(lambda opened: find(opened.guard, opened.table, seconds=seconds))
+
+    def estimated_rows(self, min_id: int, ends: Sequence[int], seconds: float) -> list[int] | None:
+        """Return how many rows the planner expects in each `[min_id, end)`; None if it can't."""
+        estimated = partial(estimate.rows_below, first=min_id, ends=ends, seconds=seconds)
+        return self._call(lambda opened: estimated(opened.session, opened.table))
 
     def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
         """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them."""

@@ -6,7 +6,8 @@ A lock of another session's is not waited for long, and the answer is then not k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -29,6 +30,11 @@ _ROW_HEADER = 28
 _SAMPLE = 100
 """Rows that are looked at in each of three places."""
 _SAMPLE_BYTES = 4 * 1024 * 1024
+_TOGETHER = 32
+"""Ranges that the planner is asked for in one round trip: some ms, or seconds with thousands of
+partitions."""
+_CONSISTENT = 1.5
+"""How many times the rows of a range its two halves may have, as the planner expects it."""
 
 
 def size_of(session: ServerSession, table: Table) -> int | None:
@@ -47,6 +53,17 @@ def rows_of(
     analyzed follow from its size.
     """
     return _seen(lambda: _rows(session, table, first, last, row_bytes))
+
+
+def rows_below(
+    session: ServerSession, table: Table, first: int, ends: Sequence[int], seconds: float
+) -> list[int] | None:
+    """Return how many rows the planner expects with keys in `[first, end)`, for each of these ends.
+
+    Of the first of them alone, if it takes longer than so many seconds. None if it knows nothing of
+    the keys, or a lock keeps it from us.
+    """
+    return _seen(lambda: _rows_below(session, table, first, ends, seconds))
 
 
 def has_rows(session: ServerSession, table: Table, first: int, last: int) -> bool | None:
@@ -80,6 +97,34 @@ def _rows(
             return int(_size(session, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
     rows, _ = _plan(session, table, first, last)
     return rows
+
+
+def _rows_below(
+    session: ServerSession, table: Table, first: int, ends: Sequence[int], seconds: float
+) -> list[int] | None:
+    until = time.monotonic() + seconds
+    last = ends[-1] - 1
+    middle = (first + last) // 2
+    whole, lower, upper = _expected(
+        session, table, [(first, last), (first, middle), (middle, last)]
+    )
+    if lower + upper > _CONSISTENT * whole + 2:  # at least 1 is expected of any ids
+        return None  # without statistics it takes any two ids to have the same share between them
+    found: list[int] = []
+    while len(found) < len(ends) and (not found or time.monotonic() < until):
+        asked = ends[len(found) :][:_TOGETHER]
+        found += _expected(session, table, [(first, end - 1) for end in asked])
+    return found
+
+
+def _expected(session: ServerSession, table: Table, ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Return how many rows the planner expects in each range of keys, in one round trip."""
+    explains = (
+        f"EXPLAIN (FORMAT JSON) SELECT FROM {table.sql} WHERE {condition(table, *each)}"
+        for each in ranges
+    )
+    answers = session.query_all(_PATIENCE + "; ".join(explains))
+    return [int(plans[0]["Plan"]["Plan Rows"]) for ((plans,),) in answers]
 
 
 def _never_analyzed(session: ServerSession, table: Table) -> bool:

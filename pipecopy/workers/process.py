@@ -13,12 +13,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self, get_args
+from typing import Any, Self
 
-from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session, TableDescription
-from pipecopy.finding import Finding, Mark
+from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session
 from pipecopy.redact import secrets_in
-from pipecopy.shard import Shard
+from pipecopy.workers.answers import (
+    batches_of,
+    check_findings,
+    counts_in,
+    estimates_of,
+    int_of,
+)
 from pipecopy.workers.buffer import Buffer, MemoryFile, plain_rows
 from pipecopy.workers.forkserver import ignore_stop_signals, name_process
 from pipecopy.workers.messages import (
@@ -87,6 +92,8 @@ class _WorkerProcess:
             "get_max_id": self._get_max_id,
             "get_max_id_in": self._get_max_id_in,
             "end_of_batch": self._end_of_batch,
+            "ends_of_batches": self._ends_of_batches,
+            "estimated_rows": self._estimated_rows,
             "load_rows": self._load_rows,
             "load_these": self._load_these,
             "save_rows": self._save_rows,
@@ -124,6 +131,8 @@ class _WorkerProcess:
             "load_batch",
             "load_these",
             "end_of_batch",
+            "ends_of_batches",
+            "estimated_rows",
             "exchange_rows",
             "lag",
             "active_sessions",
@@ -166,17 +175,17 @@ class _WorkerProcess:
 
     def _plainly(self, call: str, *args: Any) -> Any:
         answer = getattr(self._connected, call)(*args)
-        _check_findings(call, answer)
+        check_findings(call, answer)
         return plain(answer)
 
     def _get_max_id(self) -> int:
-        max_id = _int_of("get_max_id", self._connected.get_max_id())
+        max_id = int_of("get_max_id", self._connected.get_max_id())
         if max_id < 0:
             raise ValueError(f"get_max_id returned {max_id}: ids are at least 0")
         return max_id
 
     def _get_max_id_in(self, min_id: int, max_id: int) -> int:
-        found = _int_of("get_max_id_in", self._connected.get_max_id_in(min_id, max_id))
+        found = int_of("get_max_id_in", self._connected.get_max_id_in(min_id, max_id))
         if found and not min_id <= found < max_id:
             raise ValueError(
                 f"get_max_id_in returned {found}, neither 0 nor an id in [{min_id}, {max_id})"
@@ -188,6 +197,16 @@ class _WorkerProcess:
         if not min_id < end <= max_id:
             raise ValueError(f"end_of_batch returned {end}, not an id in ({min_id}, {max_id}]")
         return end
+
+    def _ends_of_batches(
+        self, min_id: int, max_id: int, rows: int, most: int, seconds: float
+    ) -> list[tuple[int, int]]:
+        found = self._connected.ends_of_batches(min_id, max_id, rows, most, seconds)
+        return batches_of("ends_of_batches", found, (min_id, max_id), most)
+
+    def _estimated_rows(self, min_id: int, ends: Sequence[int], seconds: float) -> list[int] | None:
+        found = self._connected.estimated_rows(min_id, ends, seconds)
+        return estimates_of("estimated_rows", found, ends)
 
     def _load_rows(self, buffer: int, min_id: int, max_id: int, most_rows: int | None) -> Batch:
         """Load the rows of these ids; with a number of rows, the next so many of them."""
@@ -208,7 +227,7 @@ class _WorkerProcess:
 
     def _save_rows(self, buffer: int) -> SavedRows | None:
         rows: Sequence[Any] = self._setup.buffers[buffer].read()
-        return _counts_in(self._connected.save_rows(rows))
+        return counts_in(self._connected.save_rows(rows))
 
     def _load_these(self, buffer: int, ids: Sequence[int]) -> Batch:
         """Load the rows with these ids, in one batch."""
@@ -225,7 +244,7 @@ class _WorkerProcess:
                 raise TypeError(
                     "exchange_rows did not return (ids in the way, ids that had values)"
                 )
-        return [[_int_of("exchange_rows", one) for one in ids] for ids in (in_the_way, had)]
+        return [[int_of("exchange_rows", one) for one in ids] for ids in (in_the_way, had)]
 
     def _lag(self) -> tuple[float, str | None]:
         match self._connected.lag():
@@ -234,7 +253,7 @@ class _WorkerProcess:
         raise TypeError("lag did not return (seconds, the name of a standby or None)")
 
     def _active_sessions(self) -> int:
-        return _int_of("active_sessions", self._connected.active_sessions())
+        return int_of("active_sessions", self._connected.active_sessions())
 
     def _afterwards(self, call: str, *args: Any) -> str | None:
         warning = getattr(self._connected, call)(*args)
@@ -303,52 +322,6 @@ _PLAIN_CALLS = (
     "end_run",
 )
 """What a `Database` may offer besides, whose results are plain values."""
-
-
-def _check_findings(call: str, answer: Any) -> None:
-    """Raise TypeError if what should be findings is none: a problem must not get lost."""
-    found: Any = ()
-    if call == "meet" or (call == "create" and not isinstance(answer, str | None)):
-        found = answer
-    elif isinstance(answer, TableDescription):
-        found = answer.findings
-    elif call == "survey" and isinstance(answer, dict):
-        found = answer.get("findings", ())
-    elif call == "claim_shard" and not isinstance(answer, Shard):
-        raise TypeError(f"claim_shard returned {cut(repr(answer))}, not a Shard")
-    elif call == "shards" and not all(isinstance(one, Shard) for one in answer):
-        raise TypeError(f"shards returned {cut(repr(answer))}, not a list of Shard")
-    if not isinstance(found, list | tuple) or not all(map(_is_finding, found)):
-        raise TypeError(f"{call} returned {cut(repr(found))}, not a list of findings")
-
-
-def _is_finding(one: object) -> bool:
-    return (
-        isinstance(one, Finding)
-        and one.mark in get_args(Mark)
-        and isinstance(one.message, str)
-        and isinstance(one.remedy, str | None)
-    )
-
-
-def _int_of(call: str, found: object) -> int:
-    """Return what the call returned if it is an int."""
-    if isinstance(found, bool):
-        raise TypeError(f"{call} returned a bool, not an int")
-    try:
-        return operator.index(found)  # type: ignore[arg-type] # it says so if it is none
-    except TypeError:
-        raise TypeError(
-            f"{call} returned {type(found).__name__}, not an int (0 if there is no row)"
-        ) from None
-
-
-def _counts_in(saved: object) -> SavedRows | None:
-    """Return what became of the rows, if that is what it is: a driver may return anything."""
-    if not isinstance(saved, SavedRows):
-        return None
-    counts = (saved.inserted, saved.updated, saved.unchanged)
-    return saved if all(type(count) is int and count >= 0 for count in counts) else None
 
 
 def _position_of(database: object) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from pipecopy import (
@@ -20,6 +21,11 @@ from pipecopy import (
 )
 from pipecopy.contracts import TableDescription
 from pipecopy.finding import Finding, Mark
+from pipecopy.operations.fit import fit
+from pipecopy.operations.split import Piece
+from pipecopy.operations.split import split as split_ids
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.supervise import supervise
 from tests.support.databases import TemporaryDatabase
 
 CONFIG = Config(
@@ -132,3 +138,43 @@ def found(report: VerifyReport) -> Found:
     listed = (report.missing_ids, report.surplus_ids, report.differing_ids)
     assert counts == tuple(len(ids) for ids in listed)
     return listed
+
+
+def split(
+    pool: ConnectionPool,
+    parts: int,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    observer: Observer | None = None,
+    **limits: Any,
+) -> tuple[list[Piece], tuple[str, ...]]:
+    """Split the ids of the source's table, and see that the parts are all of them, once.
+
+    Returns them with the warnings that came of it.
+    """
+    found: list[Piece] = []
+    before: list[str] = []
+
+    def operation(run: Run[CopyReport]) -> None:
+        run.connect()
+        fit(run)
+        before.extend(run.report.warnings)
+        greatest = run.call(run.source, "get_max_id") if last is None else last
+        found.extend(split_ids(run, first, greatest, parts))
+        assert (found[0].first, found[-1].last) == (first, greatest)
+
+    report = supervise(
+        operation,
+        CopyReport.of(pool, "source", "target"),
+        replace(CONFIG, **limits),
+        pool,
+        ("source", "target"),
+        mode="copy",
+        writes=True,
+        observer=observer,
+    )
+    assert len(found) <= max(parts, 1)
+    assert all(part.first <= part.last for part in found)
+    assert all(part.last + 1 == following.first for part, following in pairwise(found))
+    return found, report.warnings[len(before) :]
