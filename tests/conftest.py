@@ -56,6 +56,8 @@ def _nobody_elses_settings() -> Iterator[None]:
         for name in os.environ:
             if re.match(r"PG(?!\d+_BIN$)|PIPECOPY_", name):
                 patch.delenv(name)
+        # with it each command would compile all that it imports
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in ("PGPASSFILE", "PGSERVICEFILE"):
             patch.setenv(name, str(empty / "none"))
         for name in ("XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"):  # where pipecopy.toml may be
@@ -80,6 +82,16 @@ def _signals_end_what_is_started() -> Iterator[None]:
     yield
     for signum, handler in before.items():
         signal.signal(signum, handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what may take longer than any other test: at the end all would wait for it."""
+    items.sort(key=_has_the_usual_limit)
+
+
+def _has_the_usual_limit(item: pytest.Item) -> bool:
+    own = item.get_closest_marker("timeout")
+    return own is None or own.args[0] <= float(item.config.getini("timeout"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

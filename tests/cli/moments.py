@@ -136,7 +136,7 @@ def wait_for(words: str, log: Path) -> None:
     deadline = time.monotonic() + 20
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)  # a file sends no events
+        time.sleep(0.005)  # a file sends no events
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -191,13 +191,13 @@ def test_a_kill(moment: Moment, to: To, tables: Tables, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "to", "limits"),
-    [  # too little, if the three seconds of the standstill counted
-        ("load", "it", {"call_timeout": 1.5, "full_copy_timeout": 3.2}),
-        ("save", "its group", {"call_timeout": 1.5, "full_copy_timeout": 3.2}),
+    [  # too little, if the two seconds of the standstill counted
+        ("load", "it", {"call_timeout": 1.2, "full_copy_timeout": 2.4}),
+        ("save", "its group", {"call_timeout": 1.2, "full_copy_timeout": 2.4}),
         (
             "retry",
             "its group",
-            {"call_timeout": 0.5, "retries_delay": 1, "full_copy_timeout": 4.5},
+            {"call_timeout": 0.5, "retries_delay": 1, "full_copy_timeout": 3.5},
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_standstill_does_not_count(
     with command_at(moment, tables, tmp_path / "log", **limits) as running:
         running.send(signal.SIGSTOP, to)
         running.barrier.lift()  # a result arrives meanwhile
-        time.sleep(3)  # the case itself
+        time.sleep(2)  # the case itself
         running.send(signal.SIGCONT, to)
         ended = command_ended(running.process, running.limits)
     retries = 1 if moment == "retry" else 0

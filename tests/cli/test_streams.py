@@ -74,8 +74,8 @@ def closed(how: str = "<&- >&- 2>&-") -> Iterator[dict[str, Any]]:
     [
         (full_pipes, {"call_timeout": 10, "grace": 0}, 128 + signal.SIGTERM),
         (closed, {"call_timeout": 10, "grace": 0}, 128 + signal.SIGTERM),
-        (full_pipes, {"call_timeout": 10, "full_copy_timeout": 3}, 124),
-        (pipes_without_reader, {"call_timeout": 10, "full_copy_timeout": 3}, 124),
+        (full_pipes, {"call_timeout": 10, "full_copy_timeout": 2}, 124),
+        (pipes_without_reader, {"call_timeout": 10, "full_copy_timeout": 2}, 124),
         (full_pipes, {"call_timeout": 0.5}, 75),
         (full_disk, {"call_timeout": 0.5}, 75),
     ],

@@ -60,7 +60,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager

@@ -66,8 +66,8 @@ def test_calls_of_a_check_overlap(sqlite_pool: RecordingPool) -> None:
 
 # -- the error that is told
 
-_HUNG = {"call_timeout": 1.0, "max_retries": 1}
-_ONCE = {"call_timeout": 1.0}
+_HUNG = {"call_timeout": 0.5, "max_retries": 1}
+_ONCE = {"call_timeout": 0.5}
 
 # what the source does, what the target does, the error and its side, the limits
 CASES: dict[str, tuple[str, str, type[PipecopyError], str, dict[str, float]]] = {
@@ -86,7 +86,7 @@ CASES: dict[str, tuple[str, str, type[PipecopyError], str, dict[str, float]]] = 
         "ValueError",
         FullCopyTimeoutError,
         "source",
-        {"full_copy_timeout": 2},
+        {"full_copy_timeout": 1.2},
     ),
     "source fails, target hangs": ("meets, ValueError", "deadlock", DatabaseError, "source", {}),
     "target hangs": ("returns", "deadlock", CallTimeoutError, "target", _ONCE),

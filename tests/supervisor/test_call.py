@@ -58,10 +58,10 @@ def test_a_call_that_works_until_shortly_before_its_limit_is_not_disturbed(
 ) -> None:
     # looking for where it hangs, when it does not, once ended calls in a segmentation fault
     sqlite_pool.create(range(1, 51))
-    pool = sqlite_pool.faulty(Strike(side="source", call="load_rows", fault="works for 1 s"))
+    pool = sqlite_pool.faulty(Strike(side="source", call="load_rows", fault="works for 0.3 s"))
     ended = run_copy(
         pool,
-        call_timeout=1.03,
+        call_timeout=0.33,
         full_copy_timeout=50,
         max_retries=5,  # on a busy machine it may well come too late
     )

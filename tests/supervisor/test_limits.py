@@ -19,10 +19,10 @@ def test_the_copy_ends_at_its_limit(
 ) -> None:
     sqlite_pool.create(range(1, 51))
     pool = sqlite_pool.faulty(Strike(side=side, call=call, fault=fault))
-    ended = run_copy(pool, full_copy_timeout=2, call_timeout=10, max_retries=3)
+    ended = run_copy(pool, full_copy_timeout=1.2, call_timeout=10, max_retries=3)
     assert ended.report is not None
     assert (ended.report.outcome, ended.report.kills) == ("timed out", 1)
-    assert ended.report.seconds >= 2
+    assert ended.report.seconds >= 1.2
     expected = Expected(error=FullCopyTimeoutError, side=side, call=call, exit_code=124)
     check(ended, sqlite_pool, expected)
 
@@ -31,7 +31,7 @@ def test_the_copy_ends_at_its_limit(
 def test_a_close_that_hangs_ends_at_the_copys_limit(side: Side, sqlite_pool: RecordingPool) -> None:
     sqlite_pool.create(range(1, 51))
     pool = sqlite_pool.faulty(Strike(side=side, call="close", fault="deadlock"))
-    ended = run_copy(pool, full_copy_timeout=2, call_timeout=10)
+    ended = run_copy(pool, full_copy_timeout=1.2, call_timeout=10)
     check(ended, sqlite_pool, Expected(warnings=1))
 
 
