@@ -29,7 +29,10 @@ class Happened:
     shard: int | None = None
     """Of a sharded run, which shard it is about; None if it is about the whole run."""
     host: str | None = None
-    """On which that shard is copied."""
+    """On which that shard is copied; None if that is not known."""
+    table: str | None = None
+    """Of a sharded run, the source's table that it is about, as the pool was told it; None if it is
+    about the whole run, or the pool has no `table`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +283,6 @@ class ShardsKnown(Happened):
 class ShardStarted(Happened):
     """An attempt of a shard is under way: it was given to the engine."""
 
-    table: str
     first: int
     last: int
     next_id: int
@@ -310,6 +312,8 @@ class ShardEnded(Happened):
     """Of all attempts."""
     detail: str = ""
     """Why it was lost, or failed."""
+    attempt: int = 1
+    """1 for the first of this run."""
     again: bool = False
     """The shard is run again."""
 

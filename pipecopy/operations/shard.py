@@ -70,6 +70,8 @@ class ShardTask:
     """`full_copy_timeout` is what is left of the whole run."""
     run: str
     number: int
+    table: str | None
+    """The source's, as the pool was told it."""
     known: Mapping[Side, Mapping[str, Any]] = field(repr=False)
     """What the plan has found: see `supervise`."""
     stopped: bool = False
@@ -103,7 +105,7 @@ def run_shard(task: ShardTask) -> ShardResult:
     events: list[Event] = []
 
     def observe(event: Event) -> None:
-        event = replace(event, shard=task.number, host=host)
+        event = replace(event, shard=task.number, host=host, table=task.table)
         if task.here.observer is not None:
             task.here.observer(event)
         elif len(events) < _MOST_EVENTS and not isinstance(

@@ -309,7 +309,7 @@ class _Driver:
             self._names,
             mode="copy",
             writes=True,
-            observer=self._observe,
+            observer=lambda event: self._observe(replace(event, table=report.table)),
             abort=self._abort,
             part=_part("table"),
         )
@@ -370,6 +370,7 @@ class _Driver:
             config=config,
             run=run.report.run_id,
             number=shard.shard,
+            table=self._name_of(shard),
             known=plan.known,
             here=InProcess(
                 pool=table.pool,
@@ -386,7 +387,7 @@ class _Driver:
         run.notify(
             ShardStarted(
                 shard=shard.shard,
-                table=shard.table,
+                table=task.table,
                 first=shard.first,
                 last=shard.last,
                 next_id=shard.next_id,
@@ -422,10 +423,12 @@ class _Driver:
             ShardEnded(
                 shard=shard.shard,
                 host=shard.host,
+                table=self._name_of(shard),
                 outcome=outcome,
                 next_id=shard.next_id,
                 rows=shard.rows,
                 detail="" if error is None else str(error),
+                attempt=attempt.of_run,
                 again=again,
             )
         )
@@ -448,6 +451,7 @@ class _Driver:
                     ShardProgress(
                         shard=shard.shard,
                         host=shard.host,
+                        table=self._name_of(shard),
                         next_id=shard.next_id,
                         rows=shard.rows,
                     )
@@ -468,6 +472,11 @@ class _Driver:
         run.notify(event)
 
     # -- the run
+
+    def _name_of(self, shard: Shard) -> str | None:
+        """Return the source's table of the shard, as the pool was told it."""
+        table, _ = self._plans[shard.table]
+        return getattr(table.pool, "table", None)
 
     def _left(self) -> float:
         return self._run.left - _RESERVE
