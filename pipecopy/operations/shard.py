@@ -21,6 +21,7 @@ from pipecopy.operations.copy import copy_batches
 from pipecopy.operations.fit import fit
 from pipecopy.report import CopyReport
 from pipecopy.shard import Part, Shard
+from pipecopy.supervisor.endpoints import IdleEndpoints
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
@@ -46,6 +47,7 @@ class InProcess:
         stop: threading.Event | None = None,
         abort: threading.Event | None = None,
         left: Callable[[], float] | None = None,
+        idle: IdleEndpoints | None = None,
     ) -> None:
         self.pool = pool
         self.observer = observer
@@ -53,6 +55,7 @@ class InProcess:
         self.abort = abort
         self.left = left
         """Returns the seconds that are left of the whole run."""
+        self.idle = idle
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (InProcess, ())
@@ -149,6 +152,7 @@ class _Attempt:
             abort=task.here.abort,
             part=Part(role="shard", number=task.number, token=os.urandom(3).hex()),
             known=task.known,
+            idle=task.here.idle,
         )
 
     def _copy(self, run: Run[CopyReport]) -> None:

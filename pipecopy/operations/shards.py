@@ -50,6 +50,7 @@ from pipecopy.operations.shard import InProcess, ShardResult, ShardTask, run_sha
 from pipecopy.report import CopyReport
 from pipecopy.shard import Part, Shard
 from pipecopy.sharded import ShardedReport, ShardedTable
+from pipecopy.supervisor.endpoints import IdleEndpoints
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
@@ -213,6 +214,7 @@ class _Driver:
         self._results: list[ShardResult] = []
         self._stop, self._abort = threading.Event(), threading.Event()
         """For what runs in this process."""
+        self._idle = IdleEndpoints()
         self._own = ThreadPoolExecutor(how.jobs, "pipecopy-shard")
         self._under_way: dict[Future[ShardResult], _Attempt] = {}
         self._live: set[int] = set()
@@ -231,6 +233,7 @@ class _Driver:
         finally:
             self._abort.set()
             self._own.shutdown(wait=False, cancel_futures=True)
+            self._idle.dismiss()
 
     def _operate(self, run: Run[ShardedReport]) -> None:
         run.connect()
@@ -378,6 +381,7 @@ class _Driver:
                 stop=self._stop,
                 abort=self._abort,
                 left=self._left,
+                idle=self._idle,
             ),
         )
         executor = self._how.executor or self._own

@@ -14,7 +14,7 @@ from pipecopy.errors import DatabaseError
 from pipecopy.events import Observer, RunStarted
 from pipecopy.supervisor.call import Call, KeyRange
 from pipecopy.supervisor.calls import Calls
-from pipecopy.supervisor.endpoints import Endpoint, Endpoints
+from pipecopy.supervisor.endpoints import Endpoint, Endpoints, IdleEndpoints
 from pipecopy.supervisor.pace import Pace
 from pipecopy.supervisor.state import ReportT
 from pipecopy.supervisor.stop import BATCH, StopRequests
@@ -58,12 +58,16 @@ class Run(Calls[ReportT]):
         *,
         observer: Observer | None,
         stop: StopRequests,
+        idle: IdleEndpoints | None = None,
     ) -> None:
         super().__init__(config, session.mode, report, observer, stop)
         self._session = session
-        self.endpoints = Endpoints(
-            pool, session, names, buffers=config.read_ahead + 1, wake=self._wakeup.wake
-        )
+        self._idle = idle
+        buffers, wake = config.read_ahead + 1, self._wakeup.wake
+        taken = None if idle is None else idle.take(pool, names, buffers)
+        if taken is not None:
+            taken.renew(session, wake)
+        self.endpoints = taken or Endpoints(pool, session, names, buffers=buffers, wake=wake)
         self.pace = Pace(self, self.endpoints)
         """Whether the next load, or the next range, may begin."""
         # a batch's bytes are counted with what tells them apart
@@ -104,7 +108,10 @@ class Run(Calls[ReportT]):
         """Kill the workers that are left, and give back all that the run had."""
         self.pace.end()
         try:
-            self.endpoints.dismiss()
+            if self._idle is not None:
+                self._idle.give(self.endpoints)
+            else:
+                self.endpoints.dismiss()
         finally:
             self._wakeup.close()
 
@@ -124,14 +131,15 @@ class Run(Calls[ReportT]):
         Raises ConfigError too, if one can't tell what the pace depends on.
         """
         source, target = (
-            None if side.connected else self.begin(side, "connect") for side in self.endpoints.both
+            None if side.connected else self.begin(side, "connect", *side.connect_args)
+            for side in self.endpoints.both
         )
         self.wait_both(source, target)
         self.pace.refuse_without_calls(self.endpoints.both)
 
     def connect_target(self) -> None:
         """Open the target alone."""
-        self.call(self.target, "connect")
+        self.call(self.target, "connect", *self.target.connect_args)
 
     @contextmanager
     def unit(self, what: str = BATCH) -> Iterator[None]:

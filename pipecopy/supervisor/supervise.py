@@ -32,6 +32,7 @@ from pipecopy.events import Observer, RunEnded
 from pipecopy.report import Outcome, utc_now
 from pipecopy.shard import Part
 from pipecopy.supervisor.clock import TICK, Flag
+from pipecopy.supervisor.endpoints import IdleEndpoints
 from pipecopy.supervisor.progress import far
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError, ReportT
@@ -69,6 +70,7 @@ def supervise(
     abort: threading.Event | None = None,
     part: Part | None = None,
     known: Mapping[Side, Mapping[str, Any]] = NOTHING_KNOWN,
+    idle: IdleEndpoints | None = None,
 ) -> ReportT:
     """Run an operation within the limits, and return its report.
 
@@ -87,6 +89,7 @@ def supervise(
         abort: once it is set, the run ends at once, as it does when its limit strikes.
         part: which part of a sharded run it is; that has the run id of the report.
         known: fields of the `Session` of each side's first worker: what the plan has found there.
+        idle: where workers of a run before are taken from, and left for the next one.
 
     Raises ConfigError for a wrong argument, and what ended the operation: see `copy_table`. No
     signal handlers are installed.
@@ -111,7 +114,7 @@ def supervise(
     )
     try:
         requests = StopRequests(stop=stop, abort=abort)
-        run = Run(config, report, session, pool, names, observer=observer, stop=requests)
+        run = Run(config, report, session, pool, names, observer=observer, stop=requests, idle=idle)
         for endpoint in run.endpoints.both:
             endpoint.know(**known.get(endpoint.side, {}))
         thread = _RunThread(run, operation)

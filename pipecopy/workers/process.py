@@ -12,7 +12,7 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session
@@ -121,7 +121,11 @@ class _WorkerProcess:
             pool = pool.for_session(self._setup.session)
         return pool
 
-    def _connect(self) -> Connected:
+    def _connect(self, session: Session | None = None) -> Connected:
+        """Open the database; in that session, if another run begins with this worker."""
+        if session is not None:
+            self._setup = replace(self._setup, session=session)
+            self._database, self._is_compared = None, False
         pool = self._pool()
         self._database = pool.connect(self._setup.dbname)
         if self._database is None:

@@ -198,6 +198,10 @@ class Worker:
         stack = self._setup.stack if self._ready else None
         return find_hang(self._popen.pid, self._popen.pidfd, stack)
 
+    def is_alive(self) -> bool:
+        """Return whether the process has started, and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
     def state(self) -> str:
         """Return the process's state, such as `sleeping`."""
         return state_of(self.pid) if self.pid is not None else "gone"
