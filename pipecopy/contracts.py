@@ -63,14 +63,14 @@ load_batch(min_id: int, max_id: int, rows: int) -> Sequence[Row]
     is called so in events, errors and reports.
 ends_of_batches(min_id: int, max_id: int, rows: int, most: int, seconds: float)
 -> Sequence[tuple[int, int]]
-    `(end, rows)` of the next batches of about `rows` rows with ids in `[min_id, max_id)`, in their
-    order, at most `most`, and as many as are found in about so many seconds: each begins at the end
-    of the one before, and its rows are counted. No id is cut in two. One ends at `max_id` only if
-    no row is above it. None if the first one takes too long. For a plan of parts with as many rows.
+    `(end, rows)` of the next batches with ids in `[min_id, max_id)`, in their order, at most `most`
+    of them, and as many as are found in about so many seconds; none if the first takes too long.
+    Each begins at the end of the one before and has `rows` rows or more, which are counted; the
+    last of all ends at `max_id`, and has what is left. No id is cut in two. For a plan of shards.
 estimated_rows(min_id: int, ends: Sequence[int], seconds: float) -> Sequence[int] | None
     For each of these ids, in ascending order, about how many rows have ids in `[min_id, end)`; for
     the first of them alone if it takes longer than so many seconds. None if that is not known. For
-    a plan of a table in which `ends_of_batches` takes too long. It should take no time to speak of.
+    a plan of shards if `ends_of_batches` takes too long: to estimate should take almost no time.
 load_these(ids: Sequence[int]) -> Sequence[Row]
     The rows with these ids: for `exchange_rows`. If they are more bytes than a batch may have, an
     error of the SQLSTATE 54000: then fewer are asked for.

@@ -15,7 +15,6 @@ from typing import Any
 
 from pipecopy.errors import CallTimeoutError
 from pipecopy.supervisor.run import Run
-from pipecopy.units import seconds_text
 
 _BATCHES = 16
 """Batches to a part: it has at most one of them more than it should."""
@@ -24,6 +23,8 @@ _FEWEST = 11
 _BIGGEST = 50_000
 """Rows of a batch, at first: their end is found in some ms, or in half a second if each row has to
 be looked up in a table that is not cached."""
+_SMALL = 64
+"""The same if nothing is known of how many there are: it grows with them."""
 _CALL = 0.25
 """The share of the limit of a call that it is asked to take; a driver may need twice as long."""
 _RUN = 0.25
@@ -49,11 +50,11 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
     """Split the ids from `first_id` to `last_id`, itself included, into at most so many parts.
 
     They are fewer if there are fewer ids with rows. Both sides are connected. All questions to the
-    source take at most a quarter of a call's limit (`Config.call_timeout`) if it can estimate what
-    is not counted then, else at most as long as one call, but for one that hangs: it is killed at
-    its limit, and not made again. (PostgreSQL counts 90 million rows in a quarter of 30 s if VACUUM
-    has seen all of the table, and a hundredth of that in the worst case.) A warning says if the
-    parts are not even.
+    source take about a quarter of a call's limit (`Config.call_timeout`) if it can estimate what is
+    not counted then, else about the limit of one call; one that hangs is killed at its limit, and
+    not made again. (In a quarter of 30 s PostgreSQL counts 90 million rows if VACUUM has seen all
+    of the table, and a hundredth of that in the worst case.) A warning says if the parts have as
+    many ids instead of rows.
 
     Raises what `Run.call` raises, but no CallTimeoutError.
     """
@@ -65,9 +66,9 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
     if counts.told < source.past_last and not _estimate(source, counts, parts):
         if source.can_count:
             run.warn(
-                f"{run.source}: the ids are split into ranges of about as many ids, not rows, since"
-                f" the rows could not be counted in {seconds_text(source.limit)} and there are no"
-                " statistics to go by; ANALYZE the source's table before the next run"
+                f"{run.source}: the rows could not be counted in time, and the server has no"
+                " statistics of them: the ranges have about as many ids each, not rows; run ANALYZE"
+                " on the source's table before the next run"
             )
         _spread(source, counts, parts)
     return list(_parts(counts, parts))
@@ -163,9 +164,10 @@ class _Counts:
 
 def _count(source: _Source, first: int, parts: int, expected: int | None) -> _Counts:
     """Count batches of rows, as far as the time allows."""
-    guess = source.past_last - first if expected is None else expected
-    limit = source.limit if expected is None else _CALL * source.limit
-    rows = min(max(1, guess // (_BATCHES * parts)), _BIGGEST)
+    most, limit, guess = _BIGGEST, _CALL * source.limit, expected
+    if guess is None:
+        most, limit, guess = _SMALL, source.limit, source.past_last - first
+    rows = min(max(1, guess // (_BATCHES * parts)), most)
     counts = _count_batches(source, first, rows, most=2 * _BATCHES * parts, limit=limit)
     total = int(counts.below[-1])
     if counts.told == source.past_last and rows > max(1, total // (_FEWEST * parts)):

@@ -31,8 +31,8 @@ _SAMPLE = 100
 """Rows that are looked at in each of three places."""
 _SAMPLE_BYTES = 4 * 1024 * 1024
 _TOGETHER = 32
-"""Ranges that the planner is asked for in one round trip: some ms, or seconds with thousands of
-partitions."""
+"""Ranges that the planner is asked for in the first round trip, then as many as so far: some ms, or
+seconds with thousands of partitions."""
 _CONSISTENT = 1.5
 """How many times the rows of a range its two halves may have, as the planner expects it."""
 
@@ -112,7 +112,7 @@ def _rows_below(
         return None  # without statistics it takes any two ids to have the same share between them
     found: list[int] = []
     while len(found) < len(ends) and (not found or time.monotonic() < until):
-        asked = ends[len(found) :][:_TOGETHER]
+        asked = ends[len(found) :][: max(_TOGETHER, len(found))]
         found += _expected(session, table, [(first, end - 1) for end in asked])
     return found
 

@@ -18,7 +18,7 @@ from pipecopy.postgres import PostgresPool
 from tests.postgres.hostile import SCHEMA, hostile_database, strayed
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
-from tests.support.runs import check, copy, found, verify
+from tests.support.runs import check, copy, found, split, verify
 from tests.support.servers import PostgresServer
 
 pytestmark = pytest.mark.server
@@ -77,6 +77,8 @@ def sides(_hostile: Sides) -> Sides:
 def test_a_copy_and_another_over_it(sides: Sides, key: str) -> None:
     sides.execute(f"CREATE TABLE app.profiles ({COLUMNS.format(key=key)})")
     sides.source.execute(ROWS)
+    parts, warnings = split(sides.pool(), 4)
+    assert ([part.rows for part in parts], warnings) == ([11] * 4, ())
     assert copy(sides.pool(), batch_size=7).rows == 44
     assert sides.target.query(ALL) == sides.source.query(ALL)
     assert found(verify(sides.pool(), batch_size=7)) == ((), (), ())

@@ -10,6 +10,7 @@ import pytest
 from pipecopy.operations.split import Piece
 from pipecopy.postgres import PostgresPool
 from tests.support.databases import TemporaryDatabase, empty_database
+from tests.support.opened import opened
 from tests.support.runs import split
 from tests.support.servers import PostgresServer
 
@@ -89,13 +90,8 @@ def _counts(
     database: TemporaryDatabase, table: str, parts: list[Piece], where: str = "true"
 ) -> list[int]:
     """Count the rows of each part."""
-    return [
-        database.value(
-            f"SELECT count(*) FROM {table} WHERE id BETWEEN %s AND %s AND ({where})",
-            (part.first, part.last),
-        )
-        for part in parts
-    ]
+    count = f"SELECT count(*) FROM {table} WHERE ({where}) AND id BETWEEN"
+    return [database.value(f"{count} {part.first} AND {part.last}") for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -121,3 +117,92 @@ def test_parts_have_as_many_rows(database: TemporaryDatabase, table: str) -> Non
     assert max(counts) <= 1.1 * sum(counts) / 20
     assert counts == [part.rows for part in parts]
     assert warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("(1, 20000)", "id % 50 = 0"), ("(1, 200)", "id % 2 = 0")],
+    ids=["too high", "too low"],
+)
+def test_old_statistics_do_no_harm(database: TemporaryDatabase, before: str, after: str) -> None:
+    database.execute(
+        "DROP TABLE IF EXISTS old; CREATE TABLE old (id bigint PRIMARY KEY);"
+        f"INSERT INTO old SELECT generate_series{before}; ANALYZE old; DELETE FROM old;"
+        f"INSERT INTO old SELECT id FROM generate_series(1, 40000) AS id WHERE {after}"
+    )
+    found, _ = split(_pool(database, "old"), 20)
+    counts = _counts(database, "old", found)
+    assert max(counts) <= 1.1 * sum(counts) / 20
+
+
+@pytest.mark.parametrize("parts", [2, 20])
+def test_an_id_with_many_rows_is_never_cut(database: TemporaryDatabase, parts: int) -> None:
+    found, _ = split(_pool(database, "one_id"), parts)
+    counts = _counts(database, "one_id", found)
+    assert sum(counts) == 20_000
+    (at,) = (number for number, part in enumerate(found) if part.first <= 5000 <= part.last)
+    assert counts[at] < 5000 + 1.1 * 20_000 / parts
+    assert all(count <= 1.1 * 20_000 / parts for count in counts[:at] + counts[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("few", [(0, 3, 1), (4, 5, 1), (6, 1000, 1)]),
+        ("ends", [(0, 0, 1), (1, _GREATEST, 1)]),
+        ("none", [(0, 0, None)]),
+    ],
+)
+def test_of_few_rows_no_part_is_empty(
+    database: TemporaryDatabase, table: str, expected: list[tuple[int, int, int | None]]
+) -> None:
+    found, _ = split(_pool(database, table), 7)
+    assert [(part.first, part.last, part.rows) for part in found] == expected
+
+
+def test_ids_of_a_range_without_rows(database: TemporaryDatabase) -> None:
+    found, _ = split(_pool(database, "few"), 7, first=6, last=900)
+    assert found == [Piece(first=6, last=900, rows=0)]
+
+
+@pytest.mark.parametrize("first", [0, 17_000])
+@pytest.mark.parametrize("table", ["skewed", "without_index"])
+def test_rows_that_meet_a_condition_are_counted(
+    database: TemporaryDatabase, table: str, first: int
+) -> None:
+    where = "id % 10 < 3 AND id > 9000"
+    found, _ = split(_pool(database, table, where=where), 9, first=first)
+    counts = _counts(database, table, found, where)
+    assert len(found) == 9
+    assert max(counts) <= 1.1 * sum(counts) / 9
+    assert counts == [part.rows for part in found]
+
+
+_SLOW = {"where": "pg_catalog.pg_sleep(0.001) IS NOT NULL"}
+
+
+def test_what_the_server_cannot_count_in_time_is_estimated(database: TemporaryDatabase) -> None:
+    found, warnings = split(_pool(database, "skewed", **_SLOW), 20, call_timeout=0.4)
+    assert len(found) == 20
+    assert max(_counts(database, "skewed", found)) <= 1.6 * 1000
+    assert sum(part.rows or 0 for part in found) == pytest.approx(20_000, rel=0.1)
+    assert warnings == ()
+
+
+def test_without_statistics_a_warning_says_that_the_parts_may_not_be_even(
+    database: TemporaryDatabase,
+) -> None:
+    found, (warning,) = split(_pool(database, "not_analyzed", **_SLOW), 20, call_timeout=0.4)
+    assert [part.rows for part in found] == [None] * 20
+    assert "run ANALYZE on the source's table" in warning
+
+
+def test_a_lock_of_another_session_is_not_waited_for_long(database: TemporaryDatabase) -> None:
+    with opened(database, "source", table="skewed") as source:
+        greatest = source.get_max_id()
+        with database.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE skewed")
+            assert source.ends_of_batches(0, greatest + 1, 100, 50, 0.02) == []
+            assert source.estimated_rows(0, [greatest + 1], 0.02) is None
+        found = source.ends_of_batches(0, greatest + 1, 100, 50, 1)
+    assert [rows for _, rows in found] == [100] * 50
