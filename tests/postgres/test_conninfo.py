@@ -12,6 +12,7 @@ from pipecopy import check_copy, copy_table, verify_tables
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import Event
 from pipecopy.postgres import PostgresPool
+from tests.support.asked import told
 from tests.support.command import run
 from tests.support.runs import CONFIG
 
@@ -120,14 +121,14 @@ def test_no_place_shows_a_piece_of_a_malformed_connection_string(
     file.write_text(f"[databases]\nprod = {json.dumps(name)}\n")
     shown = [
         run("copy", name, name, "--json", "--traceback"),
-        run("copy", name, "--json"),
-        run("copy", "--config", str(file), "prod", "prod"),
-        run("copy", *name.split(), "stats"),  # without quotes in the shell
-        run(name),
+        told("copy", name, "--json"),
+        told("copy", "--config", str(file), "prod", "prod"),
+        told("copy", *name.split(), "stats"),  # without quotes in the shell
+        told(name),
     ]
     monkeypatch.setenv("PIPECOPY_SOURCE", name)
     monkeypatch.setenv("PIPECOPY_TARGET", name)
-    shown.append(run("check"))
+    shown.append(told("check"))
     assert {ended.returncode for ended in shown} == {2}
     assert "S3cret" not in "".join(ended.stdout + ended.stderr for ended in shown)
 

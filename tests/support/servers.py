@@ -68,6 +68,7 @@ class PostgresServer:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: psycopg.Connection[Any] | None = None
+        self._paused = False
 
     def __repr__(self) -> str:
         return f"<PostgreSQL {self.version} on port {self.port}>"
@@ -174,6 +175,7 @@ class PostgresServer:
 
     def pause(self, pid: int | None = None) -> None:
         """Stop the postmaster, or one backend, by SIGSTOP."""
+        self._paused = True
         os.kill(pid or self.pid, signal.SIGSTOP)
 
     def freeze(self) -> None:
@@ -201,9 +203,10 @@ class PostgresServer:
             time.sleep(0.01)
 
     def resume(self) -> None:
-        """Let every process of it go on."""
-        if not self.running:
+        """Let every process of it go on, if any was stopped."""
+        if not self._paused or not self.running:
             return
+        self._paused = False
         family = [psutil.Process(self.pid), *psutil.Process(self.pid).children()]
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
