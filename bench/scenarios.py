@@ -162,7 +162,10 @@ def _trips(databases: Databases) -> dict[str, dict[str, float]]:
 
 def through_latency(databases: Databases, rows: int, rounds: int) -> dict[str, Any]:
     """Time the binary pipe and pipecopy, by rows and by time, through proxies 20 ms away."""
-    with _proxy(databases.source.server) as near, _proxy(databases.target.server) as far:
+    with (
+        proxy_far_away(databases.source.server) as near,
+        proxy_far_away(databases.target.server) as far,
+    ):
         slow = databases.by_ports(near, far)
         pipecopy = Pipecopy(100_000, 1), Pipecopy(10_000, 1), Pipecopy(10_000, 1, batch_time=2)
         results = run_rounds(slow, [Pipe("binary"), *pipecopy], rows, rounds)
@@ -170,7 +173,7 @@ def through_latency(databases: Databases, rows: int, rounds: int) -> dict[str, A
 
 
 @contextlib.contextmanager
-def _proxy(server: PostgresServer) -> Iterator[int]:
+def proxy_far_away(server: PostgresServer) -> Iterator[int]:
     """Run a proxy in a process of its own, as one that shared this one would slow the copy."""
     command = [sys.executable, "-m", "tests.support.proxy", server.host, str(server.port)]
     with subprocess.Popen(
