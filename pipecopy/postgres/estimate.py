@@ -25,8 +25,8 @@ _PATIENCE = "SET LOCAL lock_timeout = '200ms'; "
 _COUNTED = 16 * 1024 * 1024
 """Bytes of a table that is counted: that takes some milliseconds, and an estimate of few rows is
 far off."""
-_ROW_HEADER = 28
-"""Bytes of a row's header and its line pointer (storage-page-layout in the documentation)."""
+_PAGES = 32
+"""Pages that are looked at in each of three places."""
 _SAMPLE = 100
 """Rows that are looked at in each of three places."""
 _SAMPLE_BYTES = 4 * 1024 * 1024
@@ -44,15 +44,13 @@ def size_of(session: ServerSession, table: Table) -> int | None:
     )
 
 
-def rows_of(
-    session: ServerSession, table: Table, first: int, last: int, row_bytes: float | None
-) -> int | None:
+def rows_of(session: ServerSession, table: Table, first: int, last: int) -> int | None:
     """Return the number of rows that are read with keys from `first` to `last`; None for unknown.
 
     By the planner's estimate; those of a small table are counted, and those of one that was never
-    analyzed follow from its size.
+    analyzed follow from how many are in some of its pages, whatever their keys.
     """
-    return _seen(lambda: _rows(session, table, first, last, row_bytes))
+    return _seen(lambda: _rows(session, table, first, last))
 
 
 def rows_below(
@@ -84,17 +82,15 @@ def row_bytes_of(
     return None if not width else 2.0 + 4 * len(table.columns) + width
 
 
-def _rows(
-    session: ServerSession, table: Table, first: int, last: int, row_bytes: float | None
-) -> int:
+def _rows(session: ServerSession, table: Table, first: int, last: int) -> int:
     if table.kind in "rpm":
         if _size(session, table, "pg_relation_size") <= _COUNTED:
             where = condition(table, first, last)
             return (
                 _value(session, f"SELECT pg_catalog.count(*) FROM {table.sql} WHERE {where}") or 0
             )
-        if row_bytes and not table.where and _never_analyzed(session, table):
-            return int(_size(session, table, "pg_table_size") / (row_bytes + _ROW_HEADER))
+        if not table.where and _never_analyzed(session, table):
+            return _by_density(session, table)
     rows, _ = _plan(session, table, first, last)
     return rows
 
@@ -132,11 +128,34 @@ def _never_analyzed(session: ServerSession, table: Table) -> bool:
     return bool(
         _value(
             session,
-            f"{CATALOG_PATH}SELECT bool_or(reltuples < 0)::int FROM pg_class"
-            " WHERE relkind IN ('r', 'm')"
-            f" AND oid IN ({_with_heirs(table)})",
+            f"{CATALOG_PATH}SELECT bool_or(reltuples < 0 AND pg_relation_size(oid) > 0)::int"
+            f" FROM pg_class WHERE relkind IN ('r', 'm') AND oid IN ({_with_heirs(table)})",
         )
     )
+
+
+def _by_density(session: ServerSession, table: Table) -> int:
+    """Return how many rows there are if all pages have as many as some of the biggest heir's.
+
+    The bytes of a row as it travels tell little of how many fit into a page.
+    """
+    heirs = session.query(
+        f"{_PATIENCE}{CATALOG_PATH}SELECT oid::bigint,"
+        " pg_relation_size(oid) / current_setting('block_size')::int FROM pg_class"
+        f" WHERE relkind IN ('r', 'm') AND oid IN ({_with_heirs(table)}) ORDER BY 2 DESC"
+    )
+    oid, pages = heirs[0]
+    begins = {0, max(0, pages // 2 - _PAGES // 2), max(0, pages - _PAGES)}
+    counts = (
+        f"SELECT pg_catalog.count(*) FROM {table.sql}"
+        f" WHERE tableoid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid"
+        f" AND ctid OPERATOR(pg_catalog.>=) '({begin},0)'::pg_catalog.tid"
+        f" AND ctid OPERATOR(pg_catalog.<) '({begin + _PAGES},0)'::pg_catalog.tid"
+        for begin in begins
+    )
+    counted = session.query_all(_PATIENCE + "; ".join(counts))
+    looked_at = len(begins) * min(pages, _PAGES)
+    return int(sum(rows for ((rows,),) in counted) / looked_at * sum(size for _, size in heirs))
 
 
 def _has_rows(session: ServerSession, table: Table, first: int, last: int) -> int | None:

@@ -83,9 +83,8 @@ def _source(session: ServerSession, table: Table, other: Any, first: int, last: 
     form, reason = _format(table, names)
     found: Survey = {"format": form, "format_reason": reason}
     if _may_read(session, table):
-        row_bytes = estimate.row_bytes_of(session, table, form, first, last)
-        found["row_bytes"] = row_bytes
-        found["rows"] = estimate.rows_of(session, table, first, last, row_bytes)
+        found["row_bytes"] = estimate.row_bytes_of(session, table, form, first, last)
+        found["rows"] = estimate.rows_of(session, table, first, last)
     return found
 
 
