@@ -49,6 +49,10 @@ class Bar(Progress):
                 self.update(self._share, total=1, completed=status.share)
             self.update(self._share, description=text)
             yield from super().get_renderables()
-            yield Text(counters_text(status), no_wrap=True, overflow="ellipsis")
+            counters = [counters_text(status)]
+            if (shards := status.shards) is not None:
+                counters += [str(shards), *filter(None, [shards.where])]
+            for line in counters:
+                yield Text(line, no_wrap=True, overflow="ellipsis")
         for line in waits:
             yield Text(line, style="yellow", no_wrap=True, overflow="ellipsis")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipecopy.events import DifferencesFound, Event, RunEnded, Warned
 from pipecopy.observers.meter import Meter
+from pipecopy.observers.shards import Whole
 from pipecopy.observers.text import INFO, Status, event_line, level_of, status_line
 from pipecopy.redact import redact
 
@@ -71,6 +72,7 @@ class Screen:
         self._brief = brief
         self._comment = comment
         self._meter = Meter()
+        self._whole = Whole()
         self._log = _json_log(err, shown.least) if shown.as_json else None
         draws = shown.progress is not None and not shown.as_json
         self._bar = _bar(err, self._meter, brief=brief) if draws else None
@@ -116,9 +118,11 @@ class Screen:
 
     def _take(self, event: Event) -> None:
         self._meter.take(event)
-        if level_of(event) >= self._shown.least and not isinstance(
-            event,
-            RunEnded | DifferencesFound,  # the last lines tell them
+        level = level_of(event, of_run=self._whole.has(event))
+        # the last lines tell two; and of what each shard warns, the first one says it
+        known = event.message in self._warned if isinstance(event, Warned) else False
+        if level >= self._shown.least and not (
+            isinstance(event, RunEnded | DifferencesFound) or (known and event.shard is not None)
         ):
             self._tell(event)
         if comment := self._comment(event):

@@ -23,9 +23,12 @@ from pipecopy.events import (
     RetryScheduled,
     RunEnded,
     RunStarted,
+    ShardsKnown,
+    ShardStarted,
     Where,
     WorkerKilled,
 )
+from pipecopy.observers.shards import Whole
 from pipecopy.observers.summary import summary_lines
 from pipecopy.observers.text import (
     ERROR,
@@ -34,9 +37,11 @@ from pipecopy.observers.text import (
     differences_line,
     event_line,
     level_of,
+    part_text,
 )
 from pipecopy.redact import redact
 from pipecopy.report import Report
+from pipecopy.sharded import ShardedReport
 
 
 @dataclass(frozen=True)
@@ -57,25 +62,34 @@ FIELDS = (
     Field("message", "text", "the same in words, as in the lines for people", always=True),
     Field("run", "text", "the run's id, also in the report"),
     Field("table", "text", "the source's table"),
+    Field("shard", "integer", "the number of the shard, if it is about one"),
+    Field("host", "text", "on which that shard is copied"),
     Field("side", "text", "`source` or `target`"),
     Field("database", "text", "the name of that side's database"),
     Field("call", "text", "the database call, such as `load_rows`"),
     Field("first_id", "integer", "the first id of the range"),
     Field("end_id", "integer", "the id after the last one of the range"),
-    Field("attempt", "integer", "which attempt of the call; 1 for the first"),
+    Field("attempt", "integer", "which attempt of the call, or of the shard; 1 for the first"),
     Field("seconds", "number", "how long it took, or has waited; of a retry: until it begins"),
-    Field("outcome", "text", "how the call, or the run, ended"),
-    Field("rows", "integer", "rows of the batch, or of the run so far"),
+    Field("outcome", "text", "how the call, the shard or the run ended"),
+    Field("rows", "integer", "rows of the batch, or of the shard or the run so far"),
     Field("bytes", "integer", "bytes of these rows"),
     Field("inserted", "integer", "of these rows: new in the target"),
     Field("updated", "integer", "of these rows: had other values in the target"),
     Field("unchanged", "integer", "of these rows: were in the target already"),
-    Field("next_id", "integer", "every id of the run below this one is done"),
+    Field("next_id", "integer", "every id of the run, or of the shard, below this one is done"),
+    Field("shards", "integer", "of a sharded run: how many shards there are"),
+    Field("shards_done", "integer", "how many of them are done"),
     Field("pid", "integer", "the worker process"),
     Field("stack", "text", "the Python stack in which a killed worker was stuck, innermost first"),
     Field("exit_code", "integer", "of the command"),
 )
 """All of them, in their order: a field that does not apply to an event is null."""
+_SAME = (
+    *("seconds", "outcome", "pid", "rows", "bytes", "inserted", "updated", "unchanged"),
+    *("attempt", "next_id"),
+)
+"""Fields that events have by the same name."""
 _OF_A_REPORT = ("outcome", "seconds", "rows", "bytes", "inserted", "updated", "unchanged")
 
 
@@ -95,20 +109,26 @@ class LogObserver:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._run: dict[str, Any] = {}
+        self._whole = Whole()
 
     def __call__(self, event: Event) -> None:
         """Write the event; raises what the logger's handlers raise."""
-        if isinstance(event, RunStarted):
+        of_run = self._whole.has(event)
+        if of_run and isinstance(event, RunStarted):
             self._run = {"run": event.run_id, "table": event.table}
-        level = _level(event)
+        level = _level(event, of_run=of_run)
         if self._logger.isEnabledFor(level):
             name = event_name(type(event))
-            fields = {**self._run, **_fields_of(event), "event": name}
+            fields = {**self._run, **_part_of(event), **_fields_of(event), "event": name}
             self._write(event.at, level, _message(event) or name.replace("_", " "), fields)
 
     def write_status(self, status: Status, line: str) -> None:
         """Write how far the run is, as the line says."""
-        fields = {"event": "progress", "rows": status.rows, "next_id": status.next_id}
+        fields: dict[str, Any] = {"event": "progress", "rows": status.rows}
+        if (shards := status.shards) is None:
+            fields["next_id"] = status.next_id
+        else:
+            fields |= {"shards": shards.shards, "shards_done": shards.done}
         if self._logger.isEnabledFor(INFO):
             self._write(time.time(), INFO, line, self._run | fields)
 
@@ -142,6 +162,10 @@ def json_line(level: int, event: str, message: str, **fields: Any) -> str:
 def fields_of_report(report: Report) -> dict[str, Any]:
     """Return what the last line of a run has."""
     found = {name: getattr(report, name, None) for name in (*_OF_A_REPORT, "next_id")}
+    if isinstance(report, ShardedReport):
+        found |= {"shards": report.shards, "shards_done": report.done}
+        if report.max_id is None:  # of several tables
+            found["next_id"] = None
     return {"run": report.run_id, "table": report.table, **found}
 
 
@@ -158,10 +182,16 @@ def fields_of_error(error: PipecopyError) -> dict[str, Any]:
     }
 
 
-def _level(event: Event) -> int:
-    if isinstance(event, RunEnded) and event.report.outcome != "complete":
+def _level(event: Event, *, of_run: bool) -> int:
+    if of_run and isinstance(event, RunEnded) and event.report.outcome != "complete":
         return ERROR
-    return level_of(event)
+    return level_of(event, of_run=of_run)
+
+
+def _part_of(event: Event) -> dict[str, Any]:
+    """Return which part of a sharded run it is about, if it is about one."""
+    table = {} if event.table is None else {"table": event.table}
+    return {"shard": event.shard, "host": event.host, **table}
 
 
 def _message(event: Event) -> str | None:
@@ -170,7 +200,8 @@ def _message(event: Event) -> str | None:
             return differences_line(event)
         case RunEnded(report=report):
             *_, last = summary_lines(report) or [""]
-            return last if report.outcome == "complete" else f"{report.outcome}: {last}"
+            outcome = "" if report.outcome == "complete" else f"{report.outcome}: "
+            return f"{part_text(event, with_table=True)}{outcome}{last}"
     return event_line(event)
 
 
@@ -180,8 +211,11 @@ def _fields_of(event: Event) -> dict[str, Any]:
             found = _where(where)
         case RetryScheduled(where=where, delay=delay):
             return {**_where(where), "seconds": delay}
-        case RangeKnown(first_id=first, max_id=last):
-            return {"first_id": first, "end_id": last + 1}
+        case RangeKnown(first_id=first, max_id=last) | ShardStarted(first=first, last=last):
+            found = {"first_id": first, "end_id": last + 1}
+        case ShardsKnown(shards=shards):
+            done = sum(shard.state == "done" for shard in shards)
+            return {"shards": len(shards), "shards_done": done}
         case BatchSaved() | RangeVerified():
             first, end = event.key_range
             found = {"first_id": first, "end_id": end}
@@ -193,8 +227,7 @@ def _fields_of(event: Event) -> dict[str, Any]:
             found = {}
     if isinstance(event, WorkerKilled):
         found["stack"] = event.hang.stack or None if event.hang else None
-    same = ("seconds", "outcome", "pid", "rows", "bytes", "inserted", "updated", "unchanged")
-    return {**found, **{name: getattr(event, name) for name in same if hasattr(event, name)}}
+    return {**found, **{name: getattr(event, name) for name in _SAME if hasattr(event, name)}}
 
 
 def _where(where: Where) -> dict[str, Any]:

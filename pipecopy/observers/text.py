@@ -21,7 +21,12 @@ from pipecopy.events import (
     RangeVerified,
     Resumed,
     RetryScheduled,
+    RunEnded,
     RunStarted,
+    ShardEnded,
+    ShardProgress,
+    ShardsKnown,
+    ShardStarted,
     StopRequested,
     Warned,
     WorkerKilled,
@@ -40,6 +45,12 @@ _FRAMES = 4
 """How many frames of a stack are shown, innermost first."""
 
 
+_OFTEN = (
+    *(CallStarted, CallEnded, BatchSaved, RangeVerified, Measured),
+    *(ShardStarted, ShardProgress, ShardEnded),
+)
+_OF_EACH = (RunStarted, RangeKnown, Paused, Resumed, StopRequested, RunEnded)
+"""What each shard has, as the run itself."""
 _ENDS: dict[CallOutcome, str] = {
     "returned": "returned",
     "raised": "failed",
@@ -47,6 +58,24 @@ _ENDS: dict[CallOutcome, str] = {
     "timed out": "timed out",
     "cut short": "was cut short",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardStatus:
+    """How many shards of a run are how far."""
+
+    shards: int
+    done: int
+    running: int
+    again: int
+    """Attempts that were lost, and run again."""
+    where: str = ""
+    """Which are under way on which host, and how far each is; empty if none is."""
+
+    def __str__(self) -> str:
+        again = f", {self.again:,} run again" if self.again else ""
+        done = f"{self.done:,} of {counted(self.shards, 'shard')}"
+        return f"{done}, {self.running:,} under way{again}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +94,8 @@ class Status:
     kills: int = 0
     retries: int = 0
     seconds_left: float | None = None
+    shards: ShardStatus | None = None
+    """None if the run has none; else there is no id below which all is done."""
     waits: tuple[str, ...] = ()
     """A line for each thing that the run has waited for long enough to say so."""
 
@@ -86,20 +117,24 @@ def one_line(text: str) -> str:
     return printable(said.strip())
 
 
-def level_of(event: Event) -> int:
-    """Return how much the event matters: DEBUG for what each batch has."""
+def level_of(event: Event, *, of_run: bool = True) -> int:
+    """Return how much the event matters: DEBUG for what each batch, or each shard, has.
+
+    `of_run` tells that it is of the run itself, and not of one of its shards.
+    """
     match event:
-        case Warned() | WorkerKilled() | RetryScheduled():
+        case Warned() | WorkerKilled() | RetryScheduled() | ShardEnded(outcome="lost" | "failed"):
             return WARNING
         case CallEnded(where=where, outcome="returned") if where.attempt > 1:
             return INFO
-        case CallStarted() | CallEnded() | BatchSaved() | RangeVerified() | Measured():
-            return DEBUG
-        case Paused(reason="max rate") | Resumed(reason="max rate"):
-            return DEBUG
+        case ShardEnded(outcome="done", attempt=attempt) if attempt > 1:
+            return INFO
         case Paused(seconds=seconds) if seconds > 0:  # its detail changes, of a lag each second
             return DEBUG
-    return INFO
+    if isinstance(event, _OF_EACH) and not of_run:
+        return DEBUG
+    has_rate = isinstance(event, Paused | Resumed) and event.reason == "max rate"
+    return DEBUG if has_rate or isinstance(event, _OFTEN) else INFO
 
 
 def event_line(event: Event) -> str | None:
@@ -107,6 +142,21 @@ def event_line(event: Event) -> str | None:
 
     None for what only the counters show, and for what the last lines of a run tell.
     """
+    line = _line(event)
+    return None if line is None else printable(f"{part_text(event, with_table=True)}{line}")
+
+
+def part_text(event: Event, *, with_table: bool = False) -> str:
+    """Return what goes before what is said of a shard, or of one table of several."""
+    table = "" if event.table is None else redact(event.table)
+    if event.shard is None:
+        return f"{table}: " if table and not isinstance(event, RunStarted) else ""
+    of_table = f" of {table}" if table and with_table else ""
+    host = "" if event.host is None else f" on {event.host}"
+    return f"shard {event.shard}{of_table}{host}: "
+
+
+def _line(event: Event) -> str | None:
     line = None
     match event:
         case RunStarted(mode="copy" | "verify"):
@@ -121,11 +171,42 @@ def event_line(event: Event) -> str | None:
             line = _range_line(event)
         case Paused() | Resumed() | StopRequested():
             line = _wait_line(event)
+        case ShardsKnown() | ShardStarted() | ShardProgress() | ShardEnded():
+            line = _shard_line(event)
         case DriverOutput(side=side, dbname=dbname, text=text):
             line = redact(f"{side_name(side, dbname)}: driver output: {text.rstrip()}")
         case Warned(message=message):
             line = f"warning: {redact(one_line(message))}"
-    return None if line is None else printable(line)
+    return line
+
+
+def _shard_line(event: ShardsKnown | ShardStarted | ShardProgress | ShardEnded) -> str:
+    match event:
+        case ShardsKnown():
+            return _shards_line(event)
+        case ShardStarted(attempt=attempt, next_id=next_id, last=last):
+            return f"attempt {attempt} began: ids from {next_id} to {last}"
+        case ShardProgress(next_id=next_id, rows=rows):
+            return f"every id below {next_id} is done: {counted(rows, 'row')}"
+        case ShardEnded(outcome="done", attempt=attempt, rows=rows):
+            by = "" if attempt == 1 else f" by attempt {attempt}"
+            return f"done{by}: {counted(rows, 'row')}"
+        case ShardEnded(again=True, attempt=attempt, next_id=next_id):
+            why = f": {redact(one_line(event.detail))}" if event.detail else ""
+            return f"attempt {attempt} was lost{why}; it is run again from id {next_id} on"
+    return f"{event.outcome} at id {event.next_id}: {counted(event.rows, 'row')} saved"
+
+
+def _shards_line(event: ShardsKnown) -> str:
+    if not event.shards:
+        return "no shards: there are no ids to copy"
+    done = sum(shard.state == "done" for shard in event.shards)
+    parts = [counted(len(event.shards), "shard"), f"at most {event.jobs:,} at once"]
+    if done:
+        parts.insert(1, f"{done:,} of them done")
+    if event.estimated_rows is not None:
+        parts.append(f"about {counted(event.estimated_rows, 'row')}")
+    return ", ".join(parts)
 
 
 def _start_line(event: RunStarted) -> str:
@@ -251,6 +332,8 @@ def left_text(status: Status) -> str:
 def status_line(status: Status) -> str:
     """Return the plain line of every few seconds."""
     parts = [share_text(status), counters_text(status)]
-    if status.share is not None:
+    if status.shards is not None:
+        parts += [str(status.shards), left_text(status)]
+    elif status.share is not None:
         parts += [f"next id {status.next_id} of {status.max_id}", left_text(status)]
     return ", ".join([*parts, *status.waits])

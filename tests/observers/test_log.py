@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, get_args
 
@@ -27,12 +28,18 @@ from pipecopy.events import (
     RetryScheduled,
     RunEnded,
     RunStarted,
+    ShardEnded,
+    ShardProgress,
+    ShardsKnown,
+    ShardStarted,
     Warned,
     Where,
     WorkerKilled,
 )
 from pipecopy.observers.log import FIELDS, LogObserver, event_name, json_formatter
 from pipecopy.report import CopyReport
+from pipecopy.shard import Shard
+from pipecopy.sharded import ShardedReport
 from tests.support.logged import parsed
 from tests.support.manual import PAGES
 
@@ -135,6 +142,40 @@ def test_a_logger_at_info_leaves_out_calls_and_batches(
     assert not {"call_started", "call_ended", "batch_saved", "range_verified"} & {
         line["event"] for line in parsed(stream.getvalue())
     }
+
+
+def test_the_events_of_shards_say_which_one_and_where(
+    logger: tuple[logging.Logger, io.StringIO],
+) -> None:
+    own, stream = logger
+    observer, (started, _) = LogObserver(own), EVENTS[0]
+    shard = Shard(run="0123456789ab", table="a.c", shard=7, first=5, last=89, next_id=5)
+    of: dict[str, Any] = {"shard": 7, "host": "batch-7", "table": "a.c"}
+    where: dict[str, Any] = {"first": 5, "last": 89, "next_id": 5, "attempt": 2}
+    ended = ShardEnded(**of, outcome="lost", next_id=50, rows=9, attempt=2, again=True)
+    report = ShardedReport(
+        run_id="0123456789ab", source="prod", target="stats", table="a.b", shards=1
+    )
+    of_one = replace(REPORT, table="a.c")
+    of_shard = of | {"run": "0123456789ab"}
+    of_run = {"run": "0123456789ab", "table": "a.b", "shard": None, "shards": 1, "shards_done": 0}
+    events: list[tuple[Event, dict[str, Any]]] = [
+        (started, {"level": "INFO"}),
+        (ShardsKnown(shards=(shard,), jobs=2, estimated_rows=None), of_run | {"level": "INFO"}),
+        (ShardStarted(**of, **where), of_shard | {"end_id": 90, "next_id": 5, "attempt": 2}),
+        (replace(started, **of), of_shard | {"level": "DEBUG"}),
+        (CallStarted(**of, where=LOAD, limit=30), of_shard | {"side": "source"}),
+        (ShardProgress(**of, next_id=50, rows=9), {"level": "DEBUG", "next_id": 50, "rows": 9}),
+        (RunEnded(**of, report=of_one), of_shard | {"level": "DEBUG", "outcome": "failed"}),
+        (ended, of_shard | {"level": "WARNING", "outcome": "lost", "rows": 9, "next_id": 50}),
+        (RunEnded(report=report), of_run | {"level": "ERROR", "outcome": "failed"}),
+        (replace(started, **of), of_shard | {"level": "INFO"}),  # one by hand
+        (RunEnded(**of, report=of_one), of_shard | {"level": "ERROR"}),
+    ]
+    for event, _ in events:
+        observer(event)
+    for line, (_, fields) in zip(parsed(stream.getvalue()), events, strict=True):
+        assert {name: line[name] for name in fields} == fields
 
 
 def test_the_manual_has_the_fields_and_the_events() -> None:
