@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -49,12 +49,12 @@ class Piece:
 def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]:
     """Split the ids from `first_id` to `last_id`, itself included, into at most so many parts.
 
-    They are fewer if there are fewer ids with rows. Both sides are connected. All questions to the
-    source take about a quarter of a call's limit (`Config.call_timeout`) if it can estimate what is
-    not counted then, else about the limit of one call; one that hangs is killed at its limit, and
-    not made again. (In a quarter of 30 s PostgreSQL counts 90 million rows if VACUUM has seen all
-    of the table, and a hundredth of that in the worst case.) A warning says if the parts have as
-    many ids instead of rows.
+    They are fewer if there are fewer ids with rows. Both sides are connected. To count takes about
+    a quarter of a call's limit (`Config.call_timeout`) at most if the source can estimate the rest,
+    else about that limit; estimates take at most that limit, mostly some ms. A call that hangs is
+    killed at its limit, and not made again. (In a quarter of 30 s PostgreSQL counts 90 million rows
+    if VACUUM has seen all of the table, a hundredth of that in the worst case.) A warning says if
+    the parts have as many ids instead of rows.
 
     Raises what `Run.call` raises, but no CallTimeoutError.
     """
@@ -63,15 +63,19 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
     source = _Source(run, last_id + 1)
     expected = source.rows_below(first_id, [source.past_last])
     counts = _count(source, first_id, parts, None if expected is None else expected[0])
-    if counts.told < source.past_last and not _estimate(source, counts, parts):
-        if source.can_count:
-            run.warn(
-                f"{run.source}: the rows could not be counted in time, and the server has no"
-                " statistics of them: the ranges have about as many ids each, not rows; run ANALYZE"
-                " on the source's table before the next run"
-            )
-        _spread(source, counts, parts)
-    return list(_parts(counts, parts))
+    told = source.past_last
+    if counts.ends[-1] < source.past_last:
+        rest = _estimated_rest(source, counts, parts)
+        if rest is None:
+            told, rest = counts.ends[-1], _guessed_rest(source, counts, parts)
+            if source.can_count:
+                run.warn(
+                    f"{run.source}: the rows could be neither counted in time nor estimated: the"
+                    " ranges have about as many ids each, not rows, and some may take much longer"
+                    " than others; run VACUUM (ANALYZE) on the source's table before the next run"
+                )
+        counts.extend(rest)
+    return list(_pieces(counts, parts, told))
 
 
 class _Source:
@@ -95,7 +99,7 @@ class _Source:
 
     def rows_below(self, first: int, ends: Sequence[int]) -> list[int] | None:
         """Return the estimated rows from `first` up to the first of the ends; None if not known."""
-        found: list[int] | None = self._ask("estimated_rows", first, ends, limit=_CALL * self.limit)
+        found: list[int] | None = self._ask("estimated_rows", first, ends, limit=self.limit)
         return found
 
     def _ask(self, call: str, first: int, *args: Any, limit: float) -> Any:
@@ -113,16 +117,13 @@ class _Source:
             self._spent[call] += asked.seconds
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Counts:
-    """How many rows there are from the first id on, up to some of the others."""
+    """How many rows of the whole range are below which of the ids."""
 
     ends: list[int]
-    """In ascending order, the first id among them."""
-    below: list[float] = field(default_factory=lambda: [0.0])
-    """The rows below each."""
-    told: int = 0
-    """Up to this id they are counted or estimated; above, they are a guess."""
+    """In ascending order, at first the one from which on they are counted."""
+    below: list[float]
 
     def append(self, end: int, rows: float) -> None:
         """Add an end above the others, with the rows since the last of them."""
@@ -136,103 +137,107 @@ class _Counts:
         self.ends.insert(place, end)
         self.below.insert(place, below)
 
-    def targets(self, parts: int, *, above: float = 0.0) -> list[float]:
-        """Return how many rows should be below the end of each part but the last."""
+    def extend(self, rest: _Counts) -> None:
+        """Add what begins at the last end."""
+        self.ends.extend(rest.ends[1:])
+        self.below.extend(rest.below[1:])
+
+    def targets(self, parts: int) -> list[float]:
+        """Return how many rows should be below the end of each part, as far as it is in here."""
         every = (self.below[-1] * part / parts for part in range(1, parts))
-        return [each for each in every if each > above]
+        return [each for each in every if each > self.below[0]]
 
-    def between(self, below: float, share: float | None = None) -> int | None:
-        """Return an id below which so many rows are, if they are spread evenly.
+    def distance(self, target: float) -> float:
+        """Return how many rows the nearest known end is away."""
+        place = bisect_left(self.below, target)
+        return min(target - self.below[place - 1], self.below[place] - target)
 
-        With `share`: the id in that place between the two that are known. None if there is none
-        between them, or one of them is near enough.
+    def between(self, target: float, *, halved: bool = False) -> int | None:
+        """Return an id below which so many rows are, if they are spread evenly; or one halfway.
+
+        It is between the two ends around the target; None if there is no id between them.
         """
-        place = bisect_left(self.below, below)
+        place = bisect_left(self.below, target)
         first, past = self.ends[place - 1 : place + 1]
         least, most = self.below[place - 1 : place + 1]
         if past - first <= 1:
             return None
-        if share is None:
-            share = (below - least) / (most - least)
+        share = 0.5 if halved else (target - least) / (most - least)
         return first + min(max(1, int((past - first) * share)), past - first - 1)
 
-    def distance(self, below: float) -> float:
-        """Return how many rows the nearest known end is away."""
-        place = bisect_left(self.below, below)
-        return min(below - self.below[place - 1], self.below[place] - below)
+    def interpolate(self, targets: Iterable[float]) -> None:
+        """Add an end for each of these numbers of rows, as if they were spread evenly."""
+        for target in targets:
+            end = self.between(target)
+            if end is not None:
+                self.insert(end, target)
 
 
 def _count(source: _Source, first: int, parts: int, expected: int | None) -> _Counts:
     """Count batches of rows, as far as the time allows."""
-    most, limit, guess = _BIGGEST, _CALL * source.limit, expected
+    biggest, limit, guess = _BIGGEST, _CALL * source.limit, expected
     if guess is None:
-        most, limit, guess = _SMALL, source.limit, source.past_last - first
-    rows = min(max(1, guess // (_BATCHES * parts)), most)
-    counts = _count_batches(source, first, rows, most=2 * _BATCHES * parts, limit=limit)
+        biggest, limit, guess = _SMALL, source.limit, source.past_last - first
+    rows = min(max(1, guess // (_BATCHES * parts)), biggest)
+    most = 2 * _BATCHES * parts
+    counts = _count_batches(source, first, rows, most, limit)
     total = int(counts.below[-1])
-    if counts.told == source.past_last and rows > max(1, total // (_FEWEST * parts)):
-        rows = max(1, total // (_BATCHES * parts))
-        again = _count_batches(source, first, rows, most=2 * _BATCHES * parts, limit=limit)
-        if again.told == source.past_last:
+    if counts.ends[-1] == source.past_last and rows > max(1, total // (_FEWEST * parts)):
+        again = _count_batches(source, first, max(1, total // (_BATCHES * parts)), most, limit)
+        if again.ends[-1] == source.past_last:
             return again
     return counts
 
 
 def _count_batches(source: _Source, first: int, rows: int, most: int, limit: float) -> _Counts:
-    counts = _Counts([first], told=first)
-    while counts.told < source.past_last:
-        batches = source.batches(counts.told, rows, most, limit)
+    counts = _Counts([first], [0.0])
+    while counts.ends[-1] < source.past_last:
+        batches = source.batches(counts.ends[-1], rows, most, limit)
         if not batches:
             break
         for end, counted in batches:
             counts.append(end, counted)
-        counts.told = counts.ends[-1]
         if len(batches) == most:
             rows *= 2  # they are more than was expected
     return counts
 
 
-def _estimate(source: _Source, counts: _Counts, parts: int) -> bool:
-    """Find the ends above what is counted by estimates; return whether there are any."""
-    first, below = counts.told, counts.below[-1]
-    rest = source.rows_below(first, [source.past_last])
-    if rest is None:
-        return False
-    counts.append(source.past_last, rest[0])
-    near = _NEAR * counts.below[-1] / parts
+def _estimated_rest(source: _Source, counts: _Counts, parts: int) -> _Counts | None:
+    """Return what is above the counted rows by the source's estimates; None without any."""
+    first, below = counts.ends[-1], counts.below[-1]
+    whole = source.rows_below(first, [source.past_last])
+    if whole is None:
+        return None
+    rest = _Counts([first, source.past_last], [below, below + whole[0]])
+    near = max(1.0, _NEAR * rest.below[-1] / parts)
     for number in range(_ROUNDS):
-        # what is known may be of little help, if most rows have few of the ids
-        share = 0.5 if number % 2 else None
-        far = [each for each in counts.targets(parts, above=below) if counts.distance(each) > near]
-        ends = sorted({end for each in far if (end := counts.between(each, share)) is not None})
+        far = [target for target in rest.targets(parts) if rest.distance(target) > near]
+        # if most rows have few of the ids, what is known of the others leads nowhere
+        ids = {rest.between(target, halved=number % 2 > 0) for target in far}
+        ends = sorted(each for each in ids if each is not None)
         estimated = source.rows_below(first, ends) if ends else None
         if not estimated:
             break
         for end, rows in zip(ends, estimated, strict=False):
-            counts.insert(end, below + rows)
-    _interpolate(counts, far)
-    counts.told = source.past_last
-    return True
+            rest.insert(end, below + rows)
+    rest.interpolate(far)
+    return rest
 
 
-def _spread(source: _Source, counts: _Counts, parts: int) -> None:
-    """Take the rows above what is counted to be as close as those below; if none are, anyhow."""
-    first, told, below = counts.ends[0], counts.told, counts.below[-1]
+def _guessed_rest(source: _Source, counts: _Counts, parts: int) -> _Counts:
+    """Return what is above the counted rows, as if it were as dense; if none are, anyhow."""
+    first, told, below = counts.ends[0], counts.ends[-1], counts.below[-1]
     density = below / (told - first) if below else 1.0
-    counts.append(source.past_last, density * (source.past_last - told))
-    _interpolate(counts, counts.targets(parts, above=below))
+    rest = _Counts([told, source.past_last], [below, below + density * (source.past_last - told)])
+    rest.interpolate(rest.targets(parts))
+    return rest
 
 
-def _interpolate(counts: _Counts, targets: Iterable[float]) -> None:
-    """Add an end for each of these numbers of rows, as if they were spread evenly in between."""
-    for below in targets:
-        end = counts.between(below)
-        if end is not None:
-            counts.insert(end, below)
+def _pieces(counts: _Counts, parts: int, told: int) -> Iterator[Piece]:
+    """Yield the parts: each ends where about as many rows are below as should be.
 
-
-def _parts(counts: _Counts, parts: int) -> Iterator[Piece]:
-    """Yield the parts: each ends where about as many rows are below as should be."""
+    What is said of ids from `told` on is a guess.
+    """
     cuts = [0]
     for target in counts.targets(parts):
         cut = bisect_left(counts.below, target)
@@ -240,9 +245,9 @@ def _parts(counts: _Counts, parts: int) -> Iterator[Piece]:
         if counts.below[cuts[-1]] < counts.below[cut] < counts.below[-1]:
             cuts.append(cut)
     for begin, end in pairwise([*cuts, len(counts.ends) - 1]):
-        is_told = counts.ends[end] <= counts.told
+        rows = round(counts.below[end] - counts.below[begin])
         yield Piece(
             first=counts.ends[begin],
             last=counts.ends[end] - 1,
-            rows=round(counts.below[end] - counts.below[begin]) if is_told else None,
+            rows=rows if counts.ends[end] <= told else None,
         )

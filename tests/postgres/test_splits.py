@@ -194,7 +194,18 @@ def test_without_statistics_a_warning_says_that_the_parts_may_not_be_even(
 ) -> None:
     found, (warning,) = split(_pool(database, "not_analyzed", **_SLOW), 20, call_timeout=0.4)
     assert [part.rows for part in found] == [None] * 20
-    assert "run ANALYZE on the source's table" in warning
+    assert "run VACUUM (ANALYZE) on the source's table" in warning
+
+
+def test_as_many_batches_are_counted_as_the_time_allows(database: TemporaryDatabase) -> None:
+    database.execute(
+        "CREATE TABLE long (id bigint PRIMARY KEY);"
+        "INSERT INTO long SELECT generate_series(1, 100000)"
+    )
+    with opened(database, "source", table="long") as source:
+        found = source.ends_of_batches(0, 100_001, 1, 100_000, 0.15)
+    assert 0 < len(found) < 100_000
+    assert found == [(number + 1, 1) for number in range(1, len(found) + 1)]
 
 
 def test_a_lock_of_another_session_is_not_waited_for_long(database: TemporaryDatabase) -> None:
