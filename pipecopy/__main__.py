@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # type checkers take it for true; to load typing itself takes
 
 _INTERNAL_ERROR, _HOST_ERROR = 70, 71
 """As `pipecopy.cli.main` has them, which may be what can't be loaded."""
+_WITH_WORKERS = ("copy", "check", "verify", "plan", "runs")
+"""The commands that start workers."""
 
 
 def main() -> NoReturn:
@@ -38,7 +40,7 @@ def main() -> NoReturn:
 def _fork_server() -> Launched | None:
     """Launch the fork server, if the command line looks as if one were needed."""
     argv = sys.argv[1:]
-    if argv[:1] not in (["copy"], ["check"], ["verify"]) or {"--help", "-h"} & {*argv}:
+    if not {*argv[:1]} & {*_WITH_WORKERS} or {"--help", "-h"} & {*argv}:
         return None
     from pipecopy.workers import launch  # noqa: PLC0415 - for this process alone
 

@@ -6,6 +6,7 @@ The operations are taken from `pipecopy`, which imports each when it is used: no
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,12 +26,16 @@ from pipecopy.cli.options import (
     NO_CONNECTIONS,
     Connections,
     CopyOptions,
+    Engine,
     Err,
+    GoOn,
     IdRange,
+    Ledger,
     Limits,
     Output,
     RepairOptions,
     Selection,
+    Shards,
     Signals,
     Source,
     Target,
@@ -141,6 +146,10 @@ def copy(
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
+    shards: Shards = Shards(),  # noqa: B008 - a frozen value
+    engine: Engine = Engine(),  # noqa: B008 - a frozen value
+    go_on: GoOn = GoOn(),  # noqa: B008 - a frozen value
+    ledger: Ledger = Ledger(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
@@ -150,11 +159,17 @@ def copy(
     """Copy the table; `helptexts` says more."""
 
     def copying() -> Callable[..., Report]:
-        pool = selection.pool(connections, how)
-        begins = partial(pipecopy.copy_table, limits.config(), pool, source, target)
+        pool = selection.pool(connections, how, ledger.ledger)
+        copies = pipecopy.copy_table
+        if is_sharded:
+            from pipecopy.cli.shards import copying_shards  # noqa: PLC0415 - for these alone
+
+            copies = copying_shards(shards, engine, go_on)
+        begins = partial(copies, limits.config(), pool, source, target)
         return partial(begins, resume=how.resume, **vars(ids))
 
-    resumes = how.resume if selection.where is None else None
+    is_sharded = shards.shards is not None or go_on.run is not None
+    resumes = how.resume if selection.where is None and not is_sharded else None
     screen = output.screen(err)
     return _run("copy", copying, screen, output, signals, resume=resumes)
 
@@ -167,6 +182,9 @@ def check(
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
+    shards: Shards = Shards(),  # noqa: ARG001, B008 - checked later; a frozen value
+    engine: Engine = Engine(),  # noqa: ARG001, B008 - of a copy alone; a frozen value
+    ledger: Ledger = Ledger(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
@@ -176,7 +194,7 @@ def check(
     """Look at both sides, as a copy would find them."""
 
     def checking() -> Callable[..., Report]:
-        pool = selection.pool(connections, how)
+        pool = selection.pool(connections, how, ledger.ledger)
         begins = partial(pipecopy.check_copy, limits.config(), pool, source, target)
         return partial(begins, resume=how.resume, **vars(ids))
 
@@ -248,6 +266,7 @@ def _run(
             ended = StoppedBySignal(signals.first, error.report)
         said = in_options(refusal(error) or ended)
         tell, told = observers.close, screen.has_told
-        return failed(said, output, command, resume=resume, tell=tell, told=told)
+        argv = sys.argv[1:]
+        return failed(said, output, command, resume=resume, argv=argv, tell=tell, told=told)
     tell, told = observers.close, screen.has_told
     return completed(in_options(report), output, command, tell=tell, told=told)

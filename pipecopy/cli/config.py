@@ -1,8 +1,8 @@
 """The options that the command line leaves open, from PIPECOPY_… variables and pipecopy.toml.
 
 The command line comes first, then the environment, the job, those that it extends, the defaults of
-the file, and the defaults of the options. What Cyclopts can't do is here: sections and jobs,
-databases by name, all that is wrong at once, passwords in the open.
+the file, its engine, and the defaults of the options. What Cyclopts can't do is here: sections and
+jobs, databases by name, all that is wrong at once, passwords in the open.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ class Configuration:
             sections.append(file.defaults)
         for section in sections:
             self._problems += self._values.fill(options, section)
+        if file is not None:
+            self._problems += self._values.fill_engine(options, file.engine)
         missing = [side.upper() for side in SIDES if not options[side].has_tokens]
         if missing and (names_sides or not self._problems):
             self._problems.append(f"{' and '.join(missing)} not given: {self._takes}")

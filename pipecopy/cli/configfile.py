@@ -21,7 +21,7 @@ from pipecopy.redact import redact
 SIDES = ("source", "target")
 EXTENDS = "extends"
 """The key of a job that is no option."""
-_SECTIONS = ("databases", "defaults", "jobs")
+_SECTIONS = ("databases", "defaults", "engine", "jobs")
 _KINDS: Mapping[Any, tuple[Any, str]] = {
     bool: (bool, "true or false"),
     int: (int | str, "a whole number"),
@@ -77,6 +77,8 @@ class ConfigFile:
     unset: Mapping[str, Unset]
     """Why connection strings are not known, by name."""
     defaults: Section
+    engine: Section
+    """What drives sharded runs on this host."""
     jobs: Mapping[str, Section]
     parents: Mapping[str, object]
     """What a job extends, as it is written: the name of a job, if it is right."""
@@ -190,6 +192,7 @@ def read_config_file(path: str, environ: Mapping[str, str]) -> ConfigFile:
         databases=reader.databases,
         unset=reader.unset,
         defaults=reader.defaults,
+        engine=reader.engine,
         jobs=reader.jobs,
         parents=reader.parents,
         variables=frozenset(reader.variables),
@@ -237,6 +240,7 @@ class _Reader:
         self.unset: dict[str, Unset] = {}
         self.parents: dict[str, object] = {}
         self.defaults = Section(name=f"{path}: defaults", values={})
+        self.engine = Section(name=f"{path}: engine", values={})
         self.jobs: dict[str, Section] = {}
 
     def read(self, document: Mapping[str, Any]) -> None:
@@ -267,6 +271,9 @@ class _Reader:
 
     def _defaults(self, content: Mapping[str, Any]) -> None:
         self.defaults = self._section(("defaults",), content)
+
+    def _engine(self, content: Mapping[str, Any]) -> None:
+        self.engine = self._section(("engine",), content)
 
     def _jobs(self, content: Mapping[str, Any]) -> None:
         for name, job in content.items():

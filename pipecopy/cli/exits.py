@@ -117,13 +117,14 @@ def failed(
     command: str | None,
     *,
     resume: bool | None = None,
+    argv: Sequence[str] = (),
     tell: Tell = _nobody,
     told: Callable[[str], bool] = _untold,
 ) -> Ending:
     """Return the ending of a command that an error or a signal ended.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be; `told` is that of `completed`.
+    can't be; `argv` is the command line; `told` is that of `completed`.
     """
     report: Report | None = getattr(error, "report", None)
     stopped_by = error.name if isinstance(error, StoppedBySignal) else None
@@ -139,7 +140,7 @@ def failed(
     else:
         outcome = _outcome(error, began=report is not None)
         said = _what_was_wrong(error, how_far)
-    go_on = how_to_go_on(error, command, report, resume=resume)
+    go_on = how_to_go_on(error, command, report, resume=resume, argv=argv)
     code = exit_code(error)
     shown = result(command, code, report=report, error=error)
     end = CommandEnded(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
+
 from pipecopy.cli.codes import exit_code
 from pipecopy.cli.main import EXPLAINED, FIX_AND_AGAIN
 from pipecopy.errors import (
@@ -15,29 +18,60 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.report import CopyReport, Report, VerifyReport
+from pipecopy.sharded import ShardedReport
 
+_ALREADY = {
+    **dict.fromkeys(("--run", "--shards", "--shard", "--from-id", "--to-id"), True),
+    **dict.fromkeys(("--resume", "--create"), False),
+}
+"""What a run that is gone on with knows from its plan, by whether it has a value."""
 _OF_A_SERVER = ("08", "57P")
 """SQLSTATEs, or their beginnings, of a server that went away or is not up yet."""
 
 
 def how_to_go_on(
-    error: BaseException, command: str | None, report: Report | None, *, resume: bool | None
+    error: BaseException,
+    command: str | None,
+    report: Report | None,
+    *,
+    resume: bool | None,
+    argv: Sequence[str] = (),
 ) -> str:
     """Return it, without the words before it.
 
     `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be.
+    can't be; `argv` is the command line.
     """
     if isinstance(error, ConfigError):
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "
         return f"fix that; `pipecopy {name}--help` {page}"
+    if isinstance(report, ShardedReport) and report.shards:
+        again = f"`{with_run(argv, report.run_id)}`"
+        return f"{_when(error, report, again)}{_hint(error, report)}"
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
     return f"{_when(error, report)}{where}{_hint(error, report)}"
 
 
-def _when(error: BaseException, report: Report | None) -> str:
-    """Return when to run it again."""
+def with_run(argv: Sequence[str], run_id: str) -> str:
+    """Return the command that goes on with a run which this command line has begun."""
+    return shlex.join(["pipecopy", "copy", *_without_plan(argv[1:]), "--run", run_id])
+
+
+def _without_plan(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words but for the options of what the plan has settled."""
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        has_value = _ALREADY.get(name.replace("_", "-"))
+        if has_value is None:
+            yield word
+        elif has_value and not equals:
+            next(rest, None)
+
+
+def _when(error: BaseException, report: Report | None, again: str = "it again") -> str:
+    """Return when to run it again; `again` is what to run."""
     when = ""
     match error:
         case FullCopyTimeoutError():
@@ -55,8 +89,8 @@ def _when(error: BaseException, report: Report | None) -> str:
         case TableMismatchError(call=str()):
             when = " when nobody alters the table"
         case TableMismatchError() | HostError() | DatabaseError():
-            return FIX_AND_AGAIN
-    return f"run it again{when}: it is safe"
+            return FIX_AND_AGAIN.replace("it again", again)
+    return f"run {again}{when}: it is safe"
 
 
 def _may_have_lost(error: BaseException) -> bool:

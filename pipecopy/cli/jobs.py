@@ -126,8 +126,9 @@ def _job(in_file: InFile, file: ConfigFile, name: str) -> Job:
     problems += [bad for one in chain for bad in file.wrong_parent(one)]
     problems += file.wrong_job(name, given=in_file.environment.values)
     origins: dict[str, str] = {}
-    for section in sections:
-        problems += values.fill(options, section)
+    for section in (*sections, file.engine):
+        fill = values.fill_engine if section is file.engine else values.fill
+        problems += fill(options, section)
         for option, argument in options.items():
             if argument.has_tokens:
                 origins.setdefault(option, _origin(section, file, option))

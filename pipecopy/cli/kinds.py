@@ -14,6 +14,7 @@ from pipecopy.units import bytes_of, count_of, duration_text, rate_of, seconds_o
 
 _NAME = re.compile(r'(?:[^",]|"(?:[^"]|"")*")+')
 LOG_FORMATS = ("text", "json")
+_RUN = re.compile("[0-9a-f]{12}")
 _NONE = "none"
 _FLAGS = {
     **dict.fromkeys(ON, True),
@@ -99,6 +100,11 @@ def _check_text(_type: object, value: str | tuple[str, ...] | None) -> None:
             raise ValueError(wrong)
 
 
+def _check_run(_type: object, value: str | None) -> None:
+    if value is not None and not _RUN.fullmatch(value):
+        raise ValueError(f'must be the id of a run, 12 hex digits, not "{value}"')
+
+
 def _check_report(_type: object, value: str | None) -> None:
     if value is not None and not value.endswith((".html", ".json")):
         raise ValueError(f'must be a file such as nightly.html or nightly.json, not "{value}"')
@@ -114,6 +120,7 @@ Progress: TypeAlias = Annotated[
 Rate: TypeAlias = Annotated[
     str | None, Parameter(converter=_by(_rate_text), show_default=False, metavar="RATE")
 ]
+RunId: TypeAlias = Annotated[str | None, Parameter(validator=_check_run, metavar="RUN")]
 ReportFile: TypeAlias = Annotated[
     str | None, Parameter(validator=_check_report, metavar="FILE.html")
 ]

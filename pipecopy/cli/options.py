@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -23,6 +20,7 @@ from pipecopy.cli.kinds import (
     Progress,
     Rate,
     ReportFile,
+    RunId,
     Size,
     SomeText,
     Whole,
@@ -36,16 +34,17 @@ from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
 from pipecopy.observers.display import PROGRESS, Screen, Shown
 from pipecopy.observers.text import DEBUG, INFO, WARNING
-from pipecopy.units import duration_text, rate_of
+from pipecopy.units import rate_of
 
 if TYPE_CHECKING:
     from pipecopy.postgres import PostgresPool
 
 TABLE = Group("Table", sort_key=0)
 REPAIR = Group("Repair", sort_key=1)
-LIMITS = Group("Limits", sort_key=2)
-OUTPUT = Group("Output", sort_key=3)
-CONFIGURATION = Group("Configuration", sort_key=4)
+SHARDS = Group("Shards", sort_key=2)
+LIMITS = Group("Limits", sort_key=3)
+OUTPUT = Group("Output", sort_key=4)
+CONFIGURATION = Group("Configuration", sort_key=5)
 
 
 Source: TypeAlias = Annotated[
@@ -66,6 +65,7 @@ Signals: TypeAlias = Annotated[StopSignals, Parameter(parse=False)]
 
 
 NO_CONNECTIONS: Mapping[str, str] = MappingProxyType({})
+DEFAULT_LEDGER = "pipecopy_shards"
 
 
 def _found(_type: object, tokens: tuple[Token, ...]) -> Any:
@@ -103,6 +103,48 @@ class CopyOptions:
     """Begin at the greatest id in the target, after a first copy that was interrupted."""
 
 
+@Parameter(name="*", group=SHARDS)
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """How a table is divided into shards: ranges of ids, each copied by itself."""
+
+    shards: Annotated[Whole | None, bounds(1), Parameter(metavar="N")] = None
+    """Copy the table in at most this many ranges of ids (shards), several of them at once."""
+
+
+@Parameter(name="*", group=SHARDS)
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What copies shards."""
+
+    jobs: Annotated[Whole | None, bounds(1), Parameter(metavar="N")] = None
+    """How many shards are copied at once; without this, as many as this host has processors."""
+    dask: Annotated[SomeText | None, Parameter(metavar="ADDRESS")] = None
+    """Copy the shards on the workers of the Dask scheduler at this address; needs --jobs."""
+    shard_retries: Annotated[Whole, bounds(0)] = 3
+    """How often a shard is copied again after its process, worker or host was lost."""
+
+
+@Parameter(name="*", group=SHARDS)
+@dataclass(frozen=True, kw_only=True)
+class GoOn:
+    """Which sharded run to go on with, and with which of its shards."""
+
+    run: RunId = None
+    """Go on with the sharded run of this id: copy the shards that are not done."""
+    shard: Annotated[Whole | None, bounds(0), Parameter(metavar="N")] = None
+    """With --run: copy this shard alone, for a scheduler that starts a command for each; from 0."""
+
+
+@Parameter(name="*", group=SHARDS)
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Where the shards are kept account of."""
+
+    ledger: Annotated[SomeText, Parameter(metavar="NAME")] = DEFAULT_LEDGER
+    """The table in the target that says how far each shard is; schema.name for another schema."""
+
+
 @Parameter(name="*", group=REPAIR)
 @dataclass(frozen=True, kw_only=True)
 class RepairOptions:
@@ -137,7 +179,10 @@ class Selection:
     """Source and target are separate servers: if one is a standby, it does not follow the other."""
 
     def pool(
-        self, connections: Mapping[str, str], how: CopyOptions = CopyOptions()
+        self,
+        connections: Mapping[str, str],
+        how: CopyOptions = CopyOptions(),
+        ledger: str = DEFAULT_LEDGER,
     ) -> PostgresPool:
         """Return the pool for this table, with what a copy does before and after its rows."""
         from pipecopy.postgres import PostgresPool  # noqa: PLC0415 - loads psycopg: not for --help
@@ -154,6 +199,7 @@ class Selection:
             analyze=how.analyze,
             session_pooler=self.session_pooler,
             two_servers=self.two_servers,
+            ledger=ledger,
         )
 
 
@@ -166,51 +212,6 @@ class IdRange:
     """The first id."""
     to_id: Annotated[Whole | None, bounds(0)] = None
     """The last id (inclusive); without this, the greatest in the table."""
-
-
-def conflicts(
-    *,
-    from_id: int = 0,
-    to_id: int | None = None,
-    resume: bool = False,
-    columns: tuple[str, ...] | None = None,
-    exclude: tuple[str, ...] | None = None,
-    where: str | None = None,
-    batch_time: float | None = None,
-    call_timeout: float = math.inf,
-    repair: bool = False,
-    delete_surplus: bool = False,
-    quiet: bool = False,
-    verbose: bool = False,
-    pause_file: str | None = None,
-    metrics_file: str | None = None,
-    report: str | None = None,
-) -> list[str]:
-    """Say which options, each valid in itself, do not go together."""
-    bad = []
-    if to_id is not None and from_id > to_id:
-        bad.append(f"--from-id {from_id} is above --to-id {to_id}")
-    if columns is not None and exclude is not None:
-        bad.append("--exclude does not go with --columns, which names all that is copied")
-    if resume and where is not None:
-        bad.append("--resume does not go with --where: rows it left out before would stay missing")
-    if delete_surplus and not repair:
-        bad.append("--delete-surplus needs --repair")
-    if quiet and verbose:
-        bad.append("--verbose does not go with --quiet")
-    if batch_time is not None and batch_time > call_timeout / 2:
-        bad.append(
-            f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
-            f" {duration_text(call_timeout)}: a save that takes longer than planned would be killed"
-        )
-    files = {"--pause-file": pause_file, "--metrics-file": metrics_file, "--report": report}
-    named = {option: os.path.normpath(path) for option, path in files.items() if path is not None}
-    bad += [
-        f"{one} and {other} name the same file"
-        for one, other in combinations(named, 2)
-        if named[one] == named[other]
-    ]
-    return bad
 
 
 @Parameter(name="*", group=LIMITS)

@@ -13,12 +13,13 @@ from typing import Any
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
-from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
+from pipecopy.report import CheckReport, Report, VerifyReport
+from pipecopy.sharded import ShardedReport
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever the shape changes."""
 _REPORTS: dict[str | None, type[Report]] = {
-    "copy": CopyReport,
+    "copy": ShardedReport,  # whose own fields are null for a copy without shards
     "check": CheckReport,
     "verify": VerifyReport,
 }

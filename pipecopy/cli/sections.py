@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 from cyclopts import ValidationError as OutOfBounds
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section
+from pipecopy.cli.conflicts import conflicts
 from pipecopy.cli.kinds import to_columns
-from pipecopy.cli.options import Limits, conflicts
+from pipecopy.cli.options import Limits
 from pipecopy.cli.substitution import Expanded, Unset
 from pipecopy.finding import did_you_mean
 
@@ -24,16 +26,26 @@ PREFIX = "PIPECOPY_"
 _CONFLICTING = {
     *("from_id", "to_id", "resume", "columns", "exclude", "where"),
     *("batch_time", "call_timeout", "quiet", "verbose"),
+    *("shards", "run"),
     *("pause_file", "metrics_file", "report"),
 }
+ENGINE = {"jobs", "dask", "shard_retries"}
+"""What drives a sharded run: no other run heeds it, and it may be set for all that there are."""
+_FOR_ALL = ("shards", "ledger")
+"""What else [engine] may have."""
 _OPPOSITES = {
-    "columns": "exclude",
-    "exclude": "columns",
-    "quiet": "verbose",
-    "verbose": "quiet",
+    "columns": {"exclude"},
+    "exclude": {"columns"},
+    "quiet": {"verbose"},
+    "verbose": {"quiet"},
+    "shards": {"run"},
+    "run": {"shards", "from_id", "to_id", "resume"},
+    "shard": ENGINE,
 }
-"""Two ways to say one thing: one of a section takes the place of the other in a later one."""
-_OF_VERIFY = {"repair", "delete_surplus"}
+"""What one of a section takes the place of in a later one: it says the same thing in another way,
+or says that for this run."""
+_OF_COMMANDS = {"repair", "delete_surplus", "shard"}
+"""What needs another option, which the command line may have."""
 
 Options = Mapping[str, Argument]
 """The options and the two sides of a command by name, as `batch_size` and `source`."""
@@ -80,13 +92,20 @@ class Values:
             self._blank[command] = options_of(arguments)
         return {name: blank(option) for name, option in self._blank[command].items()}
 
-    def wrong(self, section: Section, options: Options) -> Iterator[str]:
-        """Say what is wrong with each value of the section by itself, and with all together."""
+    def wrong(
+        self, section: Section, options: Options, *, elsewhere: Collection[str] = ()
+    ) -> Iterator[str]:
+        """Say what is wrong with each value of the section by itself, and with all together.
+
+        `elsewhere` are the options that may stand in other sections.
+        """
         good = {}
         for key, value in section.values.items():
             option = option_of(key)
             if option in options and (wanted := section.wanted(options[option].hint, value)):
                 yield f"{section.origin(key)} must be {wanted}"
+            elif option not in options and option in elsewhere:
+                yield f"{section.origin(key)} belongs in [defaults] or in a job"
             elif option not in options:
                 yield f"{section.origin(key)} is an unknown option{did_you_mean(option, options)}"
             elif not isinstance(value, Unset):
@@ -111,6 +130,8 @@ class Values:
         yield from file.problems
         for section in (file.defaults, *file.jobs.values()):
             yield from self.wrong(section, options)
+        own = {name: options[name] for name in (*ENGINE, *_FOR_ALL)}
+        yield from self.wrong(file.engine, own, elsewhere=options)
         yield from file.wrong_databases()
         yield from file.wrong_sides(file.defaults)
         for job in file.jobs:
@@ -122,7 +143,7 @@ class Values:
         Yields which of them have variables that are not set.
         """
         given = {name for name, argument in options.items() if argument.has_tokens}
-        given |= {_OPPOSITES[name] for name in given & _OPPOSITES.keys()}
+        given |= {other for name in given & _OPPOSITES.keys() for other in _OPPOSITES[name]}
         for key, value in section.values.items():
             argument = options.get(option_of(key))
             if argument is None or option_of(key) in given:
@@ -135,6 +156,15 @@ class Values:
                 argument.append(Token(keyword=section.origin(key), implicit_value=value))
                 if value.names:
                     yield f"{section.origin(key)}: {value}"
+
+    def fill_engine(self, options: Options, engine: Section) -> Iterator[str]:
+        """Do the same with [engine]: what drives a sharded run, for such a run alone."""
+        of_all = {
+            key: value for key, value in engine.values.items() if option_of(key) not in ENGINE
+        }
+        yield from self.fill(options, replace(engine, values=of_all))
+        if is_sharded(options):
+            yield from self.fill(options, engine)
 
     def _give(self, argument: Argument, section: Section, key: str) -> None:
         value = section.values[key]
@@ -149,7 +179,7 @@ class Values:
 
             source = Dict({key: value}, source=section.name, use_commands_as_keys=False)
             alone = ArgumentCollection([argument])  # type: ignore[no-untyped-call] # it has no hints
-            source(self._root, (), alone)
+            source(App(), (), alone)  # which has no command: `jobs` is an option too
 
 
 def blank(argument: Argument) -> Argument:
@@ -173,13 +203,27 @@ def wrong_value(argument: Argument, origin: str) -> str | None:
 def together(options: Options) -> list[str]:
     """Say which options of a command, each valid in itself, do not go together."""
     values: dict[str, Any] = {}
-    for name in (_CONFLICTING | _OF_VERIFY) & options.keys():
+    names = (_CONFLICTING | _OF_COMMANDS) & options.keys()
+    if "shards" in options:
+        sharded = is_sharded(options)
+        names |= {n for n in ENGINE & options.keys() if sharded or _is_typed(options[n])}
+    for name in names:
         if options[name].has_tokens and not is_unset(options[name]):
             with suppress(CycloptsError):  # it was noted
                 values[name] = copy(options[name]).convert_and_validate()
         elif name == "call_timeout":
             values[name] = Limits.call_timeout
     return conflicts(**values)
+
+
+def is_sharded(options: Options) -> bool:
+    """Tell whether the options ask for a sharded run."""
+    return any(name in options and options[name].has_tokens for name in ("shards", "run"))
+
+
+def _is_typed(argument: Argument) -> bool:
+    """Tell whether the value is from the command line."""
+    return argument.has_tokens and argument.tokens[-1].source == "cli"
 
 
 def is_unset(argument: Argument) -> bool:

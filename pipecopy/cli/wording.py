@@ -9,12 +9,24 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from pipecopy.cli.options import CopyOptions, IdRange, Limits, RepairOptions, Selection
+from pipecopy.cli.options import (
+    CopyOptions,
+    Engine,
+    GoOn,
+    IdRange,
+    Ledger,
+    Limits,
+    RepairOptions,
+    Selection,
+    Shards,
+)
 
 Said = TypeVar("Said")
 
-_GROUPS = (Selection, IdRange, CopyOptions, RepairOptions, Limits)
-OPTIONS = {field.name for group in _GROUPS for field in fields(group)} - {"max_rate"}
+_GROUPS = (Selection, IdRange, CopyOptions, RepairOptions, Limits, Shards, Engine, GoOn, Ledger)
+_OF_THE_COMMAND = {"max_rate", "dask", "shard"}
+"""Options that are no arguments: the library has others for them."""
+OPTIONS = {field.name for group in _GROUPS for field in fields(group)} - _OF_THE_COMMAND
 """The arguments of the library that are options of the command, under the same name."""
 COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")

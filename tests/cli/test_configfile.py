@@ -166,7 +166,7 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ),
         (
             "database.x = 'y'",
-            "[database] is not one of the sections [databases], [defaults], [jobs]",
+            "[database] is not one of the sections [databases], [defaults], [engine], [jobs]",
         ),
         ("batch_size = 5", "batch_size is in no section: options belong in [defaults] or [jobs.N"),
         ("defaults = 5", "defaults must be a table, [defaults]"),

@@ -130,7 +130,7 @@ def test_what_stops_every_job_is_said_as_such() -> None:
     whole = listed()
     said = [one.removeprefix("pipecopy.toml: ") for one in whole["problems"]]
     assert said == [
-        "[nonsense] is not one of the sections [databases], [defaults], [jobs]",
+        "[nonsense] is not one of the sections [databases], [defaults], [engine], [jobs]",
         "jobs.bad.batch_size must be at least 1, not 0",
         'jobs.bad.extends: there is no job "wekly" (did you mean weekly?)',
     ]

@@ -18,11 +18,12 @@ RUN = """
     run_id source target table target_table key started ended
     calls timeouts kills retries seconds paused warnings
 """
-SHAPES = {  # of schema 2: whoever changes one raises SCHEMA
+SHAPES = {  # of schema 3: whoever changes one raises SCHEMA
     None: RUN,
     "jobs": "schema command outcome exit_code error file looked_in jobs problems",
     "copy": f"""{RUN}
         rows inserted updated unchanged batches bytes first_id max_id next_id batch_size
+        shards done again tables
     """,
     "check": f"{RUN} items columns plan can_start",
     "verify": f"""{RUN}
