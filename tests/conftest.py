@@ -85,13 +85,21 @@ def _signals_end_what_is_started() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what may take longer than any other test: at the end all would wait for it."""
-    items.sort(key=_has_the_usual_limit)
+    """Begin with what may take longer than any other test: at the end all would wait for it.
+
+    So would a test that steps the clock: those come last.
+    """
+    items.sort(key=lambda item: (not _may_take_long(item), _steps_the_clock(item)))
 
 
-def _has_the_usual_limit(item: pytest.Item) -> bool:
+def _may_take_long(item: pytest.Item) -> bool:
     own = item.get_closest_marker("timeout")
-    return own is None or own.args[0] <= float(item.config.getini("timeout"))
+    return own is not None and own.args[0] > float(item.config.getini("timeout"))
+
+
+def _steps_the_clock(item: pytest.Item) -> bool:
+    module = item.getparent(pytest.Module)
+    return bool(getattr(module and module.obj, "STEPS_THE_CLOCK", False))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -100,8 +108,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
     Here, and not in a fixture, since the wait for the others must not count for a test's timeout.
     """
-    module = item.getparent(pytest.Module)
-    with alone() if getattr(module and module.obj, "STEPS_THE_CLOCK", False) else steady():
+    with alone() if _steps_the_clock(item) else steady():
         return (yield)
 
 

@@ -32,19 +32,22 @@ class AnyDatabase(Protocol):
 
 def create_profiles(database: AnyDatabase, rows: int = 0, *, step: int = 1) -> None:
     """Create the table with ids `step`, `2 * step`, … and a sequence that knows them."""
-    database.execute(TABLE)
-    add_profiles(database, 1, rows + 1, step=step)
+    database.execute("; ".join([TABLE, *_inserts(1, rows + 1, step)]))
 
 
 def add_profiles(database: AnyDatabase, first: int, past_last: int, *, step: int = 1) -> None:
     """Insert the rows number `[first, past_last)`."""
+    database.execute("; ".join(_inserts(first, past_last, step)))
+
+
+def _inserts(first: int, past_last: int, step: int) -> list[str]:
     if past_last <= first:
-        return
-    database.execute(
-        f"INSERT INTO profiles SELECT i * {step}::bigint, {_ROW}"
-        f" FROM generate_series({first}::bigint, {past_last - 1}::bigint) AS i;"
-        " SELECT setval('profiles_id_seq', max(id)) FROM profiles"
-    )
+        return []
+    numbers = f"generate_series({first}::bigint, {past_last - 1}::bigint) AS i"
+    return [
+        f"INSERT INTO profiles SELECT i * {step}::bigint, {_ROW} FROM {numbers}",
+        "SELECT setval('profiles_id_seq', max(id)) FROM profiles",
+    ]
 
 
 def checksum(database: AnyDatabase, table: str = "profiles", key: str = "id") -> tuple[int, str]:
