@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from pipecopy.contracts import Database as Database
     from pipecopy.contracts import Row as Row
     from pipecopy.events import Observer as Observer
+    from pipecopy.operations.by_hand import copy_shard as copy_shard
     from pipecopy.operations.check import check_copy as check_copy
     from pipecopy.operations.copy import copy_table as copy_table
+    from pipecopy.operations.runs import drop_run as drop_run
+    from pipecopy.operations.runs import runs_of as runs_of
     from pipecopy.operations.shards import copy_sharded as copy_sharded
+    from pipecopy.operations.shards import plan_sharded as plan_sharded
     from pipecopy.operations.verify import verify_tables as verify_tables
     from pipecopy.report import CheckReport as CheckReport
     from pipecopy.report import CopyReport as CopyReport
     from pipecopy.report import VerifyReport as VerifyReport
+    from pipecopy.sharded import PlanReport as PlanReport
+    from pipecopy.sharded import RunsReport as RunsReport
     from pipecopy.sharded import ShardedReport as ShardedReport
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
@@ -34,12 +40,18 @@ _MODULES = {
     "CopyReport": "report",
     "Database": "contracts",
     "Observer": "events",
+    "PlanReport": "sharded",
     "Row": "contracts",
+    "RunsReport": "sharded",
     "ShardedReport": "sharded",
     "VerifyReport": "report",
     "check_copy": "operations.check",
+    "copy_shard": "operations.by_hand",
     "copy_sharded": "operations.shards",
     "copy_table": "operations.copy",
+    "drop_run": "operations.runs",
+    "plan_sharded": "operations.shards",
+    "runs_of": "operations.runs",
     "verify_tables": "operations.verify",
 }
 __all__ = list(_MODULES)

@@ -131,8 +131,9 @@ claim_shard(number: int, stopped: bool) -> Shard
     has claimed the shard or the run was stopped.
 end_shard(state: str, error: str | None) -> None
     Sets the state of the shard that was claimed; raises as `save_rows` does.
-stop_shards(run_id: str) -> None
-    Sets all shards that are not done to `stopped`, but leaves those that failed.
+stop_shards(run_id: str, finishing: bool) -> None
+    Sets all shards that are not done to `stopped`, but leaves those that failed; with `finishing`,
+    those that are `running` to `stopping`: each may save once more, which sets it to `stopped`.
 drop_run(run_id: str) -> None
     Removes the run from the ledger, and the ledger if no other run is in it.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-ShardState: TypeAlias = Literal["waiting", "running", "done", "failed", "stopped"]
-"""`running`: an attempt has claimed it, which may be gone; `failed`: that ended with an error;
-`stopped`: the run ended before it, and no attempt of that run may save any more."""
+ShardState: TypeAlias = Literal["waiting", "running", "stopping", "done", "failed", "stopped"]
+"""`running`: an attempt has claimed it, which may be gone; `stopping`: that one may save once more;
+`failed`: it ended with an error; `stopped`: the run ended before it, and no attempt of that run may
+save any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,7 @@ class Shard:
     run: str
     """12 hex digits."""
     table: str
-    """The source's, as that server writes it, such as `public.profiles`."""
+    """The target's, as that server writes it, such as `public.profiles`."""
     shard: int
     """From 0 on, over all tables of the run."""
     first: int
@@ -39,6 +41,11 @@ class Shard:
     error: str | None = None
     plan: Any = None
     """Of the table, in the row of its first shard: see operations/plan.py."""
+
+    @property
+    def read_at(self) -> float:
+        """When this was read, by the target's clock: seconds since 1970 UTC."""
+        return datetime.fromisoformat(self.updated or "").timestamp() + self.idle
 
     @property
     def ids(self) -> int:

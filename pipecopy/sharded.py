@@ -1,10 +1,12 @@
-"""ShardedReport: how far a sharded run came, as a whole and for each of its tables."""
+"""The reports of sharded runs: what was planned, how far each came, what the ledger has."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipecopy.report import CopyReport
+from pipecopy.report import CopyReport, Report
+from pipecopy.shard import Shard, ShardState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class ShardedTable:
     done: int
     """Of its shards."""
     rows: int
-    """That were saved by all attempts of its shards, as the ledger counts them: exactly."""
+    """That were saved by all attempts of its shards, as the ledger counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,80 @@ class ShardedReport(CopyReport):
     again: int = 0
     """Attempts of shards that were lost, and run again."""
     tables: tuple[ShardedTable, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTable:
+    """One table of a plan."""
+
+    table: str | None
+    """The source's, as the pool was told it."""
+    target_table: str | None
+    """The target's, likewise."""
+    first_id: int
+    max_id: int
+    """The last id of the copy; below `first_id` if there is nothing to copy."""
+    shards: int
+    rows: int | None
+    """Estimated; None if that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport(Report):
+    """What `plan_sharded` returns: the shards that the ledger has now, for others to copy."""
+
+    tables: tuple[PlannedTable, ...] = ()
+    shards: tuple[Shard, ...] = ()
+    """In the order of their numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRun:
+    """One run as the ledger has it."""
+
+    run: str
+    """12 hex digits."""
+    tables: tuple[str, ...]
+    """The targets', as that server writes them."""
+    state: ShardState
+    """`done`: all its shards are, and what comes after them is not; `running`: an attempt of one
+    has claimed it, which may be gone; else `failed` or `stopped`, if one of the shards is."""
+    shards: int
+    done: int
+    """Of the shards."""
+    rows: int
+    """That were saved, exactly."""
+    updated: str | None
+    """When a shard changed last, by the target's clock: UTC, as ISO 8601 has it."""
+    idle: float
+    """Seconds since then."""
+    error: str | None
+    """Of a shard that failed."""
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard]) -> LedgerRun:
+        """Return the run with these shards, at least one."""
+        states = {shard.state for shard in shards} - {"done"}
+        last = min(shards, key=lambda shard: shard.idle)
+        return cls(
+            run=shards[0].run,
+            tables=tuple(dict.fromkeys(shard.table for shard in shards)),
+            state=next((state for state in _WORST_FIRST if state in states), "done"),
+            shards=len(shards),
+            done=sum(shard.state == "done" for shard in shards),
+            rows=sum(shard.rows for shard in shards),
+            updated=last.updated,
+            idle=last.idle,
+            error=next((shard.error for shard in shards if shard.error is not None), None),
+        )
+
+
+_WORST_FIRST: tuple[ShardState, ...] = ("running", "stopping", "failed", "stopped", "waiting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsReport(Report):
+    """What `runs_of` returns."""
+
+    runs: tuple[LedgerRun, ...] = ()
+    """Those of the ledger that are not complete."""

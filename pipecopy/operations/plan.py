@@ -14,7 +14,6 @@ from typing import Any
 from pipecopy.arguments import function_call
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Side, TableDescription
-from pipecopy.errors import ConfigError
 from pipecopy.finding import problem
 from pipecopy.operations.fit import fit, refuse, too_narrow
 from pipecopy.operations.settle import Settling
@@ -23,8 +22,6 @@ from pipecopy.operations.turn import in_turn
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
-
-LEDGER_CALLS = frozenset({"plan_shards", "shards", "claim_shard", "end_shard", "stop_shards"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +32,16 @@ class TableCopy:
     config: Config
     from_id: int = 0
     to_id: int | None = None
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it may be a part of the ids."""
+        return self.from_id > 0 or self.to_id is not None
+
+    @property
+    def name(self) -> str | None:
+        """The source's table as the pool was told it; None if the pool has no `table`."""
+        return getattr(self.pool, "table", None)
 
     @property
     def selection(self) -> Any:
@@ -113,7 +120,6 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
 
     def look() -> Any:
         run.connect()
-        refuse_without_ledger(run)
         return fit(run)
 
     of_source, of_target = in_turn(run, look)
@@ -148,12 +154,6 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
     )
 
 
-def refuse_without_ledger(run: Run[Any]) -> None:
-    """Raise ConfigError if the target keeps no ledger."""
-    if not run.target.offers >= LEDGER_CALLS:
-        raise ConfigError(f"the Database of {run.target} keeps no ledger: it can't be sharded")
-
-
 def _refuse_without_unique_index(run: Run[Any], target: Any) -> None:
     if isinstance(target, TableDescription) and target.has_unique_key is False:
         found = problem(
@@ -166,10 +166,14 @@ def _refuse_without_unique_index(run: Run[Any], target: Any) -> None:
 
 
 def shards_of(run_id: str, plans: Sequence[TablePlan]) -> list[Shard]:
-    """Return the shards of all tables as the ledger has them before the first attempt."""
+    """Return the shards of all tables as the ledger has them before the first attempt.
+
+    A table without ids to copy has one all the same, so that the ledger knows of it.
+    """
     shards: list[Shard] = []
     for plan in plans:
-        for number, piece in enumerate(plan.pieces):
+        nothing = Piece(first=plan.first_id, last=plan.first_id - 1, rows=0)
+        for number, piece in enumerate(plan.pieces or [nothing]):
             shards.append(
                 Shard(
                     run=run_id,

@@ -11,16 +11,18 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Side
-from pipecopy.errors import DatabaseError, PipecopyError, StoppedError
+from pipecopy.errors import DatabaseError, PipecopyError, StoppedError, WorkerCrashedError
 from pipecopy.events import CallEnded, CallStarted, Event, Measured, Observer, RangeKnown
 from pipecopy.operations.copy import copy_batches
 from pipecopy.operations.fit import fit
+from pipecopy.operations.parts import new_part
 from pipecopy.report import CopyReport
-from pipecopy.shard import Part, Shard
+from pipecopy.shard import Shard
 from pipecopy.supervisor.endpoints import IdleEndpoints
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
@@ -71,6 +73,8 @@ class ShardTask:
     to_name: str = field(repr=False)
     config: Config
     """`full_copy_timeout` is what is left of the whole run."""
+    ends: float | None = None
+    """When the run ends, by the target's clock: the task may have waited for its turn since."""
     run: str
     number: int
     table: str | None
@@ -103,7 +107,7 @@ class ShardResult:
 
 def run_shard(task: ShardTask) -> ShardResult:
     """Copy the shard, within the limits of the task; never raises what a copy raises."""
-    attempt = _Attempt(task)
+    attempt = ShardAttempt(task)
     host = os.uname().nodename
     events: list[Event] = []
 
@@ -127,12 +131,24 @@ def run_shard(task: ShardTask) -> ShardResult:
     )
 
 
-class _Attempt:
+class ShardAttempt:
+    """One attempt of a shard, in this process."""
+
     def __init__(self, task: ShardTask) -> None:
         self._task = task
         self.claimed: Shard | None = None
+        """The shard as it was claimed; None before that."""
 
-    def run(self, observer: Observer) -> CopyReport:
+    def run(
+        self,
+        observer: Observer | None,
+        *,
+        then: Callable[[Run[CopyReport]], None] = lambda _: None,
+    ) -> CopyReport:
+        """Copy the shard; `then` is called, in the same sessions, once it is done.
+
+        Raises what a copy raises.
+        """
         task = self._task
         pool = task.here.pool or load_pool(task.pool, in_worker=False)
         config = task.config
@@ -140,7 +156,7 @@ class _Attempt:
             config = replace(config, full_copy_timeout=max(0.001, task.here.left()))
         report = CopyReport.of(pool, task.from_name, task.to_name)
         return supervise(
-            self._copy,
+            partial(self._copy, then=then),
             replace(report, run_id=task.run),
             config,
             pool,
@@ -150,12 +166,12 @@ class _Attempt:
             observer=observer,
             stop=task.here.stop,
             abort=task.here.abort,
-            part=Part(role="shard", number=task.number, token=os.urandom(3).hex()),
+            part=new_part("shard", task.number),
             known=task.known,
             idle=task.here.idle,
         )
 
-    def _copy(self, run: Run[CopyReport]) -> None:
+    def _copy(self, run: Run[CopyReport], then: Callable[[Run[CopyReport]], None]) -> None:
         run.connect()
         fit(run)
         run.pace.begin()
@@ -172,11 +188,14 @@ class _Attempt:
             raise
         with run.last_steps():
             run.call(run.target, "end_shard", "done", None)
+            then(run)
 
     def _claim(self, run: Run[CopyReport]) -> Shard:
         shard: Shard = run.call(run.target, "claim_shard", self._task.number, self._task.stopped)
         self.claimed = shard
         run.source.claimed(shard.attempt)
+        if self._task.ends is not None:
+            run.shorten(self._task.ends - shard.read_at)
         run.update(first_id=shard.next_id, next_id=shard.next_id, max_id=shard.last)
         return shard
 
@@ -184,7 +203,8 @@ class _Attempt:
         """Write into the ledger how the attempt ended, if the target still answers."""
         limit = min(_LAST_WORDS, run.config.call_timeout, run.left)
         is_lost = isinstance(error, DatabaseError) and error.lost
-        if limit <= 0 or is_lost or not run.target.connected:
+        may_answer = run.target.connected or isinstance(error, WorkerCrashedError)
+        if limit <= 0 or is_lost or not may_answer:
             return
         stopped = isinstance(error, CutShortError | StoppedError)
         state, said = ("stopped", None) if stopped else ("failed", str(error))

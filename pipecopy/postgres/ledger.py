@@ -21,7 +21,7 @@ from pipecopy.postgres.errors import UNDEFINED_OBJECT, PostgresError
 from pipecopy.postgres.guard import fail
 from pipecopy.postgres.names import literal, quoted, readings
 from pipecopy.postgres.session import ServerSession
-from pipecopy.shard import Part, Shard
+from pipecopy.shard import Part, Shard, ShardState
 
 DEFAULT_LEDGER = "pipecopy_shards"
 _RUN_LOCK_CLASS = 0x70697073
@@ -146,9 +146,15 @@ class Ledger:
         """Set all shards that are not done to `waiting`."""
         session.query(self._set(run_id, "waiting", _is_not("state", "done")))
 
-    def stop(self, session: ServerSession, run_id: str) -> None:
-        """Set all shards that are not done to `stopped`, but leave those that failed."""
+    def stop(self, session: ServerSession, run_id: str, *, finishing: bool) -> None:
+        """Set all shards that are not done to `stopped`, but leave those that failed.
+
+        With `finishing`, those that are `running` to `stopping`.
+        """
         which = f"{_is_not('state', 'done')} AND {_is_not('state', 'failed')}"
+        if finishing:
+            session.query(self._set(run_id, "stopping", _eq("state", literal("running"))))
+            which = f"{which} AND {_is_not('state', 'stopping')}"
         session.query(self._set(run_id, "stopped", which))
 
     def _set(self, run_id: str, state: str, which: str) -> str:
@@ -180,7 +186,8 @@ class Ledger:
         """Take the shard: the next attempt begins. See `claim_shard` in contracts.py."""
         host = literal(short_host(run.host or "", 40))
         which = _is_not("state", "done")
-        which += "" if stopped else f" AND {_is_not('state', 'stopped')}"
+        if not stopped:
+            which += f" AND {_is_not('state', 'stopped')} AND {_is_not('state', 'stopping')}"
         where = f"{_eq('run', literal(run.run_id))} AND {_eq('shard', str(number))}"
         session.query(
             f'UPDATE {self.sql} SET "state" = \'running\', "host" = {host}, "updated" = {_NOW},'
@@ -203,7 +210,9 @@ class Ledger:
         said = "NULL" if error is None else literal(error)
         changes = f'"state" = {literal(state)}, "error" = {said}{past}'
         try:
-            session.query(self._change(run.run_id, part, changes))
+            # one that may save no more, since the run was stopped, may have saved all
+            may_end: Sequence[ShardState] = ("running", "stopping", "stopped")
+            session.query(self._change(run.run_id, part, changes, may_end))
         except psycopg.errors.InvalidTextRepresentation as failed:
             if not is_lost(failed):
                 raise
@@ -221,17 +230,20 @@ class Ledger:
         is_new = f'"next_id" OPERATOR(pg_catalog.<) {next_id}'
         changes = (
             f'"rows" = "rows" OPERATOR(pg_catalog.+) CASE WHEN {is_new} THEN {rows} ELSE 0 END,'
-            f' "next_id" = CASE WHEN {is_new} THEN {next_id} ELSE "next_id" END'
+            f' "next_id" = CASE WHEN {is_new} THEN {next_id} ELSE "next_id" END,'
+            f" \"state\" = CASE WHEN {_eq('state', literal('running'))} THEN 'running'"
+            " ELSE 'stopped' END"
         )
-        return self._change(run.run_id, part, changes)
+        return self._change(run.run_id, part, changes, ("running", "stopping"))
 
-    def _change(self, run_id: str, part: Part, changes: str) -> str:
+    def _change(self, run_id: str, part: Part, changes: str, states: Sequence[ShardState]) -> str:
+        listed = ", ".join(map(literal, states))
         where = " AND ".join(
             (
                 _eq("run", literal(run_id)),
                 _eq("shard", str(part.number)),
                 _eq("attempt", str(part.attempt)),
-                _eq("state", literal("running")),
+                f'"state" OPERATOR(pg_catalog.=) ANY (ARRAY[{listed}]::pg_catalog.text[])',
             )
         )
         return (

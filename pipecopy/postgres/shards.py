@@ -38,9 +38,10 @@ class ShardCalls:
         """Set all shards that are not done to `waiting`."""
         self._in_session(lambda session: self._ledger.open(session, run_id))
 
-    def stop_shards(self, run_id: str) -> None:
-        """Let no attempt of the run save any more."""
-        self._in_session(lambda session: self._ledger.stop(session, run_id))
+    def stop_shards(self, run_id: str, finishing: bool) -> None:  # noqa: FBT001 - a call has no keywords
+        """Let no attempt of the run save any more, or only once more."""
+        stop = self._ledger.stop
+        self._in_session(lambda session: stop(session, run_id, finishing=finishing))
 
     def drop_run(self, run_id: str) -> None:
         """Remove the run from the ledger."""

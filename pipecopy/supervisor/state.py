@@ -52,6 +52,10 @@ class State(Generic[ReportT]):
         """Seconds that are left of the whole run; below 0 once its limit has been reached."""
         return self.deadline - self.clock.now()
 
+    def shorten(self, left: float) -> None:
+        """Have the run end in so many seconds, unless it ends before."""
+        self.deadline = min(self.deadline, self.clock.now() + left)
+
     def update(self, **fields: Any) -> None:
         """Replace these fields of the report."""
         if "max_id" in fields:

@@ -1,0 +1,334 @@
+"""The attempts of a run's shards: given to the engine, the biggest first, and again if one is lost.
+
+Nothing is asked of the engine but to run each task at least once: the ledger sees to the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_all
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+from pipecopy.config import Config
+from pipecopy.errors import FullCopyTimeoutError, StoppedError, WorkerCrashedError
+from pipecopy.events import Event, Observer, ShardEnded, ShardOutcome, ShardProgress, ShardStarted
+from pipecopy.operations.engine import Engine
+from pipecopy.operations.outcomes import ending, is_loss, result_of, text_of
+from pipecopy.operations.parts import left_for_parts, left_to_hear, warn_once
+from pipecopy.operations.shard import InProcess, ShardResult, ShardTask, run_shard
+from pipecopy.operations.tally import Tally
+from pipecopy.operations.watch import LOOK, Watch
+from pipecopy.shard import Shard
+from pipecopy.sharded import ShardedReport
+from pipecopy.supervisor.endpoints import IdleEndpoints
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.state import CutShortError
+from pipecopy.units import seconds_text
+from pipecopy.workers.script import pickle_pool
+
+_IN_FLIGHT = "the batches in flight"
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """An attempt of a shard: it waits for its turn, or is under way."""
+
+    shard: int
+    number: int
+    """1 for the first of this run."""
+    due: float = 0.0
+    """When it may begin, by the run's clock."""
+    outcome: Future[ShardResult] = field(default_factory=Future)
+    """It is the engine's once the attempt was given to that."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.outcome.done()
+
+
+class Attempts:
+    """All of one run, which begin when `drive` is called."""
+
+    def __init__(
+        self,
+        run: Run[ShardedReport],
+        tally: Tally,
+        names: tuple[str, str],
+        engine: Engine,
+        *,
+        jobs: int,
+        retries: int,
+        observer: Observer,
+        target_time: float | None,
+    ) -> None:
+        """`observer` is called in any thread; `target_time` is the time now by the target's clock.
+
+        Without that, attempts elsewhere go by what was left when they were given to the engine.
+        """
+        self._run, self._tally, self._names = run, tally, names
+        self._engine, self._jobs, self._retries, self._observer = engine, jobs, retries, observer
+        self._ends = None if target_time is None else target_time + self._left()
+        self._stop, self._abort = threading.Event(), threading.Event()
+        """For what runs in this process."""
+        self._idle = IdleEndpoints()
+        self._here: set[int] = set()
+        """The shards whose events come while they run: in this process."""
+        not_done = [shard for shard in tally.shards.values() if shard.state != "done"]
+        self._waiting = [_Attempt(shard.shard, 1) for shard in _biggest_first(not_done)]
+        self._under_way: list[_Attempt] = []
+        self._silent: list[_Attempt] = []
+        """They run, perhaps, on a host that is frozen."""
+        self._watch = Watch(run, failures=retries)
+
+    def drive(self) -> None:
+        """Copy all shards. Raises what ends the run."""
+        run = self._run
+        with run.unit(_IN_FLIGHT):
+            while self._under_way or (self._waiting and not run.stopping):
+                if not run.stopping:
+                    self._begin()
+                elif not self._stop.is_set():
+                    self._stop_all()
+                self._pause()
+                for attempt in [each for each in self._under_way if each.has_ended]:
+                    self._under_way.remove(attempt)
+                    self._ended(attempt)
+                self._look()
+        if not self._tally.is_done:
+            raise CutShortError
+
+    def abort(self) -> None:
+        """Have all attempts end at once, as far as they can be told."""
+        self._abort.set()
+        self._cancel([*self._under_way, *self._silent])
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of those of this process, and take note of how far they came."""
+        here = [each for each in self._under_way if self._is_here(each)]
+        wait_for_all([each.outcome for each in here], seconds)
+        for attempt in here:
+            if attempt.has_ended:
+                result, _ = result_of(attempt.outcome)
+                self._take(attempt, result)
+
+    def release(self) -> None:
+        """Give back what the attempts had."""
+        self._abort.set()
+        self._engine.end()
+        self._idle.dismiss()
+
+    # -- one attempt
+
+    def _begin(self) -> None:
+        """Give attempts to the engine whose turn it is."""
+        now = self._run.clock.now()
+        for attempt in [each for each in self._waiting if each.due <= now]:
+            if len(self._under_way) >= self._jobs:
+                return
+            self._waiting.remove(attempt)
+            self._under_way.append(attempt)
+            self._submit(attempt)
+
+    def _submit(self, attempt: _Attempt) -> None:
+        run, shard = self._run, self._tally.shards[attempt.shard]
+        table, plan = self._tally.table_of(shard)
+        task = ShardTask(
+            pool=pickle_pool(table.pool),
+            from_name=self._names[0],
+            to_name=self._names[1],
+            config=self._config(table.config),
+            ends=self._ends,
+            run=run.report.run_id,
+            number=shard.shard,
+            table=table.name,
+            known=plan.known,
+            here=InProcess(
+                pool=table.pool,
+                observer=self._observe,
+                stop=self._stop,
+                abort=self._abort,
+                left=self._left,
+                idle=self._idle,
+            ),
+        )
+        self._here.discard(shard.shard)
+        self._watch.forget(shard.shard)
+        attempt.outcome = self._engine.submit(run_shard, task)
+        run.notify(
+            ShardStarted(
+                shard=shard.shard,
+                table=table.name,
+                first=shard.first,
+                last=shard.last,
+                next_id=shard.next_id,
+                attempt=attempt.number,
+            )
+        )
+
+    def _config(self, config: Config) -> Config:
+        """Return the limits of an attempt that begins now; the rates are of all together."""
+        return replace(
+            config,
+            settle=0,
+            wait=False,
+            full_copy_timeout=max(0.001, self._left()),
+            max_rate_bytes=_part(config.max_rate_bytes, self._jobs),
+            max_rate_rows=_part(config.max_rate_rows, self._jobs),
+        )
+
+    def _ended(self, attempt: _Attempt) -> None:
+        """Take note of how an attempt that was submitted has ended. Raises what ends the run."""
+        result, error = result_of(attempt.outcome)
+        self._take(attempt, result)
+        if error is None:
+            shard = self._tally.shards[attempt.shard]
+            self._tally.set(shard.shard, state="done", next_id=shard.last + 1)
+            self._tell(attempt, "done")
+        elif self._run.stopping and _is_of_a_stop(error):
+            self._tell(attempt, "stopped", text_of(error))
+        elif self._may_go_on(error):
+            self._lost(attempt, error)
+        else:
+            self._fail(attempt, error)
+
+    def _take(self, attempt: _Attempt, result: ShardResult | None) -> None:
+        """Take note of how far an attempt came, of whose end is known."""
+        if result is None:
+            return
+        for event in result.events:
+            self._observer(event)
+        self._tally.set(attempt.shard, host=result.host)
+        if result.report is None:
+            return
+        if result.shard is not None:
+            self._tally.ended(attempt.shard, result.shard, result.report)
+        warn_once(self._run, result.report.warnings)
+
+    def _may_go_on(self, error: BaseException) -> bool:
+        """Tell whether it is no error of the run: to run the shard again may help."""
+        if isinstance(error, FullCopyTimeoutError):  # this process was stopped, the shard's was not
+            return self._left() > LOOK
+        return _is_of_a_stop(error)
+
+    def _lost(self, attempt: _Attempt, error: BaseException) -> None:
+        """Have the shard run again, or raise the error if that was done too often."""
+        if attempt.number > self._retries:
+            self._fail(attempt, error)
+        self._tally.again += 1
+        self._tell(attempt, "lost", text_of(error), again=True)
+        table, _ = self._tally.table_of(self._tally.shards[attempt.shard])
+        due = self._run.clock.now() + table.config.retries_delay
+        self._waiting.append(_Attempt(attempt.shard, attempt.number + 1, due))
+        self._waiting.sort(key=lambda each: -self._tally.shards[each.shard].ids)
+
+    def _fail(self, attempt: _Attempt, error: BaseException) -> NoReturn:
+        self._tell(attempt, "failed", text_of(error))
+        raise ending(self._run, self._tally.shards[attempt.shard], attempt.number, error)
+
+    def _tell(
+        self, attempt: _Attempt, outcome: ShardOutcome, detail: str = "", *, again: bool = False
+    ) -> None:
+        self._run.update(**self._tally.fields())
+        shard = self._tally.shards[attempt.shard]
+        table, _ = self._tally.table_of(shard)
+        self._run.notify(
+            ShardEnded(
+                shard=shard.shard,
+                host=shard.host,
+                table=table.name,
+                outcome=outcome,
+                next_id=shard.next_id,
+                rows=shard.rows,
+                detail=detail,
+                attempt=attempt.number,
+                again=again,
+            )
+        )
+
+    # -- all of them
+
+    def _left(self) -> float:
+        """Return the seconds that are left for attempts; in any thread."""
+        return left_for_parts(self._run)
+
+    def _pause(self) -> None:
+        """Wait for news, or for the next thing to do. Raises FullCopyTimeoutError."""
+        run, left = self._run, left_to_hear(self._run)
+        if left <= 0:
+            raise run.full_copy_timeout()
+        now = run.clock.now()
+        due = [each.due - now for each in self._waiting if each.due > now]
+        run.pause(min([LOOK, left, *due]), lambda: any(each.has_ended for each in self._under_way))
+
+    def _stop_all(self) -> None:
+        """Let each attempt save the batch in flight, and nothing more."""
+        self._stop.set()
+        run = self._run
+        if not all(map(self._is_here, self._under_way)):
+            self._cancel(self._under_way)  # those that have not begun
+            run.call(run.target, "stop_shards", run.report.run_id, True)
+
+    def _cancel(self, attempts: Sequence[_Attempt]) -> None:
+        for attempt in attempts:
+            self._engine.cancel(attempt.outcome)
+
+    def _look(self) -> None:
+        """Ask the ledger how far the shards are whose events do not come while they run."""
+        elsewhere = [each for each in self._under_way if not self._is_here(each)]
+        known = [self._tally.shards[each.shard] for each in elsewhere]
+        for shard in self._watch.look(known):
+            self._tally.heard([shard])
+            table, _ = self._tally.table_of(shard)
+            self._run.update(**self._tally.fields())
+            self._run.notify(
+                ShardProgress(
+                    shard=shard.shard,
+                    host=shard.host,
+                    table=table.name,
+                    next_id=shard.next_id,
+                    rows=shard.rows,
+                )
+            )
+        for attempt in elsewhere:
+            table, _ = self._tally.table_of(self._tally.shards[attempt.shard])
+            silence = self._watch.silence(attempt.shard, table.config)
+            if silence is not None:
+                self._give_up(attempt, silence)
+
+    def _give_up(self, attempt: _Attempt, silence: float) -> None:
+        """Have the shard run again elsewhere: what the silent attempt saves from then on fails."""
+        self._under_way.remove(attempt)
+        self._silent.append(attempt)
+        self._cancel([attempt])
+        host = self._tally.shards[attempt.shard].host or "its host"
+        self._lost(
+            attempt,
+            WorkerCrashedError(
+                f"nothing was heard of {host} for {seconds_text(round(silence))}", lost=True
+            ),
+        )
+
+    def _is_here(self, attempt: _Attempt) -> bool:
+        return self._engine.is_here or attempt.shard in self._here
+
+    def _observe(self, event: Event) -> None:
+        """Take an event of an attempt in this process; in any thread."""
+        if event.shard is not None:
+            self._here.add(event.shard)
+        self._observer(event)
+
+
+def _is_of_a_stop(error: BaseException) -> bool:
+    """Tell whether it is no error of its own: a stop brings it about as well as a loss."""
+    return isinstance(error, StoppedError) or is_loss(error)
+
+
+def _biggest_first(shards: Sequence[Shard]) -> list[Shard]:
+    return sorted(shards, key=lambda shard: -shard.ids)
+
+
+def _part(rate: float | None, jobs: int) -> float | None:
+    return None if rate is None else rate / jobs

@@ -1,0 +1,126 @@
+"""The run that keeps the others: its session on the target holds the run, and writes the ledger.
+
+It plans before the first shard, finishes after the last one, and ends what is left on all hosts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pipecopy.config import Config, bad_ids
+from pipecopy.contracts import ConnectionPool
+from pipecopy.errors import ConfigError, PipecopyError
+from pipecopy.events import Observer
+from pipecopy.operations.ledger import Planned
+from pipecopy.operations.parts import new_part
+from pipecopy.operations.plan import TableCopy, shards_of
+from pipecopy.operations.tables import TableSteps
+from pipecopy.report import Report
+from pipecopy.shard import Shard
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.state import CutShortError
+from pipecopy.supervisor.supervise import supervise
+
+ReportT = TypeVar("ReportT", bound=Report)
+
+LAST_WORDS = 1.0
+"""Seconds in which the ledger is told of the end, and the sessions on all hosts are ended."""
+_CLOSE = 0.1
+"""Seconds of these, within the limit of the whole run, that are left to close both sides."""
+
+
+def keep(
+    operation: Callable[[Run[ReportT]], None],
+    report: ReportT,
+    config: Config,
+    pool: ConnectionPool,
+    names: tuple[str, str],
+    *,
+    observer: Observer | None,
+    stop: threading.Event | None,
+) -> ReportT:
+    """Run an operation on the ledger; see `supervise`. What copies rows keeps to the pace."""
+    unpaced = replace(config, max_rate_bytes=None, max_rate_rows=None, pause_file=None)
+    return supervise(
+        operation,
+        report,
+        replace(unpaced, max_lag=None, max_load=None),
+        pool,
+        names,
+        mode="copy",
+        writes=True,
+        observer=observer,
+        stop=stop,
+        part=new_part("run"),
+    )
+
+
+def refuse_bad_ids(tables: Sequence[TableCopy]) -> None:
+    """Raise ConfigError for wrong arguments."""
+    bad = [wrong for table in tables for wrong in bad_ids(table.from_id, table.to_id)]
+    if bad:
+        raise ConfigError("; ".join(dict.fromkeys(bad)))
+
+
+def plan_tables(
+    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
+) -> Planned:
+    """Plan the shards of all tables, and write them into the ledger. Raises what ends a plan."""
+    plans = steps.plan(tables, max(1, shards // len(tables)))
+    found = {plan.table: (table, plan) for table, plan in zip(tables, plans, strict=True)}
+    if len(found) < len(tables):
+        into = [plan.table for plan in plans]
+        twice = sorted({table for table in into if into.count(table) > 1})
+        raise ConfigError(f"several tables would be copied into {', '.join(twice)}: name one")
+    planned = shards_of(run.report.run_id, plans)
+    run.call(run.target, "plan_shards", planned)
+    return Planned(tables=found, shards=planned)
+
+
+def finish_tables(run: Run[Any], steps: TableSteps, planned: Planned) -> None:
+    """Do what comes once after the last shard, and drop the run from the ledger."""
+    with run.last_steps():
+        steps.finish(planned.tables.values())
+        run.call(run.target, "drop_run", run.report.run_id)
+
+
+def end_all(run: Run[Any]) -> None:
+    """Let no attempt save any more, and end the sessions of the run on all hosts, if possible."""
+    until = run.clock.now() + last_words(run)
+
+    def how() -> dict[str, Any]:
+        return {"limit": max(0.05, until - run.clock.now()), "retry": False}
+
+    run.cut_short()
+    with run.last_steps(), suppress(CutShortError):
+        source = None
+        if run.source.offers:  # it was connected once
+            source = run.begin(run.source, "end_run", run.report.run_id, **how())
+        if run.target.offers:
+            with suppress(PipecopyError):
+                run.call(run.target, "stop_shards", run.report.run_id, False, **how())
+            with suppress(PipecopyError):
+                run.call(run.target, "end_run", run.report.run_id, **how())
+        with suppress(PipecopyError):
+            run.wait(source)
+
+
+def ask_how_far(run: Run[Any]) -> Sequence[Shard]:
+    """Return what the ledger says in the end; nothing if it does not answer in time."""
+    if run.target.offers:
+        limit = max(0.05, last_words(run))
+        with run.last_steps(), suppress(PipecopyError, CutShortError):
+            shards: Sequence[Shard] = run.call(
+                run.target, "shards", run.report.run_id, limit=limit, retry=False
+            )
+            return shards
+    return ()
+
+
+def last_words(run: Run[Any]) -> float:
+    """Return the seconds that are left for what is said in the end."""
+    return min(LAST_WORDS, run.config.call_timeout, max(_CLOSE, run.left - _CLOSE))

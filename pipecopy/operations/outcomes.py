@@ -1,0 +1,83 @@
+"""What became of an attempt of a shard: it was lost, and runs again, or its error ends the run."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from pipecopy.errors import (
+    DatabaseError,
+    FullCopyTimeoutError,
+    HostError,
+    PipecopyError,
+    WorkerCrashedError,
+)
+from pipecopy.operations.engine import EngineError
+from pipecopy.operations.shard import ShardResult
+from pipecopy.shard import Shard
+from pipecopy.supervisor.run import Run
+
+_ENDED_SESSION = ("08", "57P")
+"""How the SQLSTATEs of a session begin that ended: with its server, or since somebody ended it."""
+_PROTOCOL_VIOLATION = "08P01"
+"""Of class 08: the server can't read a value."""
+
+
+def result_of(outcome: Future[ShardResult]) -> tuple[ShardResult | None, BaseException | None]:
+    """Return how an attempt ended, and what ended it; None if it copied its shard."""
+    if (lost := outcome.exception()) is not None:
+        return None, lost
+    result = outcome.result()
+    return result, result.error
+
+
+def is_loss(error: BaseException) -> bool:
+    """Tell whether an attempt was lost, or crashed: its host, worker, session or engine is gone.
+
+    An error of the tables or of SQL is none, nor is a time-out, which had its retries.
+    """
+    if not isinstance(error, PipecopyError):
+        return not isinstance(error, EngineError)
+    if isinstance(error, WorkerCrashedError | HostError):
+        return True
+    if not isinstance(error, DatabaseError):
+        return False
+    code = error.sqlstate or ""
+    return error.lost or (code.startswith(_ENDED_SESSION) and code != _PROTOCOL_VIOLATION)
+
+
+def text_of(error: BaseException) -> str:
+    """Return what is said of it."""
+    if isinstance(error, CancelledError):
+        return "the engine has cancelled it"
+    if isinstance(error, PipecopyError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def ending(run: Run[Any], shard: Shard, attempts: int, error: BaseException) -> PipecopyError:
+    """Return the error that ends the run, which names the shard."""
+    which = f"shard {shard.shard} (ids {shard.first} to {shard.last} of {shard.table})"
+    if isinstance(error, FullCopyTimeoutError):
+        known = ("side", "dbname", "call", "key_range", "attempts")
+        where = {name: getattr(error, name) for name in known}
+        return run.full_copy_timeout(f" in {which}{_call(error)}", **where)
+    if isinstance(error, PipecopyError):
+        error.args = (f"{which}: {error}", *error.args[1:])
+        return error
+    if isinstance(error, EngineError):
+        return WorkerCrashedError(
+            f"the engine takes no more shards: {error}",
+            lost=True,
+            remedy=f"go on with the run on a new one (`run='{shard.run}'`)",
+        )
+    times = "once" if attempts == 1 else f"{attempts} times"
+    return WorkerCrashedError(f"{which} was lost {times}: {text_of(error)}", lost=True)
+
+
+def _call(error: PipecopyError) -> str:
+    """Return which call was under way, as the error has it."""
+    if error.call is None:
+        return ""
+    ids = "" if error.key_range is None else " of ids [{}, {})".format(*error.key_range)
+    return f": attempt {error.attempts} of {error.side} {error.dbname}: {error.call}{ids}"

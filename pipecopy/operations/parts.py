@@ -1,0 +1,43 @@
+"""The parts of a sharded run, each of which is a supervised run of its own: what they share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pipecopy.shard import Part
+from pipecopy.supervisor.run import Run
+
+_RESERVE, _SHARE = 0.5, 0.25
+"""Seconds before the limit of the whole run at which its parts reach theirs, or this share of it:
+so their end is heard of, and what is left of them on all hosts is ended, within the limit."""
+_HEARD_OF = 0.4
+"""The share of these for which the end of the parts is waited for."""
+
+
+def new_part(role: Literal["run", "table", "shard"], number: int | None = None) -> Part:
+    """Return what tells the sessions of this attempt from all others."""
+    return Part(role=role, number=number, token=os.urandom(3).hex())
+
+
+def left_for_parts(run: Run[Any]) -> float:
+    """Return the seconds that are left for the parts of the run; in any thread."""
+    return run.deadline - (time.monotonic() - run.clock.stopped) - _reserve(run)
+
+
+def left_to_hear(run: Run[Any]) -> float:
+    """Return the seconds in which the parts should have ended, all of them."""
+    return left_for_parts(run) + _HEARD_OF * _reserve(run)
+
+
+def warn_once(run: Run[Any], warnings: Iterable[str]) -> None:
+    """Add the warnings of a part to the run's: each part may have met the same."""
+    for warning in warnings:
+        if warning not in run.report.warnings:
+            run.warn(warning)
+
+
+def _reserve(run: Run[Any]) -> float:
+    return min(_RESERVE, _SHARE * run.config.full_copy_timeout)

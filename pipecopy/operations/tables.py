@@ -1,0 +1,108 @@
+"""What comes once for each table of a sharded run, before its shards and after them.
+
+Each step is a supervised run of its own, in a thread; it has what is left of the whole run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pipecopy.events import Event, Observer, RunEnded, RunStarted, Warned
+from pipecopy.operations.copy import analyze, finish
+from pipecopy.operations.engine import Threads
+from pipecopy.operations.fit import fit
+from pipecopy.operations.parts import left_for_parts, new_part, warn_once
+from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
+from pipecopy.report import CopyReport
+from pipecopy.supervisor.run import Run
+from pipecopy.supervisor.supervise import supervise
+
+Made = TypeVar("Made")
+Item = TypeVar("Item")
+
+_LOOK = 1.0
+"""Seconds between two looks at the steps, unless one ends before."""
+
+
+class TableSteps:
+    """Those of one run."""
+
+    def __init__(
+        self, run: Run[Any], names: tuple[str, str], observer: Observer, *, jobs: int
+    ) -> None:
+        """So many `jobs` are under way at once, at most."""
+        self._run, self._names, self._observer, self._jobs = run, names, observer, jobs
+        self._abort = threading.Event()
+
+    def plan(self, tables: Sequence[TableCopy], parts: int) -> list[TablePlan]:
+        """Plan each table. Raises the error of the first that fails."""
+        return self._on_each(tables, lambda table: self._plan(table, parts))
+
+    def finish(self, tables: Iterable[tuple[TableCopy, TablePlan]]) -> None:
+        """Set the sequence of each table, and analyze it. Raises as `plan` does."""
+        self._on_each(list(tables), self._finish)
+
+    def abort(self) -> None:
+        """Have the steps end at once."""
+        self._abort.set()
+
+    def _plan(self, table: TableCopy, parts: int) -> tuple[TablePlan, tuple[str, ...]]:
+        found: list[TablePlan] = []
+        warnings = self._on_table(table, lambda run: found.append(plan_table(run, table, parts)))
+        return found[0], warnings
+
+    def _finish(self, planned: tuple[TableCopy, TablePlan]) -> tuple[None, tuple[str, ...]]:
+        table, plan = planned
+
+        def operate(run: Run[CopyReport]) -> None:
+            run.connect()
+            fit(run)
+            finish(run, plan.max_id)
+            analyze(run)
+
+        at_once = replace(table, config=replace(table.config, wait=False))
+        return None, self._on_table(at_once, operate)
+
+    def _on_table(
+        self, table: TableCopy, operation: Callable[[Run[CopyReport]], None]
+    ) -> tuple[str, ...]:
+        """Return the warnings."""
+        left = max(0.001, left_for_parts(self._run))
+        return supervise(
+            operation,
+            replace(CopyReport.of(table.pool, *self._names), run_id=self._run.report.run_id),
+            replace(table.config, full_copy_timeout=left),
+            table.pool,
+            self._names,
+            mode="copy",
+            writes=True,
+            observer=lambda event: self._observe(replace(event, table=table.name)),
+            abort=self._abort,
+            part=new_part("table"),
+        ).warnings
+
+    def _observe(self, event: Event) -> None:
+        if not isinstance(event, RunStarted | RunEnded | Warned):
+            self._observer(event)
+
+    def _on_each(
+        self, items: Sequence[Item], step: Callable[[Item], tuple[Made, tuple[str, ...]]]
+    ) -> list[Made]:
+        threads, waiting = Threads(), list(items)
+        under_way: dict[Future[tuple[Made, tuple[str, ...]]], int] = {}
+        made: dict[int, Made] = {}
+        while waiting or under_way:
+            while waiting and len(under_way) < self._jobs:
+                future = threads.submit(step, waiting.pop(0))
+                under_way[future] = len(items) - len(waiting) - 1
+                future.add_done_callback(lambda _: self._run.wake())
+            self._run.pause(_LOOK, lambda: any(future.done() for future in under_way))
+            for future in [future for future in under_way if future.done()]:
+                number = under_way.pop(future)
+                made[number], warnings = future.result()
+                warn_once(self._run, warnings)
+        return [made[number] for number in range(len(items))]

@@ -1,0 +1,102 @@
+"""Shards that others start: planned, copied one by one on any host, looked at, dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipecopy import (
+    CopyReport,
+    PlanReport,
+    copy_shard,
+    copy_sharded,
+    drop_run,
+    plan_sharded,
+    runs_of,
+)
+from pipecopy.errors import ConfigError
+from pipecopy.postgres import PostgresPool
+from pipecopy.sharded import LedgerRun
+from tests.support.checks import Tables
+from tests.support.runs import CONFIG
+
+LEDGER = "SELECT to_regclass('pipecopy_shards')"
+SEQUENCE = "SELECT last_value FROM profiles_id_seq"
+
+
+def plan(pool: PostgresPool, **how: Any) -> PlanReport:
+    return plan_sharded(CONFIG, pool, "source", "target", **{"shards": 3, **how})
+
+
+def copy(pool: PostgresPool, run: str, shard: int, **how: Any) -> CopyReport:
+    return copy_shard(CONFIG, pool, "source", "target", run=run, shard=shard, **how)
+
+
+def runs(pool: PostgresPool) -> tuple[LedgerRun, ...]:
+    return runs_of(CONFIG, pool, "source", "target").runs
+
+
+def test_whoever_copies_the_last_shard_finishes_the_run(tables: Tables) -> None:
+    pool = tables.pool()
+    planned = plan(pool)
+    assert [(table.table, table.max_id, table.shards) for table in planned.tables] == [
+        ("profiles", 50, 3)
+    ]
+    first, last = planned.shards[0], planned.shards[-1]
+    assert (first.first, last.last, len(planned.shards)) == (0, 50, 3)
+    reports = {number: copy(pool, planned.run_id, number) for number in (2, 0)}
+    assert [report.batches > 0 for report in reports.values()] == [True, True]
+    (run,) = runs(pool)
+    assert (run.run, run.state, run.shards, run.done) == (planned.run_id, "waiting", 3, 2)
+    copied = reports[2].rows + reports[0].rows
+    assert run.rows == copied == tables.target.value("SELECT count(*) FROM profiles")
+    again = copy(pool, planned.run_id, 2)
+    assert (again.rows, again.batches, again.next_id) == (reports[2].rows, 0, 51)
+    copy(pool, planned.run_id, 1)
+    tables.assert_equal()
+    assert tables.target.value(SEQUENCE) == 50
+    assert tables.target.value(LEDGER) is None
+    assert runs(pool) == ()
+
+
+def test_a_run_that_was_planned_goes_on_in_one_process(tables: Tables) -> None:
+    pool = tables.pool()
+    planned = plan(pool, from_id=11, to_id=30)
+    report = copy_sharded(CONFIG, pool, "source", "target", shards=9, jobs=2, run=planned.run_id)
+    assert (report.first_id, report.next_id, report.rows, report.shards) == (11, 31, 20, 3)
+    assert tables.target.value(LEDGER) is None
+
+
+def test_a_run_is_dropped(tables: Tables) -> None:
+    pool = tables.pool()
+    run = plan(pool).run_id
+    copy(pool, run, 0)
+    dropped = drop_run(CONFIG, pool, "source", "target", run=run)
+    assert [(each.run, each.done) for each in dropped.runs] == [(run, 1)]
+    assert tables.target.value(LEDGER) is None
+    for call in (copy, lambda *_: drop_run(CONFIG, pool, "source", "target", run=run)):
+        with pytest.raises(ConfigError, match=f"has no run {run}"):
+            call(pool, run, 0)
+
+
+def test_what_differs_from_the_plan_is_refused_by_name(tables: Tables) -> None:
+    planned = plan(tables.pool()).run_id
+    with pytest.raises(ConfigError) as raised:
+        copy(
+            PostgresPool(
+                {"source": tables.source.uri, "target": tables.target.uri}, where="id > 7"
+            ),
+            planned,
+            0,
+        )
+    assert str(raised.value) == (
+        f"run {planned} was planned without `where`, and is to go on with `where='id > 7'`"
+    )
+    with pytest.raises(ConfigError, match=f"run {planned} has no shard 3: it has 3, from 0 on"):
+        copy(tables.pool(), planned, 3)
+    with pytest.raises(ConfigError, match="`from_id` and `to_id` do not go with `run`"):
+        copy_sharded(
+            CONFIG, tables.pool(), "source", "target", shards=3, jobs=1, run=planned, from_id=3
+        )
+    drop_run(CONFIG, tables.pool(), "source", "target", run=planned)
