@@ -23,10 +23,16 @@ from pipecopy.events import (
     RetryScheduled,
     RunEnded,
     RunStarted,
+    ShardEnded,
+    ShardProgress,
+    ShardsKnown,
+    ShardStarted,
     Warned,
     Where,
     WorkerKilled,
 )
+from pipecopy.observers.pauses import Pauses
+from pipecopy.observers.shards import STATES, Shards, Whole
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Outcome, Report, VerifyReport
 
@@ -35,6 +41,8 @@ RUN = ("file", "mode", "source", "target", "table")
 _CALL = ("side", "call")
 BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, math.inf)
 """Seconds of a call: each bucket has those that took no longer, and longer than the one before."""
+_OF_SHARDS = (ShardsKnown, ShardStarted, ShardProgress, ShardEnded, BatchSaved, RangeVerified)
+"""What changes how far they are."""
 _OUTCOMES = ("running", *get_args(Outcome))
 
 
@@ -99,6 +107,10 @@ FIGURES = (
         ("side",),
     ),
     Figure("active_sessions", "gauge", "Active sessions on this side.", ("side",)),
+    Figure("shards", "gauge", "Shards of the run, by what becomes of them.", ("state",)),
+    Figure("shards_again", "counter", "Attempts of shards that were lost, and run again."),
+    Figure("jobs", "gauge", "How many shards may be copied at once."),
+    Figure("estimated_rows", "gauge", "Rows that all shards have, as the plan estimated them."),
     Figure("warnings", "counter", "Warnings in the report."),
 )
 
@@ -114,10 +126,11 @@ class Figures:
         """The values of the labels of the run; empty as long as there is none."""
         self._since = time.monotonic()
         self._has_ended = False
-        self._pause: tuple[str, float] | None = None
-        """The reason of the pause under way, and since when by time.monotonic()."""
-        self._paused: dict[str, float] = {}
-        """The seconds of the pauses that have ended, by reason."""
+        self._whole = Whole()
+        self._shards = Shards()
+        self._pauses: dict[PauseReason, Pauses] = {
+            reason: Pauses() for reason in get_args(PauseReason)
+        }
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         """By the figure's name and the values of its own labels."""
         self.seconds: dict[tuple[str, ...], list[float]] = {}
@@ -128,29 +141,58 @@ class Figures:
         now = time.monotonic()
         if self.run and not self._has_ended:
             self._set("run_seconds", now - self._since)
-        if self._pause is not None:
-            reason, since = self._pause
-            self._set("pause_seconds", self._paused.get(reason, 0) + now - since, reason)
+        for reason, pauses in self._pauses.items():
+            if pauses.under_way:
+                self._set("pause_seconds", pauses.seconds_by(now), reason)
 
     def take(self, event: Event) -> None:
         """Take an event into account."""
+        self._shards.take(event)
+        if self._whole.has(event):
+            self._take_of_run(event)
+        elif isinstance(event, BatchSaved | RangeVerified):
+            self._add_up(event)
+        if self._shards.is_known and isinstance(event, _OF_SHARDS):
+            self._take_of_shards()
+        match event:
+            case Warned():
+                self._add("warnings", 1)
+            case Paused() | Resumed() | ShardEnded():
+                self._take_pause(event)
+            case Measured(side=side, what="lag", value=value):
+                self._set("lag_seconds", value, side)
+            case Measured(side=side, value=value):
+                self._set("active_sessions", value, side)
+            case CallStarted() | CallEnded() | WorkerKilled() | RetryScheduled():
+                self._take_of_call(event)
+
+    def _take_of_run(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self._start(event)
-            case RangeKnown() | BatchSaved() | RangeVerified():
-                self._advance(event)
-            case Warned():
-                self._add("warnings", 1)
+            case RangeKnown(first_id=first_id, max_id=max_id):
+                self._set("first_id", first_id)
+                self._set("max_id", max_id)
+                self._set("next_id", first_id)
+            case BatchSaved(key_range=(_, next_id), rows=rows):
+                self._set("next_id", next_id)
+                self._add("rows", rows)
+                self._add_up(event)
+            case RangeVerified(key_range=(_, next_id), rows=rows):
+                self._set("next_id", next_id)
+                self._add("rows", rows)
+                self._add_up(event)
+            case ShardsKnown(jobs=jobs, estimated_rows=rows):
+                self._set("jobs", jobs)
+                self._set("shards_again", 0)
+                if rows is not None:
+                    self._set("estimated_rows", rows)
             case RunEnded(report=report, at=at):
                 self._end(report, at)
             case CommandEnded(report=report, at=at, exit_code=code) if self.run:
                 if not (self._has_ended or report is None):
                     self._end(report, at)
                 self._set("exit_code", code)
-            case Paused() | Resumed() | Measured():
-                self._take_of_pace(event)
-            case CallStarted() | CallEnded() | WorkerKilled() | RetryScheduled():
-                self._take_of_call(event)
 
     def _start(self, event: RunStarted) -> None:
         names = (event.source, event.target, event.table or "")
@@ -169,38 +211,37 @@ class Figures:
             self._set("paused", 0, reason)
             self._add("pause_seconds", 0, reason)
 
-    def _advance(self, event: RangeKnown | BatchSaved | RangeVerified) -> None:
+    def _add_up(self, event: BatchSaved | RangeVerified) -> None:
+        """Add what adds up over shards."""
         match event:
-            case RangeKnown(first_id=first_id, max_id=max_id):
-                self._set("first_id", first_id)
-                self._set("max_id", max_id)
-                self._set("next_id", first_id)
-            case BatchSaved(key_range=(_, next_id), rows=rows, bytes=size):
-                self._set("next_id", next_id)
-                self._add("rows", rows)
+            case BatchSaved(rows=rows, bytes=size):
                 self._add("bytes", size)
                 self._add("batches", rows > 0)
                 self._add_each("rows_written", event, ("inserted", "updated", "unchanged"))
-            case RangeVerified(key_range=(_, next_id), rows=rows):
-                self._set("next_id", next_id)
-                self._add("rows", rows)
+            case RangeVerified():
                 self._add("ranges", 1)
                 self._add_each("differences", event, ("missing", "surplus", "differing"))
 
-    def _take_of_pace(self, event: Paused | Resumed | Measured) -> None:
+    def _take_of_shards(self) -> None:
+        self._set("rows", self._shards.rows)
+        self._set("shards_again", self._shards.again)
+        for state in STATES:
+            self._set("shards", self._shards.states[state], state)
+
+    def _take_pause(self, event: Paused | Resumed | ShardEnded) -> None:
+        """Count the time in which the run is paused, or one of its shards at least."""
+        now, who = time.monotonic(), (event.shard, event.host)
         match event:
             case Paused(reason=reason, seconds=seconds):
-                self._set("paused", 1, reason)
-                self._pause = (reason, time.monotonic() - seconds)
-            case Resumed(reason=reason, seconds=seconds):
-                self._set("paused", 0, reason)
-                self._pause = None
-                self._paused[reason] = self._paused.get(reason, 0) + seconds
-                self._set("pause_seconds", self._paused[reason], reason)
-            case Measured(side=side, what="lag", value=value):
-                self._set("lag_seconds", value, side)
-            case Measured(side=side, value=value):
-                self._set("active_sessions", value, side)
+                self._pauses[reason].under_way.setdefault(who, now - seconds)
+            case Resumed(reason=reason, seconds=seconds, at=at):
+                self._pauses[reason].end(who, at, seconds, now)
+                self._set("pause_seconds", self._pauses[reason].seconds, reason)
+            case ShardEnded():  # one that was lost tells no end of what it waited for
+                for pauses in self._pauses.values():
+                    pauses.under_way.pop(who, None)
+        for each, pauses in self._pauses.items():
+            self._set("paused", bool(pauses.under_way), each)
 
     def _take_of_call(self, event: CallStarted | CallEnded | WorkerKilled | RetryScheduled) -> None:
         match event:
@@ -225,9 +266,9 @@ class Figures:
     def _end(self, report: Report, at: float) -> None:
         self.now()
         self._has_ended = True
-        if self._pause is not None:
-            self._set("paused", 0, self._pause[0])
-            self._pause = None
+        for reason, pauses in self._pauses.items():
+            pauses.under_way.clear()
+            self._set("paused", 0, reason)
         self._set_outcome(report.outcome)
         self._set("run_seconds", report.seconds)
         self._set("warnings", len(report.warnings))
@@ -240,7 +281,9 @@ class Figures:
         """Take what the report has beyond the events."""
         match report:
             case CopyReport():
-                for name in ("rows", "bytes", "batches", "first_id", "next_id"):
+                # of shards, there is no id below which all is done
+                ids = () if self._shards.is_known else ("first_id", "next_id")
+                for name in ("rows", "bytes", "batches", *ids):
                     self._set(name, getattr(report, name))
             case VerifyReport():
                 for name in ("rows", "ranges", "first_id", "next_id"):

@@ -33,6 +33,7 @@ from pipecopy.errors import ConfigError, HostError
 from pipecopy.events import CommandEnded, Event, RunEnded, RunStarted
 from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.figures import BUCKETS, FIGURES, RUN, Figure, Figures
+from pipecopy.observers.shards import Whole
 from pipecopy.workers.host import start
 
 _EVERY = 5.0
@@ -61,6 +62,7 @@ class MetricsFile:
         self._every = every
         self._lock = threading.Lock()
         self._figures = Figures("", {})
+        self._whole = Whole()
         self._successes = _successes(self._file.before)
         self._ended = threading.Event()
         self._failure: HostError | None = None
@@ -68,16 +70,17 @@ class MetricsFile:
 
     def __call__(self, event: Event) -> None:
         """Take note of the event."""
-        if isinstance(event, RunStarted):
+        of_run = self._whole.has(event)
+        if of_run and isinstance(event, RunStarted):
             self._stop_writing()  # the last event of the former run may be lost
             self._failure = None
             self._figures = Figures(self._name, self._successes)
         with self._lock:
             self._figures.take(event)
-        if isinstance(event, RunStarted):
+        if of_run and isinstance(event, RunStarted):
             limit = event.config.full_copy_timeout + self._every
             self._start_writing(limit)
-        elif isinstance(event, RunEnded | CommandEnded) and self._figures.run:
+        elif of_run and isinstance(event, RunEnded | CommandEnded) and self._figures.run:
             self._stop_writing()
             self._write()
             if self._failure is not None:

@@ -9,24 +9,32 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import (
+    CallStarted,
     Event,
     Measured,
     Paused,
     RangeKnown,
+    Resumed,
     RetryScheduled,
     RunEnded,
     RunStarted,
+    ShardProgress,
 )
 from pipecopy.observers.atomic import AtomicFile
 from pipecopy.observers.figures import FIGURES, RUN
 from pipecopy.observers.metrics import MetricsFile
 from pipecopy.report import CopyReport
+from pipecopy.sharded import ShardedReport
+from tests.observers import test_shards
+from tests.observers.test_shards import LOAD, LOST, known, of, saved, shard
 from tests.operations.sqlite import ComparingPool
 from tests.support.drivers import RecordingPool
 from tests.support.figures import Read
@@ -185,6 +193,48 @@ def test_what_a_side_tells_of_itself(tmp_path: Path) -> None:
     assert read("pipecopy_active_sessions", side="source") == 3
     assert read("pipecopy_pause_seconds_total", reason="max lag") == pytest.approx(7, abs=1)
     assert read("pipecopy_paused") == 0
+
+
+def test_the_figures_of_shards_are_those_of_all_together(tmp_path: Path) -> None:
+    path = tmp_path / "x.prom"
+    metrics = MetricsFile(path)
+    started, _ = events_of_a_run()
+    two: dict[str, Any] = {"shard": 2, "host": "batch-8"}
+    lag: dict[str, Any] = {"reason": "max lag", "detail": "a standby"}
+    told: list[Event] = [
+        known(4, shard(0, state="done", rows=200, next_id=100), rows=800),
+        test_shards.started(1),
+        replace(started, **of(1)),
+        RangeKnown(**of(1), first_id=100, max_id=199),
+        saved(1, 0, 40),
+        CallStarted(**of(1), where=LOAD, limit=30),
+        test_shards.started(2),
+        CallStarted(**two, where=LOAD, limit=30),
+        ShardProgress(**two, next_id=250, rows=100),
+        Paused(**of(1), **lag, at=100),
+        Paused(**two, **lag, at=100),
+        Resumed(**two, reason="max lag", seconds=7, at=107),
+        Resumed(**of(1), reason="max lag", seconds=7, at=107),
+        Paused(**of(1), **lag),
+        LOST,
+        RunEnded(**two, report=CopyReport(run_id="", source="", target="")),
+    ]
+    for event in (started, *told):
+        metrics(event)
+    wrote = RunEnded(report=ShardedReport(run_id="0123456789ab", source="", target="", rows=380))
+    metrics(wrote)
+    read = Read(path)
+    assert (read("pipecopy_rows_total"), read("pipecopy_bytes_total")) == (380, 0)
+    states = {"waiting": 2, "running": 1, "done": 1, "failed": 0, "stopped": 0}
+    assert {name: read("pipecopy_shards", state=name) for name in states} == states
+    assert (read("pipecopy_shards_again_total"), read("pipecopy_jobs")) == (1, 4)
+    assert read("pipecopy_estimated_rows") == 800
+    assert read("pipecopy_calls_total", side="source", call="load_rows") == 2
+    assert (read("pipecopy_next_id"), read("pipecopy_max_id")) == (None, None)
+    assert read("pipecopy_pause_seconds_total", reason="max lag") == 7  # both at once
+    assert read("pipecopy_paused") == 0
+    assert read.outcome == "failed"
+    assert not any("shard" in sample.labels for sample in read.samples)
 
 
 def test_a_verification_and_a_check(sqlite_pool: RecordingPool, tmp_path: Path) -> None:
