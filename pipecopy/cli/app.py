@@ -47,6 +47,7 @@ from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError, StoppedError
 from pipecopy.events import Event, RunEnded, StopRequested
 from pipecopy.observers.display import Screen
+from pipecopy.observers.shards import Whole
 from pipecopy.report import Report
 from pipecopy.version import installed_version
 from pipecopy.workers.host import refusal
@@ -240,7 +241,7 @@ def _run(
 
     def observe(event: Event) -> None:
         # in another thread: no signal gets in between
-        if isinstance(event, RunEnded):
+        if whole.has(event) and isinstance(event, RunEnded):
             signals.ignore()
         if isinstance(event, StopRequested) and signals.first is not None:
             event = replace(event, by=signals.first.name)
@@ -248,7 +249,7 @@ def _run(
         screen(event)
         observers(event)
 
-    observers = Observers({})
+    observers, whole = Observers({}), Whole()
     stop = threading.Event()
     try:
         runs = operation()

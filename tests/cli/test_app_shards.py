@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 
-from tests.support.command import run
+from tests.support.command import LONGEST, run, start
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
 
@@ -34,3 +35,23 @@ def test_a_copy_in_shards_that_fails_is_gone_on_with_by_its_last_line(
     assert done.returncode == 0, done.stderr
     assert_equal_tables(source_db, target_db)
     assert target_db.value(LEDGER) is None
+
+
+def test_a_signal_after_the_first_shard_still_stops_the_run(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db)
+    sides = (source_db.uri, target_db.uri)
+    with target_db.connect() as holder:
+        holder.execute("INSERT INTO profiles (id) VALUES (70)")  # a shard waits for this one
+        with start(["copy", *sides, *QUICK, "--shards", "5", "--jobs", "2", "-v"]) as process:
+            assert process.stderr is not None
+            lines = iter(process.stderr.readline, "")
+            assert any(": done: " in line for line in lines)  # the end of a shard
+            process.send_signal(signal.SIGINT)
+            assert any("SIGINT: finishing " in line for line in lines)
+            holder.rollback()
+            *_, last, _ = lines
+            assert process.wait(LONGEST) == 130
+    assert "stopped by SIGINT" in last
