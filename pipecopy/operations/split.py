@@ -31,7 +31,7 @@ _RUN = 0.25
 """The share of the time that is left to the run which all questions may take."""
 _NEAR = 0.02
 """How far off an estimated end may be, in parts."""
-_ROUNDS = 64
+_ROUNDS = 128
 """In which the estimated ends are found: every other one halves the ids in question."""
 
 
