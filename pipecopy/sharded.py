@@ -44,6 +44,10 @@ class ShardedReport(CopyReport):
     """Of the shards."""
     again: int = 0
     """Attempts of shards that were lost, and run again."""
+    rows_before: int = 0
+    """Of `rows`, those that were saved before this run began, or went on."""
+    hosts: tuple[str, ...] = ()
+    """On which shards were copied, as far as is known."""
     tables: tuple[ShardedTable, ...] = ()
 
 

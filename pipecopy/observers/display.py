@@ -119,10 +119,9 @@ class Screen:
     def _take(self, event: Event) -> None:
         self._meter.take(event)
         level = level_of(event, of_run=self._whole.has(event))
-        # the last lines tell two; and of what each shard warns, the first one says it
-        known = event.message in self._warned if isinstance(event, Warned) else False
-        if level >= self._shown.least and not (
-            isinstance(event, RunEnded | DifferencesFound) or (known and event.shard is not None)
+        if level >= self._shown.least and not isinstance(
+            event,
+            RunEnded | DifferencesFound,  # the last lines tell them
         ):
             self._tell(event)
         if comment := self._comment(event):

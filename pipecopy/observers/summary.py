@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from pipecopy.observers.text import MB, counts_text, speed_text
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
+from pipecopy.sharded import ShardedReport
 from pipecopy.units import counted, id_ranges, seconds_text
 
+_NAMED = 4
+"""How many hosts are named."""
 _FAILED = 10
 """How many of the ids on which a side failed are written out with the reason."""
 
@@ -19,11 +22,29 @@ def summary_lines(report: Report) -> list[str]:
     match report:
         case CopyReport():
             line = _copied(report, whole=complete)
-            return [f"complete: {line}" if complete else line]
+            return [*_tables(report), f"complete: {line}" if complete else line]
         case VerifyReport():
             verdict = [f"complete: {verdict_line(report)}"] if complete else []
             return [_compared(report, whole=complete), *_found(report), *verdict]
     return ["complete"] if complete else []
+
+
+def _tables(report: CopyReport) -> Iterator[str]:
+    """Yield a line for each table of a sharded run, if there are several."""
+    tables = report.tables if isinstance(report, ShardedReport) else ()
+    if len(tables) > 1:
+        for each in tables:
+            shards = f"{each.done:,} of {counted(each.shards, 'shard')}"
+            yield f"{each.table}: {counted(each.rows, 'row')}, {shards}"
+
+
+def _shards(report: ShardedReport) -> str:
+    """Return how many shards there were, how many of them again, and on which hosts."""
+    again = f", {report.again:,} run again" if report.again else ""
+    said = f"{counted(report.shards, 'shard')}{again}"
+    if len(report.hosts) > _NAMED:
+        return f"{said}, on {len(report.hosts):,} hosts"
+    return f"{said}, on {', '.join(report.hosts)}" if report.hosts else said
 
 
 def _copied(report: CopyReport, *, whole: bool) -> str:
@@ -33,11 +54,16 @@ def _copied(report: CopyReport, *, whole: bool) -> str:
     last = "" if adapted is None else f" (adapted to {counted(adapted, 'row')})"
     done = f"{counted(report.batches, 'batch')}{last}, {report.bytes / MB:,.1f} MB"
     counts = counts_text(report.inserted, report.updated, report.unchanged)
-    speed = speed_text(report.rows / seconds, report.bytes / seconds)
+    rows = report.rows
+    if isinstance(report, ShardedReport):
+        rows -= report.rows_before
+    speed = speed_text(rows / seconds, report.bytes / seconds)
     parts = [f"{done}{_took(report, whole=whole)}: {speed}", _calls(report)]
+    if isinstance(report, ShardedReport) and report.shards:
+        parts.insert(0, _shards(report))
     if whole:
-        rows = counted(report.rows, "row")
-        parts.insert(0, f"{rows}: {counts}" if counts and report.rows else rows)
+        all_rows = counted(report.rows, "row")
+        parts.insert(0, f"{all_rows}: {counts}" if counts and report.rows else all_rows)
     elif counts:
         parts.insert(0, counts)
     return "; ".join(parts)

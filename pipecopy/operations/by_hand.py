@@ -147,7 +147,8 @@ class OneShard:
             stopped=True,
             here=InProcess(pool=table.pool, stop=stop),
         )
-        return ShardAttempt(task).run(observer, then=self._look)
+        observe = None if observer is None else lambda event: observer(task.own(event))
+        return ShardAttempt(task).run(observe, then=self._look)
 
     def _look(self, run: Run[CopyReport]) -> None:
         shards = run.call(run.target, "shards", self._run_id)

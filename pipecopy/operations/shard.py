@@ -85,6 +85,11 @@ class ShardTask:
     """A shard whose run was stopped is copied all the same."""
     here: InProcess = field(default_factory=InProcess, repr=False)
 
+    def own(self, event: Event) -> Event:
+        """Return an event of the attempt, which this process makes, with what it is about."""
+        host = os.uname().nodename
+        return replace(event, shard=self.number, host=host, table=self.table)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
@@ -108,11 +113,10 @@ class ShardResult:
 def run_shard(task: ShardTask) -> ShardResult:
     """Copy the shard, within the limits of the task; never raises what a copy raises."""
     attempt = ShardAttempt(task)
-    host = os.uname().nodename
     events: list[Event] = []
 
     def observe(event: Event) -> None:
-        event = replace(event, shard=task.number, host=host, table=task.table)
+        event = task.own(event)
         if task.here.observer is not None:
             task.here.observer(event)
         elif len(events) < _MOST_EVENTS and not isinstance(
@@ -126,6 +130,7 @@ def run_shard(task: ShardTask) -> ShardResult:
     except PipecopyError as failed:
         report, error = failed.report, failed
         error.report = None  # it is beside it
+    host = os.uname().nodename
     return ShardResult(
         host=host, report=report, shard=attempt.claimed, error=error, events=tuple(events)
     )

@@ -23,6 +23,7 @@ class Tally:
         self._planned = planned
         self.shards = {shard.shard: shard for shard in planned.shards}
         """As they are now, as far as is known; by their numbers."""
+        self._rows_before = sum(shard.rows for shard in planned.shards)
         self._reports: list[CopyReport] = []
         self.again = 0
         """Attempts that were lost, and run again."""
@@ -70,6 +71,8 @@ class Tally:
             "done": sum(table.done for table in tables),
             "again": self.again,
             "rows": rows,
+            "rows_before": self._rows_before,
+            "hosts": tuple(sorted({each.host for each in self.shards.values() if each.host})),
             "tables": tuple(tables),
             "first_id": 0 if only is None else only.first_id,
             "next_id": 0 if only is None else only.next_id,

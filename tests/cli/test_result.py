@@ -23,7 +23,7 @@ SHAPES = {  # of schema 3: whoever changes one raises SCHEMA
     "jobs": "schema command outcome exit_code error file looked_in jobs problems",
     "copy": f"""{RUN}
         rows inserted updated unchanged batches bytes first_id max_id next_id batch_size
-        shards done again tables
+        shards done again rows_before hosts tables
     """,
     "check": f"{RUN} items columns plan can_start",
     "verify": f"""{RUN}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from pipecopy.observers.text import (
     status_line,
 )
 from pipecopy.report import CopyReport
+from pipecopy.sharded import ShardedReport, ShardedTable
 from pipecopy.supervisor.progress import far
 from pipecopy.units import counted, id_ranges
 
@@ -194,6 +196,27 @@ def test_the_summary() -> None:
         "100 batches, 392.0 MB: 24,975 rows/s, 9.8 MB/s; 206 calls, 1 timeout, 1 kill, 1 retry"
     )
     assert far(REPORT) == ("every id from 0 to 1000000 is in the target: 1,000,000 rows in 40 s")
+
+
+def test_the_summary_of_a_sharded_run() -> None:
+    of_copy = vars(REPORT)
+    table: dict[str, Any] = {"target_table": None, "first_id": 0, "max_id": 9, "next_id": 10}
+    tables = tuple(
+        ShardedTable(table=name, **table, shards=20, done=done, rows=rows)
+        for name, done, rows in (("a.b", 20, 999_999), ("a.c", 1, 1))
+    )
+    of_shards: dict[str, Any] = {"shards": 40, "again": 1, "rows_before": 600_000}
+    told = of_copy | of_shards | {"inserted": None, "seconds": 40, "tables": tables[:1]}
+    report = ShardedReport(**told, hosts=("batch-7", "batch-8"))
+    took = "100 batches, 392.0 MB, in 40 s: 10,000 rows/s, 9.8 MB/s; 206 calls"
+    (line,) = summary_lines(report)  # what was done before counts for no speed
+    assert line.startswith(
+        f"complete: 1,000,000 rows; 40 shards, 1 run again, on batch-7, batch-8; {took}"
+    )
+    several = replace(report, tables=tables, outcome="failed", again=0, hosts=tuple("abcde"))
+    (*lines, last) = summary_lines(several)
+    assert lines == ["a.b: 999,999 rows, 20 of 20 shards", "a.c: 1 row, 1 of 20 shards"]
+    assert last.startswith("40 shards, on 5 hosts; 100 batches, ")
 
 
 def test_words_are_counted() -> None:
