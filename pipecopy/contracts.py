@@ -120,10 +120,12 @@ plan_shards(shards: Sequence[Shard]) -> None
     `TargetInUseError` if another run of one of the tables is not complete.
 shards(run_id: str | None) -> Sequence[Shard]
     Returns a run's shards, or those of all runs; none if there is no ledger.
-hold_run(run_id: str) -> None
-    Takes the run until the session ends. Raises `TargetInUseError` if another session has it.
+hold_run(run_id: str) -> str
+    Takes the run until the database is closed, in each session that replaces this one as well, and
+    returns its id. Raises `TargetInUseError` if another process has it, as later calls do then.
 open_shards(run_id: str) -> None
-    Sets all shards that are not done to `waiting`: the run goes on.
+    Sets all shards that are not done to `waiting`: the run goes on. Like `plan_shards`, it keeps
+    other runs out of the tables as long as the run is held.
 claim_shard(number: int, stopped: bool) -> Shard
     Takes a shard: the next attempt begins, and those before can save no more. Its `state` is not
     `running` if it is done, or stopped and `stopped` is false. From then on `save_rows` sets
@@ -134,8 +136,10 @@ end_shard(state: str, error: str | None) -> None
 stop_shards(run_id: str, finishing: bool) -> None
     Sets all shards that are not done to `stopped`, but leaves those that failed; with `finishing`,
     those that are `running` to `stopping`: each may save once more, which sets it to `stopped`.
-drop_run(run_id: str) -> None
-    Removes the run from the ledger, and the ledger if no other run is in it.
+drop_run(run_id: str, complete: bool) -> Sequence[Shard]
+    Removes the run, which is held, from the ledger, and the ledger if no other run is in it. If
+    `complete`, only if all its shards are done; otherwise returns those that are not: a failover
+    may have lost what they had saved.
 
 Of both sides, with these:
 
@@ -309,6 +313,21 @@ class Session:
     def may_write(self) -> bool:
         """Whether this session writes: on the target alone."""
         return self.writes and self.side == "target"
+
+    @property
+    def copies_shard(self) -> bool:
+        """Whether it is of an attempt of a shard."""
+        return self.part is not None and self.part.role == "shard"
+
+    @property
+    def plans_shards(self) -> bool:
+        """Whether it is on the target, for what comes once for a table of a sharded run."""
+        return self.part is not None and self.part.role == "table" and self.side == "target"
+
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether it keeps the ledger of a sharded run, for the process that drives it."""
+        return self.part is not None and self.part.role == "run" and self.side == "target"
 
     @property
     def locks_table(self) -> bool:

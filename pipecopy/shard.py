@@ -19,7 +19,7 @@ class Shard:
     run: str
     """12 hex digits."""
     table: str
-    """The target's, as that server writes it, such as `public.profiles`."""
+    """The target's, as that server writes it, such as `"public"."profiles"`."""
     shard: int
     """From 0 on, over all tables of the run."""
     first: int
@@ -66,3 +66,5 @@ class Part:
     """Of the shard."""
     attempt: int | None = None
     """By which the shard was claimed; None before that."""
+    holds: str | None = None
+    """The run that it has taken, to drive it; None before that."""

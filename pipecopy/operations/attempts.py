@@ -100,6 +100,19 @@ class Attempts:
         if not self._tally.is_done:
             raise CutShortError
 
+    def begin_again(self, lost: Sequence[Shard]) -> None:
+        """Have shards run again that were done, and whose target has lost what they had saved."""
+        run = self._run
+        run.warn(
+            f"{run.target} has lost rows that were saved, as after a failover:"
+            f" {_shards(len(lost))} done once more"
+        )
+        run.call(run.target, "open_shards", run.report.run_id)
+        self._tally.heard(lost)
+        self._tally.again += len(lost)
+        run.update(**self._tally.fields())
+        self._waiting = [_Attempt(shard.shard, 1) for shard in _biggest_first(lost)]
+
     def abort(self) -> None:
         """Have all attempts end at once, as far as they can be told."""
         self._abort.set()
@@ -324,6 +337,10 @@ class Attempts:
 def _is_of_a_stop(error: BaseException) -> bool:
     """Tell whether it is no error of its own: a stop brings it about as well as a loss."""
     return isinstance(error, StoppedError) or is_loss(error)
+
+
+def _shards(count: int) -> str:
+    return "1 shard is" if count == 1 else f"{count} shards are"
 
 
 def _biggest_first(shards: Sequence[Shard]) -> list[Shard]:

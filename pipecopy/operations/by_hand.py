@@ -189,9 +189,16 @@ class OneShard:
                 return
             steps = TableSteps(run, self._names, run.notify, jobs=1)
             try:
-                finish_tables(run, steps, planned(shards, self._tables))
+                lost = finish_tables(run, steps, planned(shards, self._tables))
             finally:
                 steps.abort()
+            if lost:
+                raise DatabaseError(
+                    f"{run.target} has lost rows that were saved, as after a failover: shard"
+                    f" {lost[0].shard} is not done",
+                    sqlstate="08006",
+                    side="target",
+                )
 
         keep(
             operate,

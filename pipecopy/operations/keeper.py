@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pipecopy.config import Config, bad_ids
 from pipecopy.contracts import ConnectionPool
-from pipecopy.errors import ConfigError, PipecopyError
+from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.ledger import Planned
 from pipecopy.operations.parts import new_part
@@ -70,6 +70,17 @@ def plan_tables(
     run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
 ) -> Planned:
     """Plan the shards of all tables, and write them into the ledger. Raises what ends a plan."""
+    while True:
+        try:
+            return _plan_tables(run, steps, tables, shards)
+        except DatabaseError as error:
+            if not (error.in_use and run.config.wait):
+                raise  # else another run was planned at the same time: the next plan waits for it
+
+
+def _plan_tables(
+    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
+) -> Planned:
     plans = steps.plan(tables, max(1, shards // len(tables)))
     found = {plan.table: (table, plan) for table, plan in zip(tables, plans, strict=True)}
     if len(found) < len(tables):
@@ -81,11 +92,16 @@ def plan_tables(
     return Planned(tables=found, shards=planned)
 
 
-def finish_tables(run: Run[Any], steps: TableSteps, planned: Planned) -> None:
-    """Do what comes once after the last shard, and drop the run from the ledger."""
+def finish_tables(run: Run[Any], steps: TableSteps, planned: Planned) -> Sequence[Shard]:
+    """Do what comes once after the last shard, and drop the run from the ledger.
+
+    Returns the shards that are not done after all, since the target has failed over and has lost
+    what they had saved: the ledger says so, and still has the run.
+    """
     with run.last_steps():
         steps.finish(planned.tables.values())
-        run.call(run.target, "drop_run", run.report.run_id)
+        lost: Sequence[Shard] = run.call(run.target, "drop_run", run.report.run_id, True)
+    return lost
 
 
 def end_all(run: Run[Any]) -> None:

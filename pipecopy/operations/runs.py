@@ -67,7 +67,7 @@ def drop_run(
         asked.update(runs=(LedgerRun.of(shards),))
         asked.call(asked.target, "stop_shards", run, False)
         asked.call(asked.target, "end_run", run)
-        asked.call(asked.target, "drop_run", run)
+        asked.call(asked.target, "drop_run", run, False)
 
     return _ask(config, pool, (from_name, to_name), drop, observer=observer, stop=stop)
 

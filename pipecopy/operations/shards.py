@@ -260,10 +260,18 @@ class _Driver:
         else:
             plan = planned(shards_of_run(run, run.report.run_id), self._tables)
             run.call(run.target, "open_shards", run.report.run_id)
-        self._drive(run, plan)
-        finish_tables(run, self._steps, plan)
+        attempts, tally = self._begin(run, plan)
+        while True:
+            attempts.drive()
+            if tally.again:
+                end_all(run)  # what was lost may be left somewhere
+                run.update(**tally.fields())
+            lost = finish_tables(run, self._steps, plan)
+            if not lost:
+                return
+            attempts.begin_again(lost)
 
-    def _drive(self, run: Run[ShardedReport], plan: Planned) -> None:
+    def _begin(self, run: Run[ShardedReport], plan: Planned) -> tuple[Attempts, Tally]:
         tally = self._tally = Tally(plan)
         run.update(**tally.fields())
         run.notify(
@@ -283,10 +291,7 @@ class _Driver:
             observer=self._observe,
             target_time=None if self._how.executor is None else _target_time(run),
         )
-        attempts.drive()
-        if tally.again:
-            end_all(run)  # what was lost may be left somewhere
-            run.update(**tally.fields())
+        return attempts, tally
 
     def _end(self, run: Run[ShardedReport]) -> None:
         """End what still runs, on all hosts, and see how far it came."""

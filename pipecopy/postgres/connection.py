@@ -72,8 +72,11 @@ class Connection:
         self._session: ServerSession | None = None
         self._server = None if run is None else state_from_plain(run.position)
         # the plan of a sharded run was made there
-        of_shard = run is not None and run.part is not None and run.part.role == "shard"
+        of_shard = run is not None and run.copies_shard
         self._has_been_open = self._server is not None or of_shard
+        self.moved: ServerChangedError | None = None
+        """What has become of the server of a session that keeps a ledger, which goes on with what
+        that says."""
 
     @property
     def last_position(self) -> ServerState | None:
@@ -107,7 +110,12 @@ class Connection:
                 )
             session = ServerSession(connection, facts)
             if self._server is not None:
-                self._continue_from(self._server, session, until)
+                try:
+                    self._continue_from(self._server, session, until)
+                except ServerChangedError as changed:
+                    if self.run is None or not self.run.keeps_ledger:
+                        raise
+                    self.moved = changed
         except BaseException:
             connection.close()
             raise

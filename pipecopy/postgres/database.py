@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from pipecopy.contracts import OpenTransaction, Row, SavedRows, Survey, TableDescription
+from pipecopy.contracts import (
+    OpenTransaction,
+    Row,
+    SavedRows,
+    Session,
+    Survey,
+    TableDescription,
+)
 from pipecopy.finding import Finding
 from pipecopy.postgres import (
     analyze,
@@ -26,7 +33,8 @@ from pipecopy.postgres.application_name import names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
-from pipecopy.postgres.ledger import DEFAULT_LEDGER, Ledger
+from pipecopy.postgres.ledger import Ledger
+from pipecopy.postgres.ledger_table import DEFAULT_LEDGER, ledger_findings
 from pipecopy.postgres.lock import is_shared, take_lock
 from pipecopy.postgres.look import KnownTable, Looked
 from pipecopy.postgres.opened import InternalErrors, Opened, Opener
@@ -185,6 +193,8 @@ class PostgresDatabase(ShardCalls):
                     # or it was altered after that look, which may be an old one
                     if not is_guards(error) and not passes:
                         raise
+            if run is not None and run.plans_shards:
+                described = self._of_ledger(session, run, described)
             if self._two_servers and (described.identity or "").endswith("/"):
                 described = replace(described, identity=None)
             state = self._table.state
@@ -192,10 +202,22 @@ class PostgresDatabase(ShardCalls):
 
         return self._in_session(work)
 
+    def _of_ledger(
+        self, session: ServerSession, run: Session, described: TableDescription
+    ) -> TableDescription:
+        """Return it with what keeps a sharded run from keeping its ledger.
+
+        Raises TargetInUseError if another run of the table is not complete.
+        """
+        found = ledger_findings(session, self._ledger.name)
+        if not found:
+            self._ledger.refuse_others(session, run.run_id, described.table)
+        return replace(described, findings=(*found, *described.findings))
+
     def _lock_what_came(self, session: ServerSession, looked: Looked) -> None:
         """Take the lock on a target table that was not there yet when the session began."""
         run = self._connection.run
-        writes = run is not None and run.may_write
+        writes = run is not None and run.locks_table
         if writes and looked.table is not None and not session.facts.locked:
             timeout = session.facts.statement_timeout
             table, shared = self._selection.table, is_shared(run)

@@ -97,7 +97,7 @@ def _of_rows(
     """Return what is asked of the rows; they may be asked for more than once."""
     if run is not None and run.side == "source":
         return [_bad_keys, ids_out_of_order]  # on a verified target they count as surplus
-    if run is not None and run.may_write and table.ordered_index:
+    if run is not None and run.may_write and table.ordered_index and not run.copies_shard:
         return [partial(_note_greatest_key, session)]
     return []
 

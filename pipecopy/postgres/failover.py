@@ -70,6 +70,8 @@ class ServerState:
     lsn: int | None
     greatest_key: int | None = None
     """The table's, if a loss of its last rows is to be seen by it."""
+    next_id: int | None = None
+    """Of a shard: every id below it was saved, as the ledger said last."""
 
     def at(self, lsn: str | None, greatest_key: int | None = None) -> ServerState:
         """Return the same server at another position, as the server writes it."""

@@ -1,57 +1,60 @@
 # ruff: noqa: S608 - SQL is what this file writes; names are quoted, the rest are numbers
 """The ledger: which shard of a sharded run is how far, in a table on the target.
 
-Every engine can run a task twice, and a frozen host can wake. So a shard is claimed by the number
-of its attempt, and each save changes the shard's row in its own transaction, if that attempt still
-has it: what another attempt has claimed meanwhile is rolled back. A claim waits for the save that
-is under way, and so begins where that one has ended.
+It is the one truth of a run: a target that failed over and lost commits has lost the ledger's with
+them, and the run goes on from what it says.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import psycopg
 
-from pipecopy.contracts import Session, ShardLostError, TargetInUseError
-from pipecopy.postgres.application_name import short_host
-from pipecopy.postgres.errors import UNDEFINED_OBJECT, PostgresError
+from pipecopy.arguments import argument
+from pipecopy.contracts import TargetInUseError
+from pipecopy.errors import Holder
+from pipecopy.postgres.errors import UNDEFINED_TABLE, PostgresError
 from pipecopy.postgres.guard import fail
-from pipecopy.postgres.names import literal, quoted, readings
-from pipecopy.postgres.session import ServerSession
-from pipecopy.shard import Part, Shard, ShardState
-
-DEFAULT_LEDGER = "pipecopy_shards"
-_RUN_LOCK_CLASS = 0x70697073
-"""The first key of the advisory lock on a run ("pips"); the second is from the run's id."""
-_LOST = "pipecopy: another attempt has the shard"
-"""What a statement says of an attempt that may save no more."""
-_FIELDS = (
-    ("run", "text NOT NULL"),
-    ("table", "text NOT NULL"),
-    ("shard", "integer NOT NULL"),
-    ("first", "bigint NOT NULL"),
-    ("last", "bigint NOT NULL"),
-    ("next_id", "bigint NOT NULL"),
-    ("attempt", "integer NOT NULL"),
-    ("rows", "bigint NOT NULL"),
-    ("state", "text NOT NULL"),
-    ("host", "text"),
-    ("updated", "timestamp with time zone NOT NULL"),
-    ("error", "text"),
-    ("plan", "jsonb"),
+from pipecopy.postgres.ledger_table import (
+    COLUMNS,
+    ledger_sql,
+    make_ledger,
+    refuse_bad_ledger,
 )
-_NOW = "pg_catalog.clock_timestamp()"
+from pipecopy.postgres.lock import share_instead, take_lock, take_run
+from pipecopy.postgres.names import CATALOG_PATH, literal
+from pipecopy.postgres.session import ServerSession
+from pipecopy.shard import Shard
+from pipecopy.units import seconds_text
+
+_LEDGER_LOCK_CLASS = 0x7069706C
+"""The first key of the advisory lock of a plan ("pipl"); the second is the ledger's oid."""
+_MOST_TRIES = 5
+"""Of a plan: another run, which ends, may drop the ledger that has just been made."""
+_NOW = "clock_timestamp()"
+_OTHERS = "pipecopy: the ledger has other runs"
+_FIELDS = [name for name in COLUMNS if name not in ("claim", "updated")]
+_QUOTED = ", ".join(f'"{name}"' for name in _FIELDS)
+SHARD = (
+    f"{_QUOTED},"
+    """ to_char("updated" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),"""
+    f' extract(epoch FROM {_NOW} - "updated")::double precision'
+)
+"""What `shard_of` makes a shard of: as the catalogs' path reads it, as all SQL of this file."""
 
 
-def _eq(column: str, value: str) -> str:
-    return f'"{column}" OPERATOR(pg_catalog.=) {value}'
-
-
-def _is_not(column: str, value: str) -> str:
-    return f'"{column}" OPERATOR(pg_catalog.<>) {literal(value)}'
+def shard_of(row: Sequence[object]) -> Shard:
+    """Return the shard of a row of the ledger."""
+    fields = dict(zip(_FIELDS, row, strict=False))
+    updated, idle = row[len(_FIELDS) : len(_FIELDS) + 2]
+    fields["next_id"] = int(str(fields["next_id"]))
+    return Shard(**fields, updated=updated, idle=max(0.0, float(str(idle))))  # type: ignore[arg-type] # as the columns have them
 
 
 @dataclass(frozen=True)
@@ -60,215 +63,198 @@ class Ledger:
 
     name: str
 
-    @property
+    @cached_property
     def sql(self) -> str:
         """Its name as SQL reads it."""
-        return quoted(*readings(self.name)[0])
-
-    # -- a run
+        return ledger_sql(self.name)
 
     def plan(self, session: ServerSession, shards: Sequence[Shard]) -> None:
         """Write the shards of a run; make the ledger first if there is none.
 
-        Raises TargetInUseError if another run of one of the tables is not complete.
+        The session shares the locks of the tables from now on. Raises TargetInUseError if another
+        run of one of the tables is not complete, or if anything writes to one of them.
         """
-        columns = ", ".join(f'"{name}" {type_}' for name, type_ in _FIELDS)
-        session.query(
-            f"CREATE TABLE IF NOT EXISTS {self.sql} ({columns},"
-            # each save changes a row: there is room for the next version beside it
-            ' PRIMARY KEY ("run", "shard")) WITH (fillfactor = 50)'
-        )
-        tables = ", ".join(literal(table) for table in dict.fromkeys(s.table for s in shards))
-        listed = ", ".join(f'"{name}"' for name, _ in _FIELDS)
-        values = ", ".join(self._values(shard) for shard in shards)
-        others = (
-            f"{_is_not('run', shards[0].run)} AND {_is_not('state', 'done')}"
-            f' AND "table" OPERATOR(pg_catalog.=) ANY (ARRAY[{tables}]::pg_catalog.text[])'
-        )
-        active = session.query(
+        tables = list(dict.fromkeys(shard.table for shard in shards))
+        self._share(session, tables, alone=True)
+        for _ in range(_MOST_TRIES):
+            make_ledger(session, self.name)
+            try:
+                active = session.query(self._plan(shards, tables))
+            except psycopg.errors.UndefinedTable:
+                continue
+            self._refuse(active)
+            return
+        raise PostgresError(f"the ledger {self.sql} is dropped again and again", UNDEFINED_TABLE)
+
+    def _plan(self, shards: Sequence[Shard], tables: Sequence[str]) -> str:
+        run, listed = literal(shards[0].run), ", ".join(f'"{name}"' for name in COLUMNS)
+        others = self._others(shards[0].run, tables)
+        return (
             # two plans of one table at once: the second one sees the first
-            f"LOCK TABLE {self.sql} IN SHARE ROW EXCLUSIVE MODE;"
-            f" INSERT INTO {self.sql} ({listed}) SELECT * FROM (VALUES {values}) AS planned"
-            f" WHERE NOT EXISTS (SELECT FROM {self.sql} WHERE {others});"
-            f' SELECT "run", "table", pg_catalog.count(*) FROM {self.sql} WHERE {others}'
+            f"{CATALOG_PATH}SELECT pg_advisory_xact_lock({_LEDGER_LOCK_CLASS},"
+            f" {literal(self.sql)}::regclass::oid::bigint::bit(32)::int);"
+            f" INSERT INTO {self.sql} ({listed})"
+            f" SELECT * FROM (VALUES {', '.join(map(_values, shards))}) AS planned"
+            f" WHERE NOT EXISTS ({others})"
+            # an attempt of this very call, which was cut off after its commit
+            f' AND NOT EXISTS (SELECT FROM {self.sql} WHERE "run" = {run}); {others}'
+        )
+
+    def refuse_others(self, session: ServerSession, run_id: str, table: str) -> None:
+        """Raise TargetInUseError if another run of the table is not complete."""
+        if self._is_there(session):
+            with suppress(psycopg.errors.UndefinedTable):  # another run dropped it just now
+                self._refuse(session.ask_catalogs(self._others(run_id, [table])))
+
+    def _is_there(self, session: ServerSession) -> bool:
+        """Ask before a statement that would fail without a ledger, and be in the server's log."""
+        name = literal(self.sql)
+        ((found,),) = session.query(f"SELECT pg_catalog.to_regclass({name}) IS NOT NULL")
+        return bool(found)
+
+    def _others(self, run_id: str, tables: Iterable[str]) -> str:
+        listed = ", ".join(map(literal, tables))
+        return (
+            'SELECT "run", "table", count(*),'
+            f' extract(epoch FROM {_NOW} - max("updated"))::double precision FROM {self.sql}'
+            f' WHERE "run" <> {literal(run_id)} AND "state" <> \'done\''
+            f' AND "table" = ANY (ARRAY[{listed}]::text[])'
             ' GROUP BY "run", "table" ORDER BY 1, 2 LIMIT 1'
         )
-        for run, table, left in active:
-            raise TargetInUseError(
-                f"run {run} of {table} is not complete: {left} of its shards are not done",
-                f"go on with it (`run='{run}'`), or drop it: pipecopy runs --drop {run}",
-            )
 
-    def _values(self, shard: Shard) -> str:
-        plan = "NULL" if shard.plan is None else literal(json.dumps(shard.plan))
-        return (
-            f"({literal(shard.run)}, {literal(shard.table)}, {shard.shard},"
-            f" {shard.first}::bigint, {shard.last}::bigint, {shard.next_id}::bigint,"
-            f" {shard.attempt}, {shard.rows}::bigint, {literal(shard.state)}, NULL::text,"
-            f" {_NOW}, NULL::text, {plan}::jsonb)"
-        )
+    def _refuse(self, active: Iterable[tuple[str, str, int, float]]) -> None:
+        for run, table, left, idle in active:
+            raise TargetInUseError(
+                f"the sharded run {run} of {table} is not complete: {left} of its shards are not"
+                f" done, and the last change was {seconds_text(max(0.0, idle))} ago",
+                f"go on with it ({argument(run=run)}), or drop it: pipecopy runs --drop {run}",
+                holder=Holder(who=f"the sharded run {run}", run_id=run),
+            )
 
     def shards(self, session: ServerSession, run_id: str | None) -> list[Shard]:
         """Return the shards of a run, or of all; none if there is no ledger."""
-        where = "" if run_id is None else f" WHERE {_eq('run', literal(run_id))}"
-        columns = ", ".join(f'"{name}"' for name, _ in _FIELDS if name != "updated")
+        where = "" if run_id is None else f' WHERE "run" = {literal(run_id)}'
         try:
-            rows = session.query(
-                f"SELECT {columns}, pg_catalog.to_char(\"updated\" AT TIME ZONE 'UTC',"
-                ' \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\'), extract(epoch FROM'
-                f' {_NOW} OPERATOR(pg_catalog.-) "updated")::double precision'
-                f' FROM {self.sql}{where} ORDER BY "run", "shard"'
+            if not self._is_there(session):
+                return []
+            rows = session.ask_catalogs(
+                f'SELECT {SHARD} FROM {self.sql}{where} ORDER BY "run", "shard"'
             )
         except psycopg.errors.UndefinedTable:
             return []
-        names = [name for name, _ in _FIELDS if name != "updated"]
-        return [
-            Shard(
-                **dict(zip(names, row[:-2], strict=True)),
-                updated=row[-2],
-                idle=max(0.0, row[-1]),
-            )
-            for row in rows
-        ]
+        except (psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
+            refuse_bad_ledger(session, self.name)
+            raise
+        return [shard_of(row) for row in rows]
+
+    # -- the process that drives a run
 
     def hold(self, session: ServerSession, run_id: str) -> None:
-        """Take the run until the session ends. Raises TargetInUseError if another one has it."""
-        key = int(run_id, 16) & 0xFFFFFFFF
-        ((taken,),) = session.query(
-            f"SELECT pg_catalog.pg_try_advisory_lock({_RUN_LOCK_CLASS}, {key}::bit(32)::int)"
-        )
-        if not taken:
-            raise TargetInUseError(
-                f"another process is driving run {run_id}", "wait for its end, or stop it"
-            )
+        """Take the run until the session ends.
+
+        Raises TargetInUseError if another process drives the run.
+        """
+        take_run(session.query, run_id, session.facts.statement_timeout)
+
+    def hold_again(self, session: ServerSession, run_id: str) -> None:
+        """Take the run, and share the locks of its tables, in the place of an earlier session."""
+        self.hold(session, run_id)
+        self._share_all(session, run_id)
+
+    def _share_all(self, session: ServerSession, run_id: str) -> None:
+        tables = [shard.table for shard in self.shards(session, run_id)]
+        self._share(session, dict.fromkeys(tables))
+
+    def _share(self, session: ServerSession, tables: Iterable[str], *, alone: bool = False) -> None:
+        """Share the locks of the tables; `alone`: nobody else may have one at this moment."""
+        for table in tables:
+            timeout = session.facts.statement_timeout
+            if take_lock(session.query, table, timeout, shared=not alone) and alone:
+                session.query(share_instead(table))
 
     def open(self, session: ServerSession, run_id: str) -> None:
-        """Set all shards that are not done to `waiting`."""
-        session.query(self._set(run_id, "waiting", _is_not("state", "done")))
+        """Set all shards that are not done to `waiting`, and share the locks of their tables.
+
+        Raises TargetInUseError if another run writes to one of them.
+        """
+        self._share_all(session, run_id)
+        self._set(session, run_id, "waiting", "\"state\" <> 'done'")
 
     def stop(self, session: ServerSession, run_id: str, *, finishing: bool) -> None:
         """Set all shards that are not done to `stopped`, but leave those that failed.
 
         With `finishing`, those that are `running` to `stopping`.
         """
-        which = f"{_is_not('state', 'done')} AND {_is_not('state', 'failed')}"
+        which = "\"state\" NOT IN ('done', 'failed')"
         if finishing:
-            session.query(self._set(run_id, "stopping", _eq("state", literal("running"))))
-            which = f"{which} AND {_is_not('state', 'stopping')}"
-        session.query(self._set(run_id, "stopped", which))
+            self._set(session, run_id, "stopping", "\"state\" = 'running'")
+            which = "\"state\" NOT IN ('done', 'failed', 'stopping')"
+        self._set(session, run_id, "stopped", which)
 
-    def _set(self, run_id: str, state: str, which: str) -> str:
-        return (
+    def _set(self, session: ServerSession, run_id: str, state: str, which: str) -> None:
+        session.ask_catalogs(
             f'UPDATE {self.sql} SET "state" = {literal(state)}, "updated" = {_NOW}'
-            f" WHERE {_eq('run', literal(run_id))} AND {which}"
+            f' WHERE "run" = {literal(run_id)} AND {which}'
         )
 
-    def drop(self, session: ServerSession, run_id: str) -> None:
-        """Remove the run, and the ledger if no other one is in it."""
+    def drop(self, session: ServerSession, run_id: str, *, complete: bool) -> list[Shard] | None:
+        """Remove the run, and drop the ledger if no other run is in it.
+
+        `complete`: only if all its shards are done; else return those that are not. None if there
+        is no such run.
+        """
+        run = f'"run" = {literal(run_id)}'
+        only = f" AND NOT EXISTS (SELECT FROM {self.sql} WHERE {run} AND \"state\" <> 'done')"
         try:
-            ((left,),) = session.query(
-                f"DELETE FROM {self.sql} WHERE {_eq('run', literal(run_id))};"
-                f" SELECT EXISTS (SELECT FROM {self.sql})"
+            if not self._is_there(session):
+                return None
+            ((gone,),) = session.ask_catalogs(
+                f"WITH gone AS (DELETE FROM {self.sql} WHERE {run}{only if complete else ''}"
+                " RETURNING 1) SELECT count(*) FROM gone"
             )
-            if not left:
-                # it may have got another run since, or may not be the role's to drop
+        except psycopg.errors.UndefinedTable:
+            return None
+        if not gone:
+            left = [shard for shard in self.shards(session, run_id) if shard.state != "done"]
+            return left or None
+        self._drop_empty(session)
+        return []
+
+    def _drop_empty(self, session: ServerSession) -> None:
+        try:
+            ((is_empty, is_own),) = session.ask_catalogs(
+                f"SELECT NOT EXISTS (SELECT FROM {self.sql}), (SELECT pg_has_role(relowner,"
+                f" 'USAGE') FROM pg_class WHERE oid = {literal(self.sql)}::regclass)"
+            )
+            if is_empty and is_own:
+                limit = session.facts.statement_timeout or math.inf
                 session.query(
-                    f"DO $$BEGIN LOCK TABLE {self.sql} IN ACCESS EXCLUSIVE MODE;"
-                    f" IF NOT EXISTS (SELECT FROM {self.sql}) THEN DROP TABLE {self.sql}; END IF;"
-                    "END$$"
+                    # who reads it for long keeps it, as does a run that was planned meanwhile
+                    f"{CATALOG_PATH}SET LOCAL lock_timeout TO {int(1000 * min(1, limit / 2))};"
+                    f" LOCK TABLE {self.sql} IN ACCESS EXCLUSIVE MODE;"
+                    f" SELECT CASE WHEN EXISTS (SELECT FROM {self.sql})"
+                    f" THEN {fail(literal(_OTHERS))} END; DROP TABLE {self.sql}"
                 )
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.LockNotAvailable,
+            psycopg.errors.InvalidTextRepresentation,
+        ):
             pass
 
-    # -- a shard
 
-    def claim(self, session: ServerSession, run: Session, number: int, *, stopped: bool) -> Shard:
-        """Take the shard: the next attempt begins. See `claim_shard` in contracts.py."""
-        host = literal(short_host(run.host or "", 40))
-        which = _is_not("state", "done")
-        if not stopped:
-            which += f" AND {_is_not('state', 'stopped')} AND {_is_not('state', 'stopping')}"
-        where = f"{_eq('run', literal(run.run_id))} AND {_eq('shard', str(number))}"
-        session.query(
-            f'UPDATE {self.sql} SET "state" = \'running\', "host" = {host}, "updated" = {_NOW},'
-            ' "attempt" = "attempt" OPERATOR(pg_catalog.+) 1, "error" = NULL'
-            f" WHERE {where} AND {which}"
-        )
-        found = [s for s in self.shards(session, run.run_id) if s.shard == number]
-        if not found:
-            raise PostgresError(
-                f"the ledger {self.sql} has no shard {number} of run {run.run_id}",
-                UNDEFINED_OBJECT,
-                "plan it first: pipecopy plan",
-            )
-        return found[0]
-
-    def end(self, session: ServerSession, run: Session, state: str, error: str | None) -> None:
-        """Set the state of the shard that this session has claimed."""
-        part = _claimed(run)
-        past = "" if state != "done" else ', "next_id" = "last" OPERATOR(pg_catalog.+) 1'
-        said = "NULL" if error is None else literal(error)
-        changes = f'"state" = {literal(state)}, "error" = {said}{past}'
-        try:
-            # one that may save no more, since the run was stopped, may have saved all
-            may_end: Sequence[ShardState] = ("running", "stopping", "stopped")
-            session.query(self._change(run.run_id, part, changes, may_end))
-        except psycopg.errors.InvalidTextRepresentation as failed:
-            if not is_lost(failed):
-                raise
-            raise ShardLostError(_lost_text(part)) from failed
-
-    def saved(self, run: Session | None, next_id: int, rows: int) -> str | None:
-        """Return SQL that goes with a save of rows with ids below `next_id`; None for no shard.
-
-        Rows that an attempt of the same save has counted already, which was cut off after its
-        commit, are not counted again.
-        """
-        if run is None or run.part is None or run.part.role != "shard":
-            return None
-        part = _claimed(run)
-        is_new = f'"next_id" OPERATOR(pg_catalog.<) {next_id}'
-        changes = (
-            f'"rows" = "rows" OPERATOR(pg_catalog.+) CASE WHEN {is_new} THEN {rows} ELSE 0 END,'
-            f' "next_id" = CASE WHEN {is_new} THEN {next_id} ELSE "next_id" END,'
-            f" \"state\" = CASE WHEN {_eq('state', literal('running'))} THEN 'running'"
-            " ELSE 'stopped' END"
-        )
-        return self._change(run.run_id, part, changes, ("running", "stopping"))
-
-    def _change(self, run_id: str, part: Part, changes: str, states: Sequence[ShardState]) -> str:
-        listed = ", ".join(map(literal, states))
-        where = " AND ".join(
-            (
-                _eq("run", literal(run_id)),
-                _eq("shard", str(part.number)),
-                _eq("attempt", str(part.attempt)),
-                f'"state" OPERATOR(pg_catalog.=) ANY (ARRAY[{listed}]::pg_catalog.text[])',
-            )
-        )
-        return (
-            f'WITH changed AS (UPDATE {self.sql} SET {changes}, "updated" = {_NOW}'
-            f" WHERE {where} RETURNING 1) SELECT CASE WHEN NOT EXISTS (SELECT FROM changed)"
-            f" THEN {fail(literal(_LOST))} END"
-        )
-
-
-def _claimed(run: Session) -> Part:
-    if run.part is None or run.part.attempt is None:
-        raise PostgresError("the shard has not been claimed in this session")
-    return run.part
-
-
-def is_lost(error: psycopg.Error) -> bool:
-    """Return whether it is the ledger's own error."""
-    return isinstance(error, psycopg.errors.InvalidTextRepresentation) and _LOST in str(error)
-
-
-def lost(run: Session | None) -> ShardLostError:
-    """Return the error of an attempt that may save no more."""
-    return ShardLostError(_lost_text(None if run is None else run.part))
-
-
-def _lost_text(part: Part | None) -> str:
-    number = "" if part is None else f" {part.number}"
-    return f"another attempt has claimed shard{number}, or the run was stopped: nothing was saved"
+def _values(shard: Shard) -> str:
+    plan = "NULL" if shard.plan is None else literal(json.dumps(shard.plan))
+    values = {
+        "run": literal(shard.run),
+        "table": literal(shard.table),
+        "state": literal(shard.state),
+        "updated": _NOW,
+        "host": "NULL",
+        "error": "NULL",
+        "claim": "NULL",
+        "plan": plan,
+    }
+    return ", ".join(
+        f"{values.get(name) or getattr(shard, name)}::{type_}" for name, type_ in COLUMNS.items()
+    ).join("()")

@@ -21,9 +21,12 @@ from pipecopy.postgres.waits import session_facts, session_text
 
 _LOCK_CLASS = 0x70697065
 """The first key of the advisory lock on a target table ("pipe"); the second is the table's oid."""
-_LOCK_WAIT = 3.0
+_RUN_LOCK_CLASS = 0x70697073
+"""The same of that on a sharded run, for the process that drives it ("pips"); the second key is the
+end of the run's id."""
+LOCK_WAIT = 3.0
 """Seconds for which a copy that has just been killed may still hold the lock."""
-_LOCK_PAUSE = 0.1
+LOCK_PAUSE = 0.1
 _PATIENCE_PAUSE = 0.5
 _WRITERS: Mapping[Mode | None, str] = {
     "copy": "another copy",
@@ -41,6 +44,15 @@ def try_lock(oid: str, *, shared: bool) -> str:
     """
     take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
     return f"pg_catalog.{take}({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+
+
+def try_run_lock(run_id: str) -> str:
+    """Return SQL that takes a sharded run, to drive it; false if another process has it."""
+    return f"pg_catalog.pg_try_advisory_lock({_RUN_LOCK_CLASS}, {_run_key(run_id)}::bit(32)::int)"
+
+
+def _run_key(run_id: str) -> int:
+    return int(run_id, 16) & 0xFFFFFFFF
 
 
 def is_shared(run: Session | None) -> bool:
@@ -64,7 +76,7 @@ def wait_for_lock(query: Query, run: Session, table: str, rows: Rows, began: flo
     """
     find = _find(table, try_lock("oid", shared=is_shared(run)))
     if run.patience is None:
-        return _take(query, table, find, rows, began + min(_LOCK_WAIT, run.call_timeout / 2))
+        return _take(query, table, find, rows, began + min(LOCK_WAIT, run.call_timeout / 2))
     if run.patience and rows:
         until = began + min(run.patience, run.call_timeout / 2)
         while (left := until - time.monotonic()) > 0:
@@ -81,10 +93,43 @@ def take_lock(query: Query, table: str, statement_timeout: float, *, shared: boo
     what runs a statement, and `statement_timeout` the seconds that one may take, 0 for no limit.
     Raises TargetInUseError if another run holds the table, and what `query` does.
     """
-    wait = min(_LOCK_WAIT, statement_timeout / 2) if statement_timeout else _LOCK_WAIT
+    wait = min(LOCK_WAIT, statement_timeout / 2) if statement_timeout else LOCK_WAIT
     until = time.monotonic() + wait
     find = _find(table, try_lock("oid", shared=shared))
     return _take(query, table, find, query(find), until)
+
+
+def share_instead(table: str) -> str:
+    """Return SQL that shares the lock on a table, which this session has alone until then."""
+    alone = f"pg_catalog.pg_advisory_unlock({_LOCK_CLASS}, oid::bigint::bit(32)::int)"
+    return _find(table, f"{try_lock('oid', shared=True)}, {alone}")
+
+
+def take_run(query: Query, run_id: str, statement_timeout: float) -> None:
+    """Take a sharded run until the session ends, to drive it.
+
+    Raises TargetInUseError if another process does that.
+    """
+    wait = min(LOCK_WAIT, statement_timeout / 2) if statement_timeout else LOCK_WAIT
+    until = time.monotonic() + wait
+    while not query(f"SELECT {try_run_lock(run_id)}")[0][0]:
+        if time.monotonic() >= until:
+            raise _driven(query, run_id)
+        time.sleep(LOCK_PAUSE)
+
+
+def _driven(query: Query, run_id: str) -> TargetInUseError:
+    """Return the error of a run that another process drives."""
+    holder: Holder | None = None
+    message = f"another process drives the sharded run {run_id}"
+    try:
+        for (facts,) in query(_holder(_RUN_LOCK_CLASS, _run_key(run_id))):
+            holder = _holder_of(facts)
+    except psycopg.errors.InsufficientPrivilege:
+        pass
+    return TargetInUseError(
+        f"{message}{'' if holder is None else f': {holder}'}", _remedy(holder), holder=holder
+    )
 
 
 def _find(table: str, took: str) -> str:
@@ -101,7 +146,7 @@ def _take(query: Query, table: str, find: str, rows: Rows, until: float) -> bool
         if time.monotonic() >= until:
             _refuse_held(query, rows[0][0])
             raise _in_use(table, None)  # until a moment ago
-        time.sleep(_LOCK_PAUSE)
+        time.sleep(LOCK_PAUSE)
         rows = query(find)
     return bool(rows)
 
@@ -119,7 +164,7 @@ def held(query: Query, oid: int) -> Iterator[TargetInUseError]:
     """
     holders: list[Mapping[str, Any] | None]
     try:
-        holders = [facts for (facts,) in query(_holder(oid))]
+        holders = [facts for (facts,) in query(_holder(_LOCK_CLASS, oid))]
     except psycopg.errors.InsufficientPrivilege:
         lock = f"{_LOCK_CLASS}, ({oid})::bigint::bit(32)::int"
         ((free,),) = query(f"SELECT pg_catalog.pg_try_advisory_xact_lock_shared({lock})")
@@ -129,13 +174,16 @@ def held(query: Query, oid: int) -> Iterator[TargetInUseError]:
         yield _in_use(table, facts)
 
 
-def _holder(oid: int) -> str:
+def _holder(lock_class: int, key: int) -> str:
+    """Return SQL for the session that holds a lock; of those who share it, the first."""
     return (
         f"{CATALOG_PATH}SELECT {session_facts('a', 'backend_start')}"
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-        f" AND l.classid = {_LOCK_CLASS} AND l.objid = {oid}"
+        f" AND l.classid = {lock_class} AND l.objid = {key} AND l.pid <> pg_backend_pid()"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        # who drives a sharded run, before its shards
+        " ORDER BY a.application_name NOT LIKE '%/target..%', a.backend_start, a.pid LIMIT 1"
     )
 
 
@@ -144,18 +192,28 @@ def _in_use(table: str, facts: Mapping[str, Any] | None) -> TargetInUseError:
     if facts is None:
         unknown = f"another run is writing {table}; which one is not known"
         return TargetInUseError(unknown, _remedy(None))
+    named, holder = read_name(facts["application"]), _holder_of(facts)
+    if named is None:
+        message = f"another program holds pipecopy's lock on {table}: {holder}"
+    else:
+        writer = _WRITERS.get(named.mode, "another run")
+        message = f"{writer} is writing {table}: {holder}"
+    return TargetInUseError(message, _remedy(holder), holder=holder)
+
+
+def _holder_of(facts: Mapping[str, Any]) -> Holder:
+    """Return who a session is, by these facts."""
     named, session = read_name(facts["application"]), session_text(facts)
     if named is None:
-        holder = Holder(who=session, since=facts["since"], session=facts["pid"])
-        message = f"another program holds pipecopy's lock on {table}: {session}"
-        return TargetInUseError(message, _remedy(holder), holder=holder)
-    who, since = f"pipecopy run {named.run_id}", facts["since"]
+        return Holder(who=session, since=facts["since"], session=facts["pid"])
+    of_shard = "" if named.shard is None else f"shard {named.shard} of "
+    who, since = f"{of_shard}pipecopy run {named.run_id}", facts["since"]
     if named.started is None:
         who = f"{who}, {session}"
     else:
         who = f"{who} on host {named.host}, pid {named.pid}, since {named.started:%F %T} UTC"
         since = f"{named.started:%FT%TZ}"
-    holder = Holder(
+    return Holder(
         who=who,
         run_id=named.run_id,
         host=named.host,
@@ -163,8 +221,6 @@ def _in_use(table: str, facts: Mapping[str, Any] | None) -> TargetInUseError:
         since=since,
         session=facts["pid"],
     )
-    writer = _WRITERS.get(named.mode, "another run")
-    return TargetInUseError(f"{writer} is writing {table}: {who}", _remedy(holder), holder=holder)
 
 
 def _remedy(holder: Holder | None) -> str:

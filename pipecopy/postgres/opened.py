@@ -15,6 +15,7 @@ import psycopg
 from pipecopy.contracts import Row, TableChangedError
 from pipecopy.postgres import versions
 from pipecopy.postgres.checksums import Checksums
+from pipecopy.postgres.claim import see_claim
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.errors import (
     INTERNAL_ERROR,
@@ -171,16 +172,20 @@ class Opener:
             check_where(session, table)
         most = None if run is None else run.max_batch_bytes
         # a source is live: its last rows may have been deleted
-        wants_key = run is not None and (run.may_write or run.deletes)
+        wants_key = run is not None and (run.may_write or run.deletes) and not run.copies_shard
         guard = Guard(session, table, looked.relations, wants_greatest_key=wants_key)
-        self._see_greatest_key(session, guard)
+        if run is None or not run.copies_shard:
+            self._see_greatest_key(session, guard)
+        elif run.may_write and run.part is not None and run.part.attempt is not None:
+            before = self._connection.last_position
+            see_claim(session, self._ledger, run, None if before is None else before.next_id)
         reader = Reader(guard, table, most, side=side)
         checksums = Checksums(session, guard, table, reader, other=self._other, side=side)
         writer = Writer(
             guard,
             table,
             acting_on_delete=tuple(acting_on_delete(looked.relations)),
-            claim=lambda: self._connection.run,
+            run=lambda: self._connection.run,
             ledger=self._ledger,
         )
         self._opened = Opened(session, table, guard, reader, writer, checksums, self._json)

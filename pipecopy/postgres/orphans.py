@@ -59,11 +59,23 @@ def _is_orphan(run: Session) -> str:
 
 def end_run(run_id: str) -> str:
     """End all sessions of a run but this one, and do not wait for their end."""
+    return _end(f"pg_catalog.starts_with(application_name, {literal(run_names_begin(run_id))})")
+
+
+def end_other_attempts(run: Session) -> str:
+    """End the sessions of all other attempts of the shard, and do not wait for their end."""
+    begin = "" if run.part is None else shard_names_begin(run, run.part)
+    return _end(
+        f"pg_catalog.starts_with(application_name, {literal(begin)})"
+        f" AND application_name OPERATOR(pg_catalog.<>) {literal(application_name(run))}"
+    )
+
+
+def _end(which: str) -> str:
     return (
         "SET LOCAL ROLE none;"
         " SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
-        f" WHERE pg_catalog.starts_with(application_name, {literal(run_names_begin(run_id))})"
-        " AND usename OPERATOR(pg_catalog.=) session_user"
+        f" WHERE {which} AND usename OPERATOR(pg_catalog.=) session_user"
         " AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid();"
         " SET LOCAL role TO DEFAULT"
     )

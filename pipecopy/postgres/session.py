@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -104,6 +105,10 @@ class ServerSession:
     def reached(self, lsn: str | None, greatest_key: int | None) -> None:
         """Take note of how far the server has come."""
         self.server = self.server.at(lsn, greatest_key)
+
+    def saved_below(self, next_id: int) -> None:
+        """Take note of how far a shard is: what was saved is lost if the ledger says less."""
+        self.server = replace(self.server, next_id=next_id)
 
     def parse(self, sql: str) -> int:
         """Have the server parse a single statement; return how many parameters it has."""

@@ -129,10 +129,18 @@ class SaveSql:
     @property
     def next_taken(self) -> str:
         """Find the first key in the table after this batch: below it, a COPY meets no row."""
-        key, last = self._key(), min(self.last, BIGGEST)
+        return self._least(">", min(self.last, BIGGEST))
+
+    @property
+    def first_taken(self) -> str:
+        """Find the first key in the table from the beginning of this batch on."""
+        return self._least(">=", self.first)
+
+    def _least(self, sign: str, than: int) -> str:
+        key = self._key()
         return (
             f"SELECT pg_catalog.min({key}) FROM {self.table.sql}"
-            f" WHERE {key} OPERATOR(pg_catalog.>) {last}"
+            f" WHERE {key} OPERATOR(pg_catalog.{sign}) {than}"
         )
 
     @property

@@ -13,6 +13,7 @@ from psycopg import errors
 from psycopg.pq.abc import PGresult
 
 from pipecopy.contracts import SavedRows, Session
+from pipecopy.postgres.claim import lost_by, saved
 from pipecopy.postgres.errors import (
     TRIGGERED_DATA_CHANGE_VIOLATION,
     UNDEFINED_COLUMN,
@@ -21,7 +22,7 @@ from pipecopy.postgres.errors import (
 )
 from pipecopy.postgres.exchange import exchange_sql, in_the_way_sql, taken_sql
 from pipecopy.postgres.guard import Guard, is_guards
-from pipecopy.postgres.ledger import Ledger, is_lost, lost
+from pipecopy.postgres.ledger import Ledger
 from pipecopy.postgres.names import CATALOG_PATH
 from pipecopy.postgres.questions import ask
 from pipecopy.postgres.reader import also
@@ -90,15 +91,15 @@ class Writer:
         table: Table,
         *,
         acting_on_delete: Collection[str],
-        claim: Callable[[], Session | None],
+        run: Callable[[], Session | None],
         ledger: Ledger,
     ) -> None:
         """`acting_on_delete`: what does anything else if rows of the table are removed.
 
-        `claim` returns the session with the claim of its shard, if it is one of a sharded run.
+        `run` returns the session's run, with the claim of its shard if it copies one.
         """
         self._guard = guard
-        self._claim = claim
+        self._run = run
         self._ledger = ledger
         self._acting_on_delete = tuple(acting_on_delete)
         self._table = table
@@ -123,9 +124,12 @@ class Writer:
             if self._table.unique_index is not None:
                 return self._save_by_index(rows, sql)
             return self._save_without_index(rows, sql)
-        except (errors.IntegrityError, errors.DataError) as error:
-            if is_lost(error):
-                raise lost(self._claim()) from error
+        except psycopg.Error as error:
+            lost = lost_by(error, self._guard.session, self._ledger, self._run())
+            if lost is not None:
+                raise lost from error
+            if not isinstance(error, errors.IntegrityError | errors.DataError):
+                raise
             explained = None if is_guards(error) else self._explained(error, rows, sql, began)
             if explained is None:
                 raise
@@ -133,8 +137,12 @@ class Writer:
 
     def _copy_in(self, statements: str, rows: CopyRows) -> list[PGresult]:
         """Run a COPY of a batch, with what its shard's row in the ledger needs to know of it."""
-        progress = self._ledger.saved(self._claim(), rows.key_range[1], len(rows))
-        return self._guard.copy_in(statements, chunks_of(rows.raw), progress)
+        next_id = rows.key_range[1]
+        progress = saved(self._ledger, self._run(), next_id, len(rows))
+        results = self._guard.copy_in(statements, chunks_of(rows.raw), progress)
+        if progress is not None:
+            self._guard.session.saved_below(next_id)
+        return results
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> SavedRows:
         if self._is_free(sql) and self._table.takes_direct:
@@ -155,6 +163,11 @@ class Writer:
 
     def _is_free(self, sql: SaveSql) -> bool:
         """Return whether no row is known with one of the batch's keys."""
+        run = self._run()
+        if self._free_until is None and run is not None and run.copies_shard:
+            # others have saved rows with greater keys already
+            ((taken,),) = self._guard.query(sql.first_taken)
+            self._free_until = math.inf if taken is None else taken
         if self._free_until is not None:
             return sql.last < self._free_until
         greatest = self._guard.greatest_key

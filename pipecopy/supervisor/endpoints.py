@@ -64,6 +64,8 @@ class Endpoint:
             self.know(greatest_id=value)
         elif call == "claim_shard":
             self.claimed(value.attempt)
+        elif call == "hold_run" and self.session.part is not None:
+            self.know(part=replace(self.session.part, holds=value))
         if position is not None:
             self.know(position=position)
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipecopy.contracts import Mode, SavedRows, Session, Side
 from pipecopy.postgres import CopyRows, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
+from pipecopy.shard import Part
 from tests.support.databases import TemporaryDatabase
 
 RUN_ID = "0123456789ab"
@@ -26,6 +27,7 @@ def opened(
     mode: Mode = "copy",
     writes: bool | None = None,
     other: Any = None,
+    part: Part | None = None,
     **how: Any,
 ) -> Iterator[PostgresDatabase]:
     """Open a database; with a side, as a worker of a copy does."""
@@ -40,6 +42,7 @@ def opened(
                 mode=mode,
                 writes=mode == "copy" if writes is None else writes,
                 other=other,
+                part=part,
             )
         )
     name = database if isinstance(database, str) else database.uri
