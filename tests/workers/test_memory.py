@@ -36,11 +36,11 @@ def peak_of_a_copy(source: TemporaryDatabase, target: TemporaryDatabase, *option
 def test_many_rows_of_a_megabyte(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
-    """Without a bound, all 100 rows would be one batch, and take 300 MB."""
+    """Without a bound, all 60 rows would be one batch, and take 180 MB."""
     for database in (source_db, target_db):
         database.execute("CREATE TABLE profiles (id bigint PRIMARY KEY, data text)")
     source_db.execute(
-        f"INSERT INTO profiles SELECT i, repeat('x', {MB}) FROM generate_series(1, 100) i"
+        f"INSERT INTO profiles SELECT i, repeat('x', {MB}) FROM generate_series(1, 60) i"
     )
     peak = peak_of_a_copy(source_db, target_db, "--max-batch-bytes", "8MB")
     assert peak <= bound(8 * MB, MB)
