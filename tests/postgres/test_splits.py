@@ -182,7 +182,7 @@ _SLOW = {"where": "pg_catalog.pg_sleep(0.001) IS NOT NULL"}
 
 
 def test_what_the_server_cannot_count_in_time_is_estimated(database: TemporaryDatabase) -> None:
-    found, warnings = split(_pool(database, "skewed", **_SLOW), 20, call_timeout=0.4)
+    found, warnings = split(_pool(database, "skewed", **_SLOW), 20, call_timeout=0.8)
     assert len(found) == 20
     assert max(_counts(database, "skewed", found)) <= 1.6 * 250
     assert sum(part.rows or 0 for part in found) == pytest.approx(5000, rel=0.1)
@@ -192,7 +192,7 @@ def test_what_the_server_cannot_count_in_time_is_estimated(database: TemporaryDa
 def test_without_statistics_a_warning_says_that_the_parts_may_not_be_even(
     database: TemporaryDatabase,
 ) -> None:
-    found, (warning,) = split(_pool(database, "not_analyzed", **_SLOW), 20, call_timeout=0.4)
+    found, (warning,) = split(_pool(database, "not_analyzed", **_SLOW), 20, call_timeout=0.8)
     assert [part.rows for part in found] == [None] * 20
     assert "run VACUUM (ANALYZE) on the source's table" in warning
 
