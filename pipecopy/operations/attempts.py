@@ -62,17 +62,21 @@ class Attempts:
         jobs: int,
         retries: int,
         observer: Observer,
+        stop: threading.Event | None,
         target_time: float | None,
     ) -> None:
-        """`observer` is called in any thread; `target_time` is the time now by the target's clock.
+        """`stop` is that of the run; `observer` is called in any thread.
 
-        Without that, attempts elsewhere go by what was left when they were given to the engine.
+        `target_time` is the time now by the target's clock. Without it, attempts elsewhere go by
+        what was left when they were given to the engine.
         """
         self._run, self._tally, self._names = run, tally, names
         self._engine, self._jobs, self._retries, self._observer = engine, jobs, retries, observer
         self._ends = None if target_time is None else target_time + self._left()
-        self._stop, self._abort = threading.Event(), threading.Event()
+        self._stop, self._abort = stop, threading.Event()
         """For what runs in this process."""
+        self._told = False
+        """What runs elsewhere was told of the stop."""
         self._idle = IdleEndpoints()
         self._here: set[int] = set()
         """The shards whose events come while they run: in this process."""
@@ -87,11 +91,11 @@ class Attempts:
         """Copy all shards. Raises what ends the run."""
         run = self._run
         with run.unit(_IN_FLIGHT):
-            while self._under_way or (self._waiting and not run.stopping):
-                if not run.stopping:
+            while self._under_way or (self._waiting and not self._is_stopping):
+                if not self._is_stopping:
                     self._begin()
-                elif not self._stop.is_set():
-                    self._stop_all()
+                elif run.stopping and not self._told:
+                    self._stop_elsewhere()
                 self._pause()
                 for attempt in [each for each in self._under_way if each.has_ended]:
                     self._under_way.remove(attempt)
@@ -200,7 +204,7 @@ class Attempts:
             shard = self._tally.shards[attempt.shard]
             self._tally.set(shard.shard, state="done", next_id=shard.last + 1)
             self._tell(attempt, "done")
-        elif self._run.stopping and _is_of_a_stop(error):
+        elif self._is_stopping and _is_of_a_stop(error):
             self._tell(attempt, "stopped", text_of(error))
         elif self._may_go_on(error):
             self._lost(attempt, error)
@@ -239,7 +243,9 @@ class Attempts:
 
     def _fail(self, attempt: _Attempt, error: BaseException) -> NoReturn:
         self._tell(attempt, "failed", text_of(error))
-        raise ending(self._run, self._tally.shards[attempt.shard], attempt.number, error)
+        shard = self._tally.shards[attempt.shard]
+        table, _ = self._tally.table_of(shard)
+        raise ending(self._run, shard, table.name, attempt.number, error)
 
     def _tell(
         self, attempt: _Attempt, outcome: ShardOutcome, detail: str = "", *, again: bool = False
@@ -276,9 +282,13 @@ class Attempts:
         due = [each.due - now for each in self._waiting if each.due > now]
         run.pause(min([LOOK, left, *due]), lambda: any(each.has_ended for each in self._under_way))
 
-    def _stop_all(self) -> None:
+    @property
+    def _is_stopping(self) -> bool:
+        return self._run.stopping or (self._stop is not None and self._stop.is_set())
+
+    def _stop_elsewhere(self) -> None:
         """Let each attempt save the batch in flight, and nothing more."""
-        self._stop.set()
+        self._told = True
         run = self._run
         if not all(map(self._is_here, self._under_way)):
             self._cancel(self._under_way)  # those that have not begun

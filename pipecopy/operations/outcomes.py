@@ -13,6 +13,7 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.operations.engine import EngineError
+from pipecopy.operations.parts import of_whole_run
 from pipecopy.operations.shard import ShardResult
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
@@ -55,13 +56,14 @@ def text_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def ending(run: Run[Any], shard: Shard, attempts: int, error: BaseException) -> PipecopyError:
-    """Return the error that ends the run, which names the shard."""
-    which = f"shard {shard.shard} (ids {shard.first} to {shard.last} of {shard.table})"
+def ending(
+    run: Run[Any], shard: Shard, table: str | None, attempts: int, error: BaseException
+) -> PipecopyError:
+    """Return the error that ends the run, which names the shard, of that table."""
+    ids = f"ids {shard.first} to {shard.last} of {table or shard.table}"
+    which = f"shard {shard.shard} ({ids})"
     if isinstance(error, FullCopyTimeoutError):
-        known = ("side", "dbname", "call", "key_range", "attempts")
-        where = {name: getattr(error, name) for name in known}
-        return run.full_copy_timeout(f" in {which}{_call(error)}", **where)
+        return of_whole_run(run, error, which)
     if isinstance(error, PipecopyError):
         error.args = (f"{which}: {error}", *error.args[1:])
         return error
@@ -73,11 +75,3 @@ def ending(run: Run[Any], shard: Shard, attempts: int, error: BaseException) -> 
         )
     times = "once" if attempts == 1 else f"{attempts} times"
     return WorkerCrashedError(f"{which} was lost {times}: {text_of(error)}", lost=True)
-
-
-def _call(error: PipecopyError) -> str:
-    """Return which call was under way, as the error has it."""
-    if error.call is None:
-        return ""
-    ids = "" if error.key_range is None else " of ids [{}, {})".format(*error.key_range)
-    return f": attempt {error.attempts} of {error.side} {error.dbname}: {error.call}{ids}"

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from pipecopy.errors import FullCopyTimeoutError, PipecopyError
 from pipecopy.shard import Part
 from pipecopy.supervisor.run import Run
 
 _RESERVE, _SHARE = 0.5, 0.25
 """Seconds before the limit of the whole run at which its parts reach theirs, or this share of it:
 so their end is heard of, and what is left of them on all hosts is ended, within the limit."""
-_HEARD_OF = 0.4
+_HEARD_OF = 0.6
 """The share of these for which the end of the parts is waited for."""
 
 
@@ -39,5 +40,20 @@ def warn_once(run: Run[Any], warnings: Iterable[str]) -> None:
             run.warn(warning)
 
 
+def of_whole_run(run: Run[Any], error: PipecopyError, part: str) -> FullCopyTimeoutError:
+    """Return the error of the limit of the whole run, for that of one of its parts."""
+    known = ("side", "dbname", "call", "key_range", "attempts")
+    where = {name: getattr(error, name) for name in known}
+    return run.full_copy_timeout(f" in {part}{_call(error)}", **where)
+
+
 def _reserve(run: Run[Any]) -> float:
     return min(_RESERVE, _SHARE * run.config.full_copy_timeout)
+
+
+def _call(error: PipecopyError) -> str:
+    """Return which call was under way, as the error has it."""
+    if error.call is None:
+        return ""
+    ids = "" if error.key_range is None else " of ids [{}, {})".format(*error.key_range)
+    return f": attempt {error.attempts} of {error.side} {error.dbname}: {error.call}{ids}"

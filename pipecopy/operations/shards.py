@@ -289,6 +289,7 @@ class _Driver:
             jobs=self._how.jobs,
             retries=self._how.shard_retries,
             observer=self._observe,
+            stop=self._how.stop,
             target_time=None if self._how.executor is None else _target_time(run),
         )
         return attempts, tally

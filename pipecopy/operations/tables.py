@@ -11,11 +11,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, Warned
 from pipecopy.operations.copy import analyze, finish
 from pipecopy.operations.engine import Threads
 from pipecopy.operations.fit import fit
-from pipecopy.operations.parts import left_for_parts, new_part, warn_once
+from pipecopy.operations.parts import left_for_parts, new_part, of_whole_run, warn_once
 from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.run import Run
@@ -40,11 +41,11 @@ class TableSteps:
 
     def plan(self, tables: Sequence[TableCopy], parts: int) -> list[TablePlan]:
         """Plan each table. Raises the error of the first that fails."""
-        return self._on_each(tables, lambda table: self._plan(table, parts))
+        return self._on_each("the plan", tables, lambda table: self._plan(table, parts))
 
     def finish(self, tables: Iterable[tuple[TableCopy, TablePlan]]) -> None:
         """Set the sequence of each table, and analyze it. Raises as `plan` does."""
-        self._on_each(list(tables), self._finish)
+        self._on_each("the last steps", list(tables), self._finish)
 
     def abort(self) -> None:
         """Have the steps end at once."""
@@ -90,7 +91,10 @@ class TableSteps:
             self._observer(event)
 
     def _on_each(
-        self, items: Sequence[Item], step: Callable[[Item], tuple[Made, tuple[str, ...]]]
+        self,
+        what: str,
+        items: Sequence[Item],
+        step: Callable[[Item], tuple[Made, tuple[str, ...]]],
     ) -> list[Made]:
         threads, waiting = Threads(), list(items)
         under_way: dict[Future[tuple[Made, tuple[str, ...]]], int] = {}
@@ -103,6 +107,9 @@ class TableSteps:
             self._run.pause(_LOOK, lambda: any(future.done() for future in under_way))
             for future in [future for future in under_way if future.done()]:
                 number = under_way.pop(future)
-                made[number], warnings = future.result()
+                try:
+                    made[number], warnings = future.result()
+                except FullCopyTimeoutError as error:
+                    raise of_whole_run(self._run, error, what) from error
                 warn_once(self._run, warnings)
         return [made[number] for number in range(len(items))]

@@ -148,6 +148,7 @@ class _RunThread(Generic[ReportT]):
         self._error: PipecopyError | None = None
         self._report: ReportT | None = None
         """Of the whole run, once its clean-up has ended too."""
+        self._released = False
         try:
             self._finished = Flag()
         except HostError:
@@ -216,7 +217,8 @@ class _RunThread(Generic[ReportT]):
         return self._report or self._unfinished("stopped")
 
     def release(self) -> None:
-        """Close what only the calling thread needs."""
+        """Close what only the calling thread needs, now or when the run's thread has ended."""
+        self._released = True
         if self._report is not None or self._thread.ident is None:
             self._finished.close()
 
@@ -239,6 +241,8 @@ class _RunThread(Generic[ReportT]):
                 self._end(self._outcome or "failed")
             finally:
                 self._finished.set()
+                if self._released:  # the calling thread did not wait for the clean-up
+                    self._finished.close()
 
     def _operate(self) -> Outcome:
         """Run the operation, and return what came of it."""
