@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from pipecopy import copy_shard, copy_sharded, drop_run, plan_sharded, runs_of
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from tests.postgres.hostile import SCHEMA, hostile_database, strayed
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import create_profiles
-from tests.support.runs import check, copy, found, split, verify
+from tests.support.runs import CONFIG, check, copy, found, split, verify
 from tests.support.servers import PostgresServer
 
 pytestmark = pytest.mark.server
@@ -89,6 +90,25 @@ def test_a_copy_and_another_over_it(sides: Sides, key: str) -> None:
     assert copy(sides.pool(), batch_size=7).rows == 44
     assert sides.target.query(ALL) == sides.source.query(ALL)
     assert sides.target.query(versions) == before
+
+
+def test_a_copy_in_shards(sides: Sides) -> None:
+    sides.execute(f"CREATE TABLE app.profiles ({COLUMNS.format(key='PRIMARY KEY')})")
+    sides.source.execute(ROWS)
+    pool, config = sides.pool(), replace(CONFIG, batch_size=7)
+    run = plan_sharded(config, pool, "source", "target", shards=3).run_id
+    drop_run(config, pool, "source", "target", run=run)
+    run = plan_sharded(config, pool, "source", "target", shards=3).run_id
+    with pytest.raises(DatabaseError, match=f"the sharded run {run} of"):
+        plan_sharded(config, pool, "source", "target", shards=3)
+    # an earlier attempt, the sessions of which would be ended
+    sides.target.execute("UPDATE public.pipecopy_shards SET attempt = 1, state = 'running'")
+    copy_shard(config, pool, "source", "target", run=run, shard=1)
+    (planned,) = runs_of(config, pool, "source", "target").runs
+    assert (planned.run, planned.done) == (run, 1)
+    assert copy_sharded(config, pool, "source", "target", shards=1, jobs=1, run=run).rows == 44
+    assert sides.target.query(ALL) == sides.source.query(ALL)
+    assert sides.target.value("SELECT to_regclass('public.pipecopy_shards')") is None
 
 
 @KEYED
