@@ -106,8 +106,9 @@ class Shards:
             self._know(event)
         if event.shard is None:
             return
-        one = self._all.get(event.shard, ShardNow(number=event.shard))
-        one = replace(one, host=event.host or one.host, table=event.table or one.table)
+        one = before = self._all.get(event.shard) or ShardNow(number=event.shard)
+        if event.host not in {None, one.host} or event.table not in {None, one.table}:
+            one = replace(one, host=event.host or one.host, table=event.table or one.table)
         match event:
             case ShardStarted(first=first, last=last, next_id=next_id):
                 # of two attempts at once, the second may begin behind the first one
@@ -122,7 +123,8 @@ class Shards:
                 one = replace(one, next_id=next_id, rows=rows)
             case ShardEnded():
                 one = self._end(one, event)
-        self._set(one)
+        if one is not before:  # most events are of calls: they change nothing here
+            self._set(one)
 
     def _know(self, event: ShardsKnown) -> None:
         self.is_known, self.jobs, self.estimated_rows = True, event.jobs, event.estimated_rows

@@ -119,9 +119,7 @@ def run_shard(task: ShardTask) -> ShardResult:
         event = task.own(event)
         if task.here.observer is not None:
             task.here.observer(event)
-        elif len(events) < _MOST_EVENTS and not isinstance(
-            event, CallStarted | CallEnded | Measured
-        ):
+        elif len(events) < _MOST_EVENTS and _travels(event):
             events.append(event)
 
     report, error = None, None
@@ -134,6 +132,14 @@ def run_shard(task: ShardTask) -> ShardResult:
     return ShardResult(
         host=host, report=report, shard=attempt.claimed, error=error, events=tuple(events)
     )
+
+
+def _travels(event: Event) -> bool:
+    """Tell whether the event goes with the result: one of each call would be too much."""
+    match event:
+        case CallEnded(outcome=outcome):
+            return outcome != "returned"
+    return not isinstance(event, CallStarted | Measured)
 
 
 class ShardAttempt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from pipecopy.events import (
     Resumed,
     RetryScheduled,
     RunStarted,
+    ShardEnded,
+    ShardsKnown,
+    ShardStarted,
     StopRequested,
     Where,
     WorkerKilled,
@@ -29,6 +33,7 @@ from pipecopy.events import (
 from pipecopy.observers.page.observer import Page
 from pipecopy.observers.page.timeline import Timeline
 from pipecopy.report import CopyReport
+from pipecopy.shard import Shard
 from tests.support.chromium import Chromium, chromium
 from tests.support.command import run_stubbed
 from tests.support.copying import copying
@@ -187,6 +192,91 @@ def test_a_page_stays_small_however_long_the_run(browser: Chromium, tmp_path: Pa
     assert " pause file the file stop exists " in text_of(path)
     assert " 341 shorter ones are left out. " in text_of(path)
     assert " 221 more in between are left out. " in text_of(path)
+
+
+def sharded_run(shards: int, batches: int, *, jobs: int) -> Iterator[Event]:
+    """Yield the events of a run of so many shards on two hosts, of so many batches each.
+
+    Each fifth one is lost on its first host, and one has a call that is killed.
+    """
+    first, *_, last = long_run(1, kills=0)
+    yield first
+    now, size = first.at, 10 * batches
+    known = [
+        Shard(
+            run="3f2a9c1b77de",
+            table="a.b",
+            shard=n,
+            first=n * size,
+            last=n * size + size - 1,
+            next_id=0,
+        )
+        for n in range(shards)
+    ]
+    yield ShardsKnown(at=now, shards=tuple(known), jobs=jobs, estimated_rows=None)
+    attempts = [(shard, 1) for shard in known] + [(shard, 2) for shard in known[::5]]
+    for begin in range(0, len(attempts), jobs):
+        now += 1
+        for slot, (shard, number) in enumerate(attempts[begin : begin + jobs]):
+            of: dict[str, Any] = {"shard": shard.shard, "host": f"batch-{slot % 2}", "table": "a.b"}
+            place: dict[str, Any] = {"first": shard.first, "last": shard.last, "next_id": 0}
+            yield ShardStarted(at=now, shard=shard.shard, table="a.b", attempt=number, **place)
+            if shard.shard == 3:
+                ids = shard.first, shard.first + 10
+                load = Where(side="source", dbname="p", call="load_rows", key_range=ids, attempt=1)
+                hang = Hang(state="sleeping", wait_channel="", stack=STACK)
+                kill: dict[str, Any] = {"pid": 1, "seconds": 0.5, "abandoned": False, "hang": hang}
+                yield CallStarted(**of, at=now, where=load, limit=0.5)
+                yield WorkerKilled(**of, at=now + 0.5, where=load, **kill)
+                yield CallEnded(**of, at=now + 0.5, where=load, outcome="timed out", seconds=0.5)
+                yield RetryScheduled(**of, at=now + 0.5, where=load, delay=0.1)
+            is_lost = number == 1 and shard.shard % 5 == 0
+            for batch in range(0 if is_lost else batches):
+                ids = shard.first + batch * 10, shard.first + batch * 10 + 10
+                at = now + (batch + 1) / batches
+                yield BatchSaved(**of, at=at, key_range=ids, rows=10, bytes=1000)
+            outcome, rows = ("lost", 0) if is_lost else ("done", size)
+            told: dict[str, Any] = {"outcome": outcome, "rows": rows, "again": is_lost}
+            yield ShardEnded(**of, **told, at=now + 0.9, attempt=number, next_id=shard.first + rows)
+    yield replace(last, at=now + 1)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_shards_of_a_run_are_drawn_by_host(
+    browser: Chromium, tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "a.html"
+    page = Page(str(path))
+    for event in sharded_run(2_000, 5, jobs=20):
+        page(event)
+    assert path.stat().st_size < 2_000_000
+    browser.open(path, width=width)
+    assert browser.complaints == []
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    for colour in ("done", "lost", "failed"):
+        assert browser.pixels("lanes", colour)[0] > 20, colour
+    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.run(FITS)
+    said = text_of(path)
+    assert " 2,000 shards: 2,000 done, 400 run again " in said
+    assert " shard 0 a.b batch-0 done 1.8 s 50 rows 2 attempts ids 0 to 49 " in said
+    assert " 1,800 more are left out. " in said
+    assert re.search(r" shard 3 on batch-1, source load_rows of ids 150 to 159 attempt 1 ", said)
+
+
+def test_the_timeline_of_shards_has_all_rows_once_and_few_bars() -> None:
+    timeline = Timeline()
+    for event in sharded_run(3_000, 2, jobs=8):
+        timeline.take(event)
+    said = timeline.to_dict()
+    assert sum(said["throughput"]["rows"]) == pytest.approx(60_000)
+    shards = said["shards"]
+    assert sum(bar["count"] for bar in shards["bars"]) == 3_600
+    assert len(shards["bars"]) <= 1_200
+    assert [(host["host"], host["lanes"]) for host in shards["hosts"]] == [
+        ("batch-0", 4),
+        ("batch-1", 4),
+    ]
 
 
 def test_what_a_long_run_did_is_gathered_in_constant_memory() -> None:

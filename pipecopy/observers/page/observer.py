@@ -101,8 +101,12 @@ def _libraries() -> Iterator[str]:
 def _charts(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page's script draws."""
     drawn = ("began", "utc_offset", "seconds", "throughput")
+    if (shards := timeline["shards"]) is not None:  # they are drawn, and not the calls
+        shards = {"hosts": shards["hosts"], "bars": _table(shards["bars"])}
+        timeline = {**timeline, "calls": []}
     return {
         **{name: timeline[name] for name in drawn},
+        "shards": shards,
         **{name: _table(timeline[name]) for name in ("calls", "incidents", "pauses")},
         "kinds": KINDS,
         "unit": "rows compared/s" if end.result["command"] == "verify" else "rows/s",

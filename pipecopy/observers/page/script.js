@@ -2,10 +2,10 @@
 // Draws the two charts with Bokeh from the object in #data; colours come from the style sheet.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  for (const name of ["calls", "incidents", "pauses"]) {
-    const { names, rows } = data[name];
-    data[name] = rows.map((row) => Object.fromEntries(names.map((each, index) => [each, row[index]])));
-  }
+  const objects = ({ names, rows }) =>
+    rows.map((row) => Object.fromEntries(names.map((each, index) => [each, row[index]])));
+  for (const name of ["calls", "incidents", "pauses"]) data[name] = objects(data[name]);
+  if (data.shards) data.shards.bars = objects(data.shards.bars);
   const { ColumnDataSource } = Bokeh;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   // Bokeh writes times in UTC: so local time is given to it as if it were UTC
@@ -24,8 +24,13 @@
   };
   const colour = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const LANE = { source: 1, target: 0 };
+  const SIDES = { source: 1, target: 0 };
+  const laneOf = (one) => (data.shards ? one.lane : SIDES[one.side]);
   let shown = null;
+
+  const narrow = document.documentElement.clientWidth < 600;
+  // of both charts: so the same time is at the same place
+  const left = data.shards ? (narrow ? 74 : 130) : 68;
 
   function chart(id, height, x_range, y_range, y_axis) {
     const touch = matchMedia("(pointer: coarse)").matches;
@@ -33,7 +38,7 @@
       new Bokeh.WheelZoomTool({ dimensions: "width" }), new Bokeh.ResetTool()];
     const plot = new Bokeh.Plot({
       height, sizing_mode: "stretch_width", x_range, y_range, background_fill_color: null,
-      border_fill_color: null, outline_line_color: null, min_border_left: 68, min_border_right: 24,
+      border_fill_color: null, outline_line_color: null, min_border_left: left, min_border_right: 24,
       toolbar: new Bokeh.Toolbar({ tools, logo: null }), toolbar_location: "above",
     });
     plot.toolbar.active_drag = touch ? null : tools[0]; // on a touch screen the page scrolls
@@ -42,7 +47,6 @@
       major_label_text_color: colour("soft"), axis_label_text_color: colour("soft"),
       axis_label_text_font_style: "normal", major_label_text_font_size: "12px", axis_label_text_font_size: "12px",
     };
-    const narrow = document.getElementById(id).clientWidth < 500;
     const x = new Bokeh.DatetimeAxis({
       ...plain, axis_label: `time (${data.zone})`,
       formatter: new Bokeh.DatetimeTickFormatter({
@@ -94,28 +98,74 @@
   }
 
   function lanes(x_range) {
+    return data.shards ? shards(x_range) : sides(x_range);
+  }
+
+  function sides(x_range) {
     const [plot] = chart("lanes", 230, x_range, new Bokeh.Range1d({ start: -0.6, end: 1.6 }), {
       ticker: new Bokeh.FixedTicker({ ticks: [0, 1] }), major_tick_line_color: null,
       major_label_overrides: new Map([[0, "writer"], [1, "reader"]]),
     });
-    if (data.pauses.length) pauses(plot);
+    if (data.pauses.length) pauses(plot, -0.6, 1.6);
     calls(plot);
-    const failed = data.incidents.map((one, index) => ({ ...one, index })).filter((one) => one.side !== null);
+    happened(plot);
+    return plot;
+  }
+
+  // attempts of shards: the lanes of each host beside each other
+  function shards(x_range) {
+    const { hosts, bars } = data.shards;
+    const lanes = hosts.reduce((sum, host) => sum + host.lanes, 0);
+    const height = Math.min(900, Math.max(150, 80 + 22 * lanes));
+    const middle = (host) => host.lane + (host.lanes - 1) / 2;
+    const named = hosts.filter((_, index) => index % Math.ceil(hosts.length / 30) === 0);
+    const short = (name) => {
+      const most = narrow ? 9 : 18;
+      return name.length > most ? `${name.slice(0, most - 1)}…` : name;
+    };
+    const [plot] = chart("lanes", height, x_range, new Bokeh.Range1d({ start: lanes - 0.4, end: -0.6 }), {
+      ticker: new Bokeh.FixedTicker({ ticks: named.map(middle) }), major_tick_line_color: null,
+      major_label_overrides: new Map(named.map((host) => [middle(host), short(host.host ?? "?")])),
+    });
+    for (const host of hosts.slice(1)) {
+      plot.add_layout(new Bokeh.Span({ location: host.lane - 0.5, dimension: "width", line_color: colour("line") }));
+    }
+    if (data.pauses.length) pauses(plot, -0.6, lanes - 0.4);
+    const nameOf = (one) => hosts.findLast((host) => host.lane <= one.lane)?.host ?? "not known";
+    const drawn = quads(plot, new ColumnDataSource({ data: {
+      left: bars.map((one) => at(one.begin)), right: bars.map((one) => at(one.end)),
+      top: bars.map((one) => one.lane + 0.38), bottom: bars.map((one) => one.lane - 0.38),
+      fill: bars.map((one) => colour(one.outcome.replace(" ", "-"))),
+      what: bars.map((one) => (one.count > 1 ? `${number(one.count)}, from shard ${one.shard} on`
+        : `shard ${one.shard}, attempt ${one.attempt}`)),
+      host: bars.map(nameOf), outcome: bars.map((one) => one.outcome),
+      when: bars.map((one) => clock(one.begin)), long: bars.map((one) => took(one.end - one.begin)),
+    } }), { style: {
+      fill_color: { field: "fill" }, fill_alpha: 0.75, line_color: colour("paper"), line_width: 1,
+    } });
+    hover(plot, [drawn], [["", "@what"], ["host", "@host"], ["end", "@outcome"], ["at", "@when"], ["took", "@long"]]);
+    happened(plot);
+    return plot;
+  }
+
+  // attempts of calls that failed, and requests to stop
+  function happened(plot) {
+    const failed = data.incidents.map((one, index) => ({ ...one, index }))
+      .filter((one) => one.side !== null && laneOf(one) !== null);
     if (failed.length) failures(plot, failed);
     for (const one of data.incidents.filter((each) => each.side === null)) { // a request to stop
       plot.add_layout(new Bokeh.Span({
         location: at(one.end), dimension: "height", line_color: colour("ink"), line_dash: [4, 4],
       }));
     }
-    return plot;
   }
 
-  function pauses(plot) {
+  function pauses(plot, low, high) {
     const source = new ColumnDataSource({ data: {
       left: data.pauses.map((one) => at(one.begin)), right: data.pauses.map((one) => at(one.end)),
       text: data.pauses.map((one) => `pause: ${one.reason}, ${took(one.end - one.begin)}`),
     } });
-    const drawn = quads(plot, source, { top: { value: 1.6 }, bottom: { value: -0.6 }, style: {
+    const drawn = quads(plot, source, { top: { value: high }, bottom: { value: low }, style: {
       fill_color: colour("pause"), fill_alpha: 0.25, line_color: colour("pause"), line_alpha: 0.6,
     } });
     hover(plot, [drawn], [["", "@text"]]);
@@ -124,7 +174,7 @@
   function calls(plot) {
     const drawn = quads(plot, new ColumnDataSource({ data: {
       left: data.calls.map((one) => at(one.begin)), right: data.calls.map((one) => at(one.end)),
-      top: data.calls.map((one) => LANE[one.side] + 0.32), bottom: data.calls.map((one) => LANE[one.side] - 0.32),
+      top: data.calls.map((one) => laneOf(one) + 0.32), bottom: data.calls.map((one) => laneOf(one) - 0.32),
       fill: data.calls.map((one) => colour(one.failed ? "failed" : data.kinds[one.call] ?? "other")),
       alpha: data.calls.map((one) => 0.35 + 0.65 * Math.min(1, one.busy / Math.max(one.end - one.begin, 1e-9))),
       what: data.calls.map((one) => `${one.count === 1 ? one.call : `${number(one.count)} × ${one.call}`}`
@@ -145,13 +195,13 @@
     if (again.length) {
       quads(plot, new ColumnDataSource({ data: {
         left: again.map((one) => at(one.end)), right: again.map((one) => at(one.end + one.retry)),
-        top: again.map((one) => LANE[one.side] + 0.1), bottom: again.map((one) => LANE[one.side] - 0.1),
+        top: again.map((one) => laneOf(one) + 0.1), bottom: again.map((one) => laneOf(one) - 0.1),
       } }), { style: { fill_color: colour("retry"), line_color: colour("retry") } });
     }
     const source = new ColumnDataSource({ data: {
       left: failed.map((one) => at(one.begin)), right: failed.map((one) => at(one.end)),
-      top: failed.map((one) => LANE[one.side] + 0.32), bottom: failed.map((one) => LANE[one.side] - 0.32),
-      middle: failed.map((one) => LANE[one.side] + 0.43),
+      top: failed.map((one) => laneOf(one) + 0.32), bottom: failed.map((one) => laneOf(one) - 0.32),
+      middle: failed.map((one) => laneOf(one) + 0.43),
       mark: failed.map((one) => (one.what === "killed" ? "x" : "dash")),
       size: failed.map((one) => (one.what === "killed" ? 11 : 7)),
       what: failed.map((one) => `${one.call}, attempt ${one.attempt}`),

@@ -13,12 +13,13 @@ from pipecopy.observers.summary import differences, verdict_line
 from pipecopy.observers.text import one_line, printable
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Failed, Report, VerifyReport
+from pipecopy.sharded import ShardedReport
 from pipecopy.units import counted, id_ranges, seconds_text
 
 Tone = Literal["good", "warn", "bad"]
 _ICONS: dict[Tone, str] = {"good": "✓", "warn": "!", "bad": "✕"}
 _MB, _GB = 1_000_000, 1_000_000_000
-_MOST_WARNINGS, _MOST_FINDINGS, _MOST_FAILED = 20, 200, 10
+_MOST_WARNINGS, _MOST_FINDINGS, _MOST_FAILED, _MOST_TABLES = 20, 200, 10, 500
 _LONGEST = 800
 """Characters of one text that others have written."""
 
@@ -49,6 +50,7 @@ def view(end: CommandEnded, timeline: Mapping[str, Any]) -> dict[str, Any]:
         "throughput_label": _throughput_label(report, timeline),
         "verified": list(_verified(report)),
         "verify_command": _verify_command(report),
+        "tables": list(_tables(report)),
     }
 
 
@@ -85,6 +87,8 @@ def _heading(end: CommandEnded) -> str:
     report = end.report
     if report is None or report.table is None:
         return str(command)
+    if isinstance(report, ShardedReport) and len(report.tables) > 1:
+        return f"{command} {len(report.tables):,} tables"
     tables = report.table
     if report.target_table not in {None, report.table}:
         tables = f"{report.table} → {report.target_table}"
@@ -123,15 +127,7 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
     seconds = max(report.seconds, 0.001)
     match report:
         case CopyReport():
-            yield "Rows", f"{report.rows:,}"
-            yield from _saved(report)
-            yield "Data", _size(report.bytes)
-            yield "Rows per second", f"{report.rows / seconds:,.0f}"
-            yield "Data per second", _size(report.bytes / seconds)
-            yield "Batches", f"{report.batches:,}"
-            if report.batch_size is not None:
-                yield "Batch size at the end", f"{report.batch_size:,} rows"
-            yield from _ids(report)
+            yield from _copied(report, seconds)
         case VerifyReport():
             yield "Rows compared", f"{report.rows:,}"
             yield "Ranges", f"{report.ranges:,}"
@@ -156,6 +152,43 @@ def _figures(report: Report, timeline: Mapping[str, Any]) -> Iterator[tuple[str,
     if pauses := timeline["pauses"]:
         number = len(pauses) + timeline["pauses_left_out"]
         yield "Pauses", f"{number:,}, {seconds_text(report.paused)} in all"
+
+
+def _copied(report: CopyReport, seconds: float) -> Iterator[tuple[str, str]]:
+    before = report.rows_before if isinstance(report, ShardedReport) else 0
+    yield "Rows", f"{report.rows:,}"
+    yield from _saved(report)
+    yield "Data", _size(report.bytes)
+    yield "Rows per second", f"{(report.rows - before) / seconds:,.0f}"
+    yield "Data per second", _size(report.bytes / seconds)
+    yield "Batches", f"{report.batches:,}"
+    if report.batch_size is not None:
+        yield "Batch size at the end", f"{report.batch_size:,} rows"
+    yield from _of_shards(report) if isinstance(report, ShardedReport) else _ids(report)
+
+
+def _of_shards(report: ShardedReport) -> Iterator[tuple[str, str]]:
+    yield "Shards done", f"{report.done:,} of {report.shards:,}"
+    yield "Shards run again", f"{report.again:,}"
+    if report.hosts:
+        yield "Hosts", f"{len(report.hosts):,}"
+    if report.rows_before:
+        yield "Rows of runs before", f"{report.rows_before:,}"
+    if report.max_id is not None:
+        yield "Ids", f"{report.first_id} to {report.max_id}"
+
+
+def _tables(report: Report | None) -> Iterator[dict[str, str]]:
+    """Yield each table of a sharded run, if there are several."""
+    tables = report.tables if isinstance(report, ShardedReport) else ()
+    if len(tables) > 1:
+        for each in islice(tables, _MOST_TABLES):
+            yield {
+                "table": _text(each.table or ""),
+                "rows": counted(each.rows, "row"),
+                "shards": f"{each.done:,} of {counted(each.shards, 'shard')}",
+                "ids": f"ids {each.first_id} to {each.max_id}",
+            }
 
 
 def _size(size: float) -> str:
@@ -245,13 +278,20 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _verify_command(report: Report | None) -> str:
+    """Return the command that compares the tables: a line each."""
     if not isinstance(report, CopyReport):
         return ""
-    words = ["pipecopy", "verify", report.source, report.target]
-    if report.table is not None:
-        words += ["--table", report.table]
-    if report.target_table not in {None, report.table}:
-        words += ["--target-table", str(report.target_table)]
+    tables: Sequence[tuple[str | None, str | None]] = [(report.table, report.target_table)]
+    if isinstance(report, ShardedReport) and report.tables:
+        tables = [(each.table, each.target_table) for each in report.tables[:_MOST_TABLES]]
+    return "\n".join(_text(shlex.join(_verifying(report, *each))) for each in tables)
+
+
+def _verifying(report: Report, table: str | None, target_table: str | None) -> Iterator[str]:
+    yield from ("pipecopy", "verify", report.source, report.target)
+    if table is not None:
+        yield from ("--table", table)
+    if target_table not in {None, table}:
+        yield from ("--target-table", str(target_table))
     if report.key is not None and report.key != "id":
-        words += ["--key", report.key]
-    return _text(shlex.join(words))
+        yield from ("--key", report.key)

@@ -16,6 +16,8 @@ KINDS = {
     **dict.fromkeys(("checksum", "row_checksums"), "compare"),
 }
 """What a call does, by which it has a colour in the chart; all others are `other`."""
+OUTCOMES = ("done", "lost", "failed", "stopped", "cut short")
+"""Of the attempts of shards, by which they have a colour in the chart."""
 _DAY = 86_400
 
 
@@ -31,6 +33,7 @@ def texts(timeline: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
         "pauses": [_pause(one, clock) for one in sorted(timeline["pauses"], key=_longest_first)],
         "pauses_left_out": f"{timeline['pauses_left_out']:,} shorter ones are left out.",
         "kinds": [_kind(one) for one in timeline["calls_by_kind"]],
+        **_shards(timeline["shards"]),
     }
 
 
@@ -74,8 +77,41 @@ class Clock:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
+def _shards(shards: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the table of shards, and what is said above and below it."""
+    if shards is None:
+        return {"shards": [], "shards_title": "", "shards_left_out": ""}
+    states = [f"{number:,} {name}" for name, number in shards["states"].items()]
+    again = [f"{shards['again']:,} run again"] if shards["again"] else []
+    title = ", ".join([*states, *again])
+    left_out = shards["left_out"]
+    return {
+        "shards": [_shard(one) for one in shards["listed"]],
+        "shards_title": f"{counted(shards['count'], 'shard')}: {title}",
+        "shards_left_out": f"{left_out:,} more are left out." if left_out else "",
+    }
+
+
+def _shard(one: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "shard": f"shard {one['shard']}",
+        "table": one["table"] or "",
+        "host": one["host"] or "",
+        "ids": f"ids {one['first_id']} to {one['end_id'] - 1}",
+        "rows": counted(one["rows"], "row"),
+        "attempts": counted(one["attempts"], "attempt"),
+        "took": seconds_text(one["seconds"]),
+        "state": one["state"],
+    }
+
+
 def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name of what the lanes have, and its colour."""
+    if (shards := timeline["shards"]) is not None:
+        outcomes = {bar["outcome"] for bar in shards["bars"]}
+        yield from ((f"shard {name}", name) for name in OUTCOMES if name in outcomes)
+        yield from _legend_of_incidents(timeline, "attempt of a call that failed")
+        return
     calls = [one["call"] for one in timeline["calls_by_kind"] if not one["failed"]]
     kinds = {KINDS.get(call, "other") for call in calls}
     for kind in ("load", "save", "compare"):
@@ -83,9 +119,13 @@ def _legend(timeline: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield kind, kind
     if "other" in kinds:
         yield "other calls", "other"
+    yield from _legend_of_incidents(timeline, "attempt that failed")
+
+
+def _legend_of_incidents(timeline: Mapping[str, Any], failed: str) -> Iterator[tuple[str, str]]:
     incidents = timeline["incidents"]
     if any(one["side"] for one in incidents):
-        yield "attempt that failed", "failed"
+        yield failed, "failed"
     if any(one["retry"] is not None for one in incidents):
         yield "waiting for the retry", "retry"
     if timeline["pauses"]:
@@ -115,12 +155,20 @@ def _incident(one: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
         said = detail if detail.startswith(said) else f"{said}: {detail}"
     return {
         "at": clock.at(one["end"]),
-        "side": one["side"] or "",
+        "side": _place(one),
         "call": one["call"] + _ids_text(one),
         "what": said if one["attempt"] is None else f"attempt {one['attempt']} {said}",
         "then": "" if retry is None else f"retried after {seconds_text(retry)}",
         "stack": one["stack"],
     }
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    """Return the side, and of a shard also which one it is."""
+    if one["shard"] is None:
+        return one["side"] or ""
+    host = "" if one["host"] is None else f" on {one['host']}"
+    return f"shard {one['shard']}{host}, {one['side']}"
 
 
 def _ids_text(one: Mapping[str, Any]) -> str:
