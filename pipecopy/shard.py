@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -10,6 +11,15 @@ ShardState: TypeAlias = Literal["waiting", "running", "stopping", "done", "faile
 """`running`: an attempt has claimed it, which may be gone; `stopping`: that one may save once more;
 `failed`: it ended with an error; `stopped`: the run ended before it, and no attempt of that run may
 save any more."""
+
+
+_PLAIN = re.compile(r'(?:"[a-z_][a-z0-9_]*"\.)?"[a-z_][a-z0-9_]*"')
+"""A name that means the same without its quotes."""
+
+
+def table_text(name: str) -> str:
+    """Return a table's name as people write it: `"public"."profiles"` is `public.profiles`."""
+    return name.replace('"', "") if _PLAIN.fullmatch(name) else name
 
 
 @dataclass(frozen=True, kw_only=True)

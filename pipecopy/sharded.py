@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipecopy.report import CopyReport, Report
-from pipecopy.shard import Shard, ShardState
+from pipecopy.shard import Shard, ShardState, table_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class LedgerRun:
     run: str
     """12 hex digits."""
     tables: tuple[str, ...]
-    """The targets', as that server writes them."""
+    """The targets', such as `public.profiles`."""
     state: ShardState
     """`done`: all its shards are, and what comes after them is not; `running`: an attempt of one
     has claimed it, which may be gone; else `failed` or `stopped`, if one of the shards is."""
@@ -96,6 +96,8 @@ class LedgerRun:
     """When a shard changed last, by the target's clock: UTC, as ISO 8601 has it."""
     idle: float
     """Seconds since then."""
+    hosts: tuple[str, ...]
+    """On which attempts of shards are under way, if they are."""
     error: str | None
     """Of a shard that failed."""
 
@@ -106,13 +108,14 @@ class LedgerRun:
         last = min(shards, key=lambda shard: shard.idle)
         return cls(
             run=shards[0].run,
-            tables=tuple(dict.fromkeys(shard.table for shard in shards)),
+            tables=tuple(dict.fromkeys(table_text(shard.table) for shard in shards)),
             state=next((state for state in _WORST_FIRST if state in states), "done"),
             shards=len(shards),
             done=sum(shard.state == "done" for shard in shards),
             rows=sum(shard.rows for shard in shards),
             updated=last.updated,
             idle=last.idle,
+            hosts=tuple(sorted({s.host for s in shards if s.state == "running" and s.host})),
             error=next((shard.error for shard in shards if shard.error is not None), None),
         )
 
@@ -126,3 +129,5 @@ class RunsReport(Report):
 
     runs: tuple[LedgerRun, ...] = ()
     """Those of the ledger that are not complete."""
+    dropped: bool = False
+    """They were removed from it, by `drop_run`."""

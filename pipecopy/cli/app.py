@@ -6,10 +6,7 @@ The operations are taken from `pipecopy`, which imports each when it is used: no
 from __future__ import annotations
 
 import gc
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from cyclopts import App
@@ -19,11 +16,13 @@ from pipecopy.cli import helptexts
 from pipecopy.cli.argv import asks_for_json, asks_for_json_lines, command_of
 from pipecopy.cli.codes import Exit
 from pipecopy.cli.config import Configuration
-from pipecopy.cli.exits import Ending, completed, failed
+from pipecopy.cli.exits import Ending, failed
+from pipecopy.cli.going_on import Asked
 from pipecopy.cli.main import StoppedBySignal, StopSignals, stop_behind
-from pipecopy.cli.observers import Observers
+from pipecopy.cli.operation import carry_out
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
+    AsTyped,
     Connections,
     CopyOptions,
     Engine,
@@ -44,13 +43,12 @@ from pipecopy.cli.said import lines_of, warned
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.usage import as_config_error
 from pipecopy.cli.wording import in_options
-from pipecopy.errors import ConfigError, StoppedError
-from pipecopy.events import Event, RunEnded, StopRequested
-from pipecopy.observers.display import Screen
-from pipecopy.observers.shards import Whole
+from pipecopy.errors import ConfigError
 from pipecopy.report import Report
 from pipecopy.version import installed_version
-from pipecopy.workers.host import refusal
+
+_JOBS = ("copy", "check", "verify")
+"""The commands whose options a job may have: all that others take from it are among these."""
 
 
 def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
@@ -64,17 +62,18 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
         exit_on_error=False,
         print_error=False,
     )
-    of_jobs: dict[Callable[..., Ending], helptexts.Help] = {
-        copy: helptexts.COPY,
-        check: helptexts.CHECK,
-        verify: helptexts.VERIFY,
+    of_jobs: dict[str, tuple[Callable[..., Ending] | str, helptexts.Help]] = {
+        "copy": (copy, helptexts.COPY),
+        "check": (check, helptexts.CHECK),
+        "verify": (verify, helptexts.VERIFY),
+        "plan": ("pipecopy.cli.plan:plan", helptexts.PLAN),
+        "runs": ("pipecopy.cli.runs:runs", helptexts.RUNS),
     }
-    for command, of_job in of_jobs.items():
-        name = command.__name__
+    for name, (command, own) in of_jobs.items():
         usage = (
             f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
         )
-        app.command(command, usage=usage, help=of_job.text, help_epilogue=of_job.epilogue)
+        app.command(command, name=name, usage=usage, help=own.text, help_epilogue=own.epilogue)
     for where, own in (  # imported when one is run
         ("pipecopy.demo.demo:demo", helptexts.DEMO),
         ("pipecopy.demo.drill:drill", helptexts.DRILL),
@@ -83,7 +82,7 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
     ):
         name = where.partition(":")[2]
         app.command(where, name=name, help=own.text, help_epilogue=own.epilogue)
-    configuration = Configuration(app, environ, [command.__name__ for command in of_jobs])
+    configuration = Configuration(app, environ, _JOBS)
     app.config = (configuration,)
     return app, configuration
 
@@ -131,7 +130,7 @@ def run(
         return ended(as_config_error(problem, argv))
     gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
-    given = {"err": err, "signals": signals}
+    given = {"err": err, "signals": signals, "typed": configuration.typed}
     try:
         ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
     except StoppedBySignal as stop:  # between the command and its run
@@ -156,23 +155,25 @@ def copy(
     connections: Connections = NO_CONNECTIONS,
     err: Err,
     signals: Signals,
+    typed: AsTyped,
 ) -> Ending:
     """Copy the table; `helptexts` says more."""
 
-    def copying() -> Callable[..., Report]:
+    def copies() -> Callable[..., Report]:
         pool = selection.pool(connections, how, ledger.ledger)
-        copies = pipecopy.copy_table
+        begins: Callable[..., Report] = pipecopy.copy_table
         if is_sharded:
-            from pipecopy.cli.shards import copying_shards  # noqa: PLC0415 - for these alone
+            from pipecopy.cli.shards import copying  # noqa: PLC0415 - for these alone
 
-            copies = copying_shards(shards, engine, go_on)
-        begins = partial(copies, limits.config(), pool, source, target)
+            begins = copying(shards, engine, go_on)
+        begins = partial(begins, limits.config(), pool, source, target)
         return partial(begins, resume=how.resume, **vars(ids))
 
     is_sharded = shards.shards is not None or go_on.run is not None
-    resumes = how.resume if selection.where is None and not is_sharded else None
+    resumes = how.resume if selection.where is None else None
     screen = output.screen(err)
-    return _run("copy", copying, screen, output, signals, resume=resumes)
+    asked = Asked(typed=typed, resume=resumes, shard=go_on.shard)
+    return carry_out("copy", copies, screen, output, signals, asked=asked)
 
 
 def check(
@@ -200,7 +201,7 @@ def check(
         return partial(begins, resume=how.resume, **vars(ids))
 
     screen = output.screen(err, brief=True)
-    return _run("check", checking, screen, output, signals)
+    return carry_out("check", checking, screen, output, signals)
 
 
 def verify(
@@ -225,49 +226,4 @@ def verify(
         return partial(begins, **vars(how), **vars(ids))
 
     screen = output.screen(err)
-    return _run("verify", verifying, screen, output, signals)
-
-
-def _run(
-    command: str,
-    operation: Callable[[], Callable[..., Report]],
-    screen: Screen,
-    output: Output,
-    signals: StopSignals,
-    *,
-    resume: bool | None = None,
-) -> Ending:
-    """Run the command's operation on the screen, return its ending; from then on ignore signals."""
-
-    def observe(event: Event) -> None:
-        # in another thread: no signal gets in between
-        if whole.has(event) and isinstance(event, RunEnded):
-            signals.ignore()
-        if isinstance(event, StopRequested) and signals.first is not None:
-            event = replace(event, by=signals.first.name)
-        event = in_options(event)
-        screen(event)
-        observers(event)
-
-    observers, whole = Observers({}), Whole()
-    stop = threading.Event()
-    try:
-        runs = operation()
-        observers = Observers(output.observers())
-        with screen:
-            try:
-                signals.ask_first(stop)
-                report = runs(observer=observe, stop=stop)
-            finally:
-                signals.ignore()  # if it ended before it began, or too late for observers
-    except (Exception, StoppedBySignal) as error:  # noqa: BLE001 - an ending names each
-        signals.ignore()
-        ended = stop_behind(error)
-        if isinstance(error, StoppedError) and signals.first is not None:
-            ended = StoppedBySignal(signals.first, error.report)
-        said = in_options(refusal(error) or ended)
-        tell, told = observers.close, screen.has_told
-        argv = sys.argv[1:]
-        return failed(said, output, command, resume=resume, argv=argv, tell=tell, told=told)
-    tell, told = observers.close, screen.has_told
-    return completed(in_options(report), output, command, tell=tell, told=told)
+    return carry_out("verify", verifying, screen, output, signals)

@@ -28,6 +28,7 @@ from pipecopy.cli.sections import (
     together,
     wrong_value,
 )
+from pipecopy.cli.typed import Typed
 from pipecopy.errors import ConfigError
 from pipecopy.finding import did_you_mean
 from pipecopy.postgres.conninfo import is_connection, wrong_name
@@ -70,6 +71,7 @@ class Configuration:
         """An error is written as JSON too, wherever that was asked for."""
         self.json_lines = False
         """Standard error is JSON as well, likewise."""
+        self.typed = Typed()
         self._sides: dict[str, Token] = {}
         """What is given for the source and the target."""
         self._found = Found(file=None)
@@ -78,6 +80,7 @@ class Configuration:
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises WrongOptionsError with all that is wrong with them."""
         options = options_of(arguments)
+        self.typed = Typed.of([options[s] for s in SIDES if s in options], options)
         for argument in leaves_of(arguments):
             if argument.has_tokens:
                 name = argument.tokens[-1].keyword or argument.name

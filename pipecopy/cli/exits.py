@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pipecopy.cli.codes import Exit, check_code, exit_code
-from pipecopy.cli.going_on import how_to_go_on
+from pipecopy.cli.going_on import Asked, how_to_go_on
 from pipecopy.cli.main import GO_ON, StoppedBySignal
-from pipecopy.cli.options import Output
+from pipecopy.cli.options import Messages
 from pipecopy.cli.result import as_text, result
 from pipecopy.cli.said import Said, lines_of, warned
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError, TableMismatchError
@@ -20,7 +20,9 @@ from pipecopy.observers.summary import summary_lines
 from pipecopy.observers.text import ERROR, INFO, one_line
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
+from pipecopy.sharded import PlanReport, RunsReport
 from pipecopy.supervisor.progress import far
+from pipecopy.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,9 @@ def _untold(_warning: str) -> bool:
 
 def completed(
     report: Report,
-    output: Output,
+    output: Messages,
     command: str | None,
+    asked: Asked = Asked(),  # noqa: B008 - a frozen value
     *,
     tell: Tell = _nobody,
     told: Callable[[str], bool] = _untold,
@@ -66,9 +69,14 @@ def completed(
         case CheckReport():
             code, text = check_code(report), _page(report)  # which has the outcome, for people
             last = f"complete: {_verdict(report)}" if output.as_json_lines else ""
+        case PlanReport() | RunsReport():
+            text = _page_of_shards(report, asked)
+            last = f"complete: {text.splitlines()[0]}" if output.as_json_lines else ""
         case VerifyReport():
             code = Exit.DONE if report.equal else Exit.MISMATCH
     said = [Said(line, "summary") for line in more]
+    if asked.shard is not None:
+        last = _of_shard(report, asked.shard, last)
     if last:
         said.append(Said(last, "run_ended", ERROR if code else INFO))
     shown = result(command, code, report=report)
@@ -83,7 +91,7 @@ def completed(
 
 def _ending(  # noqa: PLR0917 - all that is known of the end
     said: Sequence[Said],
-    output: Output,
+    output: Messages,
     code: int,
     text: str,
     report: Report | None,
@@ -105,6 +113,7 @@ _NOTHING = {
     "copy": "nothing was copied",
     "check": "nothing more was checked",
     "verify": "nothing was compared",
+    "plan": "`pipecopy runs` shows whether the run was planned",
     "demo": "the servers of the demo are removed",
     "drill": "the servers of the drill are removed",
 }
@@ -113,24 +122,22 @@ _NOTHING = {
 
 def failed(
     error: BaseException,
-    output: Output,
+    output: Messages,
     command: str | None,
+    asked: Asked = Asked(),  # noqa: B008 - a frozen value
     *,
-    resume: bool | None = None,
-    argv: Sequence[str] = (),
     tell: Tell = _nobody,
     told: Callable[[str], bool] = _untold,
 ) -> Ending:
     """Return the ending of a command that an error or a signal ended.
 
-    `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be; `argv` is the command line; `told` is that of `completed`.
+    `command` is None if none was given; `told` is that of `completed`.
     """
     report: Report | None = getattr(error, "report", None)
     stopped_by = error.name if isinstance(error, StoppedBySignal) else None
     if stopped_by and report is not None and report.outcome == "complete":
         # the signal came as the run ended, and changed nothing
-        return completed(report, output, command, tell=tell, told=told)
+        return completed(report, output, command, asked, tell=tell, told=told)
     how_far = None if report is None else far(report)
     tracebacks = _tracebacks(error) if output.traceback else []
     summary = summary_lines(report) if report is not None and _has_begun(report) else []
@@ -139,8 +146,10 @@ def failed(
         said = f"{error}; {how_far or _NOTHING.get(command or '', 'nothing was done')}"
     else:
         outcome = _outcome(error, began=report is not None)
+        if asked.shard is not None:
+            outcome += f"shard {asked.shard}: "
         said = _what_was_wrong(error, how_far)
-    go_on = how_to_go_on(error, command, report, resume=resume, argv=argv)
+    go_on = how_to_go_on(error, command, report, asked)
     code = exit_code(error)
     shown = result(command, code, report=report, error=error)
     end = CommandEnded(
@@ -175,6 +184,19 @@ def _verdict(report: CheckReport) -> str:
     from pipecopy.cli.checklist import verdict  # noqa: PLC0415 - as above
 
     return verdict(report)
+
+
+def _of_shard(report: Report, shard: int, last: str) -> str:
+    """Return the last line for a copy of that shard alone."""
+    if isinstance(report, CopyReport) and report.rows and not report.batches:
+        return f"complete: shard {shard} was done already: {counted(report.rows, 'row')}"
+    return last.replace("complete: ", f"complete: shard {shard}: ", 1)
+
+
+def _page_of_shards(report: PlanReport | RunsReport, asked: Asked) -> str:
+    from pipecopy.cli.shardspage import page  # noqa: PLC0415 - for these alone
+
+    return page(report, asked.typed)
 
 
 def _has_begun(report: Report) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipecopy.cli.codes import exit_code
 from pipecopy.cli.main import EXPLAINED, FIX_AND_AGAIN
+from pipecopy.cli.typed import Typed
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
     DatabaseError,
     FullCopyTimeoutError,
+    Holder,
     HostError,
     PipecopyError,
     TableMismatchError,
@@ -20,57 +21,40 @@ from pipecopy.errors import (
 from pipecopy.report import CopyReport, Report, VerifyReport
 from pipecopy.sharded import ShardedReport
 
-_ALREADY = {
-    **dict.fromkeys(("--run", "--shards", "--shard", "--from-id", "--to-id"), True),
-    **dict.fromkeys(("--resume", "--create"), False),
-}
-"""What a run that is gone on with knows from its plan, by whether it has a value."""
 _OF_A_SERVER = ("08", "57P")
 """SQLSTATEs, or their beginnings, of a server that went away or is not up yet."""
 
 
-def how_to_go_on(
-    error: BaseException,
-    command: str | None,
-    report: Report | None,
-    *,
-    resume: bool | None,
-    argv: Sequence[str] = (),
-) -> str:
-    """Return it, without the words before it.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command was asked for, as far as the last lines depend on it."""
 
-    `command` is None if none was given; `resume` tells whether a copy was resumed, None for what
-    can't be; `argv` is the command line.
-    """
+    typed: Typed = Typed()  # noqa: RUF009 - a frozen value
+    resume: bool | None = None
+    """Whether a copy was resumed; None for what can't be."""
+    shard: int | None = None
+    """The one shard of a run that was to be copied."""
+
+
+def how_to_go_on(
+    error: BaseException, command: str | None, report: Report | None, asked: Asked
+) -> str:
+    """Return it, without the words before it; `command` is None if none was given."""
     if isinstance(error, ConfigError):
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "
         return f"fix that; `pipecopy {name}--help` {page}"
     if isinstance(report, ShardedReport) and report.shards:
-        again = f"`{with_run(argv, report.run_id)}`"
-        return f"{_when(error, report, again)}{_hint(error, report)}"
+        again = f"`{asked.typed.go_on(report.run_id)}`"
+        return f"{_when(error, report, asked.typed, again)}{_hint(error, report)}"
+    resume = asked.resume if asked.shard is None else True  # by the ledger
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
-    return f"{_when(error, report)}{where}{_hint(error, report)}"
+    return f"{_when(error, report, asked.typed)}{where}{_hint(error, report)}"
 
 
-def with_run(argv: Sequence[str], run_id: str) -> str:
-    """Return the command that goes on with a run which this command line has begun."""
-    return shlex.join(["pipecopy", "copy", *_without_plan(argv[1:]), "--run", run_id])
-
-
-def _without_plan(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words but for the options of what the plan has settled."""
-    rest = iter(words)
-    for word in rest:
-        name, equals, _ = word.partition("=")
-        has_value = _ALREADY.get(name.replace("_", "-"))
-        if has_value is None:
-            yield word
-        elif has_value and not equals:
-            next(rest, None)
-
-
-def _when(error: BaseException, report: Report | None, again: str = "it again") -> str:
+def _when(
+    error: BaseException, report: Report | None, typed: Typed, again: str = "it again"
+) -> str:
     """Return when to run it again; `again` is what to run."""
     when = ""
     match error:
@@ -78,6 +62,9 @@ def _when(error: BaseException, report: Report | None, again: str = "it again") 
             when = " with a longer --full-copy-timeout"
             if report is not None and report.paused > report.seconds / 2:
                 when += ", or when nothing pauses it"
+        case DatabaseError(in_use=True, holder=Holder(run_id=str(run), session=None)):
+            go_on, drop = typed.go_on(run), typed.runs("--drop", run)
+            return f"`{go_on}` goes on with that run, `{drop}` drops it"
         case DatabaseError(in_use=True):
             when = " when the other run has ended (--wait waits for that)"
         case CallTimeoutError() | WorkerCrashedError():

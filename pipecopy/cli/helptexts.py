@@ -77,6 +77,26 @@ differ in the end, 0 if they are equal.
 """,
     "pipecopy verify service=prod service=stats --table orders --repair",
 )
+PLAN = Help(
+    """\
+Plan a copy in shards, for processes that copy one shard each.
+
+Finds the ranges of ids and writes them into a table in the target, the ledger.
+Takes the options of `copy`. The shards, the id of the run and the commands that
+copy them go to standard output.
+""",
+    "pipecopy plan nightly --shards 200",
+)
+RUNS = Help(
+    """\
+List the runs with shards that are not complete, and how far each is.
+
+It is read from the ledger in the target, also while a run is under way. The
+source is not contacted. --drop removes a run that nobody goes on with; the rows
+that it has copied stay.
+""",
+    "pipecopy runs nightly",
+)
 DEMO = Help(
     """\
 See a copy between two servers of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -29,6 +29,7 @@ from pipecopy.cli.kinds import (
 from pipecopy.cli.main import StopSignals
 from pipecopy.cli.said import dropped
 from pipecopy.cli.streams import Stream
+from pipecopy.cli.typed import Typed
 from pipecopy.config import DEFAULT_BATCH_BYTES, Config
 from pipecopy.errors import ConfigError
 from pipecopy.events import Observer
@@ -62,6 +63,7 @@ Err: TypeAlias = Annotated[Stream, Parameter(parse=False)]
 """Where a command writes what happens."""
 Signals: TypeAlias = Annotated[StopSignals, Parameter(parse=False)]
 """A command ignores them as soon as they could no longer change the outcome."""
+AsTyped: TypeAlias = Annotated[Typed, Parameter(parse=False)]
 
 
 NO_CONNECTIONS: Mapping[str, str] = MappingProxyType({})
@@ -216,11 +218,9 @@ class IdRange:
 
 @Parameter(name="*", group=LIMITS)
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What bounds a run. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, `1d`, or seconds."""
+class CallLimits:
+    """What bounds the calls of a run."""
 
-    batch_size: Annotated[Whole, bounds(1)] = 10_000
-    """Rows in one batch, and the most in one range that is compared."""
     max_retries: Annotated[Whole, bounds(0)] = 3
     """Retries of a database call that timed out, after its first attempt."""
     retries_delay: Duration = 1.0
@@ -229,6 +229,19 @@ class Limits:
     """Time that one database call may take before its process is killed."""
     full_copy_timeout: Annotated[Duration, bounds(0, above=True)] = 21_600.0
     """Time that the whole run may take, retries and clean-up included."""
+
+    def config(self) -> Config:
+        """Return them as the library takes them."""
+        return Config(batch_size=1, **vars(self))
+
+
+@Parameter(name="*", group=LIMITS)
+@dataclass(frozen=True, kw_only=True)
+class Limits(CallLimits):
+    """What bounds a run. A duration is such as `250ms`, `30s`, `5m`, `1h30m`, `1d`, or seconds."""
+
+    batch_size: Annotated[Whole, bounds(1)] = 10_000
+    """Rows in one batch, and the most in one range that is compared."""
     read_ahead: Annotated[Whole, bounds(0, 1)] = 1
     """1: load the next batch while this one is saved. 0: one after the other."""
     max_batch_bytes: Annotated[Size, bounds(1)] = DEFAULT_BATCH_BYTES
@@ -262,27 +275,19 @@ class Limits:
 
 @Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True, kw_only=True)
-class Output:
-    """What is written, and where."""
+class Messages:
+    """How a command says what happened."""
 
     json: Flag = False
     """Write the report to standard output as one JSON object, also if the run fails."""
     log_format: LogFormat = LOG_FORMATS[0]
     """How standard error is written: text, for people, or json, an object on each line."""
-    progress: Annotated[Progress, bounds(0, above=True)] = PROGRESS
-    """Time between two lines that say how far the run is; none for none, and no bar."""
     quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False
     """Write only warnings and errors to standard error."""
     verbose: Annotated[Flag, Parameter(name=["--verbose", "-v"])] = False
     """Write a line as each database call begins, and as it ends."""
     traceback: Flag = False
     """Show the tracebacks of an error, including those of the driver."""
-    metrics_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
-    """Write the figures of the run to FILE, for Prometheus, while it runs and at the end."""
-    traces: Flag = False
-    """Send each call as a span to the OpenTelemetry collector at OTEL_EXPORTER_OTLP_ENDPOINT."""
-    report: ReportFile = None
-    """Write a page with charts of the run to FILE.html at the end, or the same to FILE.json."""
 
     @property
     def as_json_lines(self) -> bool:
@@ -293,14 +298,37 @@ class Output:
     def shown(self) -> Shown:
         """What the screen shows."""
         least = WARNING if self.quiet else DEBUG if self.verbose else INFO
-        progress = None if self.quiet else self.progress
-        return Shown(least=least, progress=progress, as_json=self.as_json_lines)
+        return Shown(least=least, as_json=self.as_json_lines)
 
     def screen(self, err: Stream, *, brief: bool = False) -> Screen:
         """Return the screen of a run, on a stream that tells of the lines that it drops."""
         if self.as_json_lines or not err.isatty():
             err.notice = partial(dropped, as_json=self.as_json_lines)
         return Screen(err, self.shown, brief=brief)
+
+    def observers(self) -> dict[str, Observer]:
+        """Return what takes note of the run besides the screen, by the names in messages."""
+        return {}
+
+
+@Parameter(name="*", group=OUTPUT)
+@dataclass(frozen=True, kw_only=True)
+class Output(Messages):
+    """What is written, and where."""
+
+    progress: Annotated[Progress, bounds(0, above=True)] = PROGRESS
+    """Time between two lines that say how far the run is; none for none, and no bar."""
+    metrics_file: Annotated[SomeText | None, Parameter(metavar="FILE")] = None
+    """Write the figures of the run to FILE, for Prometheus, while it runs and at the end."""
+    traces: Flag = False
+    """Send each call as a span to the OpenTelemetry collector at OTEL_EXPORTER_OTLP_ENDPOINT."""
+    report: ReportFile = None
+    """Write a page with charts of the run to FILE.html at the end, or the same to FILE.json."""
+
+    @property
+    def shown(self) -> Shown:
+        """What the screen shows."""
+        return replace(super().shown, progress=None if self.quiet else self.progress)
 
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""

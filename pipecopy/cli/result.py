@@ -14,7 +14,7 @@ from pipecopy.cli.main import StoppedBySignal
 from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, Report, VerifyReport
-from pipecopy.sharded import ShardedReport
+from pipecopy.sharded import PlanReport, RunsReport, ShardedReport
 
 SCHEMA = 3
 """Raised whenever the shape changes."""
@@ -22,6 +22,8 @@ _REPORTS: dict[str | None, type[Report]] = {
     "copy": ShardedReport,  # whose own fields are null for a copy without shards
     "check": CheckReport,
     "verify": VerifyReport,
+    "plan": PlanReport,
+    "runs": RunsReport,
 }
 _JOBS = ("file", "looked_in", "jobs", "problems")
 """The fields of the command that has no run."""

@@ -28,11 +28,21 @@ _OF_THE_COMMAND = {"max_rate", "dask", "shard"}
 """Options that are no arguments: the library has others for them."""
 OPTIONS = {field.name for group in _GROUPS for field in fields(group)} - _OF_THE_COMMAND
 """The arguments of the library that are options of the command, under the same name."""
-COMMANDS = {"copy_table": "copy", "check_copy": "check", "verify_tables": "verify"}
+COMMANDS = {
+    "copy_table": "copy",
+    "copy_sharded": "copy",
+    "check_copy": "check",
+    "verify_tables": "verify",
+    "plan_sharded": "plan",
+    "runs_of": "runs",
+    "drop_run": "runs",
+}
+_RENAMED = {("drop_run", "run"): "drop"}
+"""Arguments of a function that are options of another name."""
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")
 _SENTENCES = {
     *("report", "warnings", "items", "message", "remedy", "detail", "differences"),
-    *("not_comparable_ids", "not_repaired_ids", "reason"),
+    *("not_comparable_ids", "not_repaired_ids", "reason", "runs", "error"),
 }
 """The attributes that are, or hold, what pipecopy says. All others are facts: a table's name, what
 a driver has printed, a traceback."""
@@ -84,14 +94,14 @@ def _words(python: ast.expr) -> Iterator[str]:
             if function != "_":
                 yield from ("pipecopy", COMMANDS[function])
             for each in given:
-                yield _name(each.arg)
+                yield _name(_RENAMED.get((function, each.arg or ""), each.arg))
                 yield from _value(ast.literal_eval(each.value))
         case _:
             raise ValueError
 
 
 def _name(name: str | None) -> str:
-    if name not in OPTIONS:
+    if name not in {*OPTIONS, *_RENAMED.values()}:
         raise ValueError
     return f"--{name.replace('_', '-')}"
 

@@ -68,6 +68,7 @@ def drop_run(
         asked.call(asked.target, "stop_shards", run, False)
         asked.call(asked.target, "end_run", run)
         asked.call(asked.target, "drop_run", run, False)
+        asked.update(dropped=True)
 
     return _ask(config, pool, (from_name, to_name), drop, observer=observer, stop=stop)
 

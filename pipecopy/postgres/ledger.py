@@ -16,7 +16,7 @@ from functools import cached_property
 
 import psycopg
 
-from pipecopy.arguments import argument
+from pipecopy.arguments import argument, function_call
 from pipecopy.contracts import TargetInUseError
 from pipecopy.errors import Holder
 from pipecopy.postgres.errors import UNDEFINED_TABLE, PostgresError
@@ -127,7 +127,8 @@ class Ledger:
             raise TargetInUseError(
                 f"the sharded run {run} of {table} is not complete: {left} of its shards are not"
                 f" done, and the last change was {seconds_text(max(0.0, idle))} ago",
-                f"go on with it ({argument(run=run)}), or drop it: pipecopy runs --drop {run}",
+                f"go on with it ({argument(run=run)}), or drop it with"
+                f" {function_call('drop_run', run=run)}",
                 holder=Holder(who=f"the sharded run {run}", run_id=run),
             )
 

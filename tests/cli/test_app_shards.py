@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 
-from tests.support.command import LONGEST, run, start
+from tests.support.command import LONGEST, run, start, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
 
@@ -26,7 +26,8 @@ def test_a_copy_in_shards_that_fails_is_gone_on_with_by_its_last_line(
     assert failed.returncode == report["exit_code"] == 4
     assert (report["shards"], report["tables"][0]["shards"]) == (5, 5)
     last = failed.stderr.splitlines()[-1]
-    again = f"pipecopy copy {' '.join((*sides, *QUICK))} --jobs 2 --json --run {report['run_id']}"
+    given = " ".join((*sides, "--jobs", "2", *QUICK, "--json"))
+    again = f"pipecopy copy {given} --run {report['run_id']}"
     assert last.startswith(
         f"to go on: fix what the error names, and run `{again}`: it is safe; run {report['run_id']}"
     )
@@ -55,3 +56,75 @@ def test_a_signal_after_the_first_shard_still_stops_the_run(
             *_, last, _ = lines
             assert process.wait(LONGEST) == 130
     assert "stopped by SIGINT" in last
+
+
+def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db)
+    sides = (source_db.uri, target_db.uri)
+    of_plan = ("--ledger", "public.shards", "--batch-size", "20")
+    planned = run("plan", *sides, *of_plan, "--shards", "4", "--from-id", "2")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    head, _, *table = planned.stdout.splitlines()
+    run_id = head.split()[1].strip(":")
+    assert head == f"run {run_id}: 4 shards of public.profiles, about 99 rows"
+    assert [line.split() for line in table[:2]] == [
+        ["shard", "table", "first", "last", "about", "rows"],
+        ["0", "public.profiles", "2", "26", "25"],
+    ]
+    given = f"{' '.join((*sides, *of_plan))}"
+    goes_on = f"pipecopy copy {given} --run {run_id}"
+    runs = f"pipecopy runs {' '.join(sides)} --ledger public.shards"
+    assert [line.partition(":  ")[2].strip() for line in table[-4:]] == [
+        goes_on,
+        f"{goes_on} --shard N",
+        runs,
+        f"{runs} --drop {run_id}",
+    ]
+    one = [*shlex.split(goes_on)[1:], "--shard", "2"]
+    for said in ("complete: shard 2: 24 rows: ", "complete: shard 2 was done already: 24 rows"):
+        copied = run(*one)
+        assert copied.returncode == 0, copied.stderr
+        assert unstamped(copied.stderr)[-1].startswith(said)
+    listed = json.loads(run(*shlex.split(runs)[1:], "--json").stdout)["runs"]
+    assert [
+        {name: one[name] for name in ("run", "tables", "state", "shards", "done", "rows")}
+        for one in listed
+    ] == [
+        {
+            "run": run_id,
+            "tables": ["public.profiles"],
+            "state": "waiting",
+            "shards": 4,
+            "done": 1,
+            "rows": 24,
+        }
+    ]
+    other = run("copy", *sides, *of_plan, "--shards", "2")
+    assert other.returncode == 75
+    last = other.stderr.splitlines()[-1]
+    assert f"`{goes_on}` goes on with that run, `{runs} --drop {run_id}` drops it; " in last
+    done = run(*shlex.split(goes_on)[1:], "--jobs", "2", "--json")
+    report = json.loads(done.stdout)
+    assert (report["shards"], report["done"], report["rows"]) == (4, 4, 99)
+    assert run(*shlex.split(runs)[1:]).stdout.startswith("no runs: ")
+
+
+def test_a_run_is_dropped_once(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
+    create_profiles(source_db, 100)
+    create_profiles(target_db)
+    sides = (source_db.uri, target_db.uri)
+    run_id = json.loads(run("plan", *sides, "--shards", "40", "--json").stdout)["run_id"]
+    listed = run("runs", *sides).stdout
+    assert listed.splitlines()[1].split()[:5] == [run_id, "public.profiles", "waiting", "0", "of"]
+    dropped = run("runs", *sides, "--drop", run_id)
+    assert dropped.stdout == (
+        f"dropped: run {run_id} of public.profiles, with 0 of 40 shards done; 0 rows stay in the"
+        " target\n"
+    )
+    again = run("runs", *sides, "--drop", run_id)
+    assert again.returncode == 2
+    assert f"has no run {run_id}" in again.stderr
+    assert target_db.value(LEDGER) is None

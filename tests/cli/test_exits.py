@@ -9,6 +9,7 @@ import pytest
 
 from pipecopy.cli.codes import EXIT_CODES, exit_code
 from pipecopy.cli.exits import completed, failed
+from pipecopy.cli.going_on import Asked
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
 from pipecopy.errors import (
@@ -223,7 +224,7 @@ def test_where_a_copy_may_begin_the_next_time(
 ) -> None:
     stop = StoppedBySignal(15)
     stop.report = report
-    last = failed(stop, Output(), "copy", resume=resume).lines[-1]
+    last = failed(stop, Output(), "copy", Asked(resume=resume)).lines[-1]
     assert last.partition("; run 0123456789ab")[0] == f"{SAFE}{said}"
 
 
@@ -236,7 +237,7 @@ def copy_table(*_, observer, **__): raise ValueError("never told")
 
 def failed(*_, **__): raise OSError({URI!r})
 
-app.failed = failed
+operation.failed = failed
 """,
     ],
     ids=["in the copy", "in its ending"],

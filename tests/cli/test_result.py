@@ -25,6 +25,8 @@ SHAPES = {  # of schema 3: whoever changes one raises SCHEMA
         rows inserted updated unchanged batches bytes first_id max_id next_id batch_size
         shards done again rows_before hosts tables
     """,
+    "plan": f"{RUN} tables shards",
+    "runs": f"{RUN} runs dropped",
     "check": f"{RUN} items columns plan can_start",
     "verify": f"""{RUN}
         rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids
@@ -98,6 +100,8 @@ def test_however_a_copy_ends(end: str) -> None:
         ("copy", ["a", "b", "--json=true", "--call-timeout", "nan"]),
         ("check", ["a", "b", "--config", "no.toml"]),
         ("verify", []),
+        ("plan", ["host=a", "host=b"]),
+        ("runs", ["a", "b", "--drop", "12"]),
         ("verify", ["a", "b", "--delete-surplus"]),
         ("jobs", ["nightly"]),
         (None, ["--nope"]),

@@ -311,7 +311,7 @@ def copy_table(*_, observer, **__):
 def leave(*_):
     {STRIKE}
 
-app.Screen.__exit__ = leave
+operation.Screen.__exit__ = leave
 """,
     "stopped when all was copied": f"""
 def copy_table(*_, observer, **__):
@@ -336,7 +336,7 @@ def copy_table(*_, observer, **__):
 def leave(*_):
     {STRIKE}
 
-app.Screen.__exit__ = leave
+operation.Screen.__exit__ = leave
 """,
 }
 

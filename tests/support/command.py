@@ -13,7 +13,7 @@ from typing import Any
 _STUBBED = """
 import os, signal, sys, time
 import pipecopy
-from pipecopy.cli import app
+from pipecopy.cli import app, operation
 from pipecopy.errors import *
 from pipecopy.events import RunEnded
 from pipecopy.report import CopyReport

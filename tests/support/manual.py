@@ -44,7 +44,7 @@ _OPTION = re.compile(
     r"^│ (?P<name>--\S+)(?P<short> -\w)?(?P<value> \S+)? {2,}"
     r"(?P<help>.+?)(?: \[default: (?P<default>.+)\])? *│$"
 )
-_TABLES = ("copy", "check", "verify")
+_TABLES = ("copy", "check", "verify", "plan", "runs")
 _WIDE = 1000
 """Characters: no text of the help is broken."""
 _PICTURE = 76
@@ -93,7 +93,12 @@ def _tables() -> str:
 def _row(option: re.Match[str], having: list[str]) -> str:
     name = f"{option['name']}{option['value'] or ''}"
     names = f"`{name}`" + (f", `{option['short'].strip()}`" if option["short"] else "")
-    of = "all three" if having == [*_TABLES] else ", ".join(having)
+    lacking = [command for command in _TABLES if command not in having]
+    of = ", ".join(having)
+    if not lacking:
+        of = "all five"
+    elif lacking in (["verify"], ["runs"]):  # the longer list is not told
+        of = f"all but {lacking[0]}"
     meaning = option["help"].replace("|", "\\|")
     return f"| {names} | {option['default'] or ''} | {of} | {meaning} |\n"
 
