@@ -6,7 +6,7 @@ Nothing is asked of the engine but to run each task at least once: the ledger se
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
 from dataclasses import dataclass, field, replace
@@ -81,7 +81,8 @@ class Attempts:
         self._here: set[int] = set()
         """The shards whose events come while they run: in this process."""
         not_done = [shard for shard in tally.shards.values() if shard.state != "done"]
-        self._waiting = [_Attempt(shard.shard, 1) for shard in _biggest_first(not_done)]
+        self._waiting: list[_Attempt] = []
+        self._wait_for(not_done)
         self._under_way: list[_Attempt] = []
         self._silent: list[_Attempt] = []
         """They run, perhaps, on a host that is frozen."""
@@ -115,7 +116,7 @@ class Attempts:
         self._tally.heard(lost)
         self._tally.again += len(lost)
         run.update(**self._tally.fields())
-        self._waiting = [_Attempt(shard.shard, 1) for shard in _biggest_first(lost)]
+        self._wait_for(lost)
 
     def abort(self) -> None:
         """Have all attempts end at once, as far as they can be told."""
@@ -138,6 +139,14 @@ class Attempts:
         self._idle.dismiss()
 
     # -- one attempt
+
+    def _wait_for(self, shards: Iterable[Shard]) -> None:
+        self._waiting = [_Attempt(shard.shard, 1) for shard in shards]
+        self._waiting.sort(key=self._turn)
+
+    def _turn(self, attempt: _Attempt) -> float:
+        """Return what is least for the biggest shard, which comes first."""
+        return -self._tally.size(self._tally.shards[attempt.shard])
 
     def _begin(self) -> None:
         """Give attempts to the engine whose turn it is."""
@@ -239,7 +248,7 @@ class Attempts:
         table, _ = self._tally.table_of(self._tally.shards[attempt.shard])
         due = self._run.clock.now() + table.config.retries_delay
         self._waiting.append(_Attempt(attempt.shard, attempt.number + 1, due))
-        self._waiting.sort(key=lambda each: -self._tally.shards[each.shard].ids)
+        self._waiting.sort(key=self._turn)
 
     def _fail(self, attempt: _Attempt, error: BaseException) -> NoReturn:
         self._tell(attempt, "failed", text_of(error))
@@ -351,10 +360,6 @@ def _is_of_a_stop(error: BaseException) -> bool:
 
 def _shards(count: int) -> str:
     return "1 shard is" if count == 1 else f"{count} shards are"
-
-
-def _biggest_first(shards: Sequence[Shard]) -> list[Shard]:
-    return sorted(shards, key=lambda shard: -shard.ids)
 
 
 def _part(rate: float | None, jobs: int) -> float | None:

@@ -81,13 +81,13 @@ def plan_tables(
 def _plan_tables(
     run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
 ) -> Planned:
-    plans = steps.plan(tables, max(1, shards // len(tables)))
+    plans = steps.plan(tables, max(1, shards - len(tables) + 1))
     found = {plan.table: (table, plan) for table, plan in zip(tables, plans, strict=True)}
     if len(found) < len(tables):
         into = [plan.table for plan in plans]
         twice = sorted({table for table in into if into.count(table) > 1})
         raise ConfigError(f"several tables would be copied into {', '.join(twice)}: name one")
-    planned = shards_of(run.report.run_id, plans)
+    planned = shards_of(run.report.run_id, plans, shards)
     run.call(run.target, "plan_shards", planned)
     return Planned(tables=found, shards=planned)
 

@@ -17,7 +17,7 @@ from pipecopy.contracts import ConnectionPool, Side, TableDescription
 from pipecopy.finding import problem
 from pipecopy.operations.fit import fit, refuse, too_narrow
 from pipecopy.operations.settle import Settling
-from pipecopy.operations.split import Piece, split
+from pipecopy.operations.split import Piece, Spread, spread
 from pipecopy.operations.turn import in_turn
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
@@ -60,13 +60,16 @@ class TablePlan:
     max_id: int
     known: Mapping[Side, Mapping[str, Any]]
     """Fields of the `Session` of each side's first worker."""
-    pieces: Sequence[Piece] = ()
+    rows: int | None
+    """About how many there are; None if that is not known."""
+    spread: Spread | None = None
+    """Of them over the ids; None if there are no ids, or the shards are known already."""
 
-    @property
-    def rows(self) -> int | None:
-        """About how many there are; None if that is not known."""
-        rows = [piece.rows for piece in self.pieces]
-        return None if None in rows else sum(row for row in rows if row is not None)
+    def pieces(self, parts: int) -> list[Piece]:
+        """Return the ids of so many shards, at most; without ids, of one that has none."""
+        if self.spread is None:
+            return [Piece(first=self.first_id, last=self.first_id - 1, rows=0)]
+        return self.spread.pieces(parts)
 
     def plain(self) -> dict[str, Any]:
         """Return what the ledger keeps of it, as values that JSON has."""
@@ -97,7 +100,7 @@ class TablePlan:
                 },
                 "target": {"described": _described(plain["target"])},
             },
-            pieces=(Piece(first=plain["first_id"], last=plain["max_id"], rows=plain["rows"]),),
+            rows=plain["rows"],
         )
 
 
@@ -112,7 +115,9 @@ def _described(plain: Any) -> TableDescription | None:
 
 
 def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
-    """Look at both tables, create the target if that is asked for, find at most `parts` shards.
+    """Look at both tables, create the target if that is asked for, see how the rows are spread.
+
+    They can be split into at most `parts` shards then.
 
     Waits for open transactions as a copy does (`Config.settle`). Raises what a copy raises before
     its first batch, and TableMismatchError for a target without a unique index on the key.
@@ -136,7 +141,7 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
             " copy with `settle`",
         )
     run.update(first_id=table.from_id, next_id=table.from_id, max_id=max_id)
-    pieces = split(run, table.from_id, max_id, parts) if max_id >= table.from_id else []
+    ids_spread = spread(run, table.from_id, max_id, parts) if max_id >= table.from_id else None
     return TablePlan(
         table=of_target.table if isinstance(of_target, TableDescription) else "",
         selection=table.selection,
@@ -150,7 +155,8 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
             },
             "target": {"described": of_target},
         },
-        pieces=pieces,
+        rows=0 if ids_spread is None else ids_spread.rows,
+        spread=ids_spread,
     )
 
 
@@ -165,15 +171,14 @@ def _refuse_without_unique_index(run: Run[Any], target: Any) -> None:
         refuse(run, [replace(found, side="target")])
 
 
-def shards_of(run_id: str, plans: Sequence[TablePlan]) -> list[Shard]:
+def shards_of(run_id: str, plans: Sequence[TablePlan], parts: int) -> list[Shard]:
     """Return the shards of all tables as the ledger has them before the first attempt.
 
-    A table without ids to copy has one all the same, so that the ledger knows of it.
+    They are so many in all, at most, but one for each table at least: the ledger knows of all.
     """
     shards: list[Shard] = []
-    for plan in plans:
-        nothing = Piece(first=plan.first_id, last=plan.first_id - 1, rows=0)
-        for number, piece in enumerate(plan.pieces or [nothing]):
+    for plan, share in zip(plans, _shares([plan.rows for plan in plans], parts), strict=True):
+        for number, piece in enumerate(plan.pieces(share)):
             shards.append(
                 Shard(
                     run=run_id,
@@ -186,3 +191,15 @@ def shards_of(run_id: str, plans: Sequence[TablePlan]) -> list[Shard]:
                 )
             )
     return shards
+
+
+def _shares(rows: Sequence[int | None], parts: int) -> list[int]:
+    """Return how many of the parts each table gets: by its rows if all are known, at least one."""
+    known = [count for count in rows if count is not None]
+    if len(known) < len(rows) or not sum(known):
+        known = [1] * len(rows)
+    shares = [1] * len(rows)
+    for _ in range(parts - len(rows)):
+        # the next part goes where they are biggest
+        shares[max(range(len(rows)), key=lambda table: known[table] / shares[table])] += 1
+    return shares

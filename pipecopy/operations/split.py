@@ -58,8 +58,14 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
 
     Raises what `Run.call` raises, but no CallTimeoutError.
     """
+    return spread(run, first_id, last_id, parts).pieces(parts)
+
+
+def spread(run: Run[Any], first_id: int, last_id: int, parts: int) -> Spread:
+    """Find out how the rows are spread over the ids, well enough for so many parts; see `split`."""
     if parts <= 1 or first_id >= last_id:
-        return [Piece(first=first_id, last=last_id, rows=None)]
+        is_one = first_id == last_id  # which has one row, or none
+        return Spread(_Counts([first_id, last_id + 1], [0.0, 1.0]), last_id + 1 if is_one else 0)
     source = _Source(run, last_id + 1)
     expected = source.rows_below(first_id, [source.past_last])
     counts = _count(source, first_id, parts, None if expected is None else expected[0])
@@ -75,7 +81,25 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
                     " than others; run VACUUM (ANALYZE) on the source's table before the next run"
                 )
         counts.extend(rest)
-    return list(_pieces(counts, parts, told))
+    return Spread(counts, told)
+
+
+class Spread:
+    """How the rows of a range are spread over its ids, as far as is known."""
+
+    def __init__(self, counts: _Counts, told: int) -> None:
+        """Take what is known; the counts of ids from `told` on are a guess."""
+        self._counts, self._told = counts, told
+
+    @property
+    def rows(self) -> int | None:
+        """About how many there are; None if that is not known."""
+        known = self._counts.ends[-1] <= self._told
+        return round(self._counts.below[-1]) if known else None
+
+    def pieces(self, parts: int) -> list[Piece]:
+        """Return so many parts, at most, of about as many rows each."""
+        return list(_pieces(self._counts, parts, self._told))
 
 
 class _Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ class Tally:
         self.shards = {shard.shard: shard for shard in planned.shards}
         """As they are now, as far as is known; by their numbers."""
         self._rows_before = sum(shard.rows for shard in planned.shards)
+        self._counts = Counter(shard.table for shard in planned.shards)
         self._reports: list[CopyReport] = []
         self.again = 0
         """Attempts that were lost, and run again."""
@@ -31,6 +33,14 @@ class Tally:
     def table_of(self, shard: Shard) -> tuple[TableCopy, TablePlan]:
         """Return the shard's table, and the plan of that."""
         return self._planned.tables[shard.table]
+
+    def size(self, shard: Shard) -> float:
+        """Return about how many rows of the shard are left; ids, unless all tables tell rows."""
+        if self._planned.estimated_rows is None:
+            return shard.ids
+        _, plan = self.table_of(shard)
+        ids = max(1, shard.last + 1 - shard.first)
+        return (plan.rows or 0) / self._counts[shard.table] * shard.ids / ids
 
     @property
     def is_done(self) -> bool:
