@@ -307,7 +307,8 @@ class Session:
     only be between two attempts of a call."""
 
     part: Part | None = None
-    """Which part of a sharded run it is of; None for any other run."""
+    """Which part of a sharded run, or of a verification by several at once, it is of; None for any
+    other run. The parts of one run share the lock of the target's table."""
 
     @property
     def may_write(self) -> bool:
@@ -331,7 +332,7 @@ class Session:
 
     @property
     def locks_table(self) -> bool:
-        """Whether it holds the lock of the target's table, which shards share with each other."""
+        """Whether it holds the lock of the target's table, which the parts of a run share."""
         return self.may_write and (self.part is None or self.part.role != "run")
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from typing import Any, Literal, Self, TypeAlias
 
 from pipecopy.contracts import SavedRows
@@ -140,6 +141,14 @@ LISTED_IDS = 1_000
 """How many ids of each kind of difference a report lists."""
 
 
+_COUNTS = (
+    *("rows", "ranges", "calls", "timeouts", "kills", "retries"),
+    *("missing", "surplus", "differing", "not_comparable", "not_repaired"),
+    *("repaired", "deleted", "differing_generated"),
+)
+"""Of what several runs have found among different ids: their sums are those of one run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failed:
     """An id on which a side failed, or several in a row for the same reason."""
@@ -225,6 +234,9 @@ class VerifyReport(Report):
     differing_generated: int = 0
     """Of the ids that are left differing, those whose copied columns are equal: copying their rows
     again does not help."""
+    jobs: int = 1
+    """How many ranges were compared at once, at most. With more than one, ids above `next_id` may
+    have been compared as well, and what was found there is among the rest."""
 
     @property
     def equal(self) -> bool:
@@ -265,6 +277,25 @@ class VerifyReport(Report):
             missing_ids=(*self.missing_ids, *missing)[:LISTED_IDS],
             surplus_ids=(*self.surplus_ids, *surplus)[:LISTED_IDS],
             differing_ids=(*self.differing_ids, *differing)[:LISTED_IDS],
+        )
+
+    def joined(self, part: Self) -> Self:
+        """Return it with all that another run has found among the ids that come after its own."""
+        counts: dict[str, Any] = {
+            name: getattr(self, name) + getattr(part, name) for name in _COUNTS
+        }
+        lists: dict[str, Any] = {
+            name: (*getattr(self, name), *getattr(part, name))[:LISTED_IDS]
+            for name in ("missing_ids", "surplus_ids", "differing_ids")
+        }
+        new = tuple(text for text in part.warnings if text not in self.warnings)
+        return replace(
+            self,
+            **counts,
+            **lists,
+            not_comparable_ids=reduce(_with, part.not_comparable_ids, self.not_comparable_ids),
+            not_repaired_ids=reduce(_with, part.not_repaired_ids, self.not_repaired_ids),
+            warnings=(*self.warnings, *new),
         )
 
     def unread(self, found: Failed) -> Self:

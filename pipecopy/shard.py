@@ -65,15 +65,15 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Which part of a sharded run a session is of."""
+    """Which part of a sharded run, or of a verification by several at once, a session is of."""
 
-    role: Literal["run", "table", "shard"]
+    role: Literal["run", "table", "shard", "range"]
     """`run`: it keeps the ledger; `table`: it does what comes once for a table, before and after
-    its shards; `shard`: it copies one."""
+    its shards or ranges; `shard`: it copies one; `range`: it verifies one."""
     token: str
     """Hex digits that tell its sessions from those of every other attempt."""
     number: int | None = None
-    """Of the shard."""
+    """Of the shard, or the range."""
     attempt: int | None = None
     """By which the shard was claimed; None before that."""
     holds: str | None = None

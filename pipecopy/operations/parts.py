@@ -1,16 +1,23 @@
-"""The parts of a sharded run, each of which is a supervised run of its own: what they share."""
+"""The parts of a run, each of which is a supervised run of its own: what they share."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, TypeVar
 
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError
+from pipecopy.operations.engine import Threads
 from pipecopy.shard import Part
 from pipecopy.supervisor.run import Run
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_LOOK = 1.0
+"""Seconds between two looks at the steps, unless one ends before."""
 _RESERVE, _SHARE = 0.5, 0.25
 """Seconds before the limit of the whole run at which its parts reach theirs, or this share of it:
 so their end is heard of, and what is left of them on all hosts is ended, within the limit."""
@@ -18,9 +25,39 @@ _HEARD_OF = 0.6
 """The share of these for which the end of the parts is waited for."""
 
 
-def new_part(role: Literal["run", "table", "shard"], number: int | None = None) -> Part:
+def new_part(role: Literal["run", "table", "shard", "range"], number: int | None = None) -> Part:
     """Return what tells the sessions of this attempt from all others."""
     return Part(role=role, number=number, token=os.urandom(3).hex())
+
+
+def on_each(
+    run: Run[Any],
+    items: Sequence[Item],
+    step: Callable[[Item], Made],
+    *,
+    jobs: int,
+    took: Callable[[Made], None] = lambda _: None,
+) -> list[Made]:
+    """Take a step with each, so many at once, in threads; return what they return, in order.
+
+    `took` is called with each as it comes. Raises the error of the first that fails, HostError, and
+    what `Run.pause` raises; the others go on then.
+    """
+    threads, waiting = Threads(), list(enumerate(items))
+    under_way: dict[Future[Made], int] = {}
+    made: dict[int, Made] = {}
+    while waiting or under_way:
+        while waiting and len(under_way) < jobs:
+            number, item = waiting.pop(0)
+            future = threads.submit(step, item)
+            under_way[future] = number
+            future.add_done_callback(lambda _: run.wake())
+        run.pause(_LOOK, lambda: any(future.done() for future in under_way))
+        for future in [future for future in under_way if future.done()]:
+            number = under_way.pop(future)
+            made[number] = future.result()
+            took(made[number])
+    return [made[number] for number in range(len(items))]
 
 
 def left_for_parts(run: Run[Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipecopy.arguments import function_call
@@ -21,6 +22,8 @@ _MOST_ROUNDS = 20
 """How often a group of rows grows by those that are in its way, until there are none."""
 _UNIQUE = ("23505", "23P01")
 """SQLSTATEs of a unique index and of an exclusion constraint."""
+_DEADLOCK = "40P01"
+"""Two transactions wait for each other: one writes a unique value that the other gives up."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,33 @@ class Repaired:
 class Repair:
     """Repairs the target of one run."""
 
-    def __init__(self, run: Run[VerifyReport], comparison: Comparison) -> None:
+    def __init__(
+        self, run: Run[VerifyReport], comparison: Comparison, *, postpones: bool = False
+    ) -> None:
         self._run = run
         self._comparison = comparison
         self._refused = 0
         self._found: frozenset[int] = frozenset()
         """The ids that are being repaired, and were counted."""
+        self._postpones = postpones
+        """Others repair other ids at the same time, in which the cause of a refusal may be."""
+        self.postponed: set[int] = set()
+        """Ids that are to be repaired when all others have been."""
 
-    def repair(self, found: Differences, listed: Listed) -> Repaired:
+    def repair(
+        self, found: Differences, listed: Listed, counted: frozenset[int] = frozenset()
+    ) -> Repaired:
         """Copy missing and differing rows again, remove surplus ones if that is asked for.
 
-        `listed` has the rows among which they were found. Surplus rows go first: one may have the
-        unique value of a row that is missing.
+        `listed` has the rows among which they were found, and `counted` ids that were counted
+        besides. Surplus rows go first: one may have the unique value of a row that is missing.
         """
 
         def again() -> Differences:
             return self._comparison.listed(found.key_range).differences.among(found.ids)
 
         run = self._run
-        self._found = found.ids
+        self._found = found.ids | counted
         stale = sorted((*found.missing, *found.differing))
         surplus = found.surplus if run.report.delete_surplus else ()
         if not stale and not surplus:
@@ -62,9 +73,11 @@ class Repair:
             surplus = again().among(found.surplus).surplus
         if surplus:
             key_range = (min(surplus), max(surplus) + 1)
-            run.call(run.target, "delete_rows", tuple(surplus), key_range=key_range)
+            with self._postponing(surplus):
+                run.call(run.target, "delete_rows", tuple(surplus), key_range=key_range)
         for near in _runs(stale, sorted(listed.source)):
-            self._copy_again(near)
+            with self._postponing(near):
+                self._copy_again(near)
         left = again()
         return Repaired(left, len(set(surplus) - left.ids))
 
@@ -94,9 +107,22 @@ class Repair:
                 middle = len(stale) // 2
                 self._copy_again(stale[:middle])
                 self._copy_again(stale[middle:])
+                return
+            self._refused += 1
+            if self._postpones and refused.sqlstate in _UNIQUE:
+                self.postponed.update(stale)
             else:
-                self._refused += 1
                 run.report = run.report.refused(refused, len(stale))
+
+    @contextmanager
+    def _postponing(self, ids: Sequence[int]) -> Iterator[None]:
+        """Postpone these ids if the server has ended the statement for another repair's."""
+        try:
+            yield
+        except DatabaseError as error:
+            if not self._postpones or error.sqlstate != _DEADLOCK:
+                raise
+            self.postponed.update(ids)
 
     @property
     def _can_exchange(self) -> bool:

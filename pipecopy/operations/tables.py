@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, Warned
 from pipecopy.operations.copy import analyze, finish
-from pipecopy.operations.engine import Threads
 from pipecopy.operations.fit import fit
-from pipecopy.operations.parts import left_for_parts, new_part, of_whole_run, warn_once
+from pipecopy.operations.parts import left_for_parts, new_part, of_whole_run, on_each, warn_once
 from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.run import Run
@@ -24,9 +22,6 @@ from pipecopy.supervisor.supervise import supervise
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
-
-_LOOK = 1.0
-"""Seconds between two looks at the steps, unless one ends before."""
 
 
 class TableSteps:
@@ -96,20 +91,11 @@ class TableSteps:
         items: Sequence[Item],
         step: Callable[[Item], tuple[Made, tuple[str, ...]]],
     ) -> list[Made]:
-        threads, waiting = Threads(), list(items)
-        under_way: dict[Future[tuple[Made, tuple[str, ...]]], int] = {}
-        made: dict[int, Made] = {}
-        while waiting or under_way:
-            while waiting and len(under_way) < self._jobs:
-                future = threads.submit(step, waiting.pop(0))
-                under_way[future] = len(items) - len(waiting) - 1
-                future.add_done_callback(lambda _: self._run.wake())
-            self._run.pause(_LOOK, lambda: any(future.done() for future in under_way))
-            for future in [future for future in under_way if future.done()]:
-                number = under_way.pop(future)
-                try:
-                    made[number], warnings = future.result()
-                except FullCopyTimeoutError as error:
-                    raise of_whole_run(self._run, error, what) from error
-                warn_once(self._run, warnings)
-        return [made[number] for number in range(len(items))]
+        def took(made: tuple[Made, tuple[str, ...]]) -> None:
+            warn_once(self._run, made[1])
+
+        try:
+            made = on_each(self._run, items, step, jobs=self._jobs, took=took)
+        except FullCopyTimeoutError as error:
+            raise of_whole_run(self._run, error, what) from error
+        return [each for each, _ in made]

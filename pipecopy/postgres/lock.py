@@ -14,7 +14,7 @@ import psycopg
 
 from pipecopy.contracts import Mode, Session, TargetInUseError
 from pipecopy.errors import Holder
-from pipecopy.postgres.application_name import read_name
+from pipecopy.postgres.application_name import read_name, run_names_begin
 from pipecopy.postgres.names import CATALOG_PATH, table_oid
 from pipecopy.postgres.questions import Rows
 from pipecopy.postgres.waits import session_facts, session_text
@@ -32,6 +32,12 @@ _WRITERS: Mapping[Mode | None, str] = {
     "copy": "another copy",
     "verify": "a verification that repairs",
 }
+_RUN_NAMES = len(run_names_begin("0" * 12))
+_IS_OF_THIS_RUN = (
+    f"pg_catalog.left(a.application_name, {_RUN_NAMES}) OPERATOR(pg_catalog.=) pg_catalog.left("
+    f"pg_catalog.current_setting('application_name'), {_RUN_NAMES})"
+)
+"""SQL for whether the session `a` is of the same run as the one that asks."""
 
 Query = Callable[[str], Rows]
 """Runs one statement, and returns its rows."""
@@ -40,10 +46,29 @@ Query = Callable[[str], Rows]
 def try_lock(oid: str, *, shared: bool) -> str:
     """Return SQL that takes the copy's lock on the table with that oid; false if it is taken.
 
-    Those who share it keep out only those who do not.
+    Those of one run share it, and keep out all others.
     """
-    take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
-    return f"pg_catalog.{take}({_LOCK_CLASS}, ({oid})::bigint::bit(32)::int)"
+    key = f"{_LOCK_CLASS}, ({oid})::bigint::bit(32)::int"
+    if not shared:
+        return f"pg_catalog.pg_try_advisory_lock({key})"
+    # first taken, then looked at: of two runs that begin at once, none overlooks the other. The
+    # functions, since a role may not be allowed to read the views
+    of_others = (
+        "SELECT FROM pg_catalog.pg_lock_status() AS l JOIN pg_catalog.pg_stat_get_activity(NULL)"
+        " AS a ON a.pid OPERATOR(pg_catalog.=) l.pid"
+        " WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted"
+        " AND l.objsubid OPERATOR(pg_catalog.=) 2"
+        f" AND l.classid OPERATOR(pg_catalog.=) {_LOCK_CLASS}::oid"
+        f" AND l.objid OPERATOR(pg_catalog.=) ({oid})::oid"
+        " AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d"
+        " WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+        f" AND NOT {_IS_OF_THIS_RUN}"
+    )
+    return (
+        f"CASE WHEN NOT pg_catalog.pg_try_advisory_lock_shared({key}) THEN false"
+        f" WHEN EXISTS ({of_others}) THEN NOT pg_catalog.pg_advisory_unlock_shared({key})"
+        " ELSE true END"
+    )
 
 
 def try_run_lock(run_id: str) -> str:
@@ -56,7 +81,7 @@ def _run_key(run_id: str) -> int:
 
 
 def is_shared(run: Session | None) -> bool:
-    """Return whether the session shares the lock: those of all parts of sharded runs do."""
+    """Return whether the session shares the lock with those of other parts of its run."""
     return run is not None and run.part is not None
 
 
@@ -182,6 +207,7 @@ def _holder(lock_class: int, key: int) -> str:
         " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
         f" AND l.classid = {lock_class} AND l.objid = {key} AND l.pid <> pg_backend_pid()"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        f" AND NOT (l.mode = 'ShareLock' AND {_IS_OF_THIS_RUN})"
         # who drives a sharded run, before its shards
         " ORDER BY a.application_name NOT LIKE '%/target..%', a.backend_start, a.pid LIMIT 1"
     )
@@ -206,8 +232,9 @@ def _holder_of(facts: Mapping[str, Any]) -> Holder:
     named, session = read_name(facts["application"]), session_text(facts)
     if named is None:
         return Holder(who=session, since=facts["since"], session=facts["pid"])
-    of_shard = "" if named.shard is None else f"shard {named.shard} of "
-    who, since = f"{of_shard}pipecopy run {named.run_id}", facts["since"]
+    part = "range" if named.mode == "verify" else "shard"
+    of_part = "" if named.shard is None else f"{part} {named.shard} of "
+    who, since = f"{of_part}pipecopy run {named.run_id}", facts["since"]
     if named.started is None:
         who = f"{who}, {session}"
     else:

@@ -8,6 +8,7 @@ event with its reason, and within the whole run's limit.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -49,6 +50,10 @@ class Pace:
         self._answered: dict[tuple[str, str], float] = {}
 
     # -- before the first row
+
+    def share_rates(self, other: Pace) -> None:
+        """Keep to the rates together with another run of this process."""
+        self._rates = other._rates
 
     def refuse_without_calls(self, endpoints: Iterable[Endpoint]) -> None:
         """Raise ConfigError with all that these sides lack to tell what has to be known of them."""
@@ -190,6 +195,8 @@ class _Rate:
         self.of_bytes = of_bytes
         self._paid: float | None = None
         """When all that was taken is paid for, by the run's clock; None before the first load."""
+        self._lock = threading.Lock()
+        """Runs that share it, each in a thread of its own, have equal clocks."""
 
     def __str__(self) -> str:
         if not self.of_bytes:
@@ -200,11 +207,13 @@ class _Rate:
 
     def left(self, now: float) -> float:
         """Return the seconds until the next load may begin."""
-        if self._paid is None:
-            self._paid = now
-        return self._paid - now
+        with self._lock:
+            if self._paid is None:
+                self._paid = now
+            return self._paid - now
 
     def took(self, amount: int, now: float) -> None:
         """Take note of a load that has ended."""
-        paid = now if self._paid is None else self._paid
-        self._paid = max(paid, now - _CATCHES_UP) + amount / self._rate
+        with self._lock:
+            paid = now if self._paid is None else self._paid
+            self._paid = max(paid, now - _CATCHES_UP) + amount / self._rate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipecopy.events import Event, Paused, PauseReason, Resumed
@@ -54,13 +54,20 @@ class Pauses:
         self._wait = None
         return seconds
 
+    def take(self, others: Iterable[Pauses], among: int) -> None:
+        """Count what others have waited, of which so many go on at the same time."""
+        for other in others:
+            for reason, seconds in other.by_reason.items():
+                self._ended[reason] = self._ended.get(reason, 0.0) + seconds / among
+
     @property
     def under_way(self) -> bool:
         """The run is paused now."""
         return self._wait is not None
 
     @property
-    def _by_reason(self) -> dict[PauseReason, float]:
+    def by_reason(self) -> dict[PauseReason, float]:
+        """How many seconds it has waited for what."""
         found = dict(self._ended)
         if self._wait is not None:
             reason = self._wait.reason
@@ -70,11 +77,11 @@ class Pauses:
     @property
     def seconds(self) -> float:
         """Of all pauses together."""
-        return sum(self._by_reason.values())
+        return sum(self.by_reason.values())
 
     def __str__(self) -> str:
         """Return what the error of the whole run's limit says of them; empty for none."""
-        by_reason = self._by_reason
+        by_reason = self.by_reason
         if not by_reason:
             return ""
         listed = ", ".join(f"{why} {seconds_text(seconds)}" for why, seconds in by_reason.items())

@@ -16,13 +16,13 @@ _ROUNDED = ((120, 1), (7200, 60), (math.inf, 600))
 def far(report: Report) -> str | None:
     """Return how far a run came that did not end well; None if it had not come to its ids."""
     if isinstance(report, ShardedReport):
-        if not report.shards:
-            return None
-        rows = f"{counted(report.rows, 'row')} in {seconds_text(report.seconds)}"
-        return f"{report.done} of {counted(report.shards, 'shard')} are done: {rows}"
+        shards = f"{report.done} of {counted(report.shards, 'shard')} are done"
+        return f"{shards}: {_rows(report)}" if report.shards else None
     if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
         return None
     copies = isinstance(report, CopyReport)
+    if isinstance(report, VerifyReport) and report.jobs > 1 and report.ranges:
+        return _far_in_parts(report, report.max_id)
     if report.next_id <= report.first_id:
         if copies and report.rows:  # the server failed over, or the table changed
             rows = counted(report.rows, "row")
@@ -34,7 +34,22 @@ def far(report: Report) -> str | None:
     elif report.first_id:
         ids = f"every id from {report.first_id} to {report.next_id - 1} (of {report.max_id})"
     done = "is in the target" if copies else "was compared"
-    return f"{ids} {done}: {counted(report.rows, 'row')} in {seconds_text(report.seconds)}"
+    return f"{ids} {done}: {_rows(report)}"
+
+
+def _far_in_parts(report: VerifyReport, max_id: int) -> str:
+    """Return how far several ranges came that were compared at once."""
+    first, next_id, others = report.first_id, report.next_id, ""
+    if next_id <= first:
+        return f"{_rows(report)} were compared, but not those from id {first} on"
+    if next_id <= max_id:
+        others = ", and others above"
+    ids = f"every id from {first} to {next_id - 1} (of {max_id})"
+    return f"{ids} was compared{others}: {_rows(report)}"
+
+
+def _rows(report: CopyReport | VerifyReport) -> str:
+    return f"{counted(report.rows, 'row')} in {seconds_text(report.seconds)}"
 
 
 def rest(report: Report, seconds: float) -> str | None:
@@ -44,8 +59,8 @@ def rest(report: Report, seconds: float) -> str | None:
     """
     if not isinstance(report, CopyReport | VerifyReport) or report.max_id is None:
         return None
-    if isinstance(report, ShardedReport):  # several are under way
-        return None
+    if isinstance(report, ShardedReport) or (isinstance(report, VerifyReport) and report.jobs > 1):
+        return None  # several are under way
     done, left = report.next_id - report.first_id, report.max_id + 1 - report.next_id
     if done <= 0 or left <= 0 or (lasts := seconds / done * left) > MAX_SECONDS:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
@@ -41,6 +42,8 @@ class State(Generic[ReportT]):
         """When the range of ids was."""
         self.report = report
         """How far the run is: replaced at each step, so that each thread sees a whole one."""
+        self.whole: Callable[[], Report] = self._so_far
+        """Returns the report that errors tell of: that of the whole run, if this is a part."""
         self.notify = Notifier(observer)
         self.pauses = Pauses(self.clock.now, self.notify)
         """For what the run has waited besides calls."""
@@ -56,6 +59,9 @@ class State(Generic[ReportT]):
         """Have the run end in so many seconds, unless it ends before."""
         self.deadline = min(self.deadline, self.clock.now() + left)
 
+    def _so_far(self) -> Report:
+        return replace(self.report, seconds=self.clock.now() - self.began)
+
     def update(self, **fields: Any) -> None:
         """Replace these fields of the report."""
         if "max_id" in fields:
@@ -68,7 +74,7 @@ class State(Generic[ReportT]):
         `where` goes on from "reached its limit of 30 s".
         """
         now = self.clock.now()
-        report = replace(self.report, seconds=now - self.began)
+        report = self.whole()
         limit = f"reached its limit of {seconds_text(self.config.full_copy_timeout)}"
         how_far = (str(self.pauses), far(report), rest(report, now - self._ids_known))
         message = "; ".join(filter(None, (f"the whole {self.what} {limit}{where}", *how_far)))

@@ -32,7 +32,7 @@ SHAPES = {  # of schema 3: whoever changes one raises SCHEMA
         rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids
         differing_ids not_comparable not_comparable_ids not_repaired not_repaired_ids cut_lists
         repaired deleted without_id repair
-        delete_surplus generated not_compared differing_generated
+        delete_surplus generated not_compared differing_generated jobs
     """,
 }
 ERROR = "class message side dbname call key_range attempts sqlstate errno limit holder"

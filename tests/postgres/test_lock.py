@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 
-from pipecopy.contracts import Session, TargetInUseError
+from pipecopy.contracts import Mode, Session, TargetInUseError
 from pipecopy.errors import DatabaseError, Holder
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.application_name import application_name, read_name
+from pipecopy.shard import Part
 from tests.support.checks import Tables
 from tests.support.databases import Both, TemporaryDatabase
 from tests.support.opened import RUN_ID, opened
@@ -126,3 +130,49 @@ def test_a_table_that_came_since_the_session_began_is_locked(target_db: Temporar
         first.describe()
         with pytest.raises(TargetInUseError, match="another run is writing"):
             late.describe()
+
+
+def part(role: Any, run_id: str = RUN_ID, mode: Mode = "copy") -> Session:
+    """Return the session of a part of a run, which gives up at once."""
+    return Session(
+        run_id=run_id,
+        side="target",
+        call_timeout=5,
+        mode=mode,
+        patience=0,
+        part=Part(role=role, token=os.urandom(3).hex(), number=None if role == "table" else 1),
+        host="batch-7",
+        pid=4_194_304,
+        started="2026-11-30T02:00:03.125Z",
+    )
+
+
+def test_the_parts_of_one_run_share_the_table_and_keep_out_all_others(
+    target_db: TemporaryDatabase, role: str
+) -> None:
+    """A verification that repairs and a sharded copy share it too, each among its own parts."""
+    create_profiles(target_db, 1)
+    target_db.execute(f"GRANT ALL ON profiles TO {role}")
+    uri = target_db.server.uri(target_db.name, user=role)
+
+    def open_(session: Session) -> Any:
+        return contextlib.closing(PostgresPool().for_session(session).connect(uri))
+
+    with open_(part("table", mode="verify")):
+        with open_(part("range", mode="verify")):
+            pass
+        for other in ("shard", "table"):
+            with pytest.raises(
+                TargetInUseError, match=f"repairs is writing .*: pipecopy run {RUN_ID}"
+            ):
+                open_(part(other, "b" * 12))
+        with pytest.raises(TargetInUseError):
+            open_(replace(part("range", "b" * 12), part=None))
+        with open_(part("range", mode="verify")):
+            pass
+    told = f"another copy .*: pipecopy run {'b' * 12}"
+    with (
+        open_(replace(part("range", "b" * 12), part=None)),
+        pytest.raises(TargetInUseError, match=told),
+    ):
+        open_(part("shard"))

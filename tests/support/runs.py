@@ -115,6 +115,7 @@ def verify(
     from_id: int = 0,
     to_id: int | None = None,
     stop: threading.Event | None = None,
+    jobs: int = 1,
     **limits: Any,
 ) -> VerifyReport:
     """Verify `target` by `source`."""
@@ -129,6 +130,7 @@ def verify(
         from_id=from_id,
         to_id=to_id,
         stop=stop,
+        jobs=jobs,
     )
 
 
