@@ -54,7 +54,7 @@ class OtlpTraces:
 
     def __call__(self, event: Event) -> None:
         """Take note of the event."""
-        if isinstance(event, RunEnded):
+        if isinstance(event, RunEnded):  # that of a shard says nothing that its end does not
             return  # CommandEnded says more
         self._traces(event)
         if isinstance(event, CommandEnded):

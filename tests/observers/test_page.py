@@ -273,6 +273,13 @@ def test_the_timeline_of_shards_has_all_rows_once_and_few_bars() -> None:
     shards = said["shards"]
     assert sum(bar["count"] for bar in shards["bars"]) == 3_600
     assert len(shards["bars"]) <= 1_200
+    by_outcome = dict.fromkeys(("done", "lost"), 0.0)
+    for bar in shards["bars"]:
+        by_outcome[bar["outcome"]] += bar["end"] - bar["begin"]
+    assert by_outcome == {
+        "done": pytest.approx(3_000 * 0.9, rel=0.05),
+        "lost": pytest.approx(600 * 0.9, rel=0.05),
+    }
     assert [(host["host"], host["lanes"]) for host in shards["hosts"]] == [
         ("batch-0", 4),
         ("batch-1", 4),

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -22,10 +23,21 @@ from opentelemetry.trace import StatusCode
 
 from pipecopy.cli.options import Output
 from pipecopy.errors import ConfigError, DatabaseError
-from pipecopy.events import Paused, Resumed, RunEnded, RunStarted, Warned
+from pipecopy.events import (
+    CallEnded,
+    CallStarted,
+    Event,
+    Paused,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    Warned,
+)
 from pipecopy.observers.otlp import OtlpTraces
 from pipecopy.observers.traces import Traces
 from pipecopy.report import CopyReport
+from tests.observers import test_shards
+from tests.observers.test_shards import LOAD, LOST, ended, of
 from tests.support.command import run_stubbed, unstamped
 from tests.support.copying import copying
 from tests.support.drivers import RecordingPool
@@ -122,6 +134,47 @@ def test_a_pause_is_a_span_of_the_reader_and_no_span_has_a_password() -> None:
     assert attributes(root, "source") == ("postgresql://me:***@prod/app",)
     (warning,) = root.events
     assert "s3cret" not in str(warning.attributes)
+
+
+def test_the_spans_of_shards_are_below_theirs_whatever_comes_between() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traces = Traces(provider.get_tracer("test"))
+    names: dict[str, Any] = {"run_id": "0123456789ab", "source": "prod", "target": "stats"}
+    started = RunStarted(at=1, **names, config=CONFIG, mode="copy", table="a.b")
+    one, two = of(1), of(1, "batch-8")  # two attempts of one shard at once
+    report = CopyReport(**names)
+    back: dict[str, Any] = {"where": LOAD, "outcome": "returned", "seconds": 1}
+    lost = replace(LOST, host=None)  # it was on neither of them, for all that is known
+    events: list[Event] = [
+        *(started, CallStarted(at=2, where=LOAD, limit=9, table="a.b")),
+        *(CallEnded(at=3, **back, table="a.b"), test_shards.started(1)),
+        *(replace(started, **one, at=4), CallStarted(**one, at=4, where=LOAD, limit=9)),
+        *(CallStarted(**two, at=5, where=LOAD, limit=9), CallEnded(**one, at=5, **back)),
+        *(
+            replace(lost, at=6),
+            RunEnded(**one, at=6, report=report),
+            CallEnded(**two, at=7, **back),
+        ),
+        *(replace(ended(1), at=8), RunEnded(at=9, report=report)),
+    ]
+    for event in events:
+        traces(event)
+    spans = {span.context.span_id: span for span in exporter.get_finished_spans()}
+    (root,) = (span for span in spans.values() if span.parent is None)
+    shards = [span for span in spans.values() if span.name == "shard 1"]
+    assert {attributes(span, "host")[0] for span in shards[:2]} == {"batch-7", "batch-8"}
+    assert attributes(shards[0], "outcome", "table") == ("lost", "public.profiles")
+    for load in (span for span in spans.values() if span.name == "load_rows"):
+        assert load.parent is not None
+        reader = spans[load.parent.span_id]
+        assert reader.parent is not None
+        part = spans[reader.parent.span_id]
+        assert (reader.name, part.parent) == ("reader", root.context)
+        assert attributes(load, "host") == attributes(part, "host")
+        assert part.name == ("shard 1" if attributes(load, "shard")[0] == 1 else "table a.b")
+    assert all(span.end_time for span in spans.values())
 
 
 # -- the command

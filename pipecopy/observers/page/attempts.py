@@ -43,6 +43,8 @@ class Bar:
     shard: int
     """The first one's, as `attempt`."""
     attempt: int
+    busy: float
+    """Seconds of all of them together."""
     count: int = 1
 
 
@@ -166,9 +168,19 @@ def _bars(lanes: Sequence[tuple[int, Attempt]], now: float) -> list[Bar]:
             of = found.setdefault((bar.lane, int(bar.begin / slot), bar.outcome), bar)
             if of is not bar:
                 of.end = max(of.end, bar.end)
+                of.busy += bar.busy
                 of.count += bar.count
         bars, slot = list(found.values()), slot * 2
+    _lay_apart(bars)
     return bars
+
+
+def _lay_apart(bars: Sequence[Bar]) -> None:
+    """Have no bar cover another one: one that stands for several is as long as these together."""
+    until: dict[int, float] = {}
+    for bar in sorted(bars, key=lambda each: each.begin):
+        bar.begin = max(bar.begin, until.get(bar.lane, 0.0))
+        until[bar.lane] = bar.end = bar.begin + bar.busy
 
 
 def _single(lanes: Sequence[tuple[int, Attempt]]) -> Iterator[Bar]:
@@ -177,6 +189,7 @@ def _single(lanes: Sequence[tuple[int, Attempt]]) -> Iterator[Bar]:
             lane=lane,
             begin=one.begin,
             end=_end(one),
+            busy=_end(one) - one.begin,
             outcome=one.outcome,
             shard=one.shard,
             attempt=one.attempt,

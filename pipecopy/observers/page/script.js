@@ -139,7 +139,7 @@
       what: bars.map((one) => (one.count > 1 ? `${number(one.count)}, from shard ${one.shard} on`
         : `shard ${one.shard}, attempt ${one.attempt}`)),
       host: bars.map(nameOf), outcome: bars.map((one) => one.outcome),
-      when: bars.map((one) => clock(one.begin)), long: bars.map((one) => took(one.end - one.begin)),
+      when: bars.map((one) => clock(one.begin)), long: bars.map((one) => took(one.busy)),
     } }), { style: {
       fill_color: { field: "fill" }, fill_alpha: 0.75, line_color: colour("paper"), line_width: 1,
     } });
