@@ -184,7 +184,7 @@ def check(
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
-    shards: Shards = Shards(),  # noqa: ARG001, B008 - checked later; a frozen value
+    shards: Shards = Shards(),  # noqa: B008 - a frozen value
     engine: Engine = Engine(),  # noqa: ARG001, B008 - of a copy alone; a frozen value
     ledger: Ledger = Ledger(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
@@ -198,7 +198,7 @@ def check(
     def checking() -> Callable[..., Report]:
         pool = selection.pool(connections, how, ledger.ledger)
         begins = partial(pipecopy.check_copy, limits.config(), pool, source, target)
-        return partial(begins, resume=how.resume, **vars(ids))
+        return partial(begins, resume=how.resume, shards=shards.shards, **vars(ids))
 
     screen = output.screen(err, brief=True)
     return carry_out("check", checking, screen, output, signals)

@@ -25,6 +25,9 @@ from pipecopy.operations.findings import (
     would_wait,
 )
 from pipecopy.operations.fit import between, own, too_narrow
+from pipecopy.operations.ledger import refuse_without_ledger
+from pipecopy.operations.parts import new_part
+from pipecopy.operations.plan import without_unique_index
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
 from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint
@@ -46,9 +49,12 @@ def check_copy(
     resume: bool = False,
     from_id: int = 0,
     to_id: int | None = None,
+    shards: int | None = None,
     stop: threading.Event | None = None,
 ) -> CheckReport:
     """Say whether `copy_table` with these arguments can start, and what it would do.
+
+    With `shards`, whether `copy_sharded` can.
 
     Both sides are looked at, also if the other can't be reached; nothing is written, and no
     lock is taken that keeps others from the table. A call that fails is a problem in the report.
@@ -63,6 +69,7 @@ def check_copy(
         resume: as for `copy_table`, as are `from_id` and `to_id`.
         from_id: the first id.
         to_id: the last one, itself included; None for the source's greatest.
+        shards: as for `copy_sharded`; None for a copy without shards.
         stop: once another thread sets it, the check ends.
 
     Returns:
@@ -78,7 +85,7 @@ def check_copy(
     """
     extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
     return supervise(
-        partial(_check, extent=extent),
+        partial(_check, extent=extent, is_sharded=shards is not None),
         CheckReport.of(pool, from_name, to_name),
         config,
         pool,
@@ -86,18 +93,23 @@ def check_copy(
         mode="check",
         observer=observer,
         stop=stop,
+        part=None if shards is None else new_part("table"),
     )
 
 
-def _check(run: Run[CheckReport], extent: Extent) -> None:
+def _check(run: Run[CheckReport], extent: Extent, *, is_sharded: bool) -> None:
     """Connect to both, look at both tables, at how they fit, and at what a copy would do."""
     connected = _connect(run)
     if run.target in connected:
         extent.refuse_target_without_ranges(run.target)
+        if is_sharded:
+            refuse_without_ledger(run)
     run.pace.refuse_without_calls(connected)
     described = _ask(run, {end: ("describe",) for end in connected if "describe" in end.offers})
     for endpoint, table in described.items():
         _add(run, *map(shown, own(endpoint.side, table)))
+    if is_sharded:
+        _add(run, *map(shown, without_unique_index(described.get(run.target))))
     _look_at_fit(run, described)
     _look_at_pace(run, connected)
     last_id = _last_id(run, extent, connected)

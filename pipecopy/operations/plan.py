@@ -14,7 +14,7 @@ from typing import Any
 from pipecopy.arguments import function_call
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool, Side, TableDescription
-from pipecopy.finding import problem
+from pipecopy.finding import Finding, problem
 from pipecopy.operations.fit import fit, refuse, too_narrow
 from pipecopy.operations.settle import Settling
 from pipecopy.operations.split import Piece, Spread, spread
@@ -128,7 +128,7 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
         return fit(run)
 
     of_source, of_target = in_turn(run, look)
-    _refuse_without_unique_index(run, of_target)
+    refuse(run, without_unique_index(of_target))
     greatest = run.call(run.source, "get_max_id")
     max_id = greatest if table.to_id is None else min(greatest, table.to_id)
     settling = Settling(run)
@@ -160,15 +160,17 @@ def plan_table(run: Run[CopyReport], table: TableCopy, parts: int) -> TablePlan:
     )
 
 
-def _refuse_without_unique_index(run: Run[Any], target: Any) -> None:
-    if isinstance(target, TableDescription) and target.has_unique_key is False:
-        found = problem(
-            f"the target {target.table} has no unique index on the key {target.key}, without which"
-            " two attempts of a shard could save a row twice",
-            f'CREATE UNIQUE INDEX CONCURRENTLY ON {target.table} ("{target.key}");',
-            what="key",
-        )
-        refuse(run, [replace(found, side="target")])
+def without_unique_index(target: Any) -> list[Finding]:
+    """Return the problem of a target that shards can't be copied into."""
+    if not isinstance(target, TableDescription) or target.has_unique_key is not False:
+        return []
+    found = problem(
+        f"the target {target.table} has no unique index on the key {target.key}, without which"
+        " two attempts of a shard could save a row twice",
+        f'CREATE UNIQUE INDEX CONCURRENTLY ON {target.table} ("{target.key}");',
+        what="key",
+    )
+    return [replace(found, side="target")]
 
 
 def shards_of(run_id: str, plans: Sequence[TablePlan], parts: int) -> list[Shard]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 
@@ -128,3 +129,27 @@ def test_a_run_is_dropped_once(source_db: TemporaryDatabase, target_db: Temporar
     assert again.returncode == 2
     assert f"has no run {run_id}" in again.stderr
     assert target_db.value(LEDGER) is None
+
+
+def test_a_check_ends_as_the_copy_in_shards_would(
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+) -> None:
+    create_profiles(source_db, 10)
+    target_db.execute("CREATE TABLE profiles (id bigint NOT NULL, data jsonb)")
+    target_db.execute(
+        "DO $$BEGIN IF to_regrole('no_ledger') IS NULL THEN CREATE ROLE no_ledger LOGIN; END IF;"
+        " EXECUTE format('GRANT TEMP ON DATABASE %I TO no_ledger', current_database()); END$$;"
+        " GRANT ALL ON profiles TO no_ledger; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    )
+    sides = (source_db.uri, target_db.uri.replace("postgres@", "no_ledger@"))
+    assert run("check", *sides).returncode == 0  # for a copy without shards
+    check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
+    assert check.returncode == copy.returncode == 5
+    (ledger,) = re.findall(r"-> (CREATE TABLE public.pipecopy_shards .*;)", check.stdout)
+    assert ledger in copy.stderr
+    (index,) = re.findall(r"-> (CREATE UNIQUE INDEX CONCURRENTLY .*;)", check.stdout)
+    target_db.execute(ledger)  # what a DBA is given to run
+    target_db.execute(index)
+    assert run("plan", *sides, "--shards", "2").returncode == 0
+    check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
+    assert check.returncode == copy.returncode == 75

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ def test_a_command_off_a_terminal_loads_neither_psycopg_nor_rich(
         loaded = packages_loaded(result.stderr)
         assert "pebble" in loaded
         assert not loaded & {"psycopg", "psycopg_binary", "rich"}
+        assert not re.search(r"\b(operations\.shards|cli\.shards)\b", result.stderr)
 
 
 def test_the_help_loads_nothing_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
