@@ -61,9 +61,9 @@ CHECK = Help(
     """\
 Say whether a copy can start, and what it would do.
 
-Nothing is written. Takes the options of `copy`. The checklist goes to
-standard output; the exit code is the one that the copy would end with, 0 if
-it can start.
+Nothing is written. Takes the options of `copy`, but for --run and --shard. The
+checklist goes to standard output; the exit code is the one that the copy would
+end with, 0 if it can start.
 """,
     "pipecopy check service=prod service=stats --table orders",
 )
