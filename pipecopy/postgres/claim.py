@@ -11,7 +11,8 @@ committed would keep this attempt waiting; and no other attempt opens one from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
@@ -101,22 +102,45 @@ def end(
         raise lost from failed
 
 
-def saved(ledger: Ledger, run: Session | None, next_id: int, rows: int) -> str | None:
-    """Return SQL that goes with a save of rows with ids below `next_id`; None for no shard.
+class Progress:
+    """What each save of a claimed shard does to the shard's row, in one server session.
 
-    Rows that an attempt of the same save has counted already, which was cut off after its commit,
-    are not counted again.
+    It is a prepared statement: to plan it takes longer than to run it.
     """
-    if run is None or not run.copies_shard:
-        return None
-    is_new = f'"next_id" OPERATOR(pg_catalog.<) {next_id}'
-    changes = (
-        f'"rows" = "rows" OPERATOR(pg_catalog.+) CASE WHEN {is_new} THEN {rows} ELSE 0 END,'
-        f' "next_id" = CASE WHEN {is_new} THEN {next_id} ELSE "next_id" END,'
-        f" \"state\" = CASE WHEN {_is('state', literal('running'))} THEN 'running'"
-        " ELSE 'stopped' END"
-    )
-    return _change(ledger, run, changes, *_MAY_SAVE)
+
+    def __init__(self, session: ServerSession, ledger: Ledger) -> None:
+        self._session, self._ledger = session, ledger
+        self._name = ""
+        self._prepared_for: Part | None = None
+
+    def saving(self, run: Session | None, next_id: int, rows: int) -> Sequence[str]:
+        """Return the statements that go with a save of rows with ids below `next_id`.
+
+        Rows that an attempt of the same save has counted already, which was cut off after its
+        commit, are not counted again.
+        """
+        if run is None or not run.copies_shard:
+            return ()
+        before = []
+        if self._prepared_for != run.part:
+            # a name of its own, since a statement that fails may have come so far, or not
+            self._name = f"pipecopy_{os.urandom(8).hex()}"
+            is_new = '"next_id" OPERATOR(pg_catalog.<) $1'
+            changes = (
+                f'"rows" = "rows" OPERATOR(pg_catalog.+) CASE WHEN {is_new} THEN $2 ELSE 0 END,'
+                f' "next_id" = CASE WHEN {is_new} THEN $1 ELSE "next_id" END,'
+                f" \"state\" = CASE WHEN {_is('state', literal('running'))} THEN 'running'"
+                " ELSE 'stopped' END"
+            )
+            change = _change(self._ledger, run, changes, *_MAY_SAVE)
+            before = [f"PREPARE {self._name} (numeric, bigint) AS {change}"]
+        return (*before, f"EXECUTE {self._name} ({next_id}, {rows})")
+
+    def saved(self, run: Session | None, next_id: int) -> None:
+        """Take note of a save that has been committed."""
+        if run is not None and run.copies_shard:
+            self._prepared_for = run.part
+            self._session.saved_below(next_id)
 
 
 def see_claim(session: ServerSession, ledger: Ledger, run: Session, next_id: int | None) -> None:

@@ -15,7 +15,7 @@ with all that belongs to it (`Relations`). Any DDL changes one of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,15 +114,14 @@ class Guard:
         return read
 
     def copy_in(
-        self, statements: str, chunks: Iterable[bytes | memoryview], last: str | None = None
+        self, statements: str, chunks: Iterable[bytes | memoryview], last: Sequence[str] = ()
     ) -> list[PGresult]:
         """Run a COPY FROM STDIN, and the statements after it in the same transaction.
 
-        Returns the results of the COPY and of what follows it, but not that of the `last` one.
+        Returns the results of the COPY and of what follows it, but not those of the `last` ones.
         """
-        own = slice(-self._results_of_look - (0 if last is None else 1))
-        statements = statements if last is None else f"{statements}; {last}"
-        results = self._session.copy_in(f"{statements}; {self._look_sql}", chunks)
+        own = slice(-self._results_of_look - len(last))
+        results = self._session.copy_in("; ".join([statements, *last, self._look_sql]), chunks)
         self._seen_in(results[-1])
         return results[own]
 

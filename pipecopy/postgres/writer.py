@@ -13,7 +13,7 @@ from psycopg import errors
 from psycopg.pq.abc import PGresult
 
 from pipecopy.contracts import SavedRows, Session
-from pipecopy.postgres.claim import lost_by, saved
+from pipecopy.postgres.claim import Progress, lost_by
 from pipecopy.postgres.errors import (
     TRIGGERED_DATA_CHANGE_VIOLATION,
     UNDEFINED_COLUMN,
@@ -101,6 +101,7 @@ class Writer:
         self._guard = guard
         self._run = run
         self._ledger = ledger
+        self._progress = Progress(guard.session, ledger)
         self._acting_on_delete = tuple(acting_on_delete)
         self._table = table
         self._has_batch_table = False
@@ -137,11 +138,10 @@ class Writer:
 
     def _copy_in(self, statements: str, rows: CopyRows) -> list[PGresult]:
         """Run a COPY of a batch, with what its shard's row in the ledger needs to know of it."""
-        next_id = rows.key_range[1]
-        progress = saved(self._ledger, self._run(), next_id, len(rows))
+        run, next_id = self._run(), rows.key_range[1]
+        progress = self._progress.saving(run, next_id, len(rows))
         results = self._guard.copy_in(statements, chunks_of(rows.raw), progress)
-        if progress is not None:
-            self._guard.session.saved_below(next_id)
+        self._progress.saved(run, next_id)
         return results
 
     def _save_by_index(self, rows: CopyRows, sql: SaveSql) -> SavedRows:
