@@ -132,7 +132,7 @@ class DatabaseError(PipecopyError):
     (str | None) its traceback as text: the driver's own exception never leaves the worker, since
     many can't be unpickled. `in_use` (bool): another run holds the target's table; `holder`
     (Holder | None) is who, if that is known. `lost` (bool): another attempt has the shard of a
-    sharded run, or the run was stopped.
+    sharded run, the run was stopped, or the host or the engine that copied the shard is gone.
     """
 
     def __init__(

@@ -9,23 +9,20 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.keeper import finish_tables, keep
-from pipecopy.operations.ledger import Planned, planned, shards_of_run
+from pipecopy.operations.ledger import Planned, planned, refuse_bad_run, shards_of_run
 from pipecopy.operations.plan import TableCopy
 from pipecopy.operations.shard import InProcess, ShardAttempt, ShardTask
 from pipecopy.operations.tables import TableSteps
-from pipecopy.report import CopyReport, Report
+from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import supervise
-
-Kind = TypeVar("Kind", bound=Report)
 
 
 def copy_shard(
@@ -65,6 +62,7 @@ def copy_shard(
     the run was planned for something else. The ledger has the error, if the target can be reached.
 
     """
+    refuse_bad_run(run)
     tables, names = [TableCopy(pool=pool, config=config)], (from_name, to_name)
     return OneShard(config, tables, names, run=run, number=shard).copy(observer, stop)
 
@@ -116,13 +114,13 @@ class OneShard:
     def _read(self, stop: threading.Event | None) -> Planned:
         found: list[Planned] = []
 
-        def operate(run: Run[Report]) -> None:
+        def operate(run: Run[CopyReport]) -> None:
             run.connect_target()
             found.append(planned(shards_of_run(run, self._run_id), self._tables))
 
         keep(
             operate,
-            self._report(Report, self._tables[0]),
+            self._report(self._tables[0]),
             self._rest(self._config),
             self._tables[0].pool,
             self._names,
@@ -168,7 +166,7 @@ class OneShard:
                 max_id=shard.last,
             )
 
-        report, config = self._report(CopyReport, table), self._rest(table.config)
+        report, config = self._report(table), self._rest(table.config)
         return supervise(
             operate, report, config, table.pool, self._names, mode="copy", observer=observer
         )
@@ -176,7 +174,7 @@ class OneShard:
     def _finish(self, stop: threading.Event | None) -> None:
         """Finish the run, unless another process does, or has."""
 
-        def operate(run: Run[Report]) -> None:
+        def operate(run: Run[CopyReport]) -> None:
             run.connect_target()
             try:
                 run.call(run.target, "hold_run", self._run_id)
@@ -202,7 +200,7 @@ class OneShard:
 
         keep(
             operate,
-            self._report(Report, self._tables[0]),
+            self._report(self._tables[0]),
             self._rest(self._config),
             self._tables[0].pool,
             self._names,
@@ -210,8 +208,8 @@ class OneShard:
             stop=stop,
         )
 
-    def _report(self, kind: type[Kind], table: TableCopy) -> Kind:
-        return replace(kind.of(table.pool, *self._names), run_id=self._run_id)
+    def _report(self, table: TableCopy) -> CopyReport:
+        return replace(CopyReport.of(table.pool, *self._names), run_id=self._run_id)
 
     def _rest(self, config: Config) -> Config:
         """Return the limits with what is left of the whole."""

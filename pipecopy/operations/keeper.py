@@ -112,17 +112,17 @@ def end_all(run: Run[Any]) -> None:
         return {"limit": max(0.05, until - run.clock.now()), "retry": False}
 
     run.cut_short()
-    with run.last_steps(), suppress(CutShortError):
+    with run.last_steps(), suppress(PipecopyError, CutShortError):
         source = None
         if run.source.offers:  # it was connected once
-            source = run.begin(run.source, "end_run", run.report.run_id, **how())
+            with suppress(PipecopyError):
+                source = run.begin(run.source, "end_run", run.report.run_id, **how())
         if run.target.offers:
             with suppress(PipecopyError):
                 run.call(run.target, "stop_shards", run.report.run_id, False, **how())
             with suppress(PipecopyError):
                 run.call(run.target, "end_run", run.report.run_id, **how())
-        with suppress(PipecopyError):
-            run.wait(source)
+        run.wait(source)
 
 
 def ask_how_far(run: Run[Any]) -> Sequence[Shard]:

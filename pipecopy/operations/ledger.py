@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,19 @@ class Planned:
         """About how many rows all tables have; None if that is not known."""
         rows = [plan.rows for _, plan in self.tables.values()]
         return None if None in rows else sum(row or 0 for row in rows)
+
+
+def bad_run(run_id: object) -> list[str]:
+    """Say what is wrong with the id of a run."""
+    if isinstance(run_id, str) and re.fullmatch("[0-9a-f]{12}", run_id):
+        return []
+    return [f"run must be the 12 hex digits of a run, not {run_id!r}"]
+
+
+def refuse_bad_run(run_id: object) -> None:
+    """Raise ConfigError for what is no id of a run."""
+    if bad := bad_run(run_id):
+        raise ConfigError(bad[0])
 
 
 def refuse_without_ledger(run: Run[Any]) -> None:

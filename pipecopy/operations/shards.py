@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
-from pipecopy.errors import ConfigError, PipecopyError
+from pipecopy.errors import ConfigError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, ShardsKnown, Warned
 from pipecopy.operations.attempts import Attempts
 from pipecopy.operations.engine import Engine
@@ -22,14 +22,19 @@ from pipecopy.operations.keeper import (
     plan_tables,
     refuse_bad_ids,
 )
-from pipecopy.operations.ledger import Planned, planned, refuse_without_ledger, shards_of_run
+from pipecopy.operations.ledger import (
+    Planned,
+    bad_run,
+    planned,
+    refuse_without_ledger,
+    shards_of_run,
+)
 from pipecopy.operations.plan import TableCopy
 from pipecopy.operations.tables import TableSteps
 from pipecopy.operations.tally import Tally
 from pipecopy.shard import Shard
 from pipecopy.sharded import PlannedTable, PlanReport, ShardedReport
 from pipecopy.supervisor.run import Run
-from pipecopy.supervisor.state import CutShortError
 
 
 def copy_sharded(
@@ -62,7 +67,9 @@ def copy_sharded(
         jobs: how many are copied at once, at most, whatever the engine has; at least 1.
         executor: the engine, which has to import pipecopy; None for threads of this process. It is
             not shut down.
-        shard_retries: how often a shard is run again that was lost or crashed, at least 0.
+        shard_retries: how often a shard is run again, after `Config.retries_delay`, that crashed or
+            was lost with its host, worker, session or engine, at least 0. One of which nothing is
+            heard for longer than its calls may take is lost too, but for a run that may be paused.
         run: the run to go on with, by its `run_id`; None for a new one. Then `shards`, `from_id`
             and `to_id` are those of its plan.
         observer: is called with each event, in a thread of its own; those of a shard have its
@@ -117,6 +124,8 @@ class How:
         ]
         if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
             bad.append("executor must be a concurrent.futures.Executor")
+        if self.run is not None:
+            bad += bad_run(self.run)
         if bad:
             raise ConfigError("; ".join(bad))
 
@@ -243,7 +252,7 @@ class _Driver:
         self._steps = TableSteps(run, self._names, self._observe, jobs=self._how.jobs)
         try:
             self._operate(run)
-        except (PipecopyError, CutShortError):
+        except Exception:
             self._end(run)
             raise
         finally:

@@ -46,7 +46,11 @@ class Watch:
         changed = []
         for shard in self._ask():
             was = before.get(shard.shard)
-            if was is None or (shard.attempt, shard.updated) == (was.attempt, was.updated):
+            if (
+                was is None
+                or shard.state == "waiting"
+                or (shard.attempt, shard.updated) == (was.attempt, was.updated)
+            ):
                 continue
             changed.append(shard)
             if shard.state in {"running", "stopping"}:

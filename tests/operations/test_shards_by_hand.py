@@ -99,4 +99,6 @@ def test_what_differs_from_the_plan_is_refused_by_name(tables: Tables) -> None:
         copy_sharded(
             CONFIG, tables.pool(), "source", "target", shards=3, jobs=1, run=planned, from_id=3
         )
+    with pytest.raises(ConfigError, match="run must be the 12 hex digits of a run, not 'nightly'"):
+        copy(tables.pool(), "nightly", 0)
     drop_run(CONFIG, tables.pool(), "source", "target", run=planned)

@@ -24,9 +24,11 @@ from pipecopy.errors import (
     StoppedError,
     WorkerCrashedError,
 )
-from pipecopy.events import Event, ShardEnded, ShardStarted
+from pipecopy.events import BatchSaved, Event, ShardEnded, ShardStarted
+from pipecopy.operations.shard import ShardTask, run_shard
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.application_name import read_name
+from pipecopy.workers.script import pickle_pool
 from tests.support.checks import LATE_COPY, Tables
 from tests.support.gates import Gate, save_gate, table_gate
 from tests.support.runs import CONFIG
@@ -178,7 +180,7 @@ def test_the_limit_holds_whatever_hangs(tables: Tables, stuck: str) -> None:
         copy(tables.pool(), config, run=run)
     message = str(raised[0])
     if stuck == "plan":
-        assert " reached its limit of 1.5 s in the plan: attempt 1 of source source: " in message
+        assert " reached its limit of 1.5 s in the plan: attempt 1 of " in message
     else:
         call = "attempt 1 of target target: save_rows of ids [11, 21)"
         assert f" limit of 2 s in shard 0 (ids 0 to 25 of profiles): {call}" in message
@@ -186,6 +188,41 @@ def test_the_limit_holds_whatever_hangs(tables: Tables, stuck: str) -> None:
         report: ShardedReport = raised[0].report
         assert (report.rows, report.next_id) == (35, 11)
         assert tables.target.value(COUNT) == 35
+
+
+def test_the_limit_holds_if_the_target_hangs(tables: Tables) -> None:
+    config, planned = replace(CONFIG, full_copy_timeout=1.5), plan(tables)
+
+    def freeze(event: Event) -> None:
+        if isinstance(event, BatchSaved):
+            tables.target.server.freeze()
+
+    with limited(config) as raised:
+        copy(tables.pool(), config, run=planned, observer=freeze)
+    tables.target.server.resume()
+    see_sessions_gone(tables)
+    assert raised[0].side in {"target", None}
+
+
+def test_an_attempt_that_waited_for_its_turn_ends_with_the_run(tables: Tables) -> None:
+    planned = plan(tables)
+    now = tables.target.value("SELECT extract(epoch FROM clock_timestamp())::float8")
+    task = ShardTask(
+        pool=pickle_pool(tables.pool()),
+        from_name="source",
+        to_name="target",
+        config=CONFIG,
+        ends=now + 1,
+        run=planned,
+        number=3,
+        table="profiles",
+        known={},
+    )
+    with save_gate(tables.target, 33):
+        began = time.monotonic()
+        result = run_shard(task)
+    assert isinstance(result.error, FullCopyTimeoutError)
+    assert time.monotonic() - began <= 1 + LATE_COPY
 
 
 # -- processes
