@@ -1,13 +1,15 @@
 """`python -m bench.stops`: copies stopped at random moments, by each signal, to it and its group.
 
 After each: the exit code, the last line, each row below `next_id`, no row beyond it (so that the
-batch in flight was finished, or not begun), nothing left. Exit code 0 if all is as it should be.
+batch in flight was finished, or not begun), nothing left. With --shards the ledger has a `next_id`
+for each shard. Exit code 0 if all is as it should be.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -33,8 +35,9 @@ from tests.support.servers import PostgresServer, running_servers
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 To = Literal["it", "its group"]
 _BATCH = 50
-_IDS = " ids from "
-"""What the command writes once it knows which ids it copies."""
+_KNOWN = (" ids from ", " at once")
+"""What the command writes once it knows which ids it copies, or which shards."""
+_LEDGER = "pipecopy_shards"
 _LONGEST = 30.0
 """Seconds after which a copy is given up."""
 _STOP = 2.0
@@ -53,6 +56,8 @@ class Stops:
     """For the output of the commands."""
     left: Callable[[], list[str]]
     """Looks for what is left behind."""
+    shards: int = 0
+    """Of each copy; 0 for a copy without shards."""
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -63,7 +68,7 @@ class Stops:
 
         If `in_copy`, after the ids are known: the first batch is about to be loaded.
         """
-        self.target.execute("SET lock_timeout = '5s'; TRUNCATE profiles")
+        self._empty_target()
         process = self._start()
         try:
             if in_copy:
@@ -87,7 +92,7 @@ class Stops:
 
     def seconds_of_a_copy(self) -> tuple[float, float]:
         """Copy all; return the seconds until the ids were known, and those from then on."""
-        self.target.execute("TRUNCATE profiles")
+        self._empty_target()
         began, process = time.monotonic(), self._start()
         self._wait_for_ids(process)
         known = time.monotonic()
@@ -95,9 +100,14 @@ class Stops:
             raise RuntimeError(f"a copy failed: {self._said()}")
         return known - began, time.monotonic() - known
 
+    def _empty_target(self) -> None:
+        self.target.execute(
+            f"SET lock_timeout = '5s'; TRUNCATE profiles; DROP TABLE IF EXISTS {_LEDGER}"
+        )
+
     def _wait_for_ids(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _LONGEST
-        while _IDS not in self._said() and process.poll() is None:
+        while not any(known in self._said() for known in _KNOWN) and process.poll() is None:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"a copy does not begin: {self._said()}")
             time.sleep(0.002)  # a file sends no events
@@ -108,6 +118,7 @@ class Stops:
                 [
                     *(*COMMAND, "copy", self.source.uri, self.target.uri, "--json"),
                     *("--batch-size", str(_BATCH)),
+                    *(("--shards", str(self.shards), "--jobs", "2") if self.shards else ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -141,26 +152,43 @@ class Stops:
         """Yield what is wrong with an end of pipecopy's own."""
         outcome, next_id, max_id = (result[name] for name in ("outcome", "next_id", "max_id"))
         last, next_id = said.splitlines()[-1], next_id or 0
+        began = bool(result["shards"]) if self.shards else 0 < next_id <= (max_id or 0)
         if outcome == "complete":
             self.ends["complete"] += 1
             if " complete: " not in last:
                 yield f"the last line is {last}"
         else:
-            self.ends[
-                "in mid-copy" if 0 < next_id <= (max_id or 0) else "before the first batch"
-            ] += 1
+            self.ends["in mid-copy" if began else "before the first batch"] += 1
             go_on = "to go on: run it again: it is safe"
-            if 0 < next_id <= (max_id or 0):
+            if began and self.shards:
+                go_on = f" --run {result['run_id']}`: it is safe"
+            elif began:
                 go_on += f"; with --from-id {next_id} it begins where this one ended"
             if go_on not in last:
                 yield f"the last line is {last}"
         if "Traceback" in said:
             yield said
+        yield from self._wrong_rows(self._ends(next_id, complete=outcome == "complete"))
+
+    def _ends(self, next_id: int, *, complete: bool) -> list[tuple[int, int, float]]:
+        """Return what is in the target: of each range of ids the first, the end, and the last.
+
+        The ids from the end to the last are not.
+        """
+        if not self.shards or complete:
+            return [(0, next_id, math.inf)]
+        if self.target.value(f"SELECT to_regclass('{_LEDGER}')") is None:
+            return [(0, 0, math.inf)]
+        found = self.target.query(f'SELECT "first", "next_id", "last" FROM {_LEDGER}')
+        return [(first, int(end), last) for first, end, last in found] or [(0, 0, math.inf)]
+
+    def _wrong_rows(self, ends: Sequence[tuple[int, int, float]]) -> Iterator[str]:
         source, target = rows_of(self.source), rows_of(self.target)
-        if missing := {row for row in source if row[0] < next_id} - target:
-            yield f"{len(missing)} rows below {next_id} are not in the target"
-        if beyond := [row for row in target if row[0] >= next_id]:
-            yield f"{len(beyond)} rows from {next_id} on are in the target"
+        for first, end, last in ends:
+            if missing := {row for row in source if first <= row[0] < end} - target:
+                yield f"{len(missing)} rows from {first} to below {end} are not in the target"
+            if beyond := [row for row in target if end <= row[0] <= last]:
+                yield f"{len(beyond)} rows from {end} to {last} are in the target"
 
 
 def stop_at_random_moments(stops: Stops, random: Random, moments: int) -> None:
@@ -203,6 +231,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
     parser.add_argument("--moments", type=int, default=50, help="for each signal; default: 50")
     parser.add_argument("--rows", type=int, default=10_000, help="of the table; default: 10000")
+    parser.add_argument("--shards", type=int, default=0, help="of each copy; default: none")
     options = parser.parse_args()
     for signum in SIGNALS:  # what nohup or `&` has ignored would be ignored by the commands
         signal.signal(signum, signal.default_int_handler)
@@ -212,7 +241,7 @@ def main() -> None:
         (temporary := folder / "tmp").mkdir()
         os.environ["TMPDIR"] = str(temporary)
         os.environ[MARK] = f"{os.getpid()} {time.monotonic_ns()}"
-        stops = Stops(source, target, folder, lambda: _left(temporary))
+        stops = Stops(source, target, folder, lambda: _left(temporary), options.shards)
         stop_at_random_moments(stops, Random(options.seed), options.moments)
     for line in stops.wrong:
         print(line)

@@ -300,11 +300,15 @@ class Messages:
         least = WARNING if self.quiet else DEBUG if self.verbose else INFO
         return Shown(least=least, as_json=self.as_json_lines)
 
-    def screen(self, err: Stream, *, brief: bool = False) -> Screen:
-        """Return the screen of a run, on a stream that tells of the lines that it drops."""
+    def screen(self, err: Stream, *, brief: bool = False, events: bool = False) -> Screen:
+        """Return the screen of a run, on a stream that tells of the lines that it drops.
+
+        With `events` it shows nothing else.
+        """
+        shown = replace(self.shown, progress=None) if events else self.shown
         if self.as_json_lines or not err.isatty():
             err.notice = partial(dropped, as_json=self.as_json_lines)
-        return Screen(err, self.shown, brief=brief)
+        return Screen(err, shown, brief=brief)
 
     def observers(self) -> dict[str, Observer]:
         """Return what takes note of the run besides the screen, by the names in messages."""

@@ -61,7 +61,7 @@ def runs(
             return partial(pipecopy.runs_of, *asked)
         return partial(pipecopy.drop_run, *asked, run=drop)
 
-    screen = output.screen(err, brief=True)
+    screen = output.screen(err, events=True)
     return carry_out(
         "runs", asking, screen, output, signals, asked=Asked(typed=typed), announced=False
     )
