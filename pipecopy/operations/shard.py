@@ -137,9 +137,11 @@ def run_shard(task: ShardTask) -> ShardResult:
 def _travels(event: Event) -> bool:
     """Tell whether the event goes with the result: one of each call would be too much."""
     match event:
-        case CallEnded(outcome=outcome):
-            return outcome != "returned"
-    return not isinstance(event, CallStarted | Measured)
+        case CallEnded(outcome="returned", where=where):
+            return where.attempt > 1
+        case CallStarted() | Measured():
+            return False
+    return True
 
 
 class ShardAttempt:

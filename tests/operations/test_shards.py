@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pipecopy import ShardedReport, copy_sharded
+from pipecopy import Config, ShardedReport, copy_sharded
 from pipecopy.errors import DatabaseError
+from pipecopy.events import BatchSaved, CallEnded, Event, RetryScheduled
 from pipecopy.postgres import PostgresPool
 from tests.support.checks import Tables
 from tests.support.databases import Both
 from tests.support.runs import CONFIG
 
+REFUSE_ONCE = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+        IF nextval('tries') = 1 THEN RAISE 'not now' USING ERRCODE = 'lock_not_available'; END IF;
+        RETURN NULL;
+    END$$;
+    CREATE TRIGGER refuse_once AFTER INSERT ON profiles EXECUTE FUNCTION refuse_once()
+"""
+"""The first save times out, as by a lock's."""
 COUNT = "SELECT count(*) FROM profiles"
 ALL = "SELECT array_agg(p::text ORDER BY id) FROM profiles p"
 LEDGER = "SELECT to_regclass('pipecopy_shards')"
 
 
-def copy(pool: PostgresPool, **how: Any) -> ShardedReport:
-    return copy_sharded(CONFIG, pool, "source", "target", **{"shards": 5, "jobs": 2, **how})
+def copy(pool: PostgresPool, config: Config = CONFIG, **how: Any) -> ShardedReport:
+    return copy_sharded(config, pool, "source", "target", **{"shards": 5, "jobs": 2, **how})
 
 
 def test_all_rows_are_copied_once_and_the_ledger_is_gone(
@@ -36,10 +48,21 @@ def test_all_rows_are_copied_once_and_the_ledger_is_gone(
 def test_any_executor_is_an_engine(
     tables: Tables, postgres_pool: PostgresPool, engine: Any
 ) -> None:
+    tables.target.execute(REFUSE_ONCE)
+    events: list[Event] = []
     with engine(2) as executor:
-        report = copy(postgres_pool, executor=executor)
+        retrying = replace(CONFIG, max_retries=1)
+        report = copy(postgres_pool, retrying, executor=executor, observer=events.append)
     assert report.done == report.shards == 5
     assert tables.target.value(COUNT) == 50
+    saves = [event for event in events if isinstance(event, BatchSaved)]
+    assert {event.shard for event in saves} == set(range(5))
+    assert {event.host for event in saves} == {os.uname().nodename}
+    assert sum(event.rows for event in saves) == 50
+    (failed,) = (e for e in events if isinstance(e, CallEnded) and e.outcome == "timed out")
+    (retry,) = (event for event in events if isinstance(event, RetryScheduled))
+    (then,) = (e for e in events if isinstance(e, CallEnded) and e.where.attempt == 2)
+    assert failed.shard == retry.shard == then.shard is not None
 
 
 def test_a_run_goes_on_with_what_is_not_done(both: Both, tables: Tables) -> None:
