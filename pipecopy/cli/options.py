@@ -150,12 +150,14 @@ class Ledger:
 @Parameter(name="*", group=REPAIR)
 @dataclass(frozen=True, kw_only=True)
 class RepairOptions:
-    """What a verification does about differences."""
+    """What a verification does about differences, and how many compare at once."""
 
     repair: Flag = False
     """Copy missing and differing rows again; without this nothing is written."""
     delete_surplus: Flag = False
     """With --repair: remove rows whose id is not in the source, or not in its part (--where)."""
+    jobs: Annotated[Whole, bounds(1), Parameter(metavar="N", group=LIMITS)] = 1
+    """How many ranges of ids are compared at once, each by two processes of its own."""
 
 
 @Parameter(name="*", group=TABLE)

@@ -133,13 +133,14 @@ def test_a_job_of_the_file_is_verified_as_it_is_copied(
     file.write_text(
         f'[databases]\nprod = "{source_db.uri}"\nstats = "{target_db.uri}"\n'
         '[jobs.nightly]\nsource = "prod"\ntarget = "stats"\ntarget_table = "archive"\n'
-        'where = "id % 2 = 0"\nresume = false\n'
+        'where = "id % 2 = 0"\nresume = false\njobs = 2\n'
     )
     job = ("nightly", "--config", str(file))
     assert run("copy", *job).returncode == 0
     target_db.execute("DELETE FROM archive WHERE id = 4")
-    result = run("verify", *job)
+    result = run("verify", *job, "--json")
     assert result.returncode == 5
+    assert json.loads(result.stdout)["jobs"] == 2
     assert "10 rows compared" in result.stderr
     assert "1 id missing in the target: 4" in result.stderr
 
