@@ -18,7 +18,7 @@ LAYERS = [
     {"cli"},
     {""},
     {"operations"},
-    {"supervisor", "observers"},
+    {"supervisor", "observers", "engines"},
     {"workers", "postgres"},
     {"events", "units"},
     {"config"},
@@ -36,6 +36,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "psycopg": "postgres",
     "cyclopts": "cli",
     "prometheus_client": "observers/metrics.py",
+    "distributed": "engines/dask.py",
     "opentelemetry": ("observers/traces.py", "observers/otlp.py"),
 }
 
