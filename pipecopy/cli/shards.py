@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,9 @@ from pipecopy.cli.options import Engine, GoOn, Shards
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.report import CopyReport
+
+_CONNECT = 10.0
+"""Seconds in which a scheduler has to answer."""
 
 
 def copying(shards: Shards, engine: Engine, go_on: GoOn) -> Callable[..., CopyReport]:
@@ -36,7 +41,9 @@ def copying(shards: Shards, engine: Engine, go_on: GoOn) -> Callable[..., CopyRe
             return pipecopy.copy_shard(*sides, run=go_on.run, shard=go_on.shard, **how)
         sharded = partial(
             pipecopy.copy_sharded,
-            *sides,
+            pool=pool,
+            from_name=source,
+            to_name=target,
             shards=shards.shards or 1,
             jobs=engine.jobs or _processors(shards.shards),
             shard_retries=engine.shard_retries,
@@ -45,8 +52,11 @@ def copying(shards: Shards, engine: Engine, go_on: GoOn) -> Callable[..., CopyRe
             to_id=to_id,
             **how,
         )
-        with nullcontext() if engine.dask is None else _cluster(engine.dask) as executor:
-            return sharded(executor=executor)
+        began = time.monotonic()
+        with _executor(engine, config.full_copy_timeout) as executor:
+            left = config.full_copy_timeout - (time.monotonic() - began)
+            limits = replace(config, full_copy_timeout=max(0.001, left))
+            return sharded(config=limits, executor=executor)
 
     return copy
 
@@ -57,5 +67,13 @@ def _processors(shards: int | None) -> int:
     return processors if shards is None else min(shards, processors)
 
 
-def _cluster(address: str) -> Any:
-    return importlib.import_module("pipecopy.engines.dask").cluster(address)
+@contextmanager
+def _executor(engine: Engine, left: float) -> Iterator[Executor | None]:
+    """Give what copies the shards; None for threads. Raises ConfigError and HostError."""
+    if engine.dask is None:
+        yield None
+        return
+    from pipecopy.engines.dask import cluster  # noqa: PLC0415 - for this option alone
+
+    with cluster(engine.dask, limit=min(_CONNECT, left)) as executor:
+        yield executor

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _SCHEMES = ("tcp", "tls", "ws", "wss")
 _LAST_WORDS = 0.2
 """Seconds in which the scheduler is told that the client goes."""
-_CHECK = 2.0
+_CHECK = 5.0
 """Seconds in which the workers say what they have: one that hangs is not waited for."""
 
 
@@ -263,8 +263,8 @@ def _named(versions: Mapping[str, str]) -> list[str]:
 
 def _wrong(found: object) -> str | None:
     """Say what a worker has that differs; None if nothing does, or nobody knows."""
-    if isinstance(found, ModuleNotFoundError):
-        return f"no {found.name}"
+    if isinstance(found, Exception) and not isinstance(found, OSError):  # that: it is gone
+        return f"no pipecopy that can be imported ({found})"
     if not isinstance(found, Mapping):
         return None
     here = _versions()

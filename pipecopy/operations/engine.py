@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
+from pipecopy.supervisor.run import Run
 from pipecopy.workers.host import start
 
 Result = TypeVar("Result")
@@ -37,6 +38,23 @@ class Threads(Executor):
 
         start(threading.Thread(target=run, name="pipecopy-shard", daemon=True))
         return future
+
+
+def warnings_of(executor: Executor | None, run: Run[Any], pool: Any) -> Iterator[str]:
+    """Say which passwords anyone on the way to the engine's workers can read.
+
+    An executor tells by `encrypts` whether what is sent to them is, if it leaves this machine; and
+    a pool by `has_password` whether it sends one.
+    """
+    has_password = getattr(pool, "has_password", None)
+    if has_password is None or getattr(executor, "encrypts", True):
+        return
+    for side in run.endpoints.both:
+        if has_password(side.dbname):
+            yield (
+                f"the password of {side} is sent to the workers without encryption: write it into a"
+                " service file or a password file there (service=…, PGPASSFILE), or use tls://"
+            )
 
 
 class Engine:

@@ -12,7 +12,7 @@ from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, ShardsKnown, Warned
 from pipecopy.operations.attempts import Attempts
-from pipecopy.operations.engine import Engine
+from pipecopy.operations.engine import Engine, warnings_of
 from pipecopy.operations.keeper import (
     ask_how_far,
     end_all,
@@ -263,6 +263,8 @@ class _Driver:
     def _operate(self, run: Run[ShardedReport]) -> None:
         run.connect()
         refuse_without_ledger(run)
+        for text in warnings_of(self._how.executor, run, self._tables[0].pool):
+            run.warn(text)
         run.call(run.target, "hold_run", run.report.run_id)
         if self._how.run is None:
             plan = plan_tables(run, self._steps, self._tables, self._how.shards)

@@ -11,7 +11,7 @@ from pipecopy.arguments import wrong_text
 from pipecopy.contracts import Session
 from pipecopy.errors import ConfigError
 from pipecopy.postgres.conninfo import wrong_name
-from pipecopy.redact import shown_name
+from pipecopy.redact import parameters_in, shown_name
 
 if TYPE_CHECKING:
     from pipecopy.postgres.database import PostgresDatabase
@@ -185,6 +185,11 @@ class PostgresPool:
         if wrong := wrong_text(dbname):
             return f"it {wrong}"
         return wrong_name(dbname, self._connections)
+
+    def has_password(self, dbname: str) -> bool:
+        """Return whether the pool has a password of it, in its connection string."""
+        found = parameters_in(self._connections.get(dbname, dbname))
+        return any(one.is_secret for one in found or ())
 
     def end_sessions(self, dbname: str) -> str | None:
         """End what killed workers of this session left on the server; return what that was."""

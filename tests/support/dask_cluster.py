@@ -44,6 +44,7 @@ class Host:
 
     name: str
     nanny: int
+    """Its process id; the worker's if there is no nanny."""
     log: Path
 
     @property
@@ -104,6 +105,7 @@ class DaskCluster:
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.scheduler = 0
         self.hosts: list[Host] = []
+        self._lost: list[Host] = []
         self._number = 0
         self._log = folder / "scheduler.log"
 
@@ -111,7 +113,7 @@ class DaskCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for host in self.hosts:  # what its copies started has groups of its own
+        for host in [*self.hosts, *self._lost]:  # what its copies started has groups of its own
             host.kill(signal.SIGKILL)
         for pipe in self._pipes:
             pipe.close()
@@ -124,21 +126,22 @@ class DaskCluster:
         self.scheduler = self._start(argv, self._log, {})
         _wait_for(self._log, _SCHEDULER_IS_THERE, seen + 1)
 
-    def add_hosts(self, number: int) -> list[Host]:
+    def add_hosts(self, number: int, *, nannies: bool = True, **environment: str) -> list[Host]:
         """Start so many more hosts, with one thread each."""
-        added = [self._add_host() for _ in range(number)]
+        added = [self._add_host(environment, nanny=nannies) for _ in range(number)]
         for host in added:
             self.wait_for_worker(host)
         return added
 
-    def _add_host(self) -> Host:
+    def _add_host(self, environment: dict[str, str], *, nanny: bool) -> Host:
         self._number += 1
         name = f"host{self._number}-{os.getpid()}"
         (folder := self._folder / name).mkdir()
         log = folder / "log"
         argv = ["worker", self.address, "--nthreads", "1", "--no-dashboard", "--name", name]
         argv += ["--host", "127.0.0.1", "--local-directory", str(folder)]
-        host = Host(name, self._start(argv, log, {"HOST_OF_TESTS": name}), log)
+        argv += [] if nanny else ["--no-nanny"]
+        host = Host(name, self._start(argv, log, {**environment, "HOST_OF_TESTS": name}), log)
         self.hosts.append(host)
         return host
 
@@ -151,10 +154,21 @@ class DaskCluster:
         self.hosts.remove(host)
         host.kill(signal.SIGKILL)
 
+    def replace_hosts(self, number: int, *, nannies: bool = True) -> None:
+        """Have so many hosts, all of them new."""
+        for host in [*self.hosts]:
+            self.remove(host)
+        self.add_hosts(number, nannies=nannies)
+
+    def lose_hosts(self) -> None:
+        """Forget all hosts: their scheduler is gone, and without it they end by themselves."""
+        self._lost += self.hosts
+        self.hosts.clear()
+
     @property
     def copying(self) -> list[Process]:
-        """The processes of copies on all hosts."""
-        return [each for host in self.hosts for each in host.copying]
+        """The processes of copies on all hosts, also on those that are lost."""
+        return [each for host in [*self.hosts, *self._lost] for each in host.copying]
 
     def _start(self, argv: list[str], log: Path, env: dict[str, str]) -> int:
         module = f"distributed.cli.dask_{argv[0]}"
