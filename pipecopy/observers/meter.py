@@ -122,7 +122,6 @@ class Meter:
                 self._differences = (self._differences or 0) + found
                 self._advance(end, self._done.rows + rows, size=0)
             case ShardsKnown():  # what was done before counts for no speed
-                self._steps.clear()
                 self._advance(self._shards.ids_done, self._shards.rows, size=0)
             case StopRequested(grace=grace, finishing=str(what)):
                 self._waits["stop",] = _Wait(

@@ -237,6 +237,7 @@ def sharded_run(shards: int, batches: int, *, jobs: int) -> Iterator[Event]:
                 yield BatchSaved(**of, at=at, key_range=ids, rows=10, bytes=1000)
             outcome, rows = ("lost", 0) if is_lost else ("done", size)
             told: dict[str, Any] = {"outcome": outcome, "rows": rows, "again": is_lost}
+            of["host"] = of["host"] if is_lost else None  # the saves have told it
             yield ShardEnded(**of, **told, at=now + 0.9, attempt=number, next_id=shard.first + rows)
     yield replace(last, at=now + 1)
 

@@ -165,6 +165,7 @@ def test_the_spans_of_shards_are_below_theirs_whatever_comes_between() -> None:
     (root,) = (span for span in spans.values() if span.parent is None)
     shards = [span for span in spans.values() if span.name == "shard 1"]
     assert {attributes(span, "host")[0] for span in shards[:2]} == {"batch-7", "batch-8"}
+    assert sorted((span.start_time or 0) // 10**9 for span in shards)[:2] == [4, 5]
     assert attributes(shards[0], "outcome", "table") == ("lost", "public.profiles")
     for load in (span for span in spans.values() if span.name == "load_rows"):
         assert load.parent is not None
