@@ -16,6 +16,7 @@ from pipecopy.cli.codes import MEANINGS
 from pipecopy.units import bytes_of
 from tests.support.asked import asked
 from tests.support.command import run
+from tests.support.dask_cluster import needs_distributed
 from tests.support.databases import Both
 from tests.support.manual import (
     FOLDER,
@@ -34,11 +35,12 @@ from tests.support.scripts import run_script
 GENERATED = "python -m tests.support.manual writes it anew"
 OPTIONS = {option["name"] for command in commands() for _, option in options_of(command)}
 _OF_HELP = {"--help", "--version"}
-_OF_OTHERS = set(
-    "--array --cpus-per-task --dependency --for --kill-on-invalid-dep --mem --nthreads --parsable"
-    " --time --timeout".split()
-)
-"""Options of sbatch, kubectl and Dask."""
+_OF_OTHERS = {
+    *("--array", "--cpus-per-task", "--dependency", "--kill-on-invalid-dep", "--mem"),  # sbatch's
+    *("--parsable", "--time"),
+    *("--for", "--timeout"),  # kubectl's
+    "--nthreads",  # Dask's
+}
 _OPERATORS = {"&&", "|", "||", ";"}
 _REDIRECTS = {">", ">>", "<"}
 CONFIGURATION = next(code for name, code in blocks("toml") if name == "configuration.md")
@@ -184,7 +186,7 @@ def test_the_job_for_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def services(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The services `prod`, whose table has 95 rows, and `stats`, which has an empty one."""
+    """Make the services `prod`, whose table has 95 rows, and `stats`, which has an empty one."""
     create_profiles(both.source, 95)
     create_profiles(both.target)
     services = tmp_path / "services"
@@ -218,8 +220,7 @@ def test_what_the_readme_shows_runs_as_it_is_printed(both: Both, tmp_path: Path)
 def test_a_script_that_copies_in_shards_runs(page: str, both: Both, tmp_path: Path) -> None:
     (script,) = (code for name, code in blocks("python") if name == page and "_sharded(" in code)
     if "distributed" in script:
-        pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-        pytest.importorskip("pipecopy.engines.dask", reason="it is not there yet")
+        needs_distributed()
     ended = run_script(tmp_path, script)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "95 rows" in ended.stdout
