@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from bench.shards import ROWS, SLOW, Chaos
 from pipecopy import ShardedReport, copy_sharded
 from pipecopy.engines.dask import cluster
 from pipecopy.errors import (
@@ -29,12 +31,15 @@ from pipecopy.errors import (
     PipecopyError,
     WorkerCrashedError,
 )
+from pipecopy.postgres import PostgresPool
 from tests.support.checks import Tables
 from tests.support.command import run as run_command
 from tests.support.command import start
 from tests.support.dask_cluster import DaskCluster, Host, needs_distributed
+from tests.support.databases import Both
 from tests.support.gates import load_gate, save_gate
 from tests.support.leftovers import PATIENCE
+from tests.support.profiles import create_profiles
 from tests.support.runs import CONFIG
 
 needs_distributed()
@@ -159,7 +164,7 @@ def kill_worker(dask: DaskCluster, host: Host) -> None:
 
 def kill_nanny(dask: DaskCluster, host: Host) -> None:
     os.kill(host.nanny, signal.SIGKILL)
-    dask.hosts.remove(host)
+    dask.leave(host)
 
 
 def kill_machine(dask: DaskCluster, host: Host) -> None:
@@ -169,7 +174,7 @@ def kill_machine(dask: DaskCluster, host: Host) -> None:
 def drain(dask: DaskCluster, host: Host) -> None:
     """Have the scheduler give its shard away, while its worker goes on with it."""
     os.kill(host.nanny, signal.SIGTERM)
-    dask.hosts.remove(host)
+    dask.leave(host)
 
 
 @pytest.mark.parametrize("fault", [kill_worker, kill_nanny, kill_machine, drain])
@@ -287,3 +292,30 @@ def test_a_worker_without_pipecopy_is_named(two_hosts: DaskCluster, tmp_path: Pa
     with pytest.raises(ConfigError, match=named), cluster(two_hosts.address):
         pass
     two_hosts.remove(host)
+
+
+def test_nothing_is_lost_under_random_faults(
+    both: Both, two_hosts: DaskCluster, tmp_path: Path
+) -> None:
+    create_profiles(both.source, ROWS)
+    create_profiles(both.target)
+    both.target.execute(SLOW)
+    chaos = Chaos(both.source, both.target, two_hosts, Random(1), tmp_path)
+    chaos.copy(2)
+    assert not chaos.wrong
+    assert chaos.faults.total() == 2
+
+
+def test_a_password_that_anyone_can_read_on_the_way_is_warned_of(
+    tables: Tables, two_hosts: DaskCluster, engine: Executor
+) -> None:
+    pool = PostgresPool(
+        {"source": tables.source.uri, "target": f"{tables.target.conninfo} password=x"}
+    )
+    report = copy_sharded(LIMITS, pool, "source", "target", shards=1, jobs=1, executor=engine)
+    (warning,) = report.warnings
+    assert warning == (
+        "the password of target target is sent to the workers without encryption: write it into a"
+        " service file or a password file there (service=…, PGPASSFILE), or use tls://"
+    )
+    check_complete(tables, report, two_hosts)

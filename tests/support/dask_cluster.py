@@ -160,6 +160,11 @@ class DaskCluster:
             self.remove(host)
         self.add_hosts(number, nannies=nannies)
 
+    def leave(self, host: Host) -> None:
+        """Forget a host that ends by itself."""
+        self.hosts.remove(host)
+        self._lost.append(host)
+
     def lose_hosts(self) -> None:
         """Forget all hosts: their scheduler is gone, and without it they end by themselves."""
         self._lost += self.hosts
