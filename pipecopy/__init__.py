@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pipecopy.operations.by_hand import copy_shard as copy_shard
     from pipecopy.operations.check import check_copy as check_copy
     from pipecopy.operations.copy import copy_table as copy_table
+    from pipecopy.operations.find import find_tables as find_tables
+    from pipecopy.operations.many import copy_shard_of_tables as copy_shard_of_tables
+    from pipecopy.operations.many import copy_tables as copy_tables
+    from pipecopy.operations.many import plan_tables as plan_tables
+    from pipecopy.operations.plan import TableCopy as TableCopy
     from pipecopy.operations.runs import drop_run as drop_run
     from pipecopy.operations.runs import runs_of as runs_of
     from pipecopy.operations.shards import copy_sharded as copy_sharded
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from pipecopy.sharded import PlanReport as PlanReport
     from pipecopy.sharded import RunsReport as RunsReport
     from pipecopy.sharded import ShardedReport as ShardedReport
+    from pipecopy.sharded import TablesReport as TablesReport
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
 _MODULES = {
@@ -44,13 +50,19 @@ _MODULES = {
     "Row": "contracts",
     "RunsReport": "sharded",
     "ShardedReport": "sharded",
+    "TableCopy": "operations.plan",
+    "TablesReport": "sharded",
     "VerifyReport": "report",
     "check_copy": "operations.check",
     "copy_shard": "operations.by_hand",
+    "copy_shard_of_tables": "operations.many",
     "copy_sharded": "operations.shards",
     "copy_table": "operations.copy",
+    "copy_tables": "operations.many",
     "drop_run": "operations.runs",
+    "find_tables": "operations.find",
     "plan_sharded": "operations.shards",
+    "plan_tables": "operations.many",
     "runs_of": "operations.runs",
     "verify_tables": "operations.verify",
 }

@@ -71,6 +71,10 @@ estimated_rows(min_id: int, ends: Sequence[int], seconds: float) -> Sequence[int
     For each of these ids, in ascending order, about how many rows have ids in `[min_id, end)`; for
     the first of them alone if it takes longer than so many seconds. None if that is not known. For
     a plan of shards if `ends_of_batches` takes too long: to estimate should take almost no time.
+tables(patterns: Sequence[str], names: Sequence[str]) -> Sequence[Sequence[ListedTable]]
+    For each pattern, in the driver's own way, the tables that it means; and then for each name the
+    one table, or none. Partitions and tables of the system are left out of the first: for a run of
+    many tables.
 load_these(ids: Sequence[int]) -> Sequence[Row]
     The rows with these ids: for `exchange_rows`. If they are more bytes than a batch may have, an
     error of the SQLSTATE 54000: then fewer are asked for.
@@ -103,6 +107,9 @@ exchange_rows(rows: Sequence[Row], surplus: Sequence[int]) -> tuple[Sequence[int
     with the SQLSTATE 23505 or 23P01. If other rows have such a value too, it changes nothing.
     Returns the ids of those, and of the rows that had each other's values, for a message: none if
     that can't be told.
+foreign_keys(tables: Sequence[str]) -> Sequence[ForeignKey]
+    Those that the server enforces from one of these tables to one of them, by the names that
+    `describe` told: a run copies a table after those to which it refers.
 confirm() -> None
     Sees that server and table are still those that rows were saved to, if `finish` failed or an
     error of the source ends the copy. Raises `ServerChangedError` or `TableChangedError`.
@@ -417,6 +424,25 @@ class TableDescription:
     def problems(self) -> tuple[Finding, ...]:
         """The reasons not to copy."""
         return tuple(finding for finding in self.findings if finding.mark == "problem")
+
+
+class ListedTable(TypedDict):
+    """A table as `tables` lists it."""
+
+    name: str
+    """As the pool would be told it, with its schema."""
+    key: str | None
+    """The integer column by which it can be copied, likewise; None if there is none."""
+    bytes: int | None
+    """Its size in the database; None if that is not known."""
+
+
+class ForeignKey(TypedDict):
+    """That a table refers to another one, or to itself."""
+
+    name: str
+    table: str
+    refers_to: str
 
 
 class Survey(TypedDict, total=False):

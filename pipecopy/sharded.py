@@ -131,3 +131,24 @@ class RunsReport(Report):
     """Those of the ledger that are not complete."""
     dropped: bool = False
     """They were removed from it, by `drop_run`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundTable:
+    """A table of the source that is meant."""
+
+    name: str
+    """As a pool takes it, with the schema."""
+    key: str
+    """The column by which it can be copied, likewise."""
+    pattern: str | None
+    """By which it was found; None if it was named."""
+    bytes: int | None
+    """Its size in the database; None if that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesReport(Report):
+    """What `find_tables` returns."""
+
+    tables: tuple[FoundTable, ...] = ()

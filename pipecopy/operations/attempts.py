@@ -77,7 +77,7 @@ class Attempts:
         """For what runs in this process."""
         self._told = False
         """What runs elsewhere was told of the stop."""
-        self._idle = IdleEndpoints()
+        self._idle = IdleEndpoints(most=jobs)
         self._here: set[int] = set()
         """The shards whose events come while they run: in this process."""
         not_done = [shard for shard in tally.shards.values() if shard.state != "done"]
@@ -150,8 +150,10 @@ class Attempts:
 
     def _begin(self) -> None:
         """Give attempts to the engine whose turn it is."""
-        now = self._run.clock.now()
+        now, tables = self._run.clock.now(), self._tally.waiting_tables()
         for attempt in [each for each in self._waiting if each.due <= now]:
+            if tables and self._tally.shards[attempt.shard].table in tables:
+                continue
             if len(self._under_way) >= self._jobs:
                 return
             self._waiting.remove(attempt)

@@ -12,15 +12,17 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pipecopy.config import Config, bad_ids
-from pipecopy.contracts import ConnectionPool
+from pipecopy.contracts import ConnectionPool, ListedTable
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.ledger import Planned
-from pipecopy.operations.parts import new_part
+from pipecopy.operations.parts import new_part, warn_once
 from pipecopy.operations.plan import TableCopy, shards_of
+from pipecopy.operations.references import circular_text, references
+from pipecopy.operations.share import default_shards, share
 from pipecopy.operations.tables import TableSteps
 from pipecopy.report import Report
-from pipecopy.shard import Shard
+from pipecopy.shard import Shard, table_text
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
@@ -59,37 +61,68 @@ def keep(
     )
 
 
-def refuse_bad_ids(tables: Sequence[TableCopy]) -> None:
+def refuse_bad_tables(tables: Sequence[TableCopy]) -> None:
     """Raise ConfigError for wrong arguments."""
     bad = [wrong for table in tables for wrong in bad_ids(table.from_id, table.to_id)]
+    if not tables:
+        bad.append("tables is empty")
     if bad:
         raise ConfigError("; ".join(dict.fromkeys(bad)))
 
 
-def plan_tables(
-    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
+def report_of(kind: type[ReportT], tables: Sequence[TableCopy], names: tuple[str, str]) -> ReportT:
+    """Return the report of a run of these tables that has just begun; of several it names none."""
+    report = kind.of(tables[0].pool, *names)
+    if len(tables) > 1:
+        report = replace(report, table=None, target_table=None, key=None)
+    return report
+
+
+def make_plan(
+    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int | None
 ) -> Planned:
     """Plan the shards of all tables, and write them into the ledger. Raises what ends a plan."""
     while True:
         try:
-            return _plan_tables(run, steps, tables, shards)
+            return _make_plan(run, steps, tables, shards)
         except DatabaseError as error:
             if not (error.in_use and run.config.wait):
                 raise  # else another run was planned at the same time: the next plan waits for it
 
 
-def _plan_tables(
-    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int
+def _make_plan(
+    run: Run[Any], steps: TableSteps, tables: Sequence[TableCopy], shards: int | None
 ) -> Planned:
-    plans = steps.plan(tables, max(1, shards - len(tables) + 1))
+    sizes = _sizes(run, tables, needed=shards is None)
+    if None in sizes:  # by rows, then, once those are known
+        total = shards or default_shards(steps.jobs)
+        plans = steps.plan(tables, [max(1, total - len(tables) + 1)] * len(tables))
+        parts = share([plan.rows for plan in plans], total, steps.jobs)
+    else:
+        parts = share(sizes, shards, steps.jobs)
+        plans = steps.plan(tables, parts)
+        plans = [replace(plan, bytes=size) for plan, size in zip(plans, sizes, strict=True)]
     found = {plan.table: (table, plan) for table, plan in zip(tables, plans, strict=True)}
     if len(found) < len(tables):
-        into = [plan.table for plan in plans]
+        into = [table_text(plan.table) for plan in plans]
         twice = sorted({table for table in into if into.count(table) > 1})
         raise ConfigError(f"several tables would be copied into {', '.join(twice)}: name one")
-    planned = shards_of(run.report.run_id, plans, shards)
-    run.call(run.target, "plan_shards", planned)
-    return Planned(tables=found, shards=planned)
+    refer = references(run, list(found))
+    in_order = sorted(zip(plans, parts, strict=True), key=lambda each: refer.depth(each[0].table))
+    of_all = shards_of(run.report.run_id, in_order)
+    if len(of_all) > 1:
+        warn_once(run, map(circular_text, refer.circular))
+    run.call(run.target, "plan_shards", of_all)
+    return Planned(tables=found, shards=of_all, references=refer)
+
+
+def _sizes(run: Run[Any], tables: Sequence[TableCopy], *, needed: bool) -> list[int | None]:
+    """Return the bytes of each table, None if that is not known, or not `needed` for one alone."""
+    names = [table.name for table in tables]
+    if not (needed or len(tables) > 1) or None in names or "tables" not in run.source.offers:
+        return [None] * len(tables)
+    found: Sequence[Sequence[ListedTable]] = run.call(run.source, "tables", [], names)
+    return [each[0]["bytes"] if each else None for each in found]
 
 
 def finish_tables(run: Run[Any], steps: TableSteps, planned: Planned) -> Sequence[Shard]:

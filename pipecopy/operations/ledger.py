@@ -10,7 +10,8 @@ from typing import Any
 from pipecopy.arguments import argument
 from pipecopy.errors import ConfigError
 from pipecopy.operations.plan import TableCopy, TablePlan
-from pipecopy.shard import Shard
+from pipecopy.operations.references import References
+from pipecopy.shard import Shard, table_text
 from pipecopy.supervisor.run import Run
 
 LEDGER_CALLS = frozenset({"plan_shards", "shards", "claim_shard", "end_shard", "stop_shards"})
@@ -23,6 +24,7 @@ class Planned:
     tables: Mapping[str, tuple[TableCopy, TablePlan]]
     """By their names in the ledger."""
     shards: Sequence[Shard]
+    references: References = References()  # noqa: RUF009 - a frozen value
 
     @property
     def estimated_rows(self) -> int | None:
@@ -80,6 +82,7 @@ def planned(shards: Sequence[Shard], tables: Sequence[TableCopy]) -> Planned:
             else:
                 left.remove(table)
                 found[plan.table] = (table, plan)
+    left = [table for table in left if not table.if_planned]
     if missing or left:
         raise ConfigError("; ".join(_differences(run_id, missing, left)))
     return Planned(tables=found, shards=shards)
@@ -95,7 +98,7 @@ def _differences(
         yield f"run {run_id} was planned {_options(was)}, and is to go on {_options(now)}"
         return
     for plan in missing:
-        yield f"run {run_id} also copies {plan.table}: name all of its tables"
+        yield f"run {run_id} also copies {table_text(plan.table)}: name all of its tables"
     for table in left:
         name = getattr(table.pool, "table", None) or "the table"
         yield f"run {run_id} was not planned for {name} as it is to be copied now"

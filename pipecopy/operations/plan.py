@@ -7,7 +7,7 @@ whoever copies a shard, on any host and at any time, goes on from there, or says
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,9 @@ class TableCopy:
     config: Config
     from_id: int = 0
     to_id: int | None = None
+    if_planned: bool = False
+    """A run that is gone on with leaves it out if it was not planned for it: the table was found by
+    a pattern, and may have come since."""
 
     @property
     def is_range(self) -> bool:
@@ -64,6 +67,8 @@ class TablePlan:
     """About how many there are; None if that is not known."""
     spread: Spread | None = None
     """Of them over the ids; None if there are no ids, or the shards are known already."""
+    bytes: int | None = None
+    """In the source's database; None if that is not known."""
 
     def pieces(self, parts: int) -> list[Piece]:
         """Return the ids of so many shards, at most; without ids, of one that has none."""
@@ -79,6 +84,7 @@ class TablePlan:
             "first_id": self.first_id,
             "max_id": self.max_id,
             "rows": self.rows,
+            "bytes": self.bytes,
             "position": source.get("position"),
             "source": _plain(source.get("described")),
             "target": _plain(target.get("described")),
@@ -101,6 +107,7 @@ class TablePlan:
                 "target": {"described": _described(plain["target"])},
             },
             rows=plain["rows"],
+            bytes=plain.get("bytes"),
         )
 
 
@@ -173,14 +180,14 @@ def without_unique_index(target: Any) -> list[Finding]:
     return [replace(found, side="target")]
 
 
-def shards_of(run_id: str, plans: Sequence[TablePlan], parts: int) -> list[Shard]:
+def shards_of(run_id: str, plans: Iterable[tuple[TablePlan, int]]) -> list[Shard]:
     """Return the shards of all tables as the ledger has them before the first attempt.
 
-    They are so many in all, at most, but one for each table at least: the ledger knows of all.
+    A table has so many, at most, but one at least: the ledger knows of all.
     """
     shards: list[Shard] = []
-    for plan, share in zip(plans, _shares([plan.rows for plan in plans], parts), strict=True):
-        for number, piece in enumerate(plan.pieces(share)):
+    for plan, parts in plans:
+        for number, piece in enumerate(plan.pieces(parts)):
             shards.append(
                 Shard(
                     run=run_id,
@@ -193,15 +200,3 @@ def shards_of(run_id: str, plans: Sequence[TablePlan], parts: int) -> list[Shard
                 )
             )
     return shards
-
-
-def _shares(rows: Sequence[int | None], parts: int) -> list[int]:
-    """Return how many of the parts each table gets: by its rows if all are known, at least one."""
-    known = [count for count in rows if count is not None]
-    if len(known) < len(rows) or not sum(known):
-        known = [1] * len(rows)
-    shares = [1] * len(rows)
-    for _ in range(parts - len(rows)):
-        # the next part goes where they are biggest
-        shares[max(range(len(rows)), key=lambda table: known[table] / shares[table])] += 1
-    return shares

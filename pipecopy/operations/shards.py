@@ -19,8 +19,9 @@ from pipecopy.operations.keeper import (
     finish_tables,
     keep,
     last_words,
-    plan_tables,
-    refuse_bad_ids,
+    make_plan,
+    refuse_bad_tables,
+    report_of,
 )
 from pipecopy.operations.ledger import (
     Planned,
@@ -30,6 +31,7 @@ from pipecopy.operations.ledger import (
     shards_of_run,
 )
 from pipecopy.operations.plan import TableCopy
+from pipecopy.operations.references import order_text, references
 from pipecopy.operations.tables import TableSteps
 from pipecopy.operations.tally import Tally
 from pipecopy.shard import Shard
@@ -97,14 +99,15 @@ def copy_sharded(
         observer=observer,
         stop=stop,
     )
-    return copy_tables(config, [table], from_name, to_name, how)
+    return copy_all(config, [table], from_name, to_name, how)
 
 
 @dataclass(frozen=True, kw_only=True)
 class How:
     """How a sharded run goes: see `copy_sharded`."""
 
-    shards: int
+    shards: int | None
+    """None: by the sizes of the tables, and by `jobs`."""
     jobs: int
     executor: Executor | None = None
     shard_retries: int = 3
@@ -116,7 +119,7 @@ class How:
         bad = [
             f"{name} must be an int of at least {least}, not {value!r}"
             for name, value, least in (
-                ("shards", self.shards, 1),
+                ("shards", 1 if self.shards is None else self.shards, 1),
                 ("jobs", self.jobs, 1),
                 ("shard_retries", self.shard_retries, 0),
             )
@@ -130,19 +133,16 @@ class How:
             raise ConfigError("; ".join(bad))
 
 
-def copy_tables(
+def copy_all(
     config: Config, tables: Sequence[TableCopy], from_name: str, to_name: str, how: How
 ) -> ShardedReport:
-    """Copy several tables from one database to another in one run, as `copy_sharded` does one.
-
-    The whole run has the limits of `config`, and each table those of its own.
-    """
-    refuse_bad_ids(tables)
+    """Copy these tables in one run; see `copy_tables`."""
+    refuse_bad_tables(tables)
     if how.run is not None and any(table.is_range for table in tables):
         raise ConfigError(
             "`from_id` and `to_id` do not go with `run`: it keeps to the ids of its plan"
         )
-    report = ShardedReport.of(tables[0].pool, from_name, to_name)
+    report = report_of(ShardedReport, tables, (from_name, to_name))
     if how.run is not None:
         report = replace(report, run_id=how.run)
     driver = _Driver(tables, (from_name, to_name), how)
@@ -198,8 +198,8 @@ def plan_sharded(
 def plan_all(
     config: Config, tables: Sequence[TableCopy], from_name: str, to_name: str, how: How
 ) -> PlanReport:
-    """Plan several tables in one run, as `plan_sharded` does one; so many `jobs` at once."""
-    refuse_bad_ids(tables)
+    """Plan these tables in one run, so many `jobs` at once; see `plan_tables`."""
+    refuse_bad_tables(tables)
     names = (from_name, to_name)
 
     def operate(run: Run[PlanReport]) -> None:
@@ -208,9 +208,11 @@ def plan_all(
         run.call(run.target, "hold_run", run.report.run_id)
         steps = TableSteps(run, names, run.notify, jobs=how.jobs)
         try:
-            plan = plan_tables(run, steps, tables, how.shards)
+            plan = make_plan(run, steps, tables, how.shards)
         finally:
             steps.abort()
+        for key in plan.references.keys:
+            run.warn(order_text(key))
         shards = tuple(replace(shard, plan=None) for shard in plan.shards)
         run.update(
             shards=shards,
@@ -227,7 +229,7 @@ def plan_all(
             ),
         )
 
-    report = PlanReport.of(tables[0].pool, from_name, to_name)
+    report = report_of(PlanReport, tables, names)
     return keep(
         operate, report, config, tables[0].pool, names, observer=how.observer, stop=how.stop
     )
@@ -267,9 +269,10 @@ class _Driver:
             run.warn(text)
         run.call(run.target, "hold_run", run.report.run_id)
         if self._how.run is None:
-            plan = plan_tables(run, self._steps, self._tables, self._how.shards)
+            plan = make_plan(run, self._steps, self._tables, self._how.shards)
         else:
             plan = planned(shards_of_run(run, run.report.run_id), self._tables)
+            plan = replace(plan, references=references(run, list(plan.tables)))
             run.call(run.target, "open_shards", run.report.run_id)
         attempts, tally = self._begin(run, plan)
         while True:

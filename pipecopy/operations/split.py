@@ -63,11 +63,14 @@ def split(run: Run[Any], first_id: int, last_id: int, parts: int) -> list[Piece]
 
 def spread(run: Run[Any], first_id: int, last_id: int, parts: int) -> Spread:
     """Find out how the rows are spread over the ids, well enough for so many parts; see `split`."""
-    if parts <= 1 or first_id >= last_id:
+    if first_id >= last_id:
         is_one = first_id == last_id  # which has one row, or none
         return Spread(_Counts([first_id, last_id + 1], [0.0, 1.0]), last_id + 1 if is_one else 0)
     source = _Source(run, last_id + 1)
     expected = source.rows_below(first_id, [source.past_last])
+    if parts <= 1:
+        told, rows = (0, 1.0) if expected is None else (source.past_last, float(expected[0]))
+        return Spread(_Counts([first_id, source.past_last], [0.0, rows]), told)
     counts = _count(source, first_id, parts, None if expected is None else expected[0])
     told = source.past_last
     if counts.ends[-1] < source.past_last:

@@ -31,12 +31,13 @@ class TableSteps:
         self, run: Run[Any], names: tuple[str, str], observer: Observer, *, jobs: int
     ) -> None:
         """So many `jobs` are under way at once, at most."""
-        self._run, self._names, self._observer, self._jobs = run, names, observer, jobs
+        self._run, self._names, self._observer, self.jobs = run, names, observer, jobs
         self._abort = threading.Event()
 
-    def plan(self, tables: Sequence[TableCopy], parts: int) -> list[TablePlan]:
-        """Plan each table. Raises the error of the first that fails."""
-        return self._on_each("the plan", tables, lambda table: self._plan(table, parts))
+    def plan(self, tables: Sequence[TableCopy], parts: Sequence[int]) -> list[TablePlan]:
+        """Plan each table, for at most so many shards. Raises the error of the first that fails."""
+        each = list(zip(tables, parts, strict=True))
+        return self._on_each("the plan", each, self._plan)
 
     def finish(self, tables: Iterable[tuple[TableCopy, TablePlan]]) -> None:
         """Set the sequence of each table, and analyze it. Raises as `plan` does."""
@@ -46,7 +47,8 @@ class TableSteps:
         """Have the steps end at once."""
         self._abort.set()
 
-    def _plan(self, table: TableCopy, parts: int) -> tuple[TablePlan, tuple[str, ...]]:
+    def _plan(self, asked: tuple[TableCopy, int]) -> tuple[TablePlan, tuple[str, ...]]:
+        table, parts = asked
         found: list[TablePlan] = []
         warnings = self._on_table(table, lambda run: found.append(plan_table(run, table, parts)))
         return found[0], warnings
@@ -95,7 +97,7 @@ class TableSteps:
             warn_once(self._run, made[1])
 
         try:
-            made = on_each(self._run, items, step, jobs=self._jobs, took=took)
+            made = on_each(self._run, items, step, jobs=self.jobs, took=took)
         except FullCopyTimeoutError as error:
             raise of_whole_run(self._run, error, what) from error
         return [each for each, _ in made]

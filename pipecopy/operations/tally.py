@@ -26,6 +26,7 @@ class Tally:
         """As they are now, as far as is known; by their numbers."""
         self._rows_before = sum(shard.rows for shard in planned.shards)
         self._counts = Counter(shard.table for shard in planned.shards)
+        self._sizes = _sizes(planned)
         self._reports: list[CopyReport] = []
         self.again = 0
         """Attempts that were lost, and run again."""
@@ -35,17 +36,29 @@ class Tally:
         return self._planned.tables[shard.table]
 
     def size(self, shard: Shard) -> float:
-        """Return about how many rows of the shard are left; ids, unless all tables tell rows."""
-        if self._planned.estimated_rows is None:
+        """Return about how much of the shard is left, to be compared with others of the run.
+
+        The shards of a table have about as many bytes, or rows, each; if neither is known, it goes
+        by ids.
+        """
+        size = self._sizes.get(shard.table)
+        if size is None:
             return shard.ids
-        _, plan = self.table_of(shard)
         ids = max(1, shard.last + 1 - shard.first)
-        return (plan.rows or 0) / self._counts[shard.table] * shard.ids / ids
+        return size / self._counts[shard.table] * shard.ids / ids
 
     @property
     def is_done(self) -> bool:
         """Whether all shards are."""
         return all(shard.state == "done" for shard in self.shards.values())
+
+    def waiting_tables(self) -> set[str]:
+        """Return those that refer to one that is not done."""
+        comes_after = self._planned.references.comes_after
+        if not comes_after:
+            return set()
+        left = {shard.table for shard in self.shards.values() if shard.state != "done"}
+        return {table for table, others in comes_after.items() if left.intersection(others)}
 
     def heard(self, shards: Iterable[Shard]) -> None:
         """Take note of what the ledger says."""
@@ -106,3 +119,12 @@ class Tally:
             done=sum(shard.state == "done" for shard in shards),
             rows=sum(shard.rows for shard in shards),
         )
+
+
+def _sizes(planned: Planned) -> dict[str, int]:
+    """Return the size of each table, in what is known of all of them; none if nothing is."""
+    for measure in ("bytes", "rows"):
+        sizes = {name: getattr(plan, measure) for name, (_, plan) in planned.tables.items()}
+        if None not in sizes.values():
+            return sizes
+    return {}

@@ -94,7 +94,7 @@ class Parts:
         """The report of a run that has just begun."""
         self._ranges: list[_Range] = []
         self._abort = threading.Event()
-        self._idle = IdleEndpoints()
+        self._idle = IdleEndpoints(most=jobs)
         self._told: set[str] = set(run.report.warnings)
         self._known = {
             endpoint.side: {

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import psycopg
 
 from pipecopy.contracts import (
+    ForeignKey,
+    ListedTable,
     OpenTransaction,
     Row,
     SavedRows,
@@ -25,6 +27,7 @@ from pipecopy.postgres import (
     create,
     describe,
     estimate,
+    patterns,
     splits,
     transactions,
     versions,
@@ -37,6 +40,7 @@ from pipecopy.postgres.ledger import Ledger
 from pipecopy.postgres.ledger_table import DEFAULT_LEDGER, ledger_findings
 from pipecopy.postgres.lock import is_shared, take_lock
 from pipecopy.postgres.look import KnownTable, Looked
+from pipecopy.postgres.names import readings
 from pipecopy.postgres.opened import InternalErrors, Opened, Opener
 from pipecopy.postgres.questions import Question, ask
 from pipecopy.postgres.rows import CopyRows
@@ -276,6 +280,15 @@ class PostgresDatabase(ShardCalls):
         """Return how many rows the planner expects in each `[min_id, end)`; None if it can't."""
         estimated = partial(estimate.rows_below, first=min_id, ends=ends, seconds=seconds)
         return self._call(lambda opened: estimated(opened.session, opened.table))
+
+    def tables(self, wanted: Sequence[str], names: Sequence[str]) -> list[list[ListedTable]]:
+        """Return the tables that each of these patterns means, and each of the names."""
+        find, ledger = patterns.find_tables, readings(self._ledger.name)[0][-1]
+        return self._in_session(lambda session: find(session, wanted, names, ledger))
+
+    def foreign_keys(self, tables: Sequence[str]) -> list[ForeignKey]:
+        """Return the foreign keys that are enforced between these tables."""
+        return self._in_session(lambda session: patterns.foreign_keys(session, tables))
 
     def checksum(self, min_id: int, max_id: int) -> tuple[int, int]:
         """Return the number of rows with ids in `[min_id, max_id)`, and a checksum of them."""

@@ -137,6 +137,10 @@ class Run(Calls[ReportT]):
         self.wait_both(source, target)
         self.pace.refuse_without_calls(self.endpoints.both)
 
+    def connect_source(self) -> None:
+        """Open the source alone."""
+        self.call(self.source, "connect", *self.source.connect_args)
+
     def connect_target(self) -> None:
         """Open the target alone."""
         self.call(self.target, "connect", *self.target.connect_args)

@@ -315,6 +315,8 @@ _PLAIN_CALLS = (
     "delete_rows",
     "open_transactions",
     "confirm",
+    "tables",
+    "foreign_keys",
     "plan_shards",
     "shards",
     "hold_run",
