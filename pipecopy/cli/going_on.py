@@ -35,11 +35,18 @@ class Asked:
     shard: int | None = None
     """The one shard of a run that was to be copied."""
 
+    @property
+    def names_run(self) -> bool:
+        """Whether it was asked for a run of the ledger."""
+        return not {"run", "drop"}.isdisjoint(self.typed.options)
+
 
 def how_to_go_on(
     error: BaseException, command: str | None, report: Report | None, asked: Asked
 ) -> str:
     """Return it, without the words before it; `command` is None if none was given."""
+    if isinstance(error, ConfigError) and report is not None and asked.names_run:
+        return f"fix that; `{asked.typed.runs()}` lists the runs that there are"
     if isinstance(error, ConfigError):
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
+import time
+
+import pytest
 
 from tests.support.command import LONGEST, run, start, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
 
 QUICK = ("--call-timeout", "10s", "--full-copy-timeout", "30s", "--batch-size", "20")
+HOST = os.uname().nodename
 LEDGER = "SELECT to_regclass('pipecopy_shards')"
 
 
@@ -39,24 +44,34 @@ def test_a_copy_in_shards_that_fails_is_gone_on_with_by_its_last_line(
     assert target_db.value(LEDGER) is None
 
 
+@pytest.mark.parametrize("signals", [1, 2])
 def test_a_signal_after_the_first_shard_still_stops_the_run(
-    source_db: TemporaryDatabase, target_db: TemporaryDatabase
+    source_db: TemporaryDatabase, target_db: TemporaryDatabase, signals: int
 ) -> None:
     create_profiles(source_db, 100)
     create_profiles(target_db)
     sides = (source_db.uri, target_db.uri)
     with target_db.connect() as holder:
-        holder.execute("INSERT INTO profiles (id) VALUES (70)")  # a shard waits for this one
+        # a shard waits for each, and those after them for these two
+        holder.execute("BEGIN; INSERT INTO profiles (id) VALUES (30), (70)")
         with start(["copy", *sides, *QUICK, "--shards", "5", "--jobs", "2", "-v"]) as process:
             assert process.stderr is not None
             lines = iter(process.stderr.readline, "")
             assert any(": done: " in line for line in lines)  # the end of a shard
+            if signals == 1:
+                under_way = run("runs", *sides).stdout.splitlines()[1:3]
+                assert (under_way[0].split()[2], under_way[1]) == ("running", f"  on {HOST}")
             process.send_signal(signal.SIGINT)
             assert any("SIGINT: finishing " in line for line in lines)
-            holder.rollback()
-            *_, last, _ = lines
+            if signals == 1:
+                holder.rollback()
+            else:
+                time.sleep(0.6)  # what comes sooner is the same request
+                process.send_signal(signal.SIGINT)
+            *_, last, go_on = lines
             assert process.wait(LONGEST) == 130
     assert "stopped by SIGINT" in last
+    assert re.match(r"to go on: run `pipecopy copy .* --run \w{12}`: it is safe; ", go_on)
 
 
 def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
@@ -113,25 +128,7 @@ def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
     assert run(*shlex.split(runs)[1:]).stdout.startswith("no runs: ")
 
 
-def test_a_run_is_dropped_once(source_db: TemporaryDatabase, target_db: TemporaryDatabase) -> None:
-    create_profiles(source_db, 100)
-    create_profiles(target_db)
-    sides = (source_db.uri, target_db.uri)
-    run_id = json.loads(run("plan", *sides, "--shards", "40", "--json").stdout)["run_id"]
-    listed = run("runs", *sides).stdout
-    assert listed.splitlines()[1].split()[:5] == [run_id, "public.profiles", "waiting", "0", "of"]
-    dropped = run("runs", *sides, "--drop", run_id)
-    assert dropped.stdout == (
-        f"dropped: run {run_id} of public.profiles, with 0 of 40 shards done; 0 rows stay in the"
-        " target\n"
-    )
-    again = run("runs", *sides, "--drop", run_id)
-    assert again.returncode == 2
-    assert f"has no run {run_id}" in again.stderr
-    assert target_db.value(LEDGER) is None
-
-
-def test_a_check_ends_as_the_copy_in_shards_would(
+def test_a_check_ends_as_the_copy_in_shards_would_also_when_a_run_was_dropped(
     source_db: TemporaryDatabase, target_db: TemporaryDatabase
 ) -> None:
     create_profiles(source_db, 10)
@@ -142,7 +139,6 @@ def test_a_check_ends_as_the_copy_in_shards_would(
         " GRANT ALL ON profiles TO no_ledger; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     )
     sides = (source_db.uri, target_db.uri.replace("postgres@", "no_ledger@"))
-    assert run("check", *sides).returncode == 0  # for a copy without shards
     check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
     assert check.returncode == copy.returncode == 5
     (ledger,) = re.findall(r"-> (CREATE TABLE public.pipecopy_shards .*;)", check.stdout)
@@ -150,6 +146,17 @@ def test_a_check_ends_as_the_copy_in_shards_would(
     (index,) = re.findall(r"-> (CREATE UNIQUE INDEX CONCURRENTLY .*;)", check.stdout)
     target_db.execute(ledger)  # what a DBA is given to run
     target_db.execute(index)
-    assert run("plan", *sides, "--shards", "2").returncode == 0
+    run_id = json.loads(run("plan", *sides, "--shards", "2", "--json").stdout)["run_id"]
     check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
     assert check.returncode == copy.returncode == 75
+    dropped = run("runs", *sides, "--drop", run_id)
+    assert dropped.stdout == (
+        f"dropped: run {run_id} of public.profiles, with 0 of 2 shards done; 0 rows stay in the"
+        " target\n"
+    )
+    assert run("check", *sides, "--shards", "2").returncode == 0
+    again = run("runs", *sides, "--drop", run_id)
+    assert again.returncode == 2
+    assert f"has no run {run_id}" in again.stderr
+    go_on = f"to go on: fix that; `pipecopy runs {' '.join(sides)}` lists the runs that there are\n"
+    assert again.stderr.endswith(go_on)
