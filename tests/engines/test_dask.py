@@ -221,7 +221,10 @@ def test_the_limit_of_the_run_ends_all_sessions_on_all_hosts(
 def test_a_host_that_was_frozen_saves_nothing_when_it_wakes(
     tables: Tables, two_without_nannies: DaskCluster, engine: Executor
 ) -> None:
-    """The frozen one has loaded the old row, another has copied the new one meanwhile."""
+    """The frozen one has loaded the old row, another has copied the new one meanwhile.
+
+    Two things hold it back: its new session no longer finds its claim, and each save needs it.
+    """
     two_hosts = two_without_nannies
     with load_gate(tables.source, 25) as load, save_gate(tables.target, 45) as save:
         run = Running(tables, engine)
