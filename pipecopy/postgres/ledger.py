@@ -190,6 +190,12 @@ class Ledger:
         if finishing:
             self._set(session, run_id, "stopping", "\"state\" = 'running'")
             which = "\"state\" NOT IN ('done', 'failed', 'stopping')"
+        # first those that no save has locked: one that is stuck keeps the others from nothing
+        free = (
+            f'"shard" IN (SELECT "shard" FROM {self.sql} WHERE "run" = {literal(run_id)}'
+            f" AND {which} FOR UPDATE SKIP LOCKED)"
+        )
+        self._set(session, run_id, "stopped", free)
         self._set(session, run_id, "stopped", which)
 
     def _set(self, session: ServerSession, run_id: str, state: str, which: str) -> None:

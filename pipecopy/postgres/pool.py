@@ -66,7 +66,8 @@ class PostgresPool:
                 pooler is refused.
             two_servers: source and target are two servers, and the one that is a standby does not
                 follow the other; without this, a copy is refused if that can't be told.
-            ledger: the table on the target in which a sharded run keeps how far its shards are.
+            ledger: the table on the target in which a sharded run keeps how far its shards are; a
+                name without a schema is in `public`, whatever the role's search path.
 
         Raises:
             ConfigError: `columns`, `exclude`, `where` or `json` is not valid.

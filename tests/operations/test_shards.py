@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pipecopy import Config, ShardedReport, copy_sharded
+from pipecopy import Config, ShardedReport, copy_sharded, drop_run, plan_sharded
 from pipecopy.errors import DatabaseError
-from pipecopy.events import BatchSaved, CallEnded, Event, RetryScheduled
+from pipecopy.events import BatchSaved, CallEnded, Event, Paused, RetryScheduled
 from pipecopy.postgres import PostgresPool
 from tests.support.checks import Tables
 from tests.support.databases import Both
@@ -82,3 +83,22 @@ def test_a_run_goes_on_with_what_is_not_done(both: Both, tables: Tables) -> None
     assert (report.run_id, report.done, report.rows) == (before.run_id, 5, 50)
     assert tables.target.value(COUNT) == 50
     assert tables.target.value(LEDGER) is None
+
+
+def test_a_run_of_the_table_that_is_not_complete_is_waited_for(tables: Tables) -> None:
+    pool, waits = tables.pool(), threading.Event()
+    run = plan_sharded(CONFIG, pool, "source", "target", shards=2).run_id
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Paused) and f"held by the sharded run {run}" in event.detail:
+            waits.set()
+
+    config = replace(CONFIG, wait=True)
+    with ThreadPoolExecutor(1) as threads:
+        copying = threads.submit(
+            copy_sharded, config, pool, "source", "target", shards=2, jobs=2, observer=observe
+        )
+        assert waits.wait(20)
+        drop_run(CONFIG, pool, "source", "target", run=run)
+        assert copying.result().done == 2
+    tables.assert_equal()

@@ -224,6 +224,21 @@ def test_a_stopped_shard_is_claimed_only_if_that_is_asked_for(target: TemporaryD
             assert two.claim_shard(0, True).state == "running"
 
 
+def test_a_save_that_is_stuck_keeps_no_other_shard_from_being_stopped(
+    target: TemporaryDatabase,
+) -> None:
+    target.execute("DELETE FROM pipecopy_shards")
+    plan(target, shard(0, last=50), shard(1, first=51))
+    with keeper(target) as keeping, target.connect() as stuck:
+        stuck.execute("BEGIN; UPDATE pipecopy_shards SET next_id = 7 WHERE shard = 0")
+        with pytest.raises(TimeoutError):
+            keeping.stop_shards(RUN_ID, False)
+        assert [one.state for one in keeping.shards(RUN_ID)] == ["waiting", "stopped"]
+        stuck.execute("COMMIT")
+        keeping.stop_shards(RUN_ID, False)
+        assert [one.state for one in keeping.shards(RUN_ID)] == ["stopped", "stopped"]
+
+
 def test_what_is_left_of_a_run_that_was_dropped_saves_nothing(target: TemporaryDatabase) -> None:
     with attempt(target) as one:
         one.claim_shard(0, False)
@@ -245,7 +260,7 @@ def test_a_second_run_of_the_table_is_refused(target: TemporaryDatabase) -> None
     with pytest.raises(TargetInUseError, match=spelled) as raised:
         plan(target, shard(run=OTHER_RUN))
     assert raised.value.remedy == (
-        "go on with it (`run='0123456789ab'`), or drop it: pipecopy runs --drop 0123456789ab"
+        "go on with it (`run='0123456789ab'`), or drop it with `drop_run(run='0123456789ab')`"
     )
     with (
         opened(
