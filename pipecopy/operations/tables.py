@@ -6,10 +6,11 @@ Each step is a supervised run of its own, in a thread; it has what is left of th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipecopy.contracts import Side
 from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, Warned
 from pipecopy.operations.copy import analyze, finish
@@ -18,7 +19,7 @@ from pipecopy.operations.parts import left_for_parts, new_part, of_whole_run, on
 from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.run import Run
-from pipecopy.supervisor.supervise import supervise
+from pipecopy.supervisor.supervise import NOTHING_KNOWN, supervise
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
@@ -63,10 +64,15 @@ class TableSteps:
             analyze(run)
 
         at_once = replace(table, config=replace(table.config, wait=False))
-        return None, self._on_table(at_once, operate)
+        # the source has been read: the target has to be what the shards were saved to
+        known: Mapping[Side, Mapping[str, Any]] = {"target": plan.known["target"]}
+        return None, self._on_table(at_once, operate, known)
 
     def _on_table(
-        self, table: TableCopy, operation: Callable[[Run[CopyReport]], None]
+        self,
+        table: TableCopy,
+        operation: Callable[[Run[CopyReport]], None],
+        known: Mapping[Side, Mapping[str, Any]] = NOTHING_KNOWN,
     ) -> tuple[str, ...]:
         """Return the warnings."""
         left = max(0.001, left_for_parts(self._run))
@@ -81,6 +87,7 @@ class TableSteps:
             observer=lambda event: self._observe(replace(event, table=table.name)),
             abort=self._abort,
             part=new_part("table"),
+            known=known,
         ).warnings
 
     def _observe(self, event: Event) -> None:

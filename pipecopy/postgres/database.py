@@ -183,7 +183,7 @@ class PostgresDatabase(ShardCalls):
             internal_errors = InternalErrors(session)
             while True:
                 self._forget_table()
-                if run is None or run.part is None or run.part.role != "shard":
+                if run is None or run.part is None or run.described is None:
                     self._table.state = None  # else that of the plan is what has to be there
                 looked = self._table.look(session)
                 self._lock_what_came(session, looked)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipecopy import Observer, ShardedReport, copy_sharded
+from pipecopy import Observer, ShardedReport, copy_sharded, drop_run
 from pipecopy.cli.codes import exit_code
 from pipecopy.errors import DatabaseError
 from pipecopy.postgres import PostgresPool
 from tests.faults.replicated import BATCH, CRASHED, EARLY, HELD, ROWS, Replicated, Saved
+from tests.support.checks import Tables
 from tests.support.gates import Gate, finish_gate, load_gate, save_gate
 from tests.support.profiles import assert_equal_tables
 from tests.support.runs import CONFIG
@@ -73,3 +74,23 @@ def test_a_failover_after_the_last_shard_is_no_mere_warning(followed: Replicated
     assert_equal_tables(tables.source, tables.target)
     assert (report.run_id, report.rows, report.done) == (error.report.run_id, ROWS, 4)
     assert tables.target.value(LEDGER) is None
+
+
+def test_shards_of_an_unlogged_table_that_a_crash_has_emptied_are_not_done(
+    own_tables: Tables,
+) -> None:
+    target = own_tables.target
+    target.execute("ALTER TABLE profiles SET UNLOGGED")
+    with finish_gate(target) as gate, ThreadPoolExecutor(1) as threads:
+        copying = threads.submit(copy, own_tables.pool())
+        gate.arrival()
+        target.server.stop("immediate")
+        error = copying.exception()
+    assert isinstance(error, DatabaseError)
+    target.server.start()
+    run = error.report.run_id
+    with pytest.raises(DatabaseError, match="after a crash, which has emptied the UNLOGGED table"):
+        copy(own_tables.pool(), run=run)
+    drop_run(CONFIG, own_tables.pool(), "source", "target", run=run)
+    assert copy(own_tables.pool()).rows == ROWS
+    own_tables.assert_equal()
