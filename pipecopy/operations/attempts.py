@@ -10,11 +10,19 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipecopy.config import Config
 from pipecopy.errors import FullCopyTimeoutError, StoppedError, WorkerCrashedError
-from pipecopy.events import Event, Observer, ShardEnded, ShardOutcome, ShardProgress, ShardStarted
+from pipecopy.events import (
+    Event,
+    Happened,
+    Observer,
+    ShardEnded,
+    ShardOutcome,
+    ShardProgress,
+    ShardStarted,
+)
 from pipecopy.operations.engine import Engine
 from pipecopy.operations.outcomes import ending, is_loss, result_of, text_of
 from pipecopy.operations.parts import left_for_parts, left_to_hear, warn_once
@@ -185,16 +193,7 @@ class Attempts:
         self._here.discard(shard.shard)
         self._watch.forget(shard.shard)
         attempt.outcome = self._engine.submit(run_shard, task)
-        run.notify(
-            ShardStarted(
-                shard=shard.shard,
-                table=table.name,
-                first=shard.first,
-                last=shard.last,
-                next_id=shard.next_id,
-                attempt=attempt.number,
-            )
-        )
+        self._tell(ShardStarted, shard, first=shard.first, last=shard.last, attempt=attempt.number)
 
     def _config(self, config: Config) -> Config:
         """Return the limits of an attempt that begins now; the rates are of all together."""
@@ -214,9 +213,9 @@ class Attempts:
         if error is None:
             shard = self._tally.shards[attempt.shard]
             self._tally.set(shard.shard, state="done", next_id=shard.last + 1)
-            self._tell(attempt, "done")
+            self._tell_end(attempt, "done")
         elif self._is_stopping and _is_of_a_stop(error):
-            self._tell(attempt, "stopped", text_of(error))
+            self._tell_end(attempt, "stopped", text_of(error))
         elif self._may_go_on(error):
             self._lost(attempt, error)
         else:
@@ -246,37 +245,40 @@ class Attempts:
         if attempt.number > self._retries:
             self._fail(attempt, error)
         self._tally.again += 1
-        self._tell(attempt, "lost", text_of(error), again=True)
+        self._tell_end(attempt, "lost", text_of(error), again=True)
         table, _ = self._tally.table_of(self._tally.shards[attempt.shard])
         due = self._run.clock.now() + table.config.retries_delay
         self._waiting.append(_Attempt(attempt.shard, attempt.number + 1, due))
         self._waiting.sort(key=self._turn)
 
     def _fail(self, attempt: _Attempt, error: BaseException) -> NoReturn:
-        self._tell(attempt, "failed", text_of(error))
+        self._tell_end(attempt, "failed", text_of(error))
         shard = self._tally.shards[attempt.shard]
         table, _ = self._tally.table_of(shard)
         raise ending(self._run, shard, table.name, attempt.number, error)
 
-    def _tell(
+    def _tell_end(
         self, attempt: _Attempt, outcome: ShardOutcome, detail: str = "", *, again: bool = False
     ) -> None:
         self._run.update(**self._tally.fields())
         shard = self._tally.shards[attempt.shard]
-        table, _ = self._tally.table_of(shard)
-        self._run.notify(
-            ShardEnded(
-                shard=shard.shard,
-                host=shard.host,
-                table=table.name,
-                outcome=outcome,
-                next_id=shard.next_id,
-                rows=shard.rows,
-                detail=detail,
-                attempt=attempt.number,
-                again=again,
-            )
+        self._tell(
+            ShardEnded,
+            shard,
+            host=shard.host,
+            outcome=outcome,
+            rows=shard.rows,
+            detail=detail,
+            attempt=attempt.number,
+            again=again,
         )
+
+    def _tell(self, kind: type[Happened], shard: Shard, **fields: Any) -> None:
+        """Tell the observer what happened to the shard, which is so far."""
+        table, _ = self._tally.table_of(shard)
+        fields |= {"shard": shard.shard, "table": table.name, "next_id": shard.next_id}
+        event: Any = kind(**fields)
+        self._run.notify(event)
 
     # -- all of them
 
@@ -315,17 +317,8 @@ class Attempts:
         known = [self._tally.shards[each.shard] for each in elsewhere]
         for shard in self._watch.look(known):
             self._tally.heard([shard])
-            table, _ = self._tally.table_of(shard)
             self._run.update(**self._tally.fields())
-            self._run.notify(
-                ShardProgress(
-                    shard=shard.shard,
-                    host=shard.host,
-                    table=table.name,
-                    next_id=shard.next_id,
-                    rows=shard.rows,
-                )
-            )
+            self._tell(ShardProgress, shard, host=shard.host, rows=shard.rows)
         for attempt in elsewhere:
             table, _ = self._tally.table_of(self._tally.shards[attempt.shard])
             silence = self._watch.silence(attempt.shard, table.config)

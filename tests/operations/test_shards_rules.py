@@ -275,14 +275,16 @@ def see_sessions_gone(tables: Tables) -> None:
 
 
 def test_a_silent_attempt_is_given_up_and_run_elsewhere(tables: Tables) -> None:
-    config = replace(CONFIG, call_timeout=1, retries_delay=0)
+    config, planned = replace(CONFIG, call_timeout=1.5, retries_delay=0), plan(tables)
     seen: list[Event] = []
     with (
         processes(2) as executor,
         ThreadPoolExecutor(1) as thread,
         save_gate(tables.target, 33) as gate,
     ):
-        run = thread.submit(copy, tables.pool(), config, executor, observer=seen.append)
+        run = thread.submit(
+            copy, tables.pool(), config, executor, run=planned, observer=seen.append
+        )
         with frozen(attempt_at(tables, gate)):
             gate.lift()
             report = run.result()
@@ -359,7 +361,9 @@ def test_a_stop_finishes_the_batches_in_flight(tables: Tables, engine: str) -> N
 
 def wait_until_stopping(tables: Tables, engine: str) -> None:
     state = "SELECT count(*) FROM pipecopy_shards WHERE state = 'stopping'"
+    deadline = time.monotonic() + 10
     while engine == "processes" and not tables.target.value(state):
+        assert time.monotonic() < deadline, "no attempt may finish its batch"
         time.sleep(0.01)  # the ledger sends no events
 
 
