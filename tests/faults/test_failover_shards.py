@@ -26,7 +26,7 @@ LEDGER = "SELECT to_regclass('pipecopy_shards')"
 
 def copy(pool: PostgresPool, observer: Observer | None = None, **how: Any) -> ShardedReport:
     """Copy in four shards, one after the other."""
-    config = replace(CONFIG, batch_size=BATCH, call_timeout=3)
+    config = replace(CONFIG, batch_size=BATCH)
     return copy_sharded(
         config, pool, "source", "target", shards=4, jobs=1, observer=observer, **how
     )
