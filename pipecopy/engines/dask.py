@@ -226,7 +226,7 @@ class _Dask(Executor):
     async def _prepare(self, module: str) -> None:
         """Have all workers import it: one that gets the shard of another so begins at once."""
         with suppress(OSError):
-            await self._client.run(importlib.import_module, module, on_error="ignore", wait=False)
+            await self._client.run(_import, module, on_error="ignore", wait=False)
 
     async def _refuse_other_versions(self) -> None:
         """Raise ConfigError for workers that have another Python or pipecopy than this process."""
@@ -249,6 +249,10 @@ class _Dask(Executor):
             " the right one",
             errno=getattr(cause, "errno", None),
         )
+
+
+async def _import(module: str) -> None:  # a worker would wait for what is not async
+    importlib.import_module(module)
 
 
 def _versions() -> Mapping[str, str]:

@@ -197,6 +197,7 @@ def services(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         )
     )
     monkeypatch.setenv("PGSERVICEFILE", str(services))
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path))
 
 
 @pytest.mark.usefixtures("services")
