@@ -69,11 +69,12 @@ class Part:
 
     role: Literal["run", "table", "shard", "range"]
     """`run`: it keeps the ledger; `table`: it does what comes once for a table, before and after
-    its shards or ranges; `shard`: it copies one; `range`: it verifies one."""
+    its shards; `shard`: it copies one; `range`: it verifies one, or does what comes once for all
+    ranges."""
     token: str
     """Hex digits that tell its sessions from those of every other attempt."""
     number: int | None = None
-    """Of the shard, or the range."""
+    """Of the shard, or the range; None for what is of all."""
     attempt: int | None = None
     """By which the shard was claimed; None before that."""
     holds: str | None = None

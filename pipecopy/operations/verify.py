@@ -106,7 +106,7 @@ def verify_tables(
                 warn_of_swaps(run)
 
     return supervised(
-        verify, new, config, observer=observer, part=None if jobs == 1 else new_part("table")
+        verify, new, config, observer=observer, part=None if jobs == 1 else new_part("range")
     )
 
 
