@@ -10,8 +10,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from pipecopy.errors import HostError
 from pipecopy.supervisor.run import Run
 from pipecopy.workers.host import start
 
@@ -77,7 +79,8 @@ class Engine:
     def submit(self, task: Callable[[Any], Result], arg: Any) -> Future[Result]:
         """Return how the task ends, later: with an EngineError if the executor does not take it.
 
-        What the executor cancels ends with a CancelledError. Raises HostError.
+        What the executor cancels ends with a CancelledError, and what would need a thread that this
+        machine refuses with a HostError, which is raised if there is none to ask the executor in.
         """
         outcome: Future[Result] = Future()
         outcome.set_running_or_notify_cancel()
@@ -90,7 +93,7 @@ class Engine:
         return outcome
 
     def cancel(self, outcome: Future[Any]) -> None:
-        """Have the executor forget the task, unless it is under way already. Raises HostError."""
+        """Have the executor forget the task, unless it is under way already."""
         if self._executor is not None:
             self._ask(lambda: self._cancel(outcome))
 
@@ -100,8 +103,9 @@ class Engine:
 
     def _ask(self, request: Callable[[], None]) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="pipecopy-engine", daemon=True)
-            start(self._thread)
+            thread = threading.Thread(target=self._serve, name="pipecopy-engine", daemon=True)
+            start(thread)
+            self._thread = thread
         self._requests.put(request)
 
     def _serve(self) -> None:
@@ -116,15 +120,10 @@ class Engine:
         outcome: Future[Any],
     ) -> None:
         try:
-            given = executor.submit(task, arg)
+            given = self._given[outcome] = executor.submit(task, arg)
+            given.add_done_callback(lambda ended: self._pass_on(ended, outcome))
         except Exception as error:  # noqa: BLE001 - of any engine
-            said = f": {error}" if str(error) else ""
-            refused = EngineError(f"{type(error).__name__}{said}")
-            refused.__cause__ = error
-            outcome.set_exception(refused)
-            return
-        self._given[outcome] = given
-        given.add_done_callback(lambda ended: self._pass_on(ended, outcome))
+            outcome.set_exception(error if isinstance(error, HostError) else _refused(error))
 
     def _pass_on(self, ended: Future[Any], outcome: Future[Any]) -> None:
         self._given.pop(outcome, None)
@@ -136,4 +135,12 @@ class Engine:
     def _cancel(self, outcome: Future[Any]) -> None:
         given = self._given.get(outcome)
         if given is not None:
-            given.cancel()
+            with suppress(Exception):  # of any engine: the ledger stops what it does not forget
+                given.cancel()
+
+
+def _refused(error: Exception) -> EngineError:
+    said = f": {error}" if str(error) else ""
+    refused = EngineError(f"{type(error).__name__}{said}")
+    refused.__cause__ = error
+    return refused

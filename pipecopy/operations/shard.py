@@ -104,11 +104,6 @@ class ShardResult:
     events: tuple[Event, ...] = ()
     """Those that nobody was told of while it ran."""
 
-    @property
-    def is_done(self) -> bool:
-        """Whether all its rows are in the target."""
-        return self.error is None
-
 
 def run_shard(task: ShardTask) -> ShardResult:
     """Copy the shard, within the limits of the task; never raises what a copy raises."""
@@ -163,7 +158,9 @@ class ShardAttempt:
         Raises what a copy raises.
         """
         task = self._task
-        pool = task.here.pool or load_pool(task.pool, in_worker=False)
+        pool = task.here.pool
+        if pool is None:
+            pool = load_pool(task.pool, in_worker=False)
         config = task.config
         if task.here.left is not None:  # it may have waited for its turn
             config = replace(config, full_copy_timeout=max(0.001, task.here.left()))

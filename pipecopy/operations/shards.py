@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError
-from pipecopy.events import Event, Observer, RunEnded, RunStarted, ShardsKnown, Warned
+from pipecopy.events import Event, Observer, ShardsKnown, Warned
 from pipecopy.operations.attempts import Attempts
 from pipecopy.operations.engine import Engine, warnings_of
 from pipecopy.operations.keeper import (
@@ -322,8 +322,6 @@ class _Driver:
 
     def _observe(self, event: Event) -> None:
         """Pass on an event of a shard, or of a step on a table; in any thread."""
-        if event.shard is None and isinstance(event, RunStarted | RunEnded):
-            return
         if not isinstance(event, Warned):  # the run warns once of what several have met
             self._run.notify(event)
 
