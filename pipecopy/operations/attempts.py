@@ -6,7 +6,7 @@ Nothing is asked of the engine but to run each task at least once: the ledger se
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
 from dataclasses import dataclass, field, replace
@@ -90,6 +90,8 @@ class Attempts:
         """The shards whose events come while they run: in this process."""
         not_done = [shard for shard in tally.shards.values() if shard.state != "done"]
         self._waiting: list[_Attempt] = []
+        self._claims: dict[int, range] = {}
+        """The numbers by which this run may claim each shard: the engine may run a task again."""
         self._wait_for(not_done)
         self._under_way: list[_Attempt] = []
         self._silent: list[_Attempt] = []
@@ -148,7 +150,11 @@ class Attempts:
 
     # -- one attempt
 
-    def _wait_for(self, shards: Iterable[Shard]) -> None:
+    def _wait_for(self, shards: Collection[Shard]) -> None:
+        self._claims = {
+            shard.shard: range(shard.attempt + 1, shard.attempt + 2 + self._retries)
+            for shard in shards
+        }
         self._waiting = [_Attempt(shard.shard, 1) for shard in shards]
         self._waiting.sort(key=self._turn)
 
@@ -181,6 +187,7 @@ class Attempts:
             number=shard.shard,
             table=table.name,
             known=plan.known,
+            claims=self._claims[shard.shard],
             here=InProcess(
                 pool=table.pool,
                 observer=self._observe,
@@ -242,7 +249,7 @@ class Attempts:
 
     def _lost(self, attempt: _Attempt, error: BaseException) -> None:
         """Have the shard run again, or raise the error if that was done too often."""
-        if attempt.number > self._retries:
+        if self._count(attempt) > self._retries:
             self._fail(attempt, error)
         self._tally.again += 1
         self._tell_end(attempt, "lost", text_of(error), again=True)
@@ -255,7 +262,12 @@ class Attempts:
         self._tell_end(attempt, "failed", text_of(error))
         shard = self._tally.shards[attempt.shard]
         table, _ = self._tally.table_of(shard)
-        raise ending(self._run, shard, table.name, attempt.number, error)
+        raise ending(self._run, shard, table.name, self._count(attempt), error)
+
+    def _count(self, attempt: _Attempt) -> int:
+        """Return how often the shard was given to the engine, or claimed if that is more."""
+        claimed = self._tally.shards[attempt.shard].attempt + 1 - self._claims[attempt.shard].start
+        return max(attempt.number, claimed)
 
     def _tell_end(
         self, attempt: _Attempt, outcome: ShardOutcome, detail: str = "", *, again: bool = False

@@ -81,6 +81,9 @@ class ShardTask:
     """The source's, as the pool was told it."""
     known: Mapping[Side, Mapping[str, Any]] = field(repr=False)
     """What the plan has found: see `supervise`."""
+    claims: range | None = None
+    """The numbers by which this run may claim the shard; None for any. An engine may run the task
+    again, time and again, and tell nobody."""
     stopped: bool = False
     """A shard whose run was stopped is copied all the same."""
     here: InProcess = field(default_factory=InProcess, repr=False)
@@ -139,6 +142,10 @@ def _travels(event: Event) -> bool:
     return True
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 class ShardAttempt:
     """One attempt of a shard, in this process."""
 
@@ -190,6 +197,7 @@ class ShardAttempt:
             return
         if shard.state != "running":
             raise StoppedError(f"shard {shard.shard} of run {shard.run} was stopped")
+        self._refuse_further_claim(shard)
         run.notify(RangeKnown(first_id=shard.next_id, max_id=shard.last))
         try:
             copy_batches(run, shard.next_id, shard.last)
@@ -208,6 +216,17 @@ class ShardAttempt:
             run.shorten(self._task.ends - shard.read_at)
         run.update(first_id=shard.next_id, next_id=shard.next_id, max_id=shard.last)
         return shard
+
+    def _refuse_further_claim(self, shard: Shard) -> None:
+        """Raise WorkerCrashedError if the run has claimed the shard as often as it may."""
+        claims = self._task.claims
+        if claims is not None and shard.attempt >= claims.stop:
+            raise WorkerCrashedError(
+                f"it was claimed {_times(shard.attempt - claims.start)}, and lost each time",
+                lost=True,
+                remedy="see in the logs of the engine and of its hosts why, or allow more attempts"
+                " (`shard_retries`)",
+            )
 
     def _say_failed(self, run: Run[CopyReport], error: Exception) -> None:
         """Write into the ledger how the attempt ended, if the target still answers."""

@@ -67,8 +67,11 @@ class Tally:
     def ended(self, number: int, claimed: Shard, report: CopyReport) -> None:
         """Take note of how far an attempt came which had claimed the shard so."""
         self._reports.append(report)
-        self.shards[number] = replace(
-            self.shards[number], rows=claimed.rows + report.rows, next_id=report.next_id
+        self.set(
+            number,
+            rows=claimed.rows + report.rows,
+            next_id=report.next_id,
+            attempt=claimed.attempt,
         )
 
     def set(self, number: int, **fields: Any) -> Shard:

@@ -54,7 +54,9 @@ def claim(
         while True:
             rows = session.query(
                 f"{CATALOG_PATH}UPDATE {ledger.sql} SET \"state\" = 'running',"
-                f' "attempt" = "attempt" + 1, "claim" = {literal(token)}, "error" = NULL,'
+                # not once more for an attempt of this very call, which was cut off after its commit
+                f' "attempt" = "attempt" + ("claim" IS DISTINCT FROM {literal(token)})::int,'
+                f' "claim" = {literal(token)}, "error" = NULL,'
                 f' "host" = {literal(short_host(run.host or "", 40))}, "updated" = {_NOW}'
                 f' WHERE {which} AND "state" NOT IN ({", ".join(map(literal, final))});'
                 f' SELECT {SHARD}, "claim" FROM {ledger.sql} WHERE {which}'

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
@@ -331,6 +332,39 @@ def test_a_process_of_the_engine_that_dies_ends_the_run(tables: Tables) -> None:
     tables.assert_equal()
 
 
+class RunningAgain(ThreadPoolExecutor):
+    """Runs a task again whose process has died, and tells nobody, as Dask's scheduler does."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(self._run, fn, *args, **kwargs)
+
+    def _run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        while True:
+            with suppress(BrokenProcessPool), processes(1) as executor:
+                return executor.submit(fn, *args).result()
+
+
+def test_an_engine_that_runs_a_shard_again_does_so_at_most_as_often_as_the_run_may(
+    tables: Tables,
+) -> None:
+    planned = plan(tables, shards=1)
+    tables.target.execute("UPDATE pipecopy_shards SET attempt = 7")  # of runs before
+    with RunningAgain(1) as engine, ThreadPoolExecutor(1) as thread:
+        with save_gate(tables.target, 5) as gate:
+            run = thread.submit(copy, tables.pool(), CONFIG, engine, run=planned, shard_retries=1)
+            for attempt in (8, 9):
+                wait_until(tables, f"attempt = {attempt}")
+                attempt_at(tables, gate).send_signal(signal.SIGKILL)
+            with pytest.raises(WorkerCrashedError) as raised:
+                run.result()
+        see_sessions_gone(tables)
+    assert str(raised.value) == (
+        "shard 0 (ids 0 to 50 of profiles): it was claimed 2 times, and lost each time; see in the"
+        " logs of the engine and of its hosts why, or allow more attempts (`shard_retries`)"
+    )
+    assert copy(tables.pool(), run=planned).done == 1
+
+
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_a_stop_finishes_the_batches_in_flight(tables: Tables, engine: str) -> None:
     stop = threading.Event()
@@ -347,7 +381,8 @@ def test_a_stop_finishes_the_batches_in_flight(tables: Tables, engine: str) -> N
             )
             gate.arrival()
             stop.set()
-            wait_until_stopping(tables, engine)
+            if engine == "processes":
+                wait_until(tables, "state = 'stopping'")
         with pytest.raises(StoppedError) as raised:
             run.result()
     report: ShardedReport = raised.value.report
@@ -359,11 +394,11 @@ def test_a_stop_finishes_the_batches_in_flight(tables: Tables, engine: str) -> N
     tables.assert_equal()
 
 
-def wait_until_stopping(tables: Tables, engine: str) -> None:
-    state = "SELECT count(*) FROM pipecopy_shards WHERE state = 'stopping'"
+def wait_until(tables: Tables, is_so: str) -> None:
+    """Wait until the ledger says so of a shard."""
     deadline = time.monotonic() + 10
-    while engine == "processes" and not tables.target.value(state):
-        assert time.monotonic() < deadline, "no attempt may finish its batch"
+    while not tables.target.value(f"SELECT count(*) FROM pipecopy_shards WHERE {is_so}"):
+        assert time.monotonic() < deadline, f"no shard has {is_so}"
         time.sleep(0.01)  # the ledger sends no events
 
 
