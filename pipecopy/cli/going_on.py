@@ -51,12 +51,22 @@ def how_to_go_on(
         page = "lists the commands" if command is None else "explains each option"
         name = "" if command is None else f"{command} "
         return f"fix that; `pipecopy {name}--help` {page}"
-    if isinstance(report, ShardedReport) and report.shards:
+    is_sharded = isinstance(report, ShardedReport) and report.shards > 0
+    has_changed = isinstance(error, TableMismatchError) and error.call is not None
+    if report is not None and has_changed and (is_sharded or asked.shard is not None):
+        return f"{_anew(asked.typed, report.run_id)}{_hint(error, report)}"
+    if report is not None and is_sharded:
         again = f"`{asked.typed.go_on(report.run_id)}`"
         return f"{_when(error, report, asked.typed, again)}{_hint(error, report)}"
     resume = asked.resume if asked.shard is None else True  # by the ledger
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
     return f"{_when(error, report, asked.typed)}{where}{_hint(error, report)}"
+
+
+def _anew(typed: Typed, run_id: str) -> str:
+    """Return what to do if a table is no longer as the plan of a run has found it."""
+    drop = typed.runs("--drop", run_id)
+    return f"drop the run, `{drop}`, and begin a new one: it writes only what differs"
 
 
 def _when(

@@ -12,6 +12,7 @@ from pipecopy.cli.exits import completed, failed
 from pipecopy.cli.going_on import Asked
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.cli.options import Output
+from pipecopy.cli.typed import Typed
 from pipecopy.errors import (
     CallTimeoutError,
     ConfigError,
@@ -142,6 +143,14 @@ def test_observers_are_told_of_the_end_without_the_words_before_its_lines() -> N
         assert go_on == f"to go on: {ends[-1].go_on}"
     assert [end.error for end in ends] == ["no", f"no; {FAR}", f"stopped by SIGTERM; {FAR}"]
     assert [end.stopped_by for end in ends] == [None, None, "SIGTERM"]
+
+
+def test_a_run_whose_tables_changed_since_its_plan_is_begun_anew() -> None:
+    error = TableMismatchError("no", call="describe", report=replace(REPORT, run_id="1" * 12))
+    typed = Typed(sides=["nightly"], options={"shard": ["--shard", "3"]})
+    ending = failed(error, Output(), "copy", Asked(typed=typed, shard=3))
+    drop = f"drop the run, `pipecopy runs nightly --drop {'1' * 12}`, and begin a new one"
+    assert ending.lines[-1].startswith(f"to go on: {drop}: it writes only what differs")
 
 
 OF_TARGET: dict[str, Any] = {"side": "target", "call": "save_rows"}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipecopy.cli.codes import MEANINGS
+from pipecopy.cli.options import GoOn
 from pipecopy.units import bytes_of
 from tests.support.asked import asked
 from tests.support.command import run
@@ -43,6 +44,8 @@ _OF_OTHERS = {
 }
 _OPERATORS = {"&&", "|", "||", ";"}
 _REDIRECTS = {">", ">>", "<"}
+PLANNED = {"${RUN}": "0799925ee8e1", "${SHARDS}": "200"}
+"""What the page puts into the Job of a run that was planned."""
 CONFIGURATION = next(code for name, code in blocks("toml") if name == "configuration.md")
 
 
@@ -162,22 +165,31 @@ def test_python_that_is_shown_is_python(code: str) -> None:
                     assert not word.startswith("--") or word.partition("=")[0] in OPTIONS
 
 
-def test_the_job_for_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["kubernetes.md", "shards.md"])
+def test_the_job_for_kubernetes(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml: Any = pytest.importorskip("yaml")
-    (job,) = (yaml.safe_load(code) for name, code in blocks("yaml") if name == "kubernetes.md")
-    pod = job["spec"]["template"]["spec"]
+    ((_, code),) = (block for block in blocks("yaml") if block[0] == page)
+    for name, value in {**PLANNED, "$(JOB_COMPLETION_INDEX)": "199"}.items():
+        code = code.replace(name, value)
+    job = yaml.safe_load(code)["spec"]
+    pod = job["template"]["spec"]
     (container,) = pod["containers"]
     command = asked_at_work(CONFIGURATION, tmp_path, monkeypatch, *container["args"])
     # retries
-    rules = job["spec"]["podFailurePolicy"]["rules"]
-    (failed,) = (rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule)
-    for meaning in MEANINGS:
-        passes = meaning.code in {0, 75, 124} or meaning.code > 128
-        assert passes != (meaning.code in failed)
+    rules = [rule for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
+    assert all(rule["onExitCodes"]["containerName"] == container["name"] for rule in rules)
+    failed = {code: rule["action"] for rule in rules for code in rule["onExitCodes"]["values"]}
+    passes = {0, 75, 124, 129, 130, 143}
+    if page == "shards.md":
+        assert command.go_on == GoOn(run=PLANNED["${RUN}"], shard=199)
+        assert (job["completionMode"], job["completions"]) == ("Indexed", 200)
+        passes.add(71)  # another node may have what this one refused
+        assert {code for code, action in failed.items() if action == "FailJob"} == {2, 5}
+    assert {meaning.code for meaning in MEANINGS} - failed.keys() == passes
     # limits
     limits = command.limits
     assert limits.full_copy_timeout < pod["activeDeadlineSeconds"]
-    assert "activeDeadlineSeconds" not in job["spec"]  # it would count the retries too
+    assert "activeDeadlineSeconds" not in job  # it would count the retries too
     assert pod["terminationGracePeriodSeconds"] > limits.grace + 5
     memory = bytes_of(container["resources"]["limits"]["memory"] + "B")
     assert memory > 100_000_000 + (limits.read_ahead + 2) * limits.max_batch_bytes
