@@ -24,8 +24,10 @@ from pipecopy.redact import redact
 _PASSING = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 """SQLSTATEs, or their beginnings, of what passes: a connection that broke or leads to another
 server, a session that the server ended, and what it says of itself while it starts or is full."""
+_ENDED_SESSION = ("08", "57P")
+"""The same of a session that ended: with its server, or since somebody ended it."""
 _PROTOCOL_VIOLATION = "08P01"
-"""Of class 08, but it does not pass: the server can't read a value."""
+"""Of class 08, but no session ends with it, and it does not pass: the server can't read a value."""
 _OF_A_ROW = ("21", "22", "23", "27", "38", "39", "44", "54", "58030", "58P01", "P0", "XX")
 """SQLSTATEs, or their beginnings, of what a single row brings about: a value that a type or a
 constraint refuses, that has no text or is too large, on which a function fails, or that the server
@@ -160,10 +162,16 @@ class DatabaseError(PipecopyError):
     @property
     def passes(self) -> bool:
         """Whether it goes away by itself: by the SQLSTATE, or since the other run will end."""
+        return self.in_use or self.lost or self._begins_with(_PASSING)
+
+    @property
+    def ended_session(self) -> bool:
+        """Whether the session is gone, by the SQLSTATE."""
+        return self._begins_with(_ENDED_SESSION)
+
+    def _begins_with(self, states: tuple[str, ...]) -> bool:
         code = self.sqlstate or ""
-        return (
-            self.in_use or self.lost or (code.startswith(_PASSING) and code != _PROTOCOL_VIOLATION)
-        )
+        return code.startswith(states) and code != _PROTOCOL_VIOLATION
 
     @property
     def is_of_a_row(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipecopy.config import Config
@@ -101,7 +101,7 @@ class OneShard:
             report = self._copy(plan, shard, observer, stop)
         if self._is_last and not (stop is not None and stop.is_set()):
             try:
-                self._finish(stop)
+                told = self._finish(stop)
             except PipecopyError as error:
                 error.report = report
                 error.add(
@@ -109,6 +109,7 @@ class OneShard:
                     f" again, or go on with `run='{self._run_id}'`"
                 )
                 raise
+            report = replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *told))))
         return report
 
     def _read(self, stop: threading.Event | None) -> Planned:
@@ -118,15 +119,7 @@ class OneShard:
             run.connect_target()
             found.append(planned(shards_of_run(run, self._run_id), self._tables))
 
-        keep(
-            operate,
-            self._report(self._tables[0]),
-            self._rest(self._config),
-            self._tables[0].pool,
-            self._names,
-            observer=None,
-            stop=stop,
-        )
+        self._keep(operate, stop)
         return found[0]
 
     def _copy(
@@ -171,8 +164,8 @@ class OneShard:
             operate, report, config, table.pool, self._names, mode="copy", observer=observer
         )
 
-    def _finish(self, stop: threading.Event | None) -> None:
-        """Finish the run, unless another process does, or has."""
+    def _finish(self, stop: threading.Event | None) -> tuple[str, ...]:
+        """Finish the run, unless another process does, or has; return the warnings."""
 
         def operate(run: Run[CopyReport]) -> None:
             run.connect_target()
@@ -198,15 +191,14 @@ class OneShard:
                     side="target",
                 )
 
-        keep(
-            operate,
-            self._report(self._tables[0]),
-            self._rest(self._config),
-            self._tables[0].pool,
-            self._names,
-            observer=None,
-            stop=stop,
-        )
+        return self._keep(operate, stop).warnings
+
+    def _keep(
+        self, operation: Callable[[Run[CopyReport]], None], stop: threading.Event | None
+    ) -> CopyReport:
+        table = self._tables[0]
+        report, config = self._report(table), self._rest(self._config)
+        return keep(operation, report, config, table.pool, self._names, observer=None, stop=stop)
 
     def _report(self, table: TableCopy) -> CopyReport:
         return replace(CopyReport.of(table.pool, *self._names), run_id=self._run_id)

@@ -16,7 +16,7 @@ from pipecopy.contracts import ConnectionPool, ListedTable
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.ledger import Planned
-from pipecopy.operations.parts import new_part, warn_once
+from pipecopy.operations.parts import last_words, new_part, warn_once
 from pipecopy.operations.plan import TableCopy, shards_of
 from pipecopy.operations.references import circular_text, references
 from pipecopy.operations.share import default_shards, share
@@ -28,11 +28,6 @@ from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
 
 ReportT = TypeVar("ReportT", bound=Report)
-
-LAST_WORDS = 1.0
-"""Seconds in which the ledger is told of the end, and the sessions on all hosts are ended."""
-_CLOSE = 0.1
-"""Seconds of these, within the limit of the whole run, that are left to close both sides."""
 
 
 def keep(
@@ -168,8 +163,3 @@ def ask_how_far(run: Run[Any]) -> Sequence[Shard]:
             )
             return shards
     return ()
-
-
-def last_words(run: Run[Any]) -> float:
-    """Return the seconds that are left for what is said in the end."""
-    return min(LAST_WORDS, run.config.call_timeout, max(_CLOSE, run.left - _CLOSE))

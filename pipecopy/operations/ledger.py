@@ -14,7 +14,19 @@ from pipecopy.operations.references import References
 from pipecopy.shard import Shard, table_text
 from pipecopy.supervisor.run import Run
 
-LEDGER_CALLS = frozenset({"plan_shards", "shards", "claim_shard", "end_shard", "stop_shards"})
+_OF_A_LEDGER = frozenset(
+    {
+        "plan_shards",
+        "shards",
+        "hold_run",
+        "open_shards",
+        "claim_shard",
+        "end_shard",
+        "stop_shards",
+        "drop_run",
+        "end_run",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +60,7 @@ def refuse_bad_run(run_id: object) -> None:
 
 def refuse_without_ledger(run: Run[Any]) -> None:
     """Raise ConfigError if the target keeps no ledger."""
-    if not run.target.offers >= LEDGER_CALLS:
+    if not run.target.offers >= _OF_A_LEDGER:
         raise ConfigError(f"the Database of {run.target} keeps no ledger: it can't be sharded")
 
 
@@ -100,7 +112,7 @@ def _differences(
     for plan in missing:
         yield f"run {run_id} also copies {table_text(plan.table)}: name all of its tables"
     for table in left:
-        name = getattr(table.pool, "table", None) or "the table"
+        name = table.name or "the table"
         yield f"run {run_id} was not planned for {name} as it is to be copied now"
 
 

@@ -18,11 +18,6 @@ from pipecopy.operations.shard import ShardResult
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
 
-_ENDED_SESSION = ("08", "57P")
-"""How the SQLSTATEs of a session begin that ended: with its server, or since somebody ended it."""
-_PROTOCOL_VIOLATION = "08P01"
-"""Of class 08: the server can't read a value."""
-
 
 def result_of(outcome: Future[ShardResult]) -> tuple[ShardResult | None, BaseException | None]:
     """Return how an attempt ended, and what ended it; None if it copied its shard."""
@@ -41,10 +36,7 @@ def is_loss(error: BaseException) -> bool:
         return not isinstance(error, EngineError)
     if isinstance(error, WorkerCrashedError | HostError):
         return True
-    if not isinstance(error, DatabaseError):
-        return False
-    code = error.sqlstate or ""
-    return error.lost or (code.startswith(_ENDED_SESSION) and code != _PROTOCOL_VIOLATION)
+    return isinstance(error, DatabaseError) and (error.lost or error.ended_session)
 
 
 def text_of(error: BaseException) -> str:

@@ -24,6 +24,11 @@ so their end is heard of, and what is left of them on all hosts is ended, within
 _HEARD_OF = 0.6
 """The share of these for which the end of the parts is waited for."""
 
+_LAST_WORDS = 1.0
+"""Seconds in which the parts end, and what is left of them is ended, once the run has."""
+_CLOSE = 0.1
+"""Seconds of these, within the limit of the whole run, that are left to close both sides."""
+
 
 def new_part(role: Literal["run", "table", "shard", "range"], number: int | None = None) -> Part:
     """Return what tells the sessions of this attempt from all others."""
@@ -68,6 +73,11 @@ def left_for_parts(run: Run[Any]) -> float:
 def left_to_hear(run: Run[Any]) -> float:
     """Return the seconds in which the parts should have ended, all of them."""
     return left_for_parts(run) + _HEARD_OF * _reserve(run)
+
+
+def last_words(run: Run[Any]) -> float:
+    """Return the seconds that are left for what is done in the end."""
+    return min(_LAST_WORDS, run.config.call_timeout, max(_CLOSE, run.left - _CLOSE))
 
 
 def warn_once(run: Run[Any], warnings: Iterable[str]) -> None:

@@ -47,6 +47,11 @@ class TableCopy:
         return getattr(self.pool, "table", None)
 
     @property
+    def target_name(self) -> str | None:
+        """The target's table, likewise."""
+        return getattr(self.pool, "target_table", None)
+
+    @property
     def selection(self) -> Any:
         """What of it is copied, as plain values; None if the pool does not tell."""
         return getattr(self.pool, "selection", None)

@@ -18,7 +18,6 @@ from pipecopy.operations.keeper import (
     end_all,
     finish_tables,
     keep,
-    last_words,
     make_plan,
     refuse_bad_tables,
     report_of,
@@ -30,6 +29,7 @@ from pipecopy.operations.ledger import (
     refuse_without_ledger,
     shards_of_run,
 )
+from pipecopy.operations.parts import last_words
 from pipecopy.operations.plan import TableCopy
 from pipecopy.operations.references import order_text, references
 from pipecopy.operations.tables import TableSteps
@@ -219,7 +219,7 @@ def plan_all(
             tables=tuple(
                 PlannedTable(
                     table=table.name,
-                    target_table=getattr(table.pool, "target_table", None),
+                    target_table=table.target_name,
                     first_id=found.first_id,
                     max_id=found.max_id,
                     shards=sum(shard.table == name for shard in shards),
@@ -279,7 +279,6 @@ class _Driver:
             attempts.drive()
             if tally.again:
                 end_all(run)  # what was lost may be left somewhere
-                run.update(**tally.fields())
             lost = finish_tables(run, self._steps, plan)
             if not lost:
                 return

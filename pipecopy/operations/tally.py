@@ -113,8 +113,8 @@ class Tally:
         )
         not_done = next((shard for shard in shards if shard.state != "done"), None)
         return ShardedTable(
-            table=getattr(table.pool, "table", None),
-            target_table=getattr(table.pool, "target_table", None),
+            table=table.name,
+            target_table=table.target_name,
             first_id=plan.first_id,
             max_id=plan.max_id,
             next_id=shards[-1].next_id if not_done is None else not_done.next_id,

@@ -28,7 +28,7 @@ from pipecopy.events import (
     StopRequested,
     Warned,
 )
-from pipecopy.operations.parts import left_for_parts, new_part, on_each
+from pipecopy.operations.parts import last_words, left_for_parts, new_part, on_each
 from pipecopy.operations.split import Piece, split
 from pipecopy.report import VerifyReport
 from pipecopy.shard import Part, Shard
@@ -37,10 +37,6 @@ from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.stop import RANGE
 
-_LAST_WORDS = 1.0
-"""Seconds in which the parts close their databases, once the run ends before they are done."""
-_CLOSE = 0.1
-"""Seconds of these, within the limit of the whole run, that are left to close both sides."""
 _FINER = 4
 """So many parts for each pair of processes even out rows that take longer than others."""
 _MANY = 500_000
@@ -156,7 +152,7 @@ class Parts:
         """End what still runs, and take all that was found into the report of the run."""
         run = self._run
         self._abort.set()
-        until = time.monotonic() + max(0.05, min(_LAST_WORDS, run.left - _CLOSE))
+        until = time.monotonic() + last_words(run)
         for each in self._ranges:
             if each.ended is not None:
                 each.ended.wait(max(0.0, until - time.monotonic()))

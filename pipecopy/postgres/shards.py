@@ -56,7 +56,7 @@ class ShardCalls:
         stop = self._ledger.stop
         self._in_ledger(lambda session: stop(session, run_id, finishing=finishing))
 
-    def drop_run(self, run_id: str, complete: bool = False) -> list[Shard]:  # noqa: FBT001, FBT002 - a call has no keywords
+    def drop_run(self, run_id: str, complete: bool) -> list[Shard]:  # noqa: FBT001 - a call has no keywords
         """Remove the run from the ledger; see contracts.py."""
 
         def work(session: ServerSession) -> list[Shard]:

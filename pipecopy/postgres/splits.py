@@ -32,8 +32,8 @@ def ends_of_batches(
 ) -> list[tuple[int, int]]:
     """Return `(end, rows)` of the next batches with ids in `[first, past_last)`.
 
-    As the contract says. None if the first one takes too long, or a lock is waited
-    for that long, or an administrator cancels it.
+    As the contract says: none if the first one takes too long, or waits for a lock that long, or an
+    administrator cancels it.
     """
     in_order = table.ordered_index and not table.has_children and table.where is None
     first, past_last = ids

@@ -12,8 +12,8 @@ from pipecopy.shard import Shard
 from pipecopy.workers.messages import cut
 
 
-def check_findings(call: str, answer: Any) -> None:
-    """Raise TypeError if what should be findings is none: a problem must not get lost."""
+def check_plain(call: str, answer: Any) -> None:
+    """Raise TypeError if what should be findings, or shards, is none: none must get lost."""
     found: Any = ()
     if call == "meet" or (call == "create" and not isinstance(answer, str | None)):
         found = answer

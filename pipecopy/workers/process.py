@@ -19,7 +19,7 @@ from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session
 from pipecopy.redact import secrets_in
 from pipecopy.workers.answers import (
     batches_of,
-    check_findings,
+    check_plain,
     counts_in,
     estimates_of,
     int_of,
@@ -179,7 +179,7 @@ class _WorkerProcess:
 
     def _plainly(self, call: str, *args: Any) -> Any:
         answer = getattr(self._connected, call)(*args)
-        check_findings(call, answer)
+        check_plain(call, answer)
         return plain(answer)
 
     def _get_max_id(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipecopy import (
+    ConnectionPool,
     CopyReport,
     PlanReport,
     copy_shard,
@@ -19,13 +20,14 @@ from pipecopy.errors import ConfigError
 from pipecopy.postgres import PostgresPool
 from pipecopy.sharded import LedgerRun
 from tests.support.checks import Tables
+from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import CONFIG
 
 LEDGER = "SELECT to_regclass('pipecopy_shards')"
 SEQUENCE = "SELECT last_value FROM profiles_id_seq"
 
 
-def plan(pool: PostgresPool, **how: Any) -> PlanReport:
+def plan(pool: ConnectionPool, **how: Any) -> PlanReport:
     return plan_sharded(CONFIG, pool, "source", "target", **{"shards": 3, **how})
 
 
@@ -58,6 +60,33 @@ def test_whoever_copies_the_last_shard_finishes_the_run(tables: Tables) -> None:
     assert tables.target.value(SEQUENCE) == 50
     assert tables.target.value(LEDGER) is None
     assert runs(pool) == ()
+
+
+def test_whoever_finishes_the_run_has_the_warnings_of_that(tables: Tables) -> None:
+    tables.target.execute("ALTER SEQUENCE profiles_id_seq MAXVALUE 10")
+    (warning,) = copy(tables.pool(), plan(tables.pool(), shards=1).run_id, 0).warnings
+    assert "profiles_id_seq" in warning
+
+
+def test_a_target_without_all_calls_of_a_ledger_keeps_none(sqlite_pool: RecordingPool) -> None:
+    sqlite_pool.create([1])
+    pool = _HalfPool(sqlite_pool.folder)
+    with pytest.raises(ConfigError, match="keeps no ledger: it can't be sharded"):
+        plan(pool)
+
+
+class _HalfPool(RecordingPool):
+    """Opens databases that have a part of the calls of a ledger."""
+
+    def connect(self, dbname: str) -> RecordingDatabase:
+        return _HalfDatabase(self, dbname)
+
+
+class _HalfDatabase(RecordingDatabase):
+    def shards(self, _: str | None) -> list[Any]:
+        return []
+
+    plan_shards = claim_shard = end_shard = stop_shards = shards
 
 
 def test_a_run_that_was_planned_goes_on_in_one_process(tables: Tables) -> None:

@@ -243,7 +243,7 @@ def test_what_is_left_of_a_run_that_was_dropped_saves_nothing(target: TemporaryD
     with attempt(target) as one:
         one.claim_shard(0, False)
         with opened(target, run_id=OTHER_RUN) as anyone:
-            assert anyone.drop_run(RUN_ID) == []
+            assert anyone.drop_run(RUN_ID, False) == []
         assert target.value(LEDGER) is None
         with pytest.raises(ShardLostError):
             one.save_rows(rows(1))
@@ -398,7 +398,7 @@ def test_the_ledger_is_dropped_with_its_last_run(target: TemporaryDatabase) -> N
     assert target.value(LEDGER) == "pipecopy_shards"  # it was being read
     plan(target, shard())
     with keeper(target) as keeping:
-        keeping.drop_run(RUN_ID)
+        keeping.drop_run(RUN_ID, False)
     assert target.value(LEDGER) is None
 
 
