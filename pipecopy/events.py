@@ -27,9 +27,10 @@ class Happened:
     at: float = field(default_factory=time.time, compare=False)
     """When it happened: seconds since 1970 UTC by the clock of this machine, which may be set."""
     shard: int | None = None
-    """Of a sharded run, which shard it is about; None if it is about the whole run."""
+    """Of a sharded run, which shard it is about, or of a verification by several at once, which
+    range; None if it is about the whole run."""
     host: str | None = None
-    """On which that shard is copied; None if that is not known."""
+    """On which that shard is copied, or range verified; None if that is not known."""
     table: str | None = None
     """Of a sharded run, the source's table that it is about, as the pool was told it; None if it is
     about the whole run, or the pool has no `table`."""
@@ -270,11 +271,14 @@ class RangeVerified(Happened):
 
 @dataclass(frozen=True, kw_only=True)
 class ShardsKnown(Happened):
-    """A sharded run knows its shards: they were planned, or it goes on with those of the ledger."""
+    """A sharded run knows its shards: they were planned, or it goes on with those of the ledger.
+
+    A verification by several at once tells its ranges by the events of shards.
+    """
 
     shards: tuple[Shard, ...]
     jobs: int
-    """How many are copied at once, at most."""
+    """How many are under way at once, at most."""
     estimated_rows: int | None
     """Of all tables; None if that is not known."""
 

@@ -15,8 +15,8 @@ from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.keeper import finish_tables, keep
-from pipecopy.operations.ledger import Planned, planned, refuse_bad_run, shards_of_run
 from pipecopy.operations.plan import TableCopy
+from pipecopy.operations.planned import Planned, planned, refuse_bad_run, shards_of_run
 from pipecopy.operations.shard import InProcess, ShardAttempt, ShardTask
 from pipecopy.operations.tables import TableSteps
 from pipecopy.report import CopyReport

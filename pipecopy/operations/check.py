@@ -25,9 +25,9 @@ from pipecopy.operations.findings import (
     would_wait,
 )
 from pipecopy.operations.fit import between, own, too_narrow
-from pipecopy.operations.ledger import refuse_without_ledger
 from pipecopy.operations.parts import new_part
 from pipecopy.operations.plan import without_unique_index
+from pipecopy.operations.planned import refuse_without_ledger
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
 from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint

@@ -15,9 +15,9 @@ from pipecopy.config import Config, bad_ids
 from pipecopy.contracts import ConnectionPool, ListedTable
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
-from pipecopy.operations.ledger import Planned
 from pipecopy.operations.parts import last_words, new_part, warn_once
 from pipecopy.operations.plan import TableCopy, shards_of
+from pipecopy.operations.planned import Planned
 from pipecopy.operations.references import circular_text, references
 from pipecopy.operations.share import default_shards, share
 from pipecopy.operations.tables import TableSteps

@@ -176,10 +176,11 @@ def without_unique_index(target: Any) -> list[Finding]:
     """Return the problem of a target that shards can't be copied into."""
     if not isinstance(target, TableDescription) or target.has_unique_key is not False:
         return []
+    key = target.key.replace('"', '""')
     found = problem(
         f"the target {target.table} has no unique index on the key {target.key}, without which"
         " two attempts of a shard could save a row twice",
-        f'CREATE UNIQUE INDEX CONCURRENTLY ON {target.table} ("{target.key}");',
+        f'CREATE UNIQUE INDEX CONCURRENTLY ON {target.table} ("{key}");',
         what="key",
     )
     return [replace(found, side="target")]

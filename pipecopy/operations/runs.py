@@ -10,7 +10,7 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.events import Observer
 from pipecopy.operations.keeper import keep
-from pipecopy.operations.ledger import refuse_bad_run, refuse_without_ledger, shards_of_run
+from pipecopy.operations.planned import refuse_bad_run, refuse_without_ledger, shards_of_run
 from pipecopy.shard import Shard
 from pipecopy.sharded import LedgerRun, RunsReport
 from pipecopy.supervisor.run import Run

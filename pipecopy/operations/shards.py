@@ -22,15 +22,15 @@ from pipecopy.operations.keeper import (
     refuse_bad_tables,
     report_of,
 )
-from pipecopy.operations.ledger import (
+from pipecopy.operations.parts import last_words
+from pipecopy.operations.plan import TableCopy
+from pipecopy.operations.planned import (
     Planned,
     bad_run,
     planned,
     refuse_without_ledger,
     shards_of_run,
 )
-from pipecopy.operations.parts import last_words
-from pipecopy.operations.plan import TableCopy
 from pipecopy.operations.references import order_text, references
 from pipecopy.operations.tables import TableSteps
 from pipecopy.operations.tally import Tally

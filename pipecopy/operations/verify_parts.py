@@ -92,6 +92,8 @@ class Parts:
         self._abort = threading.Event()
         self._idle = IdleEndpoints(most=jobs)
         self._told: set[str] = set(run.report.warnings)
+        """Warnings; the lock is for them, since parts meet the same at once."""
+        self._telling = threading.Lock()
         self._known = {
             endpoint.side: {
                 "position": endpoint.session.position,
@@ -222,9 +224,10 @@ class Parts:
         if isinstance(event, RunStarted | RunEnded | StopRequested):
             return
         if isinstance(event, Warned):
-            if event.message in self._told:
-                return
-            self._told.add(event.message)
+            with self._telling:
+                if event.message in self._told:
+                    return
+                self._told.add(event.message)
         self._run.notify(replace(event, **about))
 
     def _know(self, run: Run[VerifyReport]) -> None:

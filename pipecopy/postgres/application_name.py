@@ -20,7 +20,7 @@ _HOST_END = 6
 """The last characters of a long host name, which tell the pods of a Kubernetes job apart."""
 _MODES: Mapping[Mode, str] = {"copy": "c", "check": "k", "verify": "v"}
 _NAME = re.compile(
-    r"pipecopy/(?P<run_id>[0-9a-f]{12})/(?:source|target)(?:\.(?P<shard>[0-9]*)\.[0-9a-f]+)?\b"
+    r"pipecopy/(?P<run_id>[0-9a-f]{12})/(?:source|target)(?:\.(?P<number>[0-9]*)\.[0-9a-f]+)?\b"
     r"(?:/(?P<host>[^/]+)/(?P<pid>[0-9]{1,10})/(?P<mode>[ckv])(?P<started>[0-9a-f]{8})\b)?"
 )
 
@@ -30,8 +30,8 @@ class Named:
     """What the name of a session of pipecopy tells."""
 
     run_id: str
-    shard: int | None = None
-    """None for a session that copies no shard."""
+    number: int | None = None
+    """Of the shard that it copies, or the range that it verifies; None if it does neither."""
     host: str | None = None
     """None, as all that follow, for a pipecopy that did not tell it yet."""
     pid: int | None = None
@@ -44,26 +44,21 @@ def run_names_begin(run_id: str) -> str:
     return f"pipecopy/{run_id}/"
 
 
-def names_begin(run: Session) -> str:
-    """Return how the names of all sessions of the session's run begin."""
-    return run_names_begin(run.run_id)
-
-
-def shard_names_begin(run: Session, part: Part) -> str:
+def part_names_begin(run: Session, part: Part) -> str:
     """Return how the names of the sessions of all attempts of the same part begin, on this side."""
     number = "" if part.number is None else part.number
-    return f"{names_begin(run)}{run.side}.{number}."
+    return f"{run_names_begin(run.run_id)}{run.side}.{number}."
 
 
 def application_name(run: Session) -> str:
     """Return the name: `pipecopy/<run id>/<side>/<host>/<pid>/<mode and start>`.
 
     All sessions of one side of a run have the same one, and no other session has it. Those of a
-    part of a sharded run have `<side>.<shard>.<token>`.
+    part of a sharded run, or of a verification by several at once, have `<side>.<number>.<token>`.
     """
-    name = f"{names_begin(run)}{run.side}"
+    name = f"{run_names_begin(run.run_id)}{run.side}"
     if run.part is not None:
-        name = f"{shard_names_begin(run, run.part)}{run.part.token}"
+        name = f"{part_names_begin(run, run.part)}{run.part.token}"
     if run.host is None or run.pid is None or run.started is None:
         return name
     started = int(datetime.fromisoformat(run.started).timestamp())
@@ -84,12 +79,12 @@ def read_name(name: str | None) -> Named | None:
     found = _NAME.match(name or "")
     if found is None:
         return None
-    shard = int(found["shard"]) if found["shard"] else None
+    number = int(found["number"]) if found["number"] else None
     if found["host"] is None:
-        return Named(run_id=found["run_id"], shard=shard)
+        return Named(run_id=found["run_id"], number=number)
     return Named(
         run_id=found["run_id"],
-        shard=shard,
+        number=number,
         host=found["host"],
         pid=int(found["pid"]),
         mode=next(mode for mode, letter in _MODES.items() if letter == found["mode"]),

@@ -32,7 +32,7 @@ from pipecopy.postgres import (
     transactions,
     versions,
 )
-from pipecopy.postgres.application_name import names_begin
+from pipecopy.postgres.application_name import run_names_begin
 from pipecopy.postgres.connection import Connection
 from pipecopy.postgres.guard import is_guards
 from pipecopy.postgres.inspect import survey
@@ -48,7 +48,7 @@ from pipecopy.postgres.rowtext import JsonForm
 from pipecopy.postgres.selection import Selection
 from pipecopy.postgres.sequence import advance_sequences, find_key_sequences
 from pipecopy.postgres.session import ServerSession
-from pipecopy.postgres.shards import ShardCalls
+from pipecopy.postgres.shard_calls import ShardCalls
 from pipecopy.postgres.table import Table
 
 Result = TypeVar("Result")
@@ -141,7 +141,7 @@ class PostgresDatabase(ShardCalls):
     def _own_sessions(self) -> str | None:
         """What the application names of this run's sessions begin with."""
         run = self._connection.run
-        return None if run is None else names_begin(run)
+        return None if run is None else run_names_begin(run.run_id)
 
     def get_max_id_in(self, min_id: int, max_id: int) -> int:
         """Return the greatest id in `[min_id, max_id)`, 0 if there is none."""

@@ -232,8 +232,9 @@ def _holder_of(facts: Mapping[str, Any]) -> Holder:
     named, session = read_name(facts["application"]), session_text(facts)
     if named is None:
         return Holder(who=session, since=facts["since"], session=facts["pid"])
-    of_shard = "" if named.shard is None else f"shard {named.shard} of "
-    who, since = f"{of_shard}pipecopy run {named.run_id}", facts["since"]
+    kind = "range" if named.mode == "verify" else "shard"
+    of_part = "" if named.number is None else f"{kind} {named.number} of "
+    who, since = f"{of_part}pipecopy run {named.run_id}", facts["since"]
     if named.started is None:
         who = f"{who}, {session}"
     else:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from pipecopy.contracts import Session
-from pipecopy.postgres.application_name import application_name, run_names_begin, shard_names_begin
+from pipecopy.postgres.application_name import application_name, part_names_begin, run_names_begin
 from pipecopy.postgres.limits import MILLISECONDS_MAX, statement_limit
 from pipecopy.postgres.names import literal
 from pipecopy.postgres.questions import rows_of_each
@@ -52,7 +52,7 @@ def end_orphans(run: Session, direct: str) -> str:
 def _is_orphan(run: Session) -> str:
     part = run.part
     if part is not None and part.role == "shard" and part.attempt is None:
-        begin = literal(shard_names_begin(run, part))
+        begin = literal(part_names_begin(run, part))
         return f"pg_catalog.starts_with(application_name, {begin})"
     return f"application_name OPERATOR(pg_catalog.=) {literal(application_name(run))}"
 
@@ -64,7 +64,7 @@ def end_run(run_id: str) -> str:
 
 def end_other_attempts(run: Session) -> str:
     """End the sessions of all other attempts of the shard, and do not wait for their end."""
-    begin = "" if run.part is None else shard_names_begin(run, run.part)
+    begin = "" if run.part is None else part_names_begin(run, run.part)
     return _end(
         f"pg_catalog.starts_with(application_name, {literal(begin)})"
         f" AND application_name OPERATOR(pg_catalog.<>) {literal(application_name(run))}"

@@ -87,7 +87,8 @@ def supervise(
         stop: once it is set, what is in flight is finished, for at most `Config.grace`, and the run
             ends.
         abort: once it is set, the run ends at once, as it does when its limit strikes.
-        part: which part of a sharded run it is; that has the run id of the report.
+        part: which part it is of a sharded run, or of a verification by several at once; that has
+            the run id of the report.
         known: fields of the `Session` of each side's first worker: what the plan has found there.
         idle: where workers of a run before are taken from, and left for the next one.
 

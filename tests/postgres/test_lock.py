@@ -77,6 +77,19 @@ def check_is_told(database: TemporaryDatabase, role: str) -> None:
     )
 
 
+def test_a_verification_by_several_at_once_is_told_by_its_range(
+    target_db: TemporaryDatabase,
+) -> None:
+    create_profiles(target_db, 1)
+    of_range = part("range", mode="verify", number=3)
+    with contextlib.closing(PostgresPool().for_session(of_range).connect(target_db.uri)):
+        message = str(refused(target_db.uri))
+    assert message.startswith(
+        "a verification that repairs is writing public.profiles: range 3 of pipecopy run"
+        f" {RUN_ID} on host batch-7, pid 4194304"
+    )
+
+
 def refused(uri: str) -> TargetInUseError:
     """Return what another run is told, which gives up at once."""
     other = Session(run_id="b" * 12, side="target", call_timeout=5, patience=0)
