@@ -251,8 +251,9 @@ class _Dask(Executor):
         )
 
 
-async def _import(module: str) -> None:  # a worker would wait for what is not async
-    importlib.import_module(module)
+async def _import(module: str) -> None:
+    """Import it in a thread: the worker answers meanwhile."""
+    await asyncio.to_thread(importlib.import_module, module)
 
 
 def _versions() -> Mapping[str, str]:

@@ -234,7 +234,7 @@ def test_a_script_that_copies_in_shards_runs(page: str, both: Both, tmp_path: Pa
     (script,) = (code for name, code in blocks("python") if name == page and "_sharded(" in code)
     if "distributed" in script:
         needs_distributed()
-    ended = run_script(tmp_path, script)
+    ended = run_script(tmp_path, script, timeout=100)  # a cluster starts five processes
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "95 rows" in ended.stdout
     assert_equal_tables(both.source, both.target)
