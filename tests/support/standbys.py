@@ -43,13 +43,21 @@ class Standby(PostgresServer):
 
     def catch_up(self) -> None:
         """Wait until it has replayed all that its primary has written by now."""
-        ((position,),) = self.primary.query("SELECT pg_current_wal_flush_lsn()")
-        self._wait_for("pg_last_wal_replay_lsn() >= %s::pg_lsn", position)
+        self._wait_for("pg_last_wal_replay_lsn() >= %s::pg_lsn", self._written())
 
     def receive(self) -> None:
         """Wait until it has received all that its primary has written by now."""
+        self._wait_for("pg_last_wal_receive_lsn() >= %s::pg_lsn", self._written())
+
+    def _written(self) -> str:
+        """Return how far its primary has written its log, to the end of a record.
+
+        A server that has nothing to commit may have flushed a record in part, and no more until
+        the next one is written: a standby does not replay that.
+        """
+        self.primary.execute("SELECT pg_logical_emit_message(true, 'tests', '')")
         ((position,),) = self.primary.query("SELECT pg_current_wal_flush_lsn()")
-        self._wait_for("pg_last_wal_receive_lsn() >= %s::pg_lsn", position)
+        return str(position)
 
     def pause_replay(self) -> None:
         """Have it stay as it is; what its primary writes is received, and not to be seen."""
