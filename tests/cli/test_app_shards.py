@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.support.asked import told
 from tests.support.command import LONGEST, run, start, unstamped
 from tests.support.databases import TemporaryDatabase
 from tests.support.profiles import assert_equal_tables, create_profiles
@@ -100,11 +101,14 @@ def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
         f"{runs} --drop {run_id}",
     ]
     one = [*shlex.split(goes_on)[1:], "--shard", "2"]
-    for said in ("complete: shard 2: 24 rows: ", "complete: shard 2 was done already: 24 rows"):
-        copied = run(*one)
+    for copies, said in (
+        (run, "complete: shard 2: 24 rows: "),
+        (told, "complete: shard 2 was done already: 24 rows"),
+    ):
+        copied = copies(*one)
         assert copied.returncode == 0, copied.stderr
         assert unstamped(copied.stderr)[-1].startswith(said)
-    listed = json.loads(run(*shlex.split(runs)[1:], "--json").stdout)["runs"]
+    listed = json.loads(told(*shlex.split(runs)[1:], "--json").stdout)["runs"]
     assert [
         {name: one[name] for name in ("run", "tables", "state", "shards", "done", "rows")}
         for one in listed
@@ -118,14 +122,14 @@ def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
             "rows": 24,
         }
     ]
-    other = run("copy", *sides, *of_plan, "--shards", "2")
+    other = told("copy", *sides, *of_plan, "--shards", "2")
     assert other.returncode == 75
     last = other.stderr.splitlines()[-1]
     assert f"`{goes_on}` goes on with that run, `{runs} --drop {run_id}` drops it; " in last
     done = run(*shlex.split(goes_on)[1:], "--jobs", "2", "--json")
     report = json.loads(done.stdout)
     assert (report["shards"], report["done"], report["rows"]) == (4, 4, 99)
-    assert run(*shlex.split(runs)[1:]).stdout.startswith("no runs: ")
+    assert told(*shlex.split(runs)[1:]).stdout.startswith("no runs: ")
 
 
 def test_a_check_ends_as_the_copy_in_shards_would_also_when_a_run_was_dropped(
@@ -139,23 +143,23 @@ def test_a_check_ends_as_the_copy_in_shards_would_also_when_a_run_was_dropped(
         " GRANT ALL ON profiles TO no_ledger; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     )
     sides = (source_db.uri, target_db.uri.replace("postgres@", "no_ledger@"))
-    check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
+    check, copy = (told(command, *sides, "--shards", "2") for command in ("check", "copy"))
     assert check.returncode == copy.returncode == 5
     (ledger,) = re.findall(r"-> (CREATE TABLE public.pipecopy_shards .*;)", check.stdout)
     assert ledger in copy.stderr
     (index,) = re.findall(r"-> (CREATE UNIQUE INDEX CONCURRENTLY .*;)", check.stdout)
     target_db.execute(ledger)  # what a DBA is given to run
     target_db.execute(index)
-    run_id = json.loads(run("plan", *sides, "--shards", "2", "--json").stdout)["run_id"]
-    check, copy = (run(command, *sides, "--shards", "2") for command in ("check", "copy"))
+    run_id = json.loads(told("plan", *sides, "--shards", "2", "--json").stdout)["run_id"]
+    check, copy = (told(command, *sides, "--shards", "2") for command in ("check", "copy"))
     assert check.returncode == copy.returncode == 75
-    dropped = run("runs", *sides, "--drop", run_id)
+    dropped = told("runs", *sides, "--drop", run_id)
     assert dropped.stdout == (
         f"dropped: run {run_id} of public.profiles, with 0 of 2 shards done; 0 rows stay in the"
         " target\n"
     )
-    assert run("check", *sides, "--shards", "2").returncode == 0
-    again = run("runs", *sides, "--drop", run_id)
+    assert told("check", *sides, "--shards", "2").returncode == 0
+    again = told("runs", *sides, "--drop", run_id)
     assert again.returncode == 2
     assert f"has no run {run_id}" in again.stderr
     go_on = f"to go on: fix that; `pipecopy runs {' '.join(sides)}` lists the runs that there are\n"

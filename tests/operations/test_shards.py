@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipecopy.events import BatchSaved, CallEnded, Event, Paused, RetryScheduled
 from pipecopy.postgres import PostgresPool
 from tests.support.checks import Tables
 from tests.support.databases import Both
+from tests.support.executors import processes
 from tests.support.runs import CONFIG
 
 REFUSE_ONCE = """
@@ -45,7 +46,7 @@ def test_all_rows_are_copied_once_and_the_ledger_is_gone(
     assert tables.target.value(LEDGER) is None
 
 
-@pytest.mark.parametrize("engine", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.parametrize("engine", [ThreadPoolExecutor, processes])
 def test_any_executor_is_an_engine(
     tables: Tables, postgres_pool: PostgresPool, engine: Any
 ) -> None:

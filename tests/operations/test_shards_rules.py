@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import Any
 
 import psutil
@@ -31,6 +29,7 @@ from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.application_name import read_name
 from pipecopy.workers.script import pickle_pool
 from tests.support.checks import LATE_COPY, Tables
+from tests.support.executors import processes
 from tests.support.gates import Gate, save_gate, table_gate
 from tests.support.runs import CONFIG
 
@@ -227,13 +226,6 @@ def test_an_attempt_that_waited_for_its_turn_ends_with_the_run(tables: Tables) -
 
 
 # -- processes
-
-
-@contextmanager
-def processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(count, mp_context=get_context("fork")) as executor:
-        executor.submit(os.getpid).result()  # it forks all of them now, while nothing else runs
-        yield executor
 
 
 def attempt_at(tables: Tables, gate: Gate) -> psutil.Process:
