@@ -220,7 +220,8 @@ class TargetInUseError(Exception):
     """A driver raises it from any call if another run holds the target's table.
 
     Running it again helps, once that run has ended; `remedy` is what else does, and `holder` who
-    it is. With `Config.wait` the run connects again about once a second until nothing raises it.
+    it is. With `Config.wait` the run connects again about once a second until nothing raises it,
+    or the holder is `abandoned`.
     """
 
     sqlstate = "55006"

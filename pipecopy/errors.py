@@ -49,6 +49,8 @@ class Holder:
     """When it began (UTC, ISO 8601)."""
     session: int | None = None
     """The process id of the server session that has the lock."""
+    abandoned: bool = False
+    """It is a sharded run that nobody has copied for a while: it does not end by itself."""
 
     def __str__(self) -> str:
         return self.who
@@ -162,7 +164,9 @@ class DatabaseError(PipecopyError):
     @property
     def passes(self) -> bool:
         """Whether it goes away by itself: by the SQLSTATE, or since the other run will end."""
-        return self.in_use or self.lost or self._begins_with(_PASSING)
+        if self.in_use:
+            return self.holder is None or not self.holder.abandoned
+        return self.lost or self._begins_with(_PASSING)
 
     @property
     def ended_session(self) -> bool:

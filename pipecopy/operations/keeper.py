@@ -81,7 +81,7 @@ def make_plan(
         try:
             return _make_plan(run, steps, tables, shards)
         except DatabaseError as error:
-            if not (error.in_use and run.config.wait):
+            if not (error.in_use and error.passes and run.config.wait):
                 raise  # else another run was planned at the same time: the next plan waits for it
 
 

@@ -22,14 +22,15 @@ have been killed, and its replacement is about to take the table again."""
 def in_turn(run: Run[Any], look: Callable[[], Looked]) -> Looked:
     """Connect and look at the tables, as `look` does; return what it returns.
 
-    With `Config.wait`, another run that holds the target is waited for, and both tables are looked
-    at when that one has ended. Raises what `look` raises, and FullCopyTimeoutError.
+    With `Config.wait`, another run that holds the target is waited for, unless it is abandoned, and
+    both tables are looked at when that one has ended. Raises what `look` raises, and
+    FullCopyTimeoutError.
     """
     while True:
         try:
             return look()
         except DatabaseError as error:
-            if not (error.in_use and run.config.wait):
+            if not (error.in_use and error.passes and run.config.wait):
                 raise
             _wait(run, error)
 
@@ -48,7 +49,7 @@ def _connect(run: Run[Any]) -> Wait | None:
     try:
         run.connect_target()
     except DatabaseError as refused:
-        if not refused.in_use:
+        if not (refused.in_use and refused.passes):
             raise
         return _held(run, refused)
     return None

@@ -27,16 +27,18 @@ from pipecopy.postgres.ledger_table import (
     make_ledger,
     refuse_bad_ledger,
 )
-from pipecopy.postgres.lock import share_instead, take_lock, take_run
-from pipecopy.postgres.names import CATALOG_PATH, literal
+from pipecopy.postgres.lock import held, share_instead, take_lock, take_run
+from pipecopy.postgres.names import CATALOG_PATH, literal, table_oid
 from pipecopy.postgres.session import ServerSession
-from pipecopy.shard import Shard
-from pipecopy.units import seconds_text
+from pipecopy.shard import Shard, table_text
+from pipecopy.units import counted, seconds_text
 
 _LEDGER_LOCK_CLASS = 0x7069706C
 """The first key of the advisory lock of a plan ("pipl"); the second is the ledger's oid."""
 _MOST_TRIES = 5
 """Of a plan: another run, which ends, may drop the ledger that has just been made."""
+_BETWEEN_SHARDS = 600.0
+"""Seconds for which a run may rest, as between two shards that a scheduler starts one by one."""
 _NOW = "clock_timestamp()"
 _OTHERS = "pipecopy: the ledger has other runs"
 _FIELDS = [name for name in COLUMNS if name not in ("claim", "updated")]
@@ -104,7 +106,12 @@ class Ledger:
         """Raise TargetInUseError if another run of the table is not complete."""
         if self._is_there(session):
             with suppress(psycopg.errors.UndefinedTable):  # another run dropped it just now
-                self._refuse(session.ask_catalogs(self._others(run_id, [table])))
+                active = session.ask_catalogs(self._others(run_id, [table]))
+                if active:  # who is copying it says more than the ledger, and is told by its lock
+                    ((oid,),) = session.query(table_oid(table))
+                    for error in () if oid is None else held(session.query, oid):
+                        raise error
+                self._refuse(active)
 
     def _is_there(self, session: ServerSession) -> bool:
         """Ask before a statement that would fail without a ledger, and be in the server's log."""
@@ -123,13 +130,17 @@ class Ledger:
         )
 
     def _refuse(self, active: Iterable[tuple[str, str, int, float]]) -> None:
+        """Raise TargetInUseError for such a run, whose tables nobody has locked at the moment."""
         for run, table, left, idle in active:
             raise TargetInUseError(
-                f"the sharded run {run} of {table} is not complete: {left} of its shards are not"
-                f" done, and the last change was {seconds_text(max(0.0, idle))} ago",
+                f"the sharded run {run} of {table_text(table)} is not complete, and nobody is"
+                f" copying it: {counted(left, 'shard')} not done, last change"
+                f" {seconds_text(round(max(0.0, idle)))} ago",
                 f"go on with it ({argument(run=run)}), or drop it with"
                 f" {function_call('drop_run', run=run)}",
-                holder=Holder(who=f"the sharded run {run}", run_id=run),
+                holder=Holder(
+                    who=f"the sharded run {run}", run_id=run, abandoned=idle > _BETWEEN_SHARDS
+                ),
             )
 
     def shards(self, session: ServerSession, run_id: str | None) -> list[Shard]:

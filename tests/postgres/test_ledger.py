@@ -256,25 +256,41 @@ def test_what_is_left_of_a_run_that_was_dropped_saves_nothing(target: TemporaryD
 
 
 def test_a_second_run_of_the_table_is_refused(target: TemporaryDatabase) -> None:
-    spelled = 'the sharded run 0123456789ab of "public"."profiles" is not complete: 1 of its shards'
+    spelled = (
+        "^the sharded run 0123456789ab of public.profiles is not complete, and nobody is copying"
+    )
     with pytest.raises(TargetInUseError, match=spelled) as raised:
         plan(target, shard(run=OTHER_RUN))
     assert raised.value.remedy == (
         "go on with it (`run='0123456789ab'`), or drop it with `drop_run(run='0123456789ab')`"
     )
-    with (
-        opened(
-            target,
-            "target",
-            run_id=OTHER_RUN,
-            part=Part(role="table", token="1"),  # noqa: S106 - not a password
-            table="PUBLIC.Profiles",
-        ) as planning,
-        pytest.raises(TargetInUseError, match=spelled),
-    ):
-        planning.describe()  # before anything is planned
+    part = Part(role="table", token="1")  # noqa: S106 - not a password
+    with opened(  # before anything is planned
+        target, "target", run_id=OTHER_RUN, part=part, table="PUBLIC.Profiles"
+    ) as planning:
+        for rests, abandoned in (("9 min", False), ("11 min", True)):
+            target.execute(f"UPDATE pipecopy_shards SET updated = now() - interval '{rests}'")
+            with pytest.raises(TargetInUseError, match=spelled) as raised:
+                planning.describe()
+            assert raised.value.holder is not None
+            assert raised.value.holder.abandoned is abandoned
     target.execute("UPDATE pipecopy_shards SET state = 'done'")
     plan(target, shard(run=OTHER_RUN))
+
+
+def test_a_run_that_is_paused_for_long_is_not_abandoned(target: TemporaryDatabase) -> None:
+    part = Part(role="table", token="1")  # noqa: S106 - not a password
+    with (
+        keeper(target) as driving,
+        opened(target, "target", run_id=OTHER_RUN, mode="check", part=part) as checking,
+    ):
+        driving.hold_run(RUN_ID)
+        driving.open_shards(RUN_ID)
+        target.execute("UPDATE pipecopy_shards SET updated = now() - interval '11 min'")
+        with pytest.raises(TargetInUseError, match=f"is writing .*run {RUN_ID}") as raised:
+            checking.describe()
+    assert raised.value.holder is not None
+    assert not raised.value.holder.abandoned
 
 
 def test_two_plans_at_once(target_db: TemporaryDatabase) -> None:
