@@ -86,7 +86,7 @@ def completed(
     said = [*_warnings(report, told, tell(end)), *said]
     if output.json:
         text = as_text(shown)
-    return _ending(said, output, code, text, report)
+    return _ending(said, output, code, text, report, shard=asked.shard)
 
 
 def _ending(  # noqa: PLR0917 - all that is known of the end
@@ -96,6 +96,7 @@ def _ending(  # noqa: PLR0917 - all that is known of the end
     text: str,
     report: Report | None,
     error: BaseException | None = None,
+    shard: int | None = None,
 ) -> Ending:
     outcome = "failed" if report is None else None
     lines = lines_of(
@@ -105,6 +106,7 @@ def _ending(  # noqa: PLR0917 - all that is known of the end
         exit_code=code,
         error=error,
         outcome="stopped" if isinstance(error, StoppedBySignal) else outcome,
+        shard=shard,
     )
     return Ending(code=code, lines=lines, text=text, as_json=output.as_json_lines)
 
@@ -171,7 +173,7 @@ def failed(
     text = _page(report) if isinstance(report, CheckReport) else ""
     if output.json:
         text = as_text(shown)
-    return _ending(lines, output, code, text, report, error)
+    return _ending(lines, output, code, text, report, error, asked.shard)
 
 
 def _page(report: CheckReport) -> str:

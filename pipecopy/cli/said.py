@@ -36,10 +36,12 @@ def lines_of(
     exit_code: int | None = None,
     error: BaseException | None = None,
     outcome: str | None = None,
+    shard: int | None = None,
 ) -> tuple[str, ...]:
     """Return the lines, without their ends.
 
-    JSON has what the report and the error tell. `outcome` stands for what no report knows.
+    JSON has what the report and the error tell. `outcome` stands for what no report knows, and
+    `shard` is the one that the command was to copy.
     """
     if not as_json:
         texts = ((printable(redact(each.text)), each.timed) for each in said)
@@ -49,7 +51,8 @@ def lines_of(
     whole: dict[str, Any] = {} if report is None else log.fields_of_report(report)
     if isinstance(error, PipecopyError):
         whole |= log.fields_of_error(error)
-    of_run = {name: whole.get(name) for name in ("run", "table")}
+    whole["shard"] = shard
+    of_run = {name: whole.get(name) for name in ("run", "table", "shard")}
     whole |= {"exit_code": exit_code} | ({} if outcome is None else {"outcome": outcome})
     return tuple(
         log.json_line(
