@@ -329,6 +329,11 @@ class Session:
         return self.part is not None and self.part.role == "shard"
 
     @property
+    def removes_by_parts(self) -> bool:
+        """Whether it is on the target, from which other parts of the run remove rows too."""
+        return self.part is not None and self.deletes and self.side == "target"
+
+    @property
     def plans_shards(self) -> bool:
         """Whether it is on the target, for what comes once for a table of a sharded run."""
         return self.part is not None and self.part.role == "table" and self.side == "target"

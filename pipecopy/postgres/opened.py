@@ -200,6 +200,8 @@ class Opener:
         if before.greatest_key is None and not (run is not None and run.may_write):
             return
         guard.look()  # the writer goes by the key as well: an orphan may have committed its batch
-        if before.greatest_key not in self._removing:  # an attempt before may have removed it
+        # an attempt before may have removed it, or another part of the same run
+        by_another = run is not None and run.removes_by_parts
+        if not by_another and before.greatest_key not in self._removing:
             compare_greatest_keys(before, session.server)
         self._compared = session

@@ -16,6 +16,7 @@ import pytest
 from pipecopy.contracts import Mode, Session, TargetInUseError
 from pipecopy.postgres import PostgresError, PostgresPool
 from pipecopy.postgres.database import PostgresDatabase
+from pipecopy.shard import Part
 from tests.support.databases import TemporaryDatabase
 from tests.support.opened import RUN_ID, handed_over, opened
 from tests.support.profiles import TABLE, create_profiles
@@ -321,6 +322,29 @@ def test_a_connection_found_dead_is_opened_again(target_db: TemporaryDatabase, c
             PostgresPool().for_session(
                 Session(run_id="b" * 12, side="target", call_timeout=0.1)
             ).connect(target_db.uri)
+
+
+def test_the_last_rows_may_be_removed_by_another_part_of_the_run(
+    target_db: TemporaryDatabase,
+) -> None:
+    create_profiles(target_db, 10)
+    one, two = (
+        opened(
+            target_db,
+            "target",
+            mode="verify",
+            writes=True,
+            deletes=True,
+            part=Part(role="range", number=number, token=str(number)),
+        )
+        for number in range(2)
+    )
+    with one as first, two as second:
+        first.describe()
+        second.describe()
+        second.delete_rows([9, 10])
+        _end_sessions(target_db, "pipecopy/")
+        assert first.checksum(1, 11)[0] == 8
 
 
 def test_a_restarted_server_is_found_again() -> None:

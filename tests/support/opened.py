@@ -26,6 +26,7 @@ def opened(
     max_batch_bytes: int | None = None,
     mode: Mode = "copy",
     writes: bool | None = None,
+    deletes: bool = False,
     other: Any = None,
     part: Part | None = None,
     **how: Any,
@@ -41,6 +42,7 @@ def opened(
                 max_batch_bytes=max_batch_bytes,
                 mode=mode,
                 writes=mode == "copy" if writes is None else writes,
+                deletes=deletes,
                 other=other,
                 part=part,
             )
