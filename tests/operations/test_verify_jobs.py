@@ -103,6 +103,7 @@ def _check_events(events: Sequence[Event], report: VerifyReport) -> None:
 EMAILS = "CREATE TABLE profiles (id int PRIMARY KEY, email text)"
 
 
+@pytest.mark.server
 def test_unique_values_of_rows_in_other_ranges(both: Both) -> None:
     """Swapped, in a ring, in the way as a surplus row, and in the way for good."""
     rows = "SELECT i, 'e' || i FROM generate_series(1, 300) AS i"

@@ -28,6 +28,8 @@ from tests.support.databases import Both, TemporaryDatabase
 from tests.support.opened import RUN_ID, opened
 from tests.support.profiles import create_profiles
 
+pytestmark = pytest.mark.server
+
 OTHER_RUN = "b" * 12
 TABLE = '"public"."profiles"'
 LEDGER = "SELECT to_regclass('public.pipecopy_shards')::text"
