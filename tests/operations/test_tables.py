@@ -106,7 +106,9 @@ def test_the_biggest_table_comes_first_and_has_the_most_shards(both: Both) -> No
         if isinstance(event, ShardStarted):
             begun.append(event.table)
 
-    report = copy(pools(both, *names), shards=8, jobs=1, observer=note)
+    quick = replace(CONFIG, batch_size=1000)
+    tables = [replace(table, config=quick) for table in pools(both, *names)]
+    report = copy(tables, shards=8, jobs=1, observer=note)
     assert [(each.table, each.shards) for each in report.tables] == list(
         zip(names, (1, 6, 1), strict=True)
     )
