@@ -15,7 +15,7 @@ import platform
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 from pipecopy.errors import ConfigError, HostError, PipecopyError
 from pipecopy.units import seconds_text
 from pipecopy.version import installed_version
+from pipecopy.workers.script import modules_to_preload
+from pipecopy.workers.servers import fork_servers
 
 Result = TypeVar("Result")
 
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 _SCHEMES = ("tcp", "tls", "ws", "wss")
 _LAST_WORDS = 0.2
 """Seconds in which the scheduler is told that the client goes."""
+_READY = 30.0
+"""Seconds for which a worker keeps what the next shard needs."""
 _CHECK = 5.0
 """Seconds in which the workers say what they have: one that hangs is not waited for."""
 
@@ -130,6 +134,8 @@ class _Dask(Executor):
         self._client: Any = None
         self._left = False
         self._prepared = False
+        self._avoided: set[str] = set()
+        """The workers whose tasks were cancelled under way: they are silent, perhaps."""
 
     @property
     def encrypts(self) -> bool:
@@ -162,7 +168,7 @@ class _Dask(Executor):
             raise self._unreachable(None)
         if not self._prepared:
             self._prepared = True
-            asyncio.run_coroutine_threadsafe(self._prepare(fn.__module__), self._loop)
+            asyncio.run_coroutine_threadsafe(self._keep_ready(), self._loop)
         called = pickle.dumps(_Called(fn, args))
         return asyncio.run_coroutine_threadsafe(self._follow(fn.__name__, called), self._loop)
 
@@ -204,7 +210,15 @@ class _Dask(Executor):
     async def _follow(self, name: str, called: bytes) -> Any:
         """Return what a task returns, or raise what it raises."""
         client = self._client
-        task = client.submit(pickle.loads, called, key=f"{name}-{uuid.uuid4().hex}", pure=False)
+        others = await self._others()
+        task = client.submit(
+            pickle.loads,
+            called,
+            key=f"{name}-{uuid.uuid4().hex}",
+            pure=False,
+            workers=others,
+            allow_other_workers=others is not None,
+        )
         try:
             return await task.result()
         except self._distributed.client.FutureCancelledError as error:
@@ -213,6 +227,7 @@ class _Dask(Executor):
             raise RuntimeError(f"Dask has dropped the task: {error}") from error
         except asyncio.CancelledError:
             if client.status not in {"closing", "closed"}:
+                await self._avoid_worker_of(task.key)
                 await client.cancel([task])
             raise
         except (self._distributed.scheduler.KilledWorker, PipecopyError):
@@ -223,10 +238,28 @@ class _Dask(Executor):
                 await asyncio.wait_for(self._refuse_other_versions(), _CHECK)
             raise
 
-    async def _prepare(self, module: str) -> None:
-        """Have all workers import it: one that gets the shard of another so begins at once."""
-        with suppress(OSError):
-            await self._client.run(_import, module, on_error="ignore", wait=False)
+    async def _avoid_worker_of(self, key: str) -> None:
+        """Give the next tasks to others: to the scheduler a frozen worker seems to be free then."""
+        with suppress(TimeoutError, OSError):
+            under_way = await asyncio.wait_for(self._client.processing(), _CHECK)
+            self._avoided.update(worker for worker, keys in under_way.items() if key in keys)
+
+    async def _others(self) -> list[str] | None:
+        """Return the workers that are not avoided; None if any will do."""
+        if not self._avoided:
+            return None
+        with suppress(TimeoutError, OSError):
+            workers = await asyncio.wait_for(self._client.nthreads(), _CHECK)
+            return [worker for worker in workers if worker not in self._avoided] or None
+        return None
+
+    async def _keep_ready(self) -> None:
+        """Have all workers ready for a task: one that gets the shard of another begins at once."""
+        modules = modules_to_preload()
+        while True:
+            with suppress(Exception):  # it takes longer then, no more
+                await self._client.run(_make_ready, modules, on_error="ignore", wait=False)
+            await asyncio.sleep(_READY / 3)
 
     async def _refuse_other_versions(self) -> None:
         """Raise ConfigError for workers that have another Python or pipecopy than this process."""
@@ -251,9 +284,17 @@ class _Dask(Executor):
         )
 
 
-async def _import(module: str) -> None:
-    """Import it in a thread: the worker answers meanwhile."""
-    await asyncio.to_thread(importlib.import_module, module)
+async def _make_ready(modules: Sequence[str]) -> None:
+    """Have what a shard needs, for a while; runs on the workers, which answer meanwhile."""
+
+    def make_ready() -> None:
+        for module in modules:
+            with suppress(Exception):
+                importlib.import_module(module)
+        with suppress(HostError):
+            fork_servers.warm(modules, _READY)
+
+    await asyncio.to_thread(make_ready)
 
 
 def _versions() -> Mapping[str, str]:

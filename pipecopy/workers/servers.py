@@ -183,12 +183,19 @@ class ForkServers:
         except HostError as error:
             raise copy.copy(error) from error  # each of those that wait for it adds its report
 
-    def give_back(self, server: ForkServer) -> None:
-        """Say that a run needs the server no more; a retired one ends with its last run."""
+    def warm(self, preload: Sequence[str], seconds: float) -> None:
+        """Have a server for runs that begin within so many seconds. Raises what `take` raises."""
+        self.give_back(self.take(preload), idle=seconds)
+
+    def give_back(self, server: ForkServer, *, idle: float = _IDLE) -> None:
+        """Say that a run needs the server no more; a retired one ends with its last run.
+
+        It waits for the next one, for so many seconds at least.
+        """
         with self._changed:
             held = self._of(server)
             held.users -= 1
-            held.idle_until = time.monotonic() + _IDLE
+            held.idle_until = max(held.idle_until, time.monotonic() + idle)
             self._changed.notify_all()
             ends = not held.users and not held.reusable
         if ends:
