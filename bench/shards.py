@@ -1,7 +1,8 @@
 """`python -m bench.shards`: sharded copies on a Dask cluster, struck by random faults.
 
-The same seed gives the same faults. After each copy: the rows, the ledger's count, the number of
-attempts, and that no process, session or ledger is left. Exit code 0 if all is as it should be.
+The seed chooses the faults; what they meet is a matter of time, and if a copy ends before its last
+one strikes, those that follow are others. After each copy: the rows, the ledger's count, the number
+of attempts, and that no process, session or ledger is left. Exit code 0 if all is as it should be.
 """
 
 from __future__ import annotations
