@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -43,10 +46,12 @@ from tests.support.profiles import create_profiles
 from tests.support.runs import CONFIG
 
 needs_distributed()
+pytestmark = pytest.mark.timeout(400)
+"""Programs of the cluster take a second of a processor each to start, of which there may be few."""
 
 ALL = "SELECT array_agg(p::text ORDER BY id) FROM profiles p"
 ATTEMPTS = "SELECT sum(attempt) FROM pipecopy_shards"
-LIMITS = replace(CONFIG, call_timeout=20, full_copy_timeout=60)
+LIMITS = replace(CONFIG, call_timeout=60, full_copy_timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +92,8 @@ class Running:
     def __init__(self, tables: Tables, executor: Executor | None, **how: Any) -> None:
         self._end: list[ShardedReport | BaseException] = []
         self.stop = threading.Event()
-        limits = {name: how.pop(name) for name in ("full_copy_timeout",) if name in how}
+        sides = {name: how.pop(name) for name in ("target",) if name in how}
+        limits = {name: how.pop(name) for name in [*how] if name.endswith("_timeout")}
         how = {"shards": 5, "jobs": 1, "stop": self.stop, **how}
 
         def run() -> None:
@@ -95,7 +101,7 @@ class Running:
                 self._end.append(
                     copy_sharded(
                         replace(LIMITS, **limits),
-                        tables.pool(),
+                        tables.pool(**sides),
                         "source",
                         "target",
                         executor=executor,
@@ -120,7 +126,7 @@ class Running:
         return end
 
 
-def wait_until(what: Any, seconds: float = 20.0) -> None:
+def wait_until(what: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -133,9 +139,14 @@ def attempts(tables: Tables) -> int:
 
 def victim(dask: DaskCluster) -> Host:
     """Return the host on which the one shard that is under way is."""
-    wait_until(lambda: any(host.copying for host in dask.hosts))
-    (host,) = (host for host in dask.hosts if host.copying)
-    return host
+    found: list[Host] = []
+
+    def is_one() -> bool:
+        found[:] = [host for host in dask.hosts if host.copying]
+        return len(found) == 1
+
+    wait_until(is_one)
+    return found[0]
 
 
 def check_complete(tables: Tables, report: ShardedReport, dask: DaskCluster) -> None:
@@ -177,35 +188,31 @@ def drain(dask: DaskCluster, host: Host) -> None:
     dask.leave(host)
 
 
-@pytest.mark.parametrize("fault", [kill_worker, kill_nanny, kill_machine, drain])
 def test_a_shard_that_is_lost_is_soon_under_way_elsewhere(
-    tables: Tables, two_hosts: DaskCluster, engine: Executor, fault: Any
+    tables: Tables, two_hosts: DaskCluster, engine: Executor
 ) -> None:
     with save_gate(tables.target, 25) as save:
-        run = Running(tables, engine)
+        run = Running(tables, engine, shard_retries=9)
         save.arrival()
-        host, before = victim(two_hosts), attempts(tables)
-        fault(two_hosts, host)
-        wait_until(lambda: attempts(tables) > before)
+        for fault in (kill_worker, kill_nanny, drain, kill_machine):
+            host, before = victim(two_hosts), attempts(tables)
+            two_hosts.add_hosts(2 - len(two_hosts.hosts))
+            fault(two_hosts, host)
+            wait_until(lambda before=before: attempts(tables) > before)
+            wait_until(lambda host=host: not host.copying)
     check_complete(tables, run.report(), two_hosts)
-    wait_until(lambda: not host.copying, PATIENCE)
 
 
-def test_a_run_whose_scheduler_is_gone_goes_on_in_threads(
-    tables: Tables, two_hosts: DaskCluster
+def test_nothing_is_lost_under_random_faults(
+    both: Both, two_hosts: DaskCluster, tmp_path: Path
 ) -> None:
-    with cluster(two_hosts.address, limit=1) as engine, save_gate(tables.target, 25) as save:
-        run = Running(tables, engine)
-        save.arrival()
-        os.kill(two_hosts.scheduler, signal.SIGKILL)
-        two_hosts.lose_hosts()  # they end by themselves, once their tasks have
-        error = run.end()
-        check_nothing_runs(tables, two_hosts)
-    assert isinstance(error, WorkerCrashedError)
-    assert f"the Dask scheduler {two_hosts.address} did not answer within 1 s" in str(error)
-    two_hosts.start_scheduler()
-    report = Running(tables, None, run=error.report.run_id).report()
-    check_complete(tables, report, two_hosts)
+    create_profiles(both.source, ROWS)
+    create_profiles(both.target)
+    both.target.execute(SLOW)
+    chaos = Chaos(both.source, both.target, two_hosts, Random(1), tmp_path)
+    chaos.copy(2)
+    assert not chaos.wrong
+    assert chaos.faults.total() == 2
 
 
 def test_the_limit_of_the_run_ends_all_sessions_on_all_hosts(
@@ -223,7 +230,8 @@ def test_a_host_that_was_frozen_saves_nothing_when_it_wakes(
 ) -> None:
     """The frozen one has loaded the old row, another has copied the new one meanwhile.
 
-    Two things hold it back: its new session no longer finds its claim, and each save needs it.
+    Two things hold it back: its new session no longer finds its claim, and each save needs it (see
+    tests/postgres/test_ledger.py for that alone).
     """
     two_hosts = two_without_nannies
     with load_gate(tables.source, 25) as load, save_gate(tables.target, 45) as save:
@@ -241,16 +249,36 @@ def test_a_host_that_was_frozen_saves_nothing_when_it_wakes(
     check_complete(tables, run.report(), two_hosts)
 
 
-def test_a_command_that_is_killed_is_gone_on_with_by_another(
+def test_a_worker_whose_task_was_given_up_is_given_no_other_one(
+    two_hosts: DaskCluster, engine: Executor, tmp_path: Path
+) -> None:
+    """It may be frozen, and seems to be free to the scheduler."""
+    os.mkfifo(fifo := tmp_path / "fifo")
+    stuck = engine.submit(Path.read_bytes, fifo)
+    with fifo.open("wb"):  # once the task has opened the other end
+        stuck.cancel()
+        for _ in range(4):
+            assert engine.submit(os.getpid).result(60)
+    assert len(two_hosts.hosts) == 2
+
+
+def test_a_command_that_is_killed_or_interrupted_is_gone_on_with_by_another(
     tables: Tables, two_hosts: DaskCluster
 ) -> None:
     sides = (tables.source.uri, tables.target.uri)
     dask = ("--dask", two_hosts.address, "--jobs", "1", "--batch-size", "10")
-    command = ["copy", *sides, *dask, "--shards", "5"]
-    with save_gate(tables.target, 25) as save, start(command) as process:
-        save.arrival()
-        process.kill()
-    run_id = tables.target.value("SELECT DISTINCT run FROM pipecopy_shards")
+    with save_gate(tables.target, 25) as save:
+        with start(["copy", *sides, *dask, "--shards", "5"]) as process:
+            save.arrival()
+            process.kill()
+        run_id = tables.target.value("SELECT DISTINCT run FROM pipecopy_shards")
+        before = attempts(tables)
+        with start(["copy", *sides, *dask, "--run", run_id, "--grace", "0"]) as process:
+            wait_until(lambda: attempts(tables) > before)
+            save.arrival()
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
+            check_nothing_runs(tables, two_hosts)
     done = run_command("copy", *sides, *dask, "--run", run_id, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 50
@@ -282,6 +310,63 @@ def test_a_scheduler_that_does_not_answer_is_told_in_time() -> None:
     )
 
 
+def test_over_tls_a_service_is_looked_for_in_the_file_of_the_worker(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = certificates(tmp_path)
+    target = tables.target
+    services = {
+        "here": target.server.socket_conninfo(target.name),
+        "workers": f"{target.conninfo} password=x",
+    }
+    for name, conninfo in services.items():
+        (tmp_path / name).write_text("\n".join(["[stats]", *conninfo.split()]))
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "here"))
+    environment = {"PGSERVICEFILE": str(tmp_path / "workers"), **tls}
+    with DaskCluster(tmp_path, environment, protocol="tls") as encrypted:
+        encrypted.start_scheduler()
+        encrypted.add_hosts(1, nannies=False)
+        with (
+            dask_config(tls),
+            cluster(encrypted.address) as engine,
+            save_gate(target, 25) as save,
+        ):
+            run = Running(tables, engine, target="service=stats")
+            pid = save.arrival()
+            (session,) = [each for each in target.sessions() if each["pid"] == pid]
+            save.lift()
+            report = run.report()
+        assert session["client_addr"] == "127.0.0.1"
+        check_complete(tables, report, encrypted)
+    assert report.warnings == ()
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """Make what both sides of each connection show, and trust; return it as Dask's settings."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = f"{openssl} req -new -x509 -nodes -subj /CN=x -newkey rsa:2048"
+    files = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    own = {f"{tls}{role}__KEY": str(key) for role in ("SCHEDULER", "WORKER", "CLIENT")}
+    own |= {f"{tls}{role}__CERT": str(cert) for role in ("SCHEDULER", "WORKER", "CLIENT")}
+    return {f"{tls}CA_FILE": str(cert), **own}
+
+
+def dask_config(environment: dict[str, str]) -> AbstractContextManager[Any]:
+    """Have this process, too, use the settings."""
+    from dask import config  # noqa: PLC0415 - not before it is known that it is installed
+
+    keys = {name: name.removeprefix("DASK_").lower().replace("__", ".") for name in environment}
+    settings: AbstractContextManager[Any] = config.set(
+        {keys[name].replace("_", "-"): value for name, value in environment.items()}
+    )
+    return settings
+
+
 def test_certificates_that_are_missing_are_told() -> None:
     with pytest.raises(ConfigError, match="TLS configuration"), cluster("tls://127.0.0.1:1"):
         pass
@@ -297,18 +382,6 @@ def test_a_worker_without_pipecopy_is_named(two_hosts: DaskCluster, tmp_path: Pa
     two_hosts.remove(host)
 
 
-def test_nothing_is_lost_under_random_faults(
-    both: Both, two_hosts: DaskCluster, tmp_path: Path
-) -> None:
-    create_profiles(both.source, ROWS)
-    create_profiles(both.target)
-    both.target.execute(SLOW)
-    chaos = Chaos(both.source, both.target, two_hosts, Random(1), tmp_path)
-    chaos.copy(2)
-    assert not chaos.wrong
-    assert chaos.faults.total() == 2
-
-
 def test_a_password_that_anyone_can_read_on_the_way_is_warned_of(
     tables: Tables, two_hosts: DaskCluster, engine: Executor
 ) -> None:
@@ -321,4 +394,21 @@ def test_a_password_that_anyone_can_read_on_the_way_is_warned_of(
         "the password of target target is sent to the workers without encryption: write it into a"
         " service file or a password file there (service=…, PGPASSFILE), or use tls://"
     )
+    check_complete(tables, report, two_hosts)
+
+
+def test_a_run_whose_scheduler_is_gone_goes_on_in_threads(
+    tables: Tables, two_hosts: DaskCluster
+) -> None:
+    with cluster(two_hosts.address, limit=1) as engine, save_gate(tables.target, 25) as save:
+        run = Running(tables, engine)
+        save.arrival()
+        os.kill(two_hosts.scheduler, signal.SIGKILL)
+        two_hosts.lose_hosts()  # they end by themselves, once their tasks have
+        error = run.end()
+        check_nothing_runs(tables, two_hosts)
+    assert isinstance(error, WorkerCrashedError)
+    assert f"the Dask scheduler {two_hosts.address} did not answer within 1 s" in str(error)
+    two_hosts.start_scheduler()
+    report = Running(tables, None, run=error.report.run_id).report()
     check_complete(tables, report, two_hosts)

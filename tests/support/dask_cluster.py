@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.leftovers import MARK
 
-_START = 30.0
+_START = 90.0
 """Seconds in which a program of the cluster is there."""
 _TTL = "5s"
 """After which a host that is silent is given up: less is not possible with few workers."""
@@ -82,7 +82,13 @@ class Host:
 class DaskCluster:
     """All of it. It ends with the process that has started it."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        protocol: str = "tcp",
+    ) -> None:
         self._folder = folder
         self._env = {
             **{name: value for name, value in os.environ.items() if name != MARK},
@@ -102,7 +108,8 @@ class DaskCluster:
             start_new_session=True,
         )
         self.port = _free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self._protocol = protocol
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
         self.scheduler = 0
         self.hosts: list[Host] = []
         self._lost: list[Host] = []
@@ -122,6 +129,7 @@ class DaskCluster:
     def start_scheduler(self) -> None:
         """Start it, at the same address each time."""
         argv = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"]
+        argv += ["--protocol", self._protocol]
         seen = _count(self._log, _SCHEDULER_IS_THERE)
         self.scheduler = self._start(argv, self._log, {})
         _wait_for(self._log, _SCHEDULER_IS_THERE, seen + 1)

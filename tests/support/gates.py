@@ -28,7 +28,7 @@ class Gate:
         """The process id of the session's backend."""
         self._connection.execute(lock)
 
-    def arrival(self, timeout: float = 20) -> int:
+    def arrival(self, timeout: float = 60) -> int:
         """Wait until a session of a copy waits at the gate; return its backend's process id."""
         deadline = time.monotonic() + timeout
         while True:
