@@ -16,7 +16,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -161,11 +161,11 @@ class _Dask(Executor):
             self._within(_CHECK, self._refuse_other_versions)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run the call on a worker. Raises HostError once the scheduler is gone for good."""
+        """Run the call on a worker. Raises BrokenExecutor once the scheduler is gone."""
         if kwargs:
             raise TypeError("a task on Dask has no keyword arguments")
         if self._left or self._client.status in {"closing", "closed"}:
-            raise self._unreachable(None)
+            raise BrokenExecutor(str(self._unreachable(None)))
         if not self._prepared:
             self._prepared = True
             asyncio.run_coroutine_threadsafe(self._keep_ready(), self._loop)
