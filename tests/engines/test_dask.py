@@ -46,8 +46,9 @@ from tests.support.profiles import create_profiles
 from tests.support.runs import CONFIG
 
 needs_distributed()
-pytestmark = pytest.mark.timeout(400)
-"""Programs of the cluster take a second of a processor each to start, of which there may be few."""
+# of the programs of the cluster each takes a second of a processor to start; the script of the
+# manual runs on a cluster with every Python
+pytestmark = [pytest.mark.timeout(400), pytest.mark.server]
 
 ALL = "SELECT array_agg(p::text ORDER BY id) FROM profiles p"
 ATTEMPTS = "SELECT sum(attempt) FROM pipecopy_shards"
