@@ -216,6 +216,10 @@ class ServerChangedError(Exception):
     """The connection has failed: it leads to another server than the one that was looked at."""
 
 
+class TableEmptiedError(ServerChangedError):
+    """The same if a crash of the server has emptied the table, which no ledger tells."""
+
+
 class TargetInUseError(Exception):
     """A driver raises it from any call if another run holds the target's table.
 

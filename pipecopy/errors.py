@@ -68,7 +68,12 @@ class PipecopyError(Exception):
     - `attempts` (int): how often the call was attempted;
     - `remedy` (str): what to do about it, which is the end of the message too;
     - `report` (CopyReport, or the report of another kind of run): how far it came.
+
+    `anew` (bool): the plan of a sharded run no longer holds, so to go on with the run would end in
+    the same way each time: drop it (`drop_run`), and begin a new one.
     """
+
+    anew = False
 
     def __init__(
         self,
@@ -95,9 +100,23 @@ class PipecopyError(Exception):
         """Say this as well."""
         self.args = (redact(and_more(str(self), sentence)), *self.args[1:])
 
+    def begin_anew(self, run_id: str) -> None:
+        """Say that the plan of the run no longer holds, instead of what to do without one."""
+        self.anew = True
+        said = str(self)
+        if self.remedy is not None:  # something may have been added after it
+            said = said.replace(f"; {self.remedy}", "", 1)
+        self.remedy, self.args = None, (said, *self.args[1:])
+        self.add(f"the plan of run {run_id} no longer holds")
+
     @property
     def passes(self) -> bool:
         """Whether it goes away by itself: to run again, later, is all there is to do."""
+        return False
+
+    @property
+    def voids_plan(self) -> bool:
+        """Whether what a plan has found of servers and tables does not hold any more."""
         return False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,7 +156,11 @@ class DatabaseError(PipecopyError):
     many can't be unpickled. `in_use` (bool): another run holds the target's table; `holder`
     (Holder | None) is who, if that is known. `lost` (bool): another attempt has the shard of a
     sharded run, the run was stopped, or the host or the engine that copied the shard is gone.
+    `voids_plan` (bool): the source is another server than before, or went back in time, or a crash
+    has emptied the table.
     """
+
+    voids_plan = False
 
     def __init__(
         self,
@@ -149,6 +172,7 @@ class DatabaseError(PipecopyError):
         driver_traceback: str | None = None,
         in_use: bool = False,
         lost: bool = False,
+        voids_plan: bool = False,
         holder: Holder | None = None,
         **where: Any,
     ) -> None:
@@ -159,6 +183,7 @@ class DatabaseError(PipecopyError):
         self.driver_traceback = driver_traceback
         self.in_use = in_use
         self.lost = lost
+        self.voids_plan = voids_plan
         self.holder = holder
 
     @property
@@ -166,7 +191,7 @@ class DatabaseError(PipecopyError):
         """Whether it goes away by itself: by the SQLSTATE, or since the other run will end."""
         if self.in_use:
             return self.holder is None or not self.holder.abandoned
-        return self.lost or self._begins_with(_PASSING)
+        return not self.anew and (self.lost or self._begins_with(_PASSING))
 
     @property
     def ended_session(self) -> bool:
@@ -222,6 +247,11 @@ class TableMismatchError(PipecopyError):
     def __init__(self, message: str, *, differences: tuple[str, ...] = (), **where: Any) -> None:
         super().__init__(message, **where)
         self.differences = differences
+
+    @property
+    def voids_plan(self) -> bool:
+        """Whether a table changed."""
+        return self.call is not None
 
 
 class HostError(PipecopyError):

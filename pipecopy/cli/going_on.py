@@ -52,8 +52,7 @@ def how_to_go_on(
         name = "" if command is None else f"{command} "
         return f"fix that; `pipecopy {name}--help` {page}"
     is_sharded = isinstance(report, ShardedReport) and report.shards > 0
-    has_changed = isinstance(error, TableMismatchError) and error.call is not None
-    if report is not None and has_changed and (is_sharded or asked.shard is not None):
+    if report is not None and isinstance(error, PipecopyError) and error.anew:
         return f"{_anew(asked.typed, report.run_id)}{_hint(error, report)}"
     if report is not None and is_sharded:
         again = f"`{asked.typed.go_on(report.run_id)}`"
@@ -64,7 +63,7 @@ def how_to_go_on(
 
 
 def _anew(typed: Typed, run_id: str) -> str:
-    """Return what to do if a table is no longer as the plan of a run has found it."""
+    """Return what to do if the plan of a run no longer holds."""
     drop = typed.runs("--drop", run_id)
     return f"drop the run, `{drop}`, and begin a new one: it writes only what differs"
 

@@ -104,10 +104,11 @@ class OneShard:
                 told = self._finish(stop)
             except PipecopyError as error:
                 error.report = report
-                error.add(
-                    f"all shards are done, and the run is not finished: run shard {self._number}"
-                    f" again, or go on with `run='{self._run_id}'`"
-                )
+                if not error.anew:
+                    error.add(
+                        f"all shards are done, and the run is not finished: run shard"
+                        f" {self._number} again, or go on with `run='{self._run_id}'`"
+                    )
                 raise
             report = replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *told))))
         return report

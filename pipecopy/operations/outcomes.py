@@ -30,12 +30,15 @@ def result_of(outcome: Future[ShardResult]) -> tuple[ShardResult | None, BaseExc
 def is_loss(error: BaseException) -> bool:
     """Tell whether an attempt was lost, or crashed: its host, worker, session or engine is gone.
 
-    An error of the tables or of SQL is none, nor is a time-out, which had its retries.
+    An error of the tables or of SQL is none, nor is a time-out, which had its retries, nor a source
+    that is not the planned one any more.
     """
     if not isinstance(error, PipecopyError):
         return not isinstance(error, EngineError)
     if isinstance(error, WorkerCrashedError | HostError):
         return True
+    if error.voids_plan:
+        return False
     return isinstance(error, DatabaseError) and (error.lost or error.ended_session)
 
 

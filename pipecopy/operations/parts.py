@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError
@@ -85,6 +86,17 @@ def warn_once(run: Run[Any], warnings: Iterable[str]) -> None:
     for warning in warnings:
         if warning not in run.report.warnings:
             run.warn(warning)
+
+
+@contextmanager
+def by_plan(run_id: str) -> Iterator[None]:
+    """Have an error by which the plan of the run no longer holds say so."""
+    try:
+        yield
+    except PipecopyError as error:
+        if error.voids_plan:
+            error.begin_anew(run_id)
+        raise
 
 
 def of_whole_run(run: Run[Any], error: PipecopyError, part: str) -> FullCopyTimeoutError:

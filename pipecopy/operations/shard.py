@@ -20,7 +20,7 @@ from pipecopy.errors import DatabaseError, PipecopyError, StoppedError, WorkerCr
 from pipecopy.events import CallEnded, CallStarted, Event, Measured, Observer, RangeKnown
 from pipecopy.operations.copy import copy_batches
 from pipecopy.operations.fit import fit
-from pipecopy.operations.parts import new_part
+from pipecopy.operations.parts import by_plan, new_part
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.supervisor.endpoints import IdleEndpoints
@@ -172,21 +172,22 @@ class ShardAttempt:
         if task.here.left is not None:  # it may have waited for its turn
             config = replace(config, full_copy_timeout=max(0.001, task.here.left()))
         report = CopyReport.of(pool, task.from_name, task.to_name)
-        return supervise(
-            partial(self._copy, then=then),
-            replace(report, run_id=task.run),
-            config,
-            pool,
-            (task.from_name, task.to_name),
-            mode="copy",
-            writes=True,
-            observer=observer,
-            stop=task.here.stop,
-            abort=task.here.abort,
-            part=new_part("shard", task.number),
-            known=task.known,
-            idle=task.here.idle,
-        )
+        with by_plan(task.run):
+            return supervise(
+                partial(self._copy, then=then),
+                replace(report, run_id=task.run),
+                config,
+                pool,
+                (task.from_name, task.to_name),
+                mode="copy",
+                writes=True,
+                observer=observer,
+                stop=task.here.stop,
+                abort=task.here.abort,
+                part=new_part("shard", task.number),
+                known=task.known,
+                idle=task.here.idle,
+            )
 
     def _copy(self, run: Run[CopyReport], then: Callable[[Run[CopyReport]], None]) -> None:
         run.connect()

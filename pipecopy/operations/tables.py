@@ -15,7 +15,14 @@ from pipecopy.errors import FullCopyTimeoutError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, Warned
 from pipecopy.operations.copy import analyze, finish
 from pipecopy.operations.fit import fit
-from pipecopy.operations.parts import left_for_parts, new_part, of_whole_run, on_each, warn_once
+from pipecopy.operations.parts import (
+    by_plan,
+    left_for_parts,
+    new_part,
+    of_whole_run,
+    on_each,
+    warn_once,
+)
 from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.run import Run
@@ -66,7 +73,8 @@ class TableSteps:
         at_once = replace(table, config=replace(table.config, wait=False))
         # the source has been read: the target has to be what the shards were saved to
         known: Mapping[Side, Mapping[str, Any]] = {"target": plan.known["target"]}
-        return None, self._on_table(at_once, operate, known)
+        with by_plan(self._run.report.run_id):
+            return None, self._on_table(at_once, operate, known)
 
     def _on_table(
         self,

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipecopy.contracts import ServerChangedError, Session, TableChangedError
-from pipecopy.finding import with_remedy
+from pipecopy.contracts import Session, TableChangedError, TableEmptiedError
 from pipecopy.postgres.guard import Relations
 from pipecopy.postgres.names import quoted
 from pipecopy.postgres.table import NO_TABLES, Table
@@ -150,7 +149,7 @@ def fixed_of(row: Mapping[str, Any], table: Table) -> dict[str, tuple[int, str]]
 def compare(before: TableState, now: TableState, *, refused: bool = False) -> None:
     """See that nothing has changed that matters to a run; `refused`: a row was refused.
 
-    Raises TableChangedError, and ServerChangedError if a crash has emptied the table.
+    Raises TableChangedError, and TableEmptiedError if a crash has emptied the table.
     """
     changed = _changes(before.fixed, now.fixed)
     changed += [*_lost_labels(before.labels, now.labels), *_rewritten(before, now)]
@@ -160,13 +159,13 @@ def compare(before: TableState, now: TableState, *, refused: bool = False) -> No
     if changed or new:
         what = "; ".join([*changed, *new])
         raise TableChangedError(
-            with_remedy(f"the table changed while the run was under way: {what}", "run it again"),
+            f"the table changed while the run was under way: {what}",
             [*changed, *new],
             saved_rows_stand=not changed,
         )
     has_moved = _have_moved(before, now)  # as by SET LOGGED
     if before.cleared != now.cleared and (before.unlogged or now.unlogged or has_moved):
-        raise ServerChangedError(
+        raise TableEmptiedError(
             "the server was started again after a crash, which has emptied the UNLOGGED table"
         )
 

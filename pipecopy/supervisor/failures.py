@@ -50,7 +50,9 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
     message = f"{failed}: {said}"
     if raised.reason == "table changed":
         differences = tuple(map(redact, raised.differences))
-        return TableMismatchError(message, differences=differences, **attributes(where))
+        return TableMismatchError(
+            message, differences=differences, remedy="run it again", **attributes(where)
+        )
     if raised.reason == "refused":
         return HostError(message, errno=raised.errno, limit=raised.limit, **attributes(where))
     return DatabaseError(
@@ -61,6 +63,9 @@ def of_raised(raised: Raised, where: Where) -> PipecopyError:
         driver_message=redact(raised.message),
         in_use=in_use,
         lost=lost,
+        voids_plan=raised.reason == "table emptied"
+        # a target's ledger says what that still has
+        or (raised.reason == "server changed" and where.side == "source"),
         holder=raised.holder and replace(raised.holder, who=redact(raised.holder.who)),
         driver_traceback=redact(raised.traceback),
         **attributes(where),

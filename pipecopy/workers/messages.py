@@ -19,6 +19,7 @@ from pipecopy.contracts import (
     ShardLostError,
     TableChangedError,
     TableDescription,
+    TableEmptiedError,
     TargetInUseError,
 )
 from pipecopy.errors import ConfigError, Holder, HostError
@@ -71,7 +72,15 @@ class Returned:
 
 
 Reason: TypeAlias = Literal[
-    "error", "timed out", "server changed", "table changed", "in use", "lost", "refused", "config"
+    "error",
+    "timed out",
+    "server changed",
+    "table emptied",
+    "table changed",
+    "in use",
+    "lost",
+    "refused",
+    "config",
 ]
 """What an exception means for the run: by `TimeoutError`, the exceptions of the contract, what this
 machine refuses, and what the user has to change."""
@@ -236,6 +245,7 @@ def type_name(kind: type[Any]) -> str:
 def _reason(error: BaseException) -> Reason:
     reasons: dict[type[BaseException], Reason] = {
         TimeoutError: "timed out",
+        TableEmptiedError: "table emptied",
         ServerChangedError: "server changed",
         TableChangedError: "table changed",
         TargetInUseError: "in use",

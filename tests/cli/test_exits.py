@@ -145,8 +145,12 @@ def test_observers_are_told_of_the_end_without_the_words_before_its_lines() -> N
     assert [end.stopped_by for end in ends] == [None, None, "SIGTERM"]
 
 
-def test_a_run_whose_tables_changed_since_its_plan_is_begun_anew() -> None:
-    error = TableMismatchError("no", call="describe", report=replace(REPORT, run_id="1" * 12))
+def test_a_run_whose_plan_no_longer_holds_is_begun_anew() -> None:
+    error = DatabaseError("no", sqlstate="08006", side="source", voids_plan=True, report=REPORT)
+    assert exit_code(error) == 75
+    error.report = replace(REPORT, run_id="1" * 12)
+    error.begin_anew("1" * 12)
+    assert exit_code(error) == 3  # no other try would end otherwise
     typed = Typed(sides=["nightly"], options={"shard": ["--shard", "3"]})
     ending = failed(error, Output(), "copy", Asked(typed=typed, shard=3))
     drop = f"drop the run, `pipecopy runs nightly --drop {'1' * 12}`, and begin a new one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ from pipecopy import (
     plan_sharded,
     runs_of,
 )
-from pipecopy.errors import ConfigError
+from pipecopy.cli.codes import exit_code
+from pipecopy.errors import ConfigError, PipecopyError
+from pipecopy.events import Event, ShardEnded
 from pipecopy.postgres import PostgresPool
 from pipecopy.sharded import LedgerRun
 from tests.support.checks import Tables
 from tests.support.drivers import RecordingDatabase, RecordingPool
 from tests.support.runs import CONFIG
 
+NAMES = ("source", "target")
 LEDGER = "SELECT to_regclass('pipecopy_shards')"
 SEQUENCE = "SELECT last_value FROM profiles_id_seq"
 
@@ -107,6 +111,54 @@ def test_a_run_is_dropped(tables: Tables) -> None:
     for call in (copy, lambda *_: drop_run(CONFIG, pool, "source", "target", run=run)):
         with pytest.raises(ConfigError, match=f"has no run {run}"):
             call(pool, run, 0)
+
+
+SINCE_THE_PLAN = {
+    "the source failed over": (
+        "position, timeline",
+        "0",
+        r"source source: connect .*took over after a failover: it is on timeline 1, .* timeline 0",
+        3,
+    ),
+    "the source is another server": ("position, system", "7", "it was 7$", 3),
+    "a crash has emptied the target": (
+        "target, state, cleared",
+        '"never"',
+        "which has emptied the UNLOGGED table$",
+        4,
+    ),
+    "DDL": (
+        r'target, state, fixed, "the column \"data\""',
+        '[2, "json"]',
+        'while the run was under way: the column "data" was json and is jsonb$',
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["driven", "by hand"])
+@pytest.mark.parametrize("what", SINCE_THE_PLAN)
+def test_a_run_whose_plan_no_longer_holds_ends_at_once(
+    tables: Tables, what: str, *, by_hand: bool
+) -> None:
+    """The plan in the ledger is altered: that is what the servers were like then."""
+    where, was, says, code = SINCE_THE_PLAN[what]
+    tables.target.execute("ALTER TABLE profiles SET UNLOGGED")
+    run = plan(tables.pool()).run_id
+    tables.target.execute(
+        f"UPDATE pipecopy_shards SET plan = jsonb_set(plan, '{{{where}}}', '{was}')"
+        " WHERE plan IS NOT NULL"
+    )
+    seen: list[Event] = []
+    how: dict[str, Any] = {"shard": 0} if by_hand else {"shards": 3, "jobs": 1}
+    go_on: Any = copy_shard if by_hand else copy_sharded
+    with pytest.raises(PipecopyError) as raised:
+        go_on(CONFIG, tables.pool(), *NAMES, run=run, observer=seen.append, **how)
+    said, _, more = str(raised.value).partition(f"; the plan of run {run} no longer holds")
+    assert re.search(says, said)
+    assert more == ""
+    assert (raised.value.anew, exit_code(raised.value)) == (True, code)
+    assert not any(isinstance(event, ShardEnded) and event.again for event in seen)
 
 
 def test_what_differs_from_the_plan_is_refused_by_name(tables: Tables) -> None:

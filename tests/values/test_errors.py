@@ -88,5 +88,5 @@ def test_the_tree() -> None:
 
 def test_what_does_not_apply_is_none() -> None:
     error = errors.DatabaseError("it failed")
-    flags = {"in_use": False, "lost": False}
+    flags = {"in_use": False, "lost": False, "voids_plan": False}
     assert vars(error) == {**dict.fromkeys([*WHERE, *SQL]), **flags, "holder": None}
