@@ -19,8 +19,10 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.report import CopyReport, Report, VerifyReport
-from pipecopy.sharded import ShardedReport
+from pipecopy.sharded import RunsReport, ShardedReport
 
+_NOT_THERE = "42704"
+"""The SQLSTATE of what a server does not have, and of a ledger that lacks a shard."""
 _OF_A_SERVER = ("08", "57P")
 """SQLSTATEs, or their beginnings, of a server that went away or is not up yet."""
 
@@ -54,12 +56,23 @@ def how_to_go_on(
     is_sharded = isinstance(report, ShardedReport) and report.shards > 0
     if report is not None and isinstance(error, PipecopyError) and error.anew:
         return f"{_anew(asked.typed, report.run_id)}{_hint(error, report)}"
+    if report is not None and _is_gone(error):
+        runs = f"`{asked.typed.runs()}` lists the runs that there are"
+        return f"begin a new run: it writes only what differs; {runs}{_hint(error, report)}"
     if report is not None and is_sharded:
         again = f"`{asked.typed.go_on(report.run_id)}`"
-        return f"{_when(error, report, asked.typed, again)}{_hint(error, report)}"
+        return f"{_when(error, report, asked, again)}{_hint(error, report)}"
     resume = asked.resume if asked.shard is None else True  # by the ledger
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
-    return f"{_when(error, report, asked.typed)}{where}{_hint(error, report)}"
+    return f"{_when(error, report, asked)}{where}{_hint(error, report)}"
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Tell whether the ledger no longer has the shard that was to be copied."""
+    match error:
+        case DatabaseError(call="claim_shard", sqlstate=code):
+            return code == _NOT_THERE
+    return False
 
 
 def _anew(typed: Typed, run_id: str) -> str:
@@ -69,10 +82,12 @@ def _anew(typed: Typed, run_id: str) -> str:
 
 
 def _when(
-    error: BaseException, report: Report | None, typed: Typed, again: str = "it again"
+    error: BaseException, report: Report | None, asked: Asked, again: str = "it again"
 ) -> str:
     """Return when to run it again; `again` is what to run."""
-    when = ""
+    when, typed = "", asked.typed
+    can_wait = asked.shard is None and not isinstance(report, RunsReport)
+    wait = " (--wait waits for that)" if can_wait else ""
     match error:
         case FullCopyTimeoutError():
             when = " with a longer --full-copy-timeout"
@@ -82,7 +97,7 @@ def _when(
             go_on, drop = typed.go_on(run), typed.runs("--drop", run)
             return f"`{go_on}` goes on with that run, `{drop}` drops it"
         case DatabaseError(in_use=True):
-            when = " when the other run has ended (--wait waits for that)"
+            when = f" when the other run has ended{wait}"
         case CallTimeoutError() | WorkerCrashedError():
             pass
         case DatabaseError(sqlstate=str(code), passes=True) if code.startswith(_OF_A_SERVER):

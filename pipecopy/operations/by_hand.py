@@ -99,9 +99,9 @@ class OneShard:
             self._is_last = all(each.state == "done" for each in plan.shards)
         else:
             report = self._copy(plan, shard, observer, stop)
-        if self._is_last and not (stop is not None and stop.is_set()):
+        if self._is_last:  # also if that was asked to stop meanwhile: nobody else may come
             try:
-                told = self._finish(stop)
+                told = self._finish()
             except PipecopyError as error:
                 error.report = report
                 if not error.anew:
@@ -165,7 +165,7 @@ class OneShard:
             operate, report, config, table.pool, self._names, mode="copy", observer=observer
         )
 
-    def _finish(self, stop: threading.Event | None) -> tuple[str, ...]:
+    def _finish(self) -> tuple[str, ...]:
         """Finish the run, unless another process does, or has; return the warnings."""
 
         def operate(run: Run[CopyReport]) -> None:
@@ -192,7 +192,7 @@ class OneShard:
                     side="target",
                 )
 
-        return self._keep(operate, stop).warnings
+        return self._keep(operate, None).warnings
 
     def _keep(
         self, operation: Callable[[Run[CopyReport]], None], stop: threading.Event | None

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
@@ -34,6 +35,7 @@ from pipecopy.operations.planned import (
 from pipecopy.operations.references import order_text, references
 from pipecopy.operations.tables import TableSteps
 from pipecopy.operations.tally import Tally
+from pipecopy.operations.turn import take_in_turn
 from pipecopy.shard import Shard
 from pipecopy.sharded import PlannedTable, PlanReport, ShardedReport
 from pipecopy.supervisor.run import Run
@@ -267,13 +269,13 @@ class _Driver:
         refuse_without_ledger(run)
         for text in warnings_of(self._how.executor, run, self._tables[0].pool):
             run.warn(text)
-        run.call(run.target, "hold_run", run.report.run_id)
+        take_in_turn(run, partial(run.call, run.target, "hold_run", run.report.run_id))
         if self._how.run is None:
             plan = make_plan(run, self._steps, self._tables, self._how.shards)
         else:
             plan = planned(shards_of_run(run, run.report.run_id), self._tables)
             plan = replace(plan, references=references(run, list(plan.tables)))
-            run.call(run.target, "open_shards", run.report.run_id)
+            take_in_turn(run, partial(run.call, run.target, "open_shards", run.report.run_id))
         attempts, tally = self._begin(run, plan)
         while True:
             attempts.drive()

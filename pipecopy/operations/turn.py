@@ -35,6 +35,24 @@ def in_turn(run: Run[Any], look: Callable[[], Looked]) -> Looked:
             _wait(run, error)
 
 
+def take_in_turn(run: Run[Any], take: Callable[[], object]) -> None:
+    """Take what is another run's, or another process's, as `take` does.
+
+    With `Config.wait`, that one is waited for. Raises what `take` raises, and FullCopyTimeoutError.
+    """
+
+    def look() -> Wait | None:
+        try:
+            take()
+        except DatabaseError as error:
+            if not (error.in_use and run.config.wait):
+                raise
+            return _held(run, error)
+        return None
+
+    run.wait_while(look)
+
+
 def _wait(run: Run[Any], error: DatabaseError) -> None:
     """Wait until the target is this run's; both sides are connected anew then."""
     run.close(min(run.config.call_timeout, max(run.left, 0)))

@@ -153,7 +153,9 @@ def _driven(query: Query, run_id: str) -> TargetInUseError:
     except psycopg.errors.InsufficientPrivilege:
         pass
     return TargetInUseError(
-        f"{message}{'' if holder is None else f': {holder}'}", _remedy(holder), holder=holder
+        f"{message}{'' if holder is None else f': {holder}'}",
+        _remedy(holder, wait="wait for its end"),  # not each call that takes a run can be told to
+        holder=holder,
     )
 
 
@@ -250,8 +252,7 @@ def _holder_of(facts: Mapping[str, Any]) -> Holder:
     )
 
 
-def _remedy(holder: Holder | None) -> str:
-    wait = "wait for its end (`wait`)"
+def _remedy(holder: Holder | None, wait: str = "wait for its end (`wait`)") -> str:
     if holder is None:
         return wait
     end = f"run SELECT pg_terminate_backend({holder.session});"

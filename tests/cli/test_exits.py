@@ -25,6 +25,7 @@ from pipecopy.errors import (
 )
 from pipecopy.events import CommandEnded
 from pipecopy.report import CopyReport, VerifyReport
+from pipecopy.sharded import RunsReport
 from tests.support.command import STAMP, run_stubbed
 
 URI = "postgresql://me:s3cret@host/db"
@@ -155,6 +156,33 @@ def test_a_run_whose_plan_no_longer_holds_is_begun_anew() -> None:
     ending = failed(error, Output(), "copy", Asked(typed=typed, shard=3))
     drop = f"drop the run, `pipecopy runs nightly --drop {'1' * 12}`, and begin a new one"
     assert ending.lines[-1].startswith(f"to go on: {drop}: it writes only what differs")
+
+
+@pytest.mark.parametrize(
+    ("error", "go_on"),
+    [
+        (
+            DatabaseError("no", call="claim_shard", sqlstate="42704"),
+            "begin a new run: it writes only what differs; `pipecopy runs nightly` lists the runs",
+        ),
+        (
+            DatabaseError("no", in_use=True),
+            "run it again when the other run has ended: it is safe",
+        ),
+    ],
+)
+def test_how_to_go_on_with_a_shard(error: PipecopyError, go_on: str) -> None:
+    error.report = replace(REPORT, run_id="1" * 12)
+    typed = Typed(sides=["nightly"], options={"shard": ["--shard", "3"]})
+    ending = failed(error, Output(), "copy", Asked(typed=typed, shard=3))
+    assert ending.lines[-1].startswith(f"to go on: {go_on}")
+
+
+def test_how_to_go_on_after_runs_does_not_name_an_option_that_it_lacks() -> None:
+    report = RunsReport(run_id="0123456789ab", source="prod", target="stats")
+    error = DatabaseError("no", in_use=True, report=report)
+    last = failed(error, Output(), "runs").lines[-1]
+    assert "when the other run has ended: it is safe" in last
 
 
 OF_TARGET: dict[str, Any] = {"side": "target", "call": "save_rows"}

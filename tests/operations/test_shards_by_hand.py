@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipecopy import (
+    Config,
     ConnectionPool,
     CopyReport,
     PlanReport,
+    ShardedReport,
     copy_shard,
     copy_sharded,
     drop_run,
@@ -18,12 +23,13 @@ from pipecopy import (
     runs_of,
 )
 from pipecopy.cli.codes import exit_code
-from pipecopy.errors import ConfigError, PipecopyError
-from pipecopy.events import Event, ShardEnded
+from pipecopy.errors import ConfigError, PipecopyError, StoppedError
+from pipecopy.events import Event, Paused, ShardEnded
 from pipecopy.postgres import PostgresPool
 from pipecopy.sharded import LedgerRun
 from tests.support.checks import Tables
 from tests.support.drivers import RecordingDatabase, RecordingPool
+from tests.support.gates import save_gate
 from tests.support.runs import CONFIG
 
 NAMES = ("source", "target")
@@ -66,6 +72,20 @@ def test_whoever_copies_the_last_shard_finishes_the_run(tables: Tables) -> None:
     assert runs(pool) == ()
 
 
+def test_a_stop_in_the_last_batch_of_a_run_does_not_leave_it_unfinished(tables: Tables) -> None:
+    pool = tables.pool()
+    run = plan(pool, shards=1).run_id
+    stop = threading.Event()
+    with save_gate(tables.target, 50) as gate, ThreadPoolExecutor(1) as thread:
+        copying = thread.submit(copy, pool, run, 0, stop=stop)
+        gate.arrival()
+        stop.set()
+        gate.lift()
+        assert copying.result().rows == 50
+    assert tables.target.value(SEQUENCE) == 50
+    assert runs(pool) == ()
+
+
 def test_whoever_finishes_the_run_has_the_warnings_of_that(tables: Tables) -> None:
     tables.target.execute("ALTER SEQUENCE profiles_id_seq MAXVALUE 10")
     (warning,) = copy(tables.pool(), plan(tables.pool(), shards=1).run_id, 0).warnings
@@ -99,6 +119,30 @@ def test_a_run_that_was_planned_goes_on_in_one_process(tables: Tables) -> None:
     report = copy_sharded(CONFIG, pool, "source", "target", shards=9, jobs=2, run=planned.run_id)
     assert (report.first_id, report.next_id, report.rows, report.shards) == (11, 31, 20, 3)
     assert tables.target.value(LEDGER) is None
+
+
+def test_a_run_that_another_process_drives_is_waited_for(tables: Tables) -> None:
+    pool, stop, waits = tables.pool(), threading.Event(), threading.Event()
+    run, config = plan(pool).run_id, replace(CONFIG, call_timeout=2, grace=0)
+
+    def see(event: Event) -> None:
+        if isinstance(event, Paused) and event.reason == "another run":
+            waits.set()
+
+    def go_on(limits: Config, **how: Any) -> ShardedReport:
+        return copy_sharded(limits, pool, "source", "target", shards=1, jobs=1, run=run, **how)
+
+    with save_gate(tables.target, 33) as gate, ThreadPoolExecutor(2) as threads:
+        first = threads.submit(go_on, replace(config, call_timeout=10), stop=stop)
+        gate.arrival()
+        second = threads.submit(go_on, replace(config, wait=True), observer=see)
+        assert waits.wait(20)
+        stop.set()
+        with pytest.raises(StoppedError):
+            first.result()
+        gate.lift()
+        assert second.result().done == 3
+    tables.assert_equal()
 
 
 def test_a_run_is_dropped(tables: Tables) -> None:
