@@ -342,6 +342,9 @@ class Attempts:
         self._under_way.remove(attempt)
         self._silent.append(attempt)
         self._cancel([attempt])
+        if self._tally.shards[attempt.shard].state == "done":  # the engine has lost the result
+            self._tell_end(attempt, "done")
+            return
         host = self._tally.shards[attempt.shard].host or "its host"
         self._lost(
             attempt,

@@ -146,11 +146,20 @@ def end_all(run: Run[Any]) -> None:
             with suppress(PipecopyError):
                 source = run.begin(run.source, "end_run", run.report.run_id, **how())
         if run.target.offers:
-            with suppress(PipecopyError):
-                run.call(run.target, "stop_shards", run.report.run_id, False, **how())
+            are_stopped = _stop(run, **how())
             with suppress(PipecopyError):
                 run.call(run.target, "end_run", run.report.run_id, **how())
+            if not are_stopped:  # a session that is ended now had one of them locked
+                _stop(run, **how())
         run.wait(source)
+
+
+def _stop(run: Run[Any], **how: Any) -> bool:
+    """Let no attempt save any more; False if that failed."""
+    with suppress(PipecopyError):
+        run.call(run.target, "stop_shards", run.report.run_id, False, **how)
+        return True
+    return False
 
 
 def ask_how_far(run: Run[Any]) -> Sequence[Shard]:

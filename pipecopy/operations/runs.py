@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
+from pipecopy.errors import CallTimeoutError
 from pipecopy.events import Observer
 from pipecopy.operations.keeper import keep
 from pipecopy.operations.planned import refuse_bad_run, refuse_without_ledger, shards_of_run
@@ -66,7 +68,8 @@ def drop_run(
         asked.call(asked.target, "hold_run", run)
         shards = shards_of_run(asked, run)
         asked.update(runs=(LedgerRun.of(shards),))
-        asked.call(asked.target, "stop_shards", run, False)
+        with suppress(CallTimeoutError):  # a session that is ended now has a shard locked
+            asked.call(asked.target, "stop_shards", run, False, retry=False)
         asked.call(asked.target, "end_run", run)
         asked.call(asked.target, "drop_run", run, False)
         asked.update(dropped=True)

@@ -53,8 +53,7 @@ class Watch:
             ):
                 continue
             changed.append(shard)
-            if shard.state in {"running", "stopping"}:
-                self._rows[shard.shard] = (shard, self._run.clock.now())
+            self._rows[shard.shard] = (shard, self._run.clock.now())
         return changed
 
     def silence(self, number: int, config: Config) -> float | None:
@@ -62,12 +61,16 @@ class Watch:
 
         By the clock of this run, which leaves out the time for which this process was stopped.
         """
-        if number not in self._rows or _may_pause(config):
+        if number not in self._rows:
             return None
-        _, seen = self._rows[number]
+        shard, seen = self._rows[number]
+        under_way = shard.state in {"running", "stopping"}
+        if under_way and _may_pause(config):
+            return None
         silent = self._run.clock.now() - seen
-        # a load and a save, each with all its attempts
-        calls = 2 * (config.max_retries + 1) * (config.call_timeout + config.retries_delay)
+        calls = config.call_timeout  # to close, if it has ended: then the engine lost its result
+        if under_way:  # a load and a save, each with all its attempts
+            calls = 2 * (config.max_retries + 1) * (config.call_timeout + config.retries_delay)
         return silent if silent > calls + _STARTS else None
 
     def _ask(self) -> Sequence[Shard]:

@@ -93,10 +93,10 @@ def end(
     said = "NULL" if error is None else literal(error)
     changes = f'"state" = {literal(state)}, "error" = {said}{past}'
     try:
-        # one that may save no more, since the run was stopped, may have saved all; and an attempt
-        # of this very call may have been cut off after its commit
-        may_end = ("running", "stopping", "stopped", state)
-        session.query(_change(ledger, run, changes, *may_end))
+        # one that may save no more, since the run was stopped, may have saved all, but no error of
+        # its own; and an attempt of this very call may have been cut off after its commit
+        may_end = {*_MAY_SAVE, state} | (set() if state == "failed" else {"stopped"})
+        session.query(_change(ledger, run, changes, *sorted(may_end)))
     except psycopg.Error as failed:
         lost = lost_by(failed, session, ledger, run)
         if lost is None:

@@ -35,6 +35,8 @@ from pipecopy.units import counted, seconds_text
 
 _LEDGER_LOCK_CLASS = 0x7069706C
 """The first key of the advisory lock of a plan ("pipl"); the second is the ledger's oid."""
+_LOCKED = 0.2
+"""Seconds for which a shard that is locked is waited for, as it is stopped."""
 _MOST_TRIES = 5
 """Of a plan: another run, which ends, may drop the ledger that has just been made."""
 _BETWEEN_SHARDS = 600.0
@@ -195,7 +197,8 @@ class Ledger:
     def stop(self, session: ServerSession, run_id: str, *, finishing: bool) -> None:
         """Set all shards that are not done to `stopped`, but leave those that failed.
 
-        With `finishing`, those that are `running` to `stopping`.
+        With `finishing`, those that are `running` to `stopping`. It times out if a shard is locked
+        for long: the session that has it locked may have to be ended first.
         """
         which = "\"state\" NOT IN ('done', 'failed')"
         if finishing:
@@ -207,11 +210,20 @@ class Ledger:
             f" AND {which} FOR UPDATE SKIP LOCKED)"
         )
         self._set(session, run_id, "stopped", free)
-        self._set(session, run_id, "stopped", which)
+        self._set(session, run_id, "stopped", which, patience=_LOCKED)
 
-    def _set(self, session: ServerSession, run_id: str, state: str, which: str) -> None:
+    def _set(
+        self,
+        session: ServerSession,
+        run_id: str,
+        state: str,
+        which: str,
+        patience: float | None = None,
+    ) -> None:
+        """Set the state of these shards; `patience` is how long locked ones are waited for."""
+        limit = "" if patience is None else f"SET LOCAL lock_timeout TO {int(1000 * patience)}; "
         session.ask_catalogs(
-            f'UPDATE {self.sql} SET "state" = {literal(state)}, "updated" = {_NOW}'
+            f'{limit}UPDATE {self.sql} SET "state" = {literal(state)}, "updated" = {_NOW}'
             f' WHERE "run" = {literal(run_id)} AND {which}'
         )
 

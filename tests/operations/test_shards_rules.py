@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
 import time
@@ -107,6 +108,22 @@ def test_a_shard_that_is_lost_too_often_ends_the_run(tables: Tables) -> None:
     assert raised.value.passes
     copy(tables.pool(), run=raised.value.report.run_id)
     tables.assert_equal()
+
+
+class Forgetful(ThreadPoolExecutor):
+    """Runs each task as if elsewhere, and loses how it ended."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        super().submit(fn, *pickle.loads(pickle.dumps(args)), **kwargs)
+        return Future()
+
+
+def test_a_shard_that_is_done_is_done_if_the_engine_loses_its_result(tables: Tables) -> None:
+    config = replace(CONFIG, call_timeout=3, max_rate_rows=1000.0)
+    with Forgetful(8) as engine:
+        report = copy(tables.pool(), config, engine, shards=2, shard_retries=0)
+    tables.assert_equal()
+    assert (report.done, report.rows, report.again) == (2, 50, 0)
 
 
 class Shut(Executor):
@@ -289,6 +306,24 @@ def test_a_silent_attempt_is_given_up_and_run_elsewhere(tables: Tables) -> None:
     (lost,) = [e for e in seen if isinstance(e, ShardEnded) and e.again]
     assert lost.detail.startswith(f"nothing was heard of {lost.host} for ")
     tables.source.execute("DROP TABLE profiles")
+
+
+def test_sessions_are_gone_when_the_run_ends_also_if_a_shard_is_locked(tables: Tables) -> None:
+    config, stop = replace(CONFIG, grace=0), threading.Event()
+    with (
+        processes(1) as executor,
+        ThreadPoolExecutor(1) as thread,
+        save_gate(tables.target, 33) as gate,
+        tables.target.connect() as holder,
+    ):
+        run = thread.submit(copy, tables.pool(), config, executor, stop=stop)
+        gate.arrival()
+        holder.execute("BEGIN; SELECT FROM pipecopy_shards WHERE state = 'running' FOR UPDATE")
+        gate.lift()
+        stop.set()
+        with pytest.raises(StoppedError):
+            run.result()
+        see_sessions_gone(tables)
 
 
 def test_sessions_of_a_frozen_host_are_gone_when_the_run_ends(tables: Tables) -> None:

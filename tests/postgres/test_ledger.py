@@ -221,6 +221,8 @@ def test_a_stopped_shard_is_claimed_only_if_that_is_asked_for(target: TemporaryD
         keeping.stop_shards(RUN_ID, False)
         with pytest.raises(ShardLostError, match="or the run was stopped"):
             one.save_rows(rows(1))
+        with pytest.raises(ShardLostError):  # what ended it is not what ended the run
+            one.end_shard("failed", "the session was ended")
         with attempt(target) as two:
             assert two.claim_shard(0, False).state == "stopped"
             assert two.claim_shard(0, True).state == "running"
