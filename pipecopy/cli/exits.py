@@ -115,7 +115,7 @@ _NOTHING = {
     "copy": "nothing was copied",
     "check": "nothing more was checked",
     "verify": "nothing was compared",
-    "plan": "`pipecopy runs` shows whether the run was planned",
+    "plan": "nothing was planned",
     "demo": "the servers of the demo are removed",
     "drill": "the servers of the drill are removed",
 }

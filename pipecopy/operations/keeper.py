@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipecopy.arguments import function_call
 from pipecopy.config import Config, bad_ids
 from pipecopy.contracts import ConnectionPool, ListedTable
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
@@ -107,8 +108,32 @@ def _make_plan(
     of_all = shards_of(run.report.run_id, in_order)
     if len(of_all) > 1:
         warn_once(run, map(circular_text, refer.circular))
-    run.call(run.target, "plan_shards", of_all)
+    _write(run, of_all)
     return Planned(tables=found, shards=of_all, references=refer)
+
+
+def _write(run: Run[Any], shards: Sequence[Shard]) -> None:
+    """Write the shards into the ledger; if that fails, see that they are not in it."""
+    try:
+        run.call(run.target, "plan_shards", shards)
+    except Exception as error:
+        if not (isinstance(error, DatabaseError) and error.in_use):  # else it was refused
+            _forget(run)
+        raise
+
+
+def _forget(run: Run[Any]) -> None:
+    """Take back a run that may have been planned: nobody knows its id, or would go on with it."""
+    end_all(run)  # a session that was cut off may be about to write it
+    run_id = run.report.run_id
+    try:
+        with run.last_steps():
+            run.call(run.target, "drop_run", run_id, False, limit=last_words(run), retry=False)
+    except (PipecopyError, CutShortError):
+        run.warn(
+            f"the ledger of {run.target} may have the run {run_id}, of which nothing is copied:"
+            f" drop it with {function_call('drop_run', run=run_id)}"
+        )
 
 
 def _sizes(run: Run[Any], tables: Sequence[TableCopy], *, needed: bool) -> list[int | None]:

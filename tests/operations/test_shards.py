@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipecopy import Config, ShardedReport, copy_sharded, drop_run, plan_sharded
-from pipecopy.errors import DatabaseError
+from pipecopy.errors import DatabaseError, StoppedError
 from pipecopy.events import BatchSaved, CallEnded, Event, Paused, RetryScheduled
 from pipecopy.postgres import PostgresPool
 from tests.support.checks import Tables
@@ -103,3 +105,44 @@ def test_a_run_of_the_table_that_is_not_complete_is_waited_for(tables: Tables) -
         drop_run(CONFIG, pool, "source", "target", run=run)
         assert copying.result().done == 2
     tables.assert_equal()
+
+
+class _Late(PostgresPool):
+    """The return of a plan that the ledger has does not come; a FIFO tells when it has it."""
+
+    fifo: Path
+
+    def connect(self, name: str) -> Any:
+        database = super().connect(name)
+        plan = database.plan_shards
+
+        def plan_shards(shards: Any) -> None:
+            plan(shards)
+            self.fifo.write_text("planned", encoding="utf-8")
+            threading.Event().wait()
+
+        database.plan_shards = plan_shards  # type: ignore[method-assign]
+        return database
+
+
+@pytest.mark.parametrize("function", [copy_sharded, plan_sharded])
+def test_a_run_that_is_stopped_while_it_is_planned_is_not_in_the_ledger(
+    tables: Tables, tmp_path: Path, function: Callable[..., Any]
+) -> None:
+    pool, stop = (
+        _Late({"source": tables.source.uri, "target": tables.target.uri}),
+        threading.Event(),
+    )
+    pool.fifo = tmp_path / "fifo"
+    os.mkfifo(pool.fifo)
+    jobs = {"jobs": 1} if function is copy_sharded else {}
+    with ThreadPoolExecutor(1) as threads:
+        ended = threads.submit(
+            function, CONFIG, pool, "source", "target", shards=2, stop=stop, **jobs
+        )
+        assert pool.fifo.read_text(encoding="utf-8") == "planned"
+        assert tables.target.value("SELECT count(*) FROM pipecopy_shards") == 2
+        stop.set()
+        with pytest.raises(StoppedError):
+            ended.result()
+    assert tables.target.value(LEDGER) is None
