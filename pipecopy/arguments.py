@@ -10,7 +10,7 @@ reads it. What is no argument stays as it is.
 
     "leave the column out (`columns`)"                    -> (`--columns`)
     f"leave them out with {argument(where='id >= 0')}"    -> with `--where 'id >= 0'`
-    f"run {function_call('verify_tables', repair=True)}"  -> run `pipecopy verify --repair`
+    f"run {function_call('drop_run', run='0a')}"  -> run `pipecopy runs SOURCE TARGET --drop 0a`
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +39,7 @@ def carry_out(
     def observe(event: Event) -> None:
         # in another thread: no signal gets in between
         if asked.shard is not None:
-            event = replace(event, shard=asked.shard)
+            event = replace(event, shard=asked.shard, host=host)
         elif whole.has(event) and isinstance(event, RunEnded):
             signals.ignore()  # after a single shard, the run may have to be finished
         if isinstance(event, StopRequested) and signals.first is not None:
@@ -48,7 +49,7 @@ def carry_out(
             screen(event)
         observers(event)
 
-    observers, whole = Observers({}), Whole()
+    observers, whole, host = Observers({}), Whole(), os.uname().nodename
     stop = threading.Event()
     try:
         runs = operation()

@@ -94,13 +94,20 @@ names knows of them. A command takes it as the keyword argument `connections`.""
 
 @Parameter(name="*", group=TABLE)
 @dataclass(frozen=True, kw_only=True)
-class CopyOptions:
-    """What only a copy has, and a check foretells."""
+class BesideRows:
+    """What a copy does before and after its rows."""
 
     create: Flag = False
     """Create the table in the target, like the one in the source, if it is missing."""
     analyze: Flag = False
     """Run ANALYZE on the table in the target after the last batch."""
+
+
+@Parameter(name="*", group=TABLE)
+@dataclass(frozen=True, kw_only=True)
+class CopyOptions(BesideRows):
+    """What only a copy has, and a check foretells."""
+
     resume: Flag = False
     """Begin at the greatest id in the target, after a first copy that was interrupted."""
 
@@ -185,7 +192,7 @@ class Selection:
     def pool(
         self,
         connections: Mapping[str, str],
-        how: CopyOptions = CopyOptions(),
+        how: BesideRows = BesideRows(),
         ledger: str = DEFAULT_LEDGER,
     ) -> PostgresPool:
         """Return the pool for this table, with what a copy does before and after its rows."""

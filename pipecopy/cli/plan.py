@@ -12,8 +12,8 @@ from pipecopy.cli.operation import carry_out
 from pipecopy.cli.options import (
     NO_CONNECTIONS,
     AsTyped,
+    BesideRows,
     Connections,
-    CopyOptions,
     Err,
     IdRange,
     Ledger,
@@ -36,7 +36,7 @@ def plan(
     *,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
-    how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
+    how: BesideRows = BesideRows(),  # noqa: B008 - a frozen value
     shards: Shards = Shards(),  # noqa: B008 - a frozen value
     ledger: Ledger = Ledger(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value

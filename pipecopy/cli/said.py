@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -51,8 +52,8 @@ def lines_of(
     whole: dict[str, Any] = {} if report is None else log.fields_of_report(report)
     if isinstance(error, PipecopyError):
         whole |= log.fields_of_error(error)
-    whole["shard"] = shard
-    of_run = {name: whole.get(name) for name in ("run", "table", "shard")}
+    whole |= {"shard": shard, "host": None if shard is None else os.uname().nodename}
+    of_run = {name: whole.get(name) for name in ("run", "table", "shard", "host")}
     whole |= {"exit_code": exit_code} | ({} if outcome is None else {"outcome": outcome})
     return tuple(
         log.json_line(

@@ -46,6 +46,12 @@ _OPPOSITES = {
 or says that for this run."""
 _OF_COMMANDS = {"repair", "delete_surplus", "shard"}
 """What needs another option, which the command line may have."""
+_NEEDS = {
+    "delete_surplus": {"repair"},
+    "shard": {"run"},
+    **{option: {"shards", "run", "jobs"} for option in ENGINE},
+}
+"""What an option may need; one of these whose value is wrong, or not known, may be what it has."""
 
 Options = Mapping[str, Argument]
 """The options and the two sides of a command by name, as `batch_size` and `source`."""
@@ -82,7 +88,7 @@ class Values:
         """Return the options that a job may have."""
         options: dict[str, Argument] = {}
         for name in self._of_jobs:  # the others would be imported
-            options |= self._options(name)
+            options = self._options(name) | options  # the first one has the defaults
         options.pop("config", None)  # it names the file
         return options
 
@@ -213,7 +219,9 @@ def together(options: Options) -> list[str]:
                 values[name] = copy(options[name]).convert_and_validate()
         elif name == "call_timeout":
             values[name] = Limits.call_timeout
-    return conflicts(**values)
+    unknown = {n for n in names if options[n].has_tokens and n not in values}
+    judged = {n: value for n, value in values.items() if not _NEEDS.get(n, set()) & unknown}
+    return conflicts(**judged)
 
 
 def is_sharded(options: Options) -> bool:

@@ -37,6 +37,8 @@ COMMANDS = {
     "runs_of": "runs",
     "drop_run": "runs",
 }
+_SIDES = ("SOURCE", "TARGET")
+"""What a command that is to be run takes besides its options; without any, it is only named."""
 _RENAMED = {("drop_run", "run"): "drop"}
 """Arguments of a function that are options of another name."""
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")
@@ -93,6 +95,7 @@ def _words(python: ast.expr) -> Iterator[str]:
         }:
             if function != "_":
                 yield from ("pipecopy", COMMANDS[function])
+                yield from _SIDES if given else ()
             for each in given:
                 yield _name(_RENAMED.get((function, each.arg or ""), each.arg))
                 yield from _value(ast.literal_eval(each.value))

@@ -87,13 +87,7 @@ class OneShard:
 
     def copy(self, observer: Observer | None, stop: threading.Event | None) -> CopyReport:
         """Copy it, and finish the run if it was the last; see `copy_shard`."""
-        plan = self._read(stop)
-        shard = next((each for each in plan.shards if each.shard == self._number), None)
-        if shard is None:
-            raise ConfigError(
-                f"run {self._run_id} has no shard {self._number}: it has {len(plan.shards)}, from 0"
-                " on"
-            )
+        plan, shard = self._read(stop)
         if shard.state == "done":
             report = self._was_done(plan, shard, observer)
             self._is_last = all(each.state == "done" for each in plan.shards)
@@ -113,12 +107,19 @@ class OneShard:
             report = replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *told))))
         return report
 
-    def _read(self, stop: threading.Event | None) -> Planned:
-        found: list[Planned] = []
+    def _read(self, stop: threading.Event | None) -> tuple[Planned, Shard]:
+        found: list[tuple[Planned, Shard]] = []
 
         def operate(run: Run[CopyReport]) -> None:
             run.connect_target()
-            found.append(planned(shards_of_run(run, self._run_id), self._tables))
+            plan = planned(shards_of_run(run, self._run_id), self._tables)
+            shard = next((each for each in plan.shards if each.shard == self._number), None)
+            if shard is None:
+                raise ConfigError(
+                    f"run {self._run_id} has no shard {self._number}: it has {len(plan.shards)},"
+                    " from 0 on"
+                )
+            found.append((plan, shard))
 
         self._keep(operate, stop)
         return found[0]

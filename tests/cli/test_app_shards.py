@@ -110,7 +110,9 @@ def test_shards_are_planned_copied_one_by_one_and_gone_on_with(
         assert unstamped(copied.stderr)[-1].startswith(said)
     lines = [json.loads(line) for line in told(*one, "--log-format", "json").stderr.splitlines()]
     assert "run_ended" in {line["event"] for line in lines}
-    assert {line["shard"] for line in lines} == {2}
+    assert {(line["shard"], line["host"]) for line in lines} == {(2, HOST)}
+    missing = told(*one[:-1], "9").stderr.splitlines()
+    assert missing[-1] == f"to go on: fix that; `{runs}` lists the runs that there are"
     listed = json.loads(told(*shlex.split(runs)[1:], "--json").stdout)["runs"]
     assert [
         {name: one[name] for name in ("run", "tables", "state", "shards", "done", "rows")}

@@ -188,6 +188,10 @@ def test_an_archive_has_no_version_and_writes_a_page_too(tmp_path: Path) -> None
             ),
         ),
         (
+            "verify a b --delete-surplus --repair=maybe",
+            '--repair: "maybe" is neither true nor false',
+        ),
+        (
             "verify a b --delete-surplus --batch-size 0",
             "--batch-size must be at least 1, not 0; --delete-surplus needs --repair",
         ),

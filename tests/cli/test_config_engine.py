@@ -90,6 +90,14 @@ def test_the_jobs_page_shows_where_each_is_set() -> None:
     assert shown["shards"] == {"value": 200, "from": "[jobs.nightly]"}
 
 
+def test_the_jobs_page_has_no_default_that_a_copy_has_not() -> None:
+    Path("pipecopy.toml").write_text(
+        "[jobs.a]\nsource = 'host=a'\ntarget = 'host=b'\n[engine]\njobs = 2", encoding="utf-8"
+    )
+    shown = json.loads(answered("jobs", "a", "--json").stdout)["jobs"][0]["options"]
+    assert "jobs" not in shown
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -117,6 +125,10 @@ def test_what_is_wrong_in_the_file(text: str, said: str) -> None:
     ("words", "said"),
     [
         ("--run 12", '--run must be the id of a run, 12 hex digits, not "12"'),
+        ("--run null --shard 7", '--run must be the id of a run, 12 hex digits, not "null"'),
+        ("--run= --jobs 3", '--run must be the id of a run, 12 hex digits, not ""'),
+        ("--shards 0 --dask x:1", "--shards must be at least 1, not 0"),
+        ("--shards 3 --dask x:1 --jobs 0", "--jobs must be at least 1, not 0"),
         ("--shard 3", "--shard 3 needs --run: the id that `pipecopy plan` has printed"),
         (
             "--jobs 3 --dask x:1",

@@ -32,10 +32,13 @@ from pipecopy.postgres import PostgresPool
         ),
         (argument(columns=["id", '"a b"']), """`--columns 'id,"a b"'`"""),
         (argument(repair=True, delete_surplus=True), "`--repair --delete-surplus`"),
-        (function_call("verify_tables", repair=True), "`pipecopy verify --repair`"),
+        (
+            function_call("verify_tables", repair=True),
+            "`pipecopy verify SOURCE TARGET --repair`",
+        ),
         (function_call("copy_table"), "`pipecopy copy`"),
         (argument(run="0a"), "`--run 0a`"),
-        (function_call("drop_run", run="0a"), "`pipecopy runs --drop 0a`"),
+        (function_call("drop_run", run="0a"), "`pipecopy runs SOURCE TARGET --drop 0a`"),
         # what is none of ours
         ('no `if __name__ == "__main__":` guard', 'no `if __name__ == "__main__":` guard'),
         ("the table `data` of `os.system(create=True)`, ` or ``", None),
