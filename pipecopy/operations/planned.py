@@ -79,7 +79,7 @@ def shards_of_run(run: Run[Any], run_id: str) -> list[Shard]:
 def planned(shards: Sequence[Shard], tables: Sequence[TableCopy]) -> Planned:
     """Return the plan of a run as the ledger has it, for these tables, which have to be its own.
 
-    Raises ConfigError for any that differ, which says in what.
+    Raises ConfigError for any that differ, which says in what, and for shards that are missing.
     """
     run_id = shards[0].run
     found: dict[str, tuple[TableCopy, TablePlan]] = {}
@@ -97,7 +97,21 @@ def planned(shards: Sequence[Shard], tables: Sequence[TableCopy]) -> Planned:
     left = [table for table in left if not table.if_planned]
     if missing or left:
         raise ConfigError("; ".join(_differences(run_id, missing, left)))
+    for _, plan in found.values():
+        _refuse_gaps(plan, [shard for shard in shards if shard.table == plan.table])
     return Planned(tables=found, shards=shards)
+
+
+def _refuse_gaps(plan: TablePlan, shards: Sequence[Shard]) -> None:
+    """Raise ConfigError if the shards are not all ids of the plan: somebody changed the ledger."""
+    ends = [plan.first_id - 1, *(shard.last for shard in shards)]
+    begins = [*(shard.first for shard in shards), max(plan.first_id, plan.max_id + 1)]
+    for last, first in zip(ends, begins, strict=True):
+        if first != last + 1:
+            raise ConfigError(
+                f"the ledger lacks ids {last + 1} to {first - 1} of {table_text(plan.table)},"
+                f" which run {shards[0].run} has to copy: drop the run, and begin a new one"
+            )
 
 
 def _differences(

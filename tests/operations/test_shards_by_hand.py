@@ -227,3 +227,13 @@ def test_what_differs_from_the_plan_is_refused_by_name(tables: Tables) -> None:
     with pytest.raises(ConfigError, match="run must be the 12 hex digits of a run, not 'nightly'"):
         copy(tables.pool(), "nightly", 0)
     drop_run(CONFIG, tables.pool(), "source", "target", run=planned)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_shard_that_the_ledger_lacks_is_missed(tables: Tables, number: int) -> None:
+    pool = tables.pool()
+    planned = plan(pool)
+    tables.target.execute(f"DELETE FROM pipecopy_shards WHERE shard = {number}")
+    lacks = planned.shards[number]
+    with pytest.raises(ConfigError, match=f"lacks ids {lacks.first} to {lacks.last} of"):
+        copy_sharded(CONFIG, pool, *NAMES, shards=3, jobs=1, run=planned.run_id)
