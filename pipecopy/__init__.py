@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipecopy.operations.by_hand import copy_shard as copy_shard
     from pipecopy.operations.check import check_copy as check_copy
     from pipecopy.operations.copy import copy_table as copy_table
+    from pipecopy.operations.each import check_each as check_each
+    from pipecopy.operations.each import verify_each as verify_each
     from pipecopy.operations.find import find_tables as find_tables
     from pipecopy.operations.many import copy_shard_of_tables as copy_shard_of_tables
     from pipecopy.operations.many import copy_tables as copy_tables
@@ -33,14 +35,17 @@ if TYPE_CHECKING:
     from pipecopy.report import CheckReport as CheckReport
     from pipecopy.report import CopyReport as CopyReport
     from pipecopy.report import VerifyReport as VerifyReport
+    from pipecopy.sharded import CheckedTables as CheckedTables
     from pipecopy.sharded import PlanReport as PlanReport
     from pipecopy.sharded import RunsReport as RunsReport
     from pipecopy.sharded import ShardedReport as ShardedReport
     from pipecopy.sharded import TablesReport as TablesReport
+    from pipecopy.sharded import VerifiedTables as VerifiedTables
 
 # Imported when they are first used: the command has to heed signals before all this is loaded.
 _MODULES = {
     "CheckReport": "report",
+    "CheckedTables": "sharded",
     "Config": "config",
     "ConnectionPool": "contracts",
     "CopyReport": "report",
@@ -52,8 +57,10 @@ _MODULES = {
     "ShardedReport": "sharded",
     "TableCopy": "operations.plan",
     "TablesReport": "sharded",
+    "VerifiedTables": "sharded",
     "VerifyReport": "report",
     "check_copy": "operations.check",
+    "check_each": "operations.each",
     "copy_shard": "operations.by_hand",
     "copy_shard_of_tables": "operations.many",
     "copy_sharded": "operations.shards",
@@ -64,6 +71,7 @@ _MODULES = {
     "plan_sharded": "operations.shards",
     "plan_tables": "operations.many",
     "runs_of": "operations.runs",
+    "verify_each": "operations.each",
     "verify_tables": "operations.verify",
 }
 __all__ = list(_MODULES)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pipecopy.report import CopyReport, Report
+from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
 from pipecopy.shard import Shard, ShardState, table_text
 
 
@@ -152,3 +153,31 @@ class TablesReport(Report):
     """What `find_tables` returns."""
 
     tables: tuple[FoundTable, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedTables(CheckReport):
+    """What `check_each` returns: the items of all tables, each with the name of its table."""
+
+    tables: tuple[CheckReport, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that `json.dumps` takes."""
+        return {**super().to_dict(), "tables": [table.to_dict() for table in self.tables]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedTables(VerifyReport):
+    """What `verify_each` returns: the counts are of all tables; which ids, each table tells."""
+
+    tables: tuple[VerifyReport, ...] = ()
+
+    @property
+    def cut_lists(self) -> tuple[str, ...]:
+        """The names of the lists that do not hold all ids of their kind: each table has its own."""
+        kinds = ("missing", "surplus", "differing", "not_comparable", "not_repaired")
+        return tuple(f"{kind}_ids" for kind in kinds if getattr(self, kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that `json.dumps` takes."""
+        return {**super().to_dict(), "tables": [table.to_dict() for table in self.tables]}

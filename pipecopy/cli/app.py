@@ -31,6 +31,7 @@ from pipecopy.cli.options import (
     IdRange,
     Ledger,
     Limits,
+    More,
     Output,
     RepairOptions,
     Selection,
@@ -42,6 +43,7 @@ from pipecopy.cli.options import (
 from pipecopy.cli.said import lines_of, warned
 from pipecopy.cli.streams import Stream
 from pipecopy.cli.usage import as_config_error
+from pipecopy.cli.wanted import OfJobs, Wanted, is_several
 from pipecopy.cli.wording import in_options
 from pipecopy.errors import ConfigError
 from pipecopy.report import Report
@@ -71,7 +73,8 @@ def build_app(environ: Mapping[str, str]) -> tuple[App, Configuration]:
     }
     for name, (command, own) in of_jobs.items():
         usage = (
-            f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n       pipecopy {name} [OPTIONS] JOB"
+            f"Usage: pipecopy {name} [OPTIONS] SOURCE TARGET\n"
+            f"       pipecopy {name} [OPTIONS] JOB..."
         )
         app.command(command, name=name, usage=usage, help=own.text, help_epilogue=own.epilogue)
     for where, own in (  # imported when one is run
@@ -131,6 +134,7 @@ def run(
     gc.freeze()  # what was imported stays: no collection has to look at it
     gc.enable()
     given = {"err": err, "signals": signals, "typed": configuration.typed}
+    given["of_jobs"] = configuration.wanted
     try:
         ending = command(*bound.args, **bound.kwargs, **{name: given[name] for name in ignored})
     except StoppedBySignal as stop:  # between the command and its run
@@ -142,7 +146,7 @@ def copy(
     source: Source,
     target: Target,
     /,
-    *,
+    *_more: More,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
@@ -153,6 +157,7 @@ def copy(
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
+    of_jobs: OfJobs,
     err: Err,
     signals: Signals,
     typed: AsTyped,
@@ -160,6 +165,12 @@ def copy(
     """Copy the table; `helptexts` says more."""
 
     def copies() -> Callable[..., Report]:
+        if is_several(wanted):
+            from pipecopy.cli.shards import copying_tables  # noqa: PLC0415 - for these alone
+            from pipecopy.cli.tables import Tables  # noqa: PLC0415 - as above
+
+            tables = Tables(wanted, (source, target), connections, ledger.ledger)
+            return partial(tables.run, limits.config(), copying_tables(shards, engine, go_on))
         pool = selection.pool(connections, how, ledger.ledger)
         begins: Callable[..., Report] = pipecopy.copy_table
         if is_sharded:
@@ -169,6 +180,7 @@ def copy(
         begins = partial(begins, limits.config(), pool, source, target)
         return partial(begins, resume=how.resume, **vars(ids))
 
+    wanted = of_jobs or [Wanted(selection=selection, how=how, ids=ids, limits=limits)]
     is_sharded = shards.shards is not None or go_on.run is not None
     resumes = how.resume if selection.where is None else None
     screen = output.screen(err)
@@ -180,7 +192,7 @@ def check(
     source: Source,
     target: Target,
     /,
-    *,
+    *_more: More,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: CopyOptions = CopyOptions(),  # noqa: B008 - a frozen value
@@ -190,16 +202,24 @@ def check(
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
+    of_jobs: OfJobs,
     err: Err,
     signals: Signals,
 ) -> Ending:
     """Look at both sides, as a copy would find them."""
 
     def checking() -> Callable[..., Report]:
+        if is_several(wanted):
+            from pipecopy.cli.tables import Tables  # noqa: PLC0415 - for these alone
+
+            tables = Tables(wanted, (source, target), connections, ledger.ledger)
+            checks = partial(pipecopy.check_each, shards=shards.shards)
+            return partial(tables.run, limits.config(), checks)
         pool = selection.pool(connections, how, ledger.ledger)
         begins = partial(pipecopy.check_copy, limits.config(), pool, source, target)
         return partial(begins, resume=how.resume, shards=shards.shards, **vars(ids))
 
+    wanted = of_jobs or [Wanted(selection=selection, how=how, ids=ids, limits=limits)]
     screen = output.screen(err, brief=True)
     return carry_out("check", checking, screen, output, signals)
 
@@ -208,22 +228,30 @@ def verify(
     source: Source,
     target: Target,
     /,
-    *,
+    *_more: More,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     ids: IdRange = IdRange(),  # noqa: B008 - a frozen value
     how: RepairOptions = RepairOptions(),  # noqa: B008 - a frozen value
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     output: Output = Output(),  # noqa: B008 - a frozen value
     connections: Connections = NO_CONNECTIONS,
+    of_jobs: OfJobs,
     err: Err,
     signals: Signals,
 ) -> Ending:
     """Compare the tables, and repair the one in the target."""
 
     def verifying() -> Callable[..., Report]:
+        if is_several(wanted):
+            from pipecopy.cli.tables import Tables  # noqa: PLC0415 - for these alone
+
+            tables = Tables(wanted, (source, target), connections)
+            verifies = partial(pipecopy.verify_each, **vars(how))
+            return partial(tables.run, limits.config(), verifies)
         pool = selection.pool(connections)
         begins = partial(pipecopy.verify_tables, limits.config(), pool, source, target)
         return partial(begins, **vars(how), **vars(ids))
 
+    wanted = of_jobs or [Wanted(selection=selection, ids=ids, limits=limits)]
     screen = output.screen(err)
     return carry_out("verify", verifying, screen, output, signals)

@@ -6,7 +6,7 @@ import locale
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
@@ -16,6 +16,7 @@ from rich.text import Text
 from pipecopy.finding import Finding, Mark
 from pipecopy.observers.text import one_line
 from pipecopy.report import CheckColumn, CheckPlan, CheckReport
+from pipecopy.sharded import CheckedTables
 from pipecopy.units import counted
 
 WIDEST = 100
@@ -90,6 +91,11 @@ def verdict(report: CheckReport) -> str:
     return f"A copy can start{also}."
 
 
+def _worst(items: Iterable[Finding]) -> Mark:
+    marks = {item.mark for item in items}
+    return next((mark for mark in ("problem", "warning") if mark in marks), "ok")
+
+
 class _Page:
     def __init__(self, report: CheckReport, width: int, signs: Signs) -> None:
         self._report = report
@@ -101,6 +107,9 @@ class _Page:
 
     def lines(self) -> Iterator[Text]:
         report = self._report
+        if isinstance(report, CheckedTables):
+            yield from self._tables(report)
+            return
         for title, side, name in (
             ("Source", "source", report.source),
             ("Target", "target", report.target),
@@ -123,6 +132,32 @@ class _Page:
             yield Text()
         style = STYLES["ok" if report.can_start else "problem"]
         yield Text(verdict(report), f"bold {style}")
+
+    def _tables(self, report: CheckedTables) -> Iterator[Text]:
+        """Yield a line for each table, with what is not well with it below."""
+        for title, name in (("Source", report.source), ("Target", report.target)):
+            yield Text(f"{title}  {self._cut(name, self._width - len(title) - 2)}", _TITLE)
+        yield Text()
+        wide = max((cell_len(each.table or "") for each in report.tables), default=0)
+        for each in report.tables:
+            mark = _worst(each.items)
+            head = Text("  ")
+            head.append(self._signs.marks[mark], STYLES[mark])
+            name = set_cell_size(each.table or "", wide)
+            head.append(f" {name}  {'' if each.plan is None else _rows(each.plan)}".rstrip())
+            yield head
+            yield from self._not_well(each.items)
+        of_tables = {id(item) for each in report.tables for item in each.items}
+        yield from self._not_well(report.items[len(of_tables) :])
+        yield Text()
+        style = STYLES["ok" if report.can_start else "problem"]
+        yield Text(verdict(report), f"bold {style}")
+
+    def _not_well(self, items: Iterable[Finding]) -> Iterator[Text]:
+        for item in items:
+            if item.mark != "ok":
+                side = "" if item.side is None else f"{item.side}: "
+                yield from self._item(replace(item, message=f"{side}{item.message}"))
 
     def _item(self, item: Finding) -> Iterator[Text]:
         head = Text("  ")

@@ -7,7 +7,7 @@ jobs, databases by name, all that is wrong at once, passwords in the open.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section, key_text, read_config_file
+from pipecopy.cli.manyjobs import Jobs
 from pipecopy.cli.places import NAME, Found, find
 from pipecopy.cli.sections import (
     PREFIX,
@@ -24,11 +25,13 @@ from pipecopy.cli.sections import (
     Variables,
     is_unset,
     leaves_of,
+    more_of,
     options_of,
     together,
     wrong_value,
 )
 from pipecopy.cli.typed import Typed
+from pipecopy.cli.wanted import Wanted
 from pipecopy.errors import ConfigError
 from pipecopy.finding import did_you_mean
 from pipecopy.postgres.conninfo import is_connection, wrong_name
@@ -72,6 +75,8 @@ class Configuration:
         self.json_lines = False
         """Standard error is JSON as well, likewise."""
         self.typed = Typed()
+        self.wanted: Sequence[Wanted] = ()
+        """What each of several jobs copies."""
         self._sides: dict[str, Token] = {}
         """What is given for the source and the target."""
         self._found = Found(file=None)
@@ -80,7 +85,9 @@ class Configuration:
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in the options; raises WrongOptionsError with all that is wrong with them."""
         options = options_of(arguments)
-        self.typed = Typed.of([options[s] for s in SIDES if s in options], options)
+        self._more = more_of(arguments)
+        sides = [options[side] for side in SIDES if side in options]
+        self.typed = Typed.of([*sides, *self._more], options)
         for argument in leaves_of(arguments):
             if argument.has_tokens:
                 name = argument.tokens[-1].keyword or argument.name
@@ -95,7 +102,8 @@ class Configuration:
         self._warn_of_unknown_variables()
         self.json = _value_of(options.get("json")) is True
         self.json_lines = _value_of(options.get("log_format")) == "json"
-        self._problems += [bad for bad in together(options) if bad not in "; ".join(self._problems)]
+        bad_together = together(options, many=bool(self.wanted))
+        self._problems += [bad for bad in bad_together if bad not in "; ".join(self._problems)]
         if self._problems:
             raise WrongOptionsError(msg=redact("; ".join(dict.fromkeys(self._problems))))
 
@@ -112,8 +120,8 @@ class Configuration:
         file, name, origin = self._found.file, token.value, token.keyword or side.upper()
         wrong = wrong_database(name, self._found)
         if wrong and file is not None and name in file.jobs:
-            is_job = f'"{name}" is a job: {self._command} takes it alone, without another database'
-            wrong = [is_job]
+            alone = f"{self._command} takes jobs alone, without a database"
+            wrong = [f'"{name}" is a job: {alone}']
         return [f"{origin}: {wrong[0]}", *wrong[1:]] if wrong else []
 
     def _environment(self, options: Options) -> Section:
@@ -138,13 +146,14 @@ class Configuration:
     def _fill_from_file(self, command: str, options: Options, environment: Section) -> None:
         self.warnings += _passwords_seen(options)
         self._command = command
-        names_sides = False
+        names_sides, jobs = False, None
         sections = [environment]
         try:
             self._found = self._find(options, environment)
-            job = self._job(options)
+            jobs = self._jobs(options, environment)
+            job = [] if jobs else self._job(options)
             sections += job
-            names_sides = not job  # a job has both, or the file is wrong
+            names_sides = not (job or jobs)  # a job has both, or the file is wrong
         except ConfigError as error:
             self._problems.append(str(error))
         file = self._found.file
@@ -152,10 +161,14 @@ class Configuration:
             self._problems += self._values.wrong_file(file, given=environment.values)
             self.warnings += _password_readable(file)
             sections.append(file.defaults)
+        if jobs is not None:
+            self._problems += jobs.fill(self._values, options)
+            self.wanted = jobs.wanted
         for section in sections:
             self._problems += self._values.fill(options, section)
         if file is not None:
-            self._problems += self._values.fill_engine(options, file.engine)
+            many = jobs is not None
+            self._problems += self._values.fill_engine(options, file.engine, many=many)
         missing = [side.upper() for side in SIDES if not options[side].has_tokens]
         if missing and (names_sides or not self._problems):
             self._problems.append(f"{' and '.join(missing)} not given: {self._takes}")
@@ -225,9 +238,32 @@ class Configuration:
             raise ConfigError(no_job(name, self._found))
         return [file.jobs[one] for one in file.chain(name)]
 
+    def _jobs(self, options: Options, environment: Section) -> Jobs | None:
+        """Return the jobs if several are named instead of the two databases."""
+        places = [*(options[side] for side in SIDES), *self._more]
+        names = [token.value for place in places for token in place.tokens]
+        file = self._found.file
+        jobs = {} if file is None else file.jobs
+        others = [name for name in names if name not in jobs]
+        if len(names) > len(SIDES) and others:
+            raise ConfigError(f"{no_job(others[0], self._found)}; {self._takes}")
+        if file is None or others or len(names) < len(SIDES):
+            return None
+        if len(names) == len(SIDES) and not any(wrong_database(one, self._found) for one in names):
+            raise ConfigError(
+                f"{' and '.join(names)} are names of jobs as well as of databases: give the"
+                " databases as connection strings, such as service=prod, or the jobs other names"
+            )
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"the job {twice} is named twice")
+        for place in places:
+            place.tokens = []
+        return Jobs(file, names, options, environment)
+
     @property
     def _takes(self) -> str:
-        return f"{self._command} takes a SOURCE and a TARGET, or the name of a job"
+        return f"{self._command} takes a SOURCE and a TARGET, or names of jobs"
 
 
 def wrong_database(name: str, found: Found) -> list[str]:

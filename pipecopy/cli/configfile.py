@@ -51,7 +51,8 @@ class Section:
         Cyclopts makes a text of any value: `where = false` would be a condition.
         """
         types = [type_ for type_ in get_args(hint) if type_ is not NoneType]
-        kind = get_origin(hint) if get_origin(hint) is tuple else (types or [hint])[0]
+        kinds = [get_origin(hint)] if get_origin(hint) is tuple else (types or [hint])
+        kind = kinds[-1]  # that of a list, if a name alone will do as well
         of, what = _KINDS[get_origin(kind) or kind]
         if isinstance(value, Unset) or (isinstance(value, Expanded) and of is bool):
             return None

@@ -24,6 +24,11 @@ def conflicts(
     delete_surplus: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    table: str | tuple[str, ...] = "",
+    tables: tuple[str, ...] | None = None,
+    exclude_table: tuple[str, ...] | None = None,
+    target_table: str | None = None,
+    many: bool = False,
     shards: int | None = None,
     jobs: int | None = None,
     dask: str | None = None,
@@ -34,7 +39,10 @@ def conflicts(
     metrics_file: str | None = None,
     report: str | None = None,
 ) -> list[str]:
-    """Say which options, each valid in itself, do not go together."""
+    """Say which options, each valid in itself, do not go together.
+
+    `many`: for one of several jobs.
+    """
     bad = []
     if to_id is not None and from_id > to_id:
         bad.append(f"--from-id {from_id} is above --to-id {to_id}")
@@ -51,6 +59,21 @@ def conflicts(
             f"--batch-time {duration_text(batch_time)} is more than half of --call-timeout"
             f" {duration_text(call_timeout)}: a save that takes longer than planned would be killed"
         )
+    several = tables is not None or not isinstance(table, str)
+    if exclude_table is not None and tables is None:
+        bad.append("--exclude-table needs --tables: what it leaves out is left out of that")
+    if several:
+        bad += _of_one_table(
+            {
+                "--target-table": target_table,
+                "--columns": columns,
+                "--exclude": exclude,
+                "--where": where,
+                "--from-id": from_id or None,
+                "--to-id": to_id,
+                "--resume": resume or None,
+            }
+        )
     bad += _of_shards(
         {"--jobs": jobs, "--dask": dask, "--shard-retries": shard_retries},
         {
@@ -59,6 +82,7 @@ def conflicts(
             "--from-id": from_id or None,
             "--to-id": to_id,
         },
+        several=several or many,
         run=run,
         shard=shard,
     )
@@ -72,10 +96,21 @@ def conflicts(
     return bad
 
 
+def _of_one_table(options: Mapping[str, object]) -> Iterator[str]:
+    """Say which options are for one table alone."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given:
+        yield (
+            f"{_do_not_go(given)} with several tables: give each a job in pipecopy.toml, and the"
+            " names of the jobs to one command"
+        )
+
+
 def _of_shards(
     engine: Mapping[str, object],
     planned: Mapping[str, object],
     *,
+    several: bool,
     run: str | None,
     shard: int | None,
 ) -> Iterator[str]:
@@ -95,8 +130,10 @@ def _of_shards(
         return
     if shard is not None:
         yield f"{_do_not_go(engine)} with --shard, which copies one shard in this process"
-    elif run is None and "--shards" not in planned:
-        yield f"{', '.join(engine)}: a copy has shards with --shards or --run alone"
+    elif run is None and "--shards" not in planned and not several:
+        yield (
+            f"{', '.join(engine)}: a copy has shards with --shards, --run or several tables alone"
+        )
     elif "--dask" in engine and "--jobs" not in engine:
         yield "--dask needs --jobs: how many shards are copied at once"
 

@@ -55,7 +55,10 @@ class Job:
 
     @property
     def tables(self) -> str:
-        """Return the names of its table."""
+        """Return the names of its tables, or the patterns."""
+        if "tables" in self.options:
+            named = [self.text("table")] if "table" in self.options else []
+            return ", ".join([*named, self.text("tables")])
         target = self.text("target_table")
         return self.text("table") + ("" if target == _NO_VALUE else f" -> {target}")
 
@@ -140,10 +143,17 @@ def _job(in_file: InFile, file: ConfigFile, name: str) -> Job:
         options={
             option: _option(option, argument, origins.get(option))
             for option, argument in options.items()
-            if option in origins or argument.field_info.default not in _NOT_SHOWN
+            if option in origins or _is_shown(option, argument, origins)
         },
         problems=_clean(problems or _wrong_together(options, in_file)),
     )
+
+
+def _is_shown(option: str, argument: Argument, origins: Mapping[str, str]) -> bool:
+    """Tell whether the default of an option says something."""
+    if option == "table" and "tables" in origins:
+        return False
+    return argument.field_info.default not in _NOT_SHOWN
 
 
 def _wrong_together(options: Mapping[str, Argument], in_file: InFile) -> Iterator[str]:

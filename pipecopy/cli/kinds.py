@@ -76,6 +76,23 @@ def to_columns(_type: object, tokens: tuple[Token, ...]) -> tuple[str, ...]:
     return tuple(name for token in tokens for name in columns_of(token.value))
 
 
+class Unsaid(str):
+    """A default that can be told from the same word on the command line."""
+
+    __slots__ = ()
+
+
+def to_names(_type: object, tokens: tuple[Token, ...]) -> str | tuple[str, ...]:
+    """Return the name, or the names, that were given, each by itself."""
+    names = to_patterns(_type, tokens)
+    return names[0] if len(names) == 1 else names
+
+
+def to_patterns(_type: object, tokens: tuple[Token, ...]) -> tuple[str, ...]:
+    """Return the patterns that were given, each by itself."""
+    return tuple(token.value for token in tokens)
+
+
 def bounds(least: float, most: float | None = None, *, above: bool = False) -> Parameter:
     """Return the bounds of a number; `above`: it must be more than the least."""
 
@@ -142,6 +159,16 @@ Columns: TypeAlias = Annotated[
         n_tokens=1,
         negative=(),
         metavar="A,B,C",
+    ),
+]
+Names: TypeAlias = Annotated[
+    str | tuple[str, ...],
+    Parameter(converter=to_names, validator=_check_text, n_tokens=1, negative=(), metavar="NAME"),
+]
+Patterns: TypeAlias = Annotated[
+    tuple[str, ...] | None,
+    Parameter(
+        converter=to_patterns, validator=_check_text, n_tokens=1, negative=(), metavar="PATTERN"
     ),
 ]
 SomeText: TypeAlias = Annotated[str, Parameter(validator=_check_text)]

@@ -17,12 +17,15 @@ from pipecopy.cli.kinds import (
     Duration,
     Flag,
     LogFormat,
+    Names,
+    Patterns,
     Progress,
     Rate,
     ReportFile,
     RunId,
     Size,
     SomeText,
+    Unsaid,
     Whole,
     bounds,
 )
@@ -59,6 +62,8 @@ Source: TypeAlias = Annotated[
 Target: TypeAlias = Annotated[
     SomeText, Parameter(required=False, help="Database to write to; same forms as SOURCE.")
 ]
+More: TypeAlias = Annotated[SomeText, Parameter(show=False)]
+"""Each is the name of one more job, if SOURCE and TARGET are names of jobs."""
 Err: TypeAlias = Annotated[Stream, Parameter(parse=False)]
 """Where a command writes what happens."""
 Signals: TypeAlias = Annotated[StopSignals, Parameter(parse=False)]
@@ -67,6 +72,7 @@ AsTyped: TypeAlias = Annotated[Typed, Parameter(parse=False)]
 
 
 NO_CONNECTIONS: Mapping[str, str] = MappingProxyType({})
+DEFAULT_TABLE, DEFAULT_KEY = Unsaid("profiles"), Unsaid("id")
 DEFAULT_LEDGER = "pipecopy_shards"
 
 
@@ -118,7 +124,7 @@ class Shards:
     """How a table is divided into shards: ranges of ids, each copied by itself."""
 
     shards: Annotated[Whole | None, bounds(1), Parameter(metavar="N")] = None
-    """Copy the table in at most this many ranges of ids (shards), several of them at once."""
+    """Copy in at most this many ranges of ids (shards), several of them at once."""
 
 
 @Parameter(name="*", group=SHARDS)
@@ -172,12 +178,16 @@ class RepairOptions:
 class Selection:
     """Which table, and which part of it."""
 
-    table: Annotated[SomeText, Parameter(metavar="NAME")] = "profiles"
-    """The table, on both sides; schema.name if it is not on the search path."""
+    table: Names = DEFAULT_TABLE
+    """The table, on both sides; schema.name if it is not on the search path. May be repeated."""
+    tables: Patterns = None
+    """All tables of the source that match, as psql has patterns: `public.*`, `orders_*`."""
+    exclude_table: Patterns = None
+    """Tables that --tables leaves out, by patterns as well."""
     target_table: Annotated[SomeText | None, Parameter(metavar="NAME")] = None
     """The table on the target, if it has another name there."""
-    key: Annotated[SomeText, Parameter(metavar="COLUMN")] = "id"
-    """The integer key of the table, by which it is cut into batches."""
+    key: Annotated[SomeText, Parameter(metavar="COLUMN")] = DEFAULT_KEY
+    """The integer key, by which the table is cut into batches; of several, each has its own."""
     columns: Columns = None
     """Only these columns, the key among them; a comma in double quotes is part of a name."""
     exclude: Columns = None
@@ -188,6 +198,23 @@ class Selection:
     """Allow a connection pooler on the way: it is in session mode."""
     two_servers: Flag = False
     """Source and target are separate servers: if one is a standby, it does not follow the other."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tables that are named; none if there are only patterns."""
+        if self.tables is not None and isinstance(self.table, Unsaid):
+            return ()
+        return (self.table,) if isinstance(self.table, str) else self.table
+
+    @property
+    def is_several(self) -> bool:
+        """Whether it may mean several tables."""
+        return self.tables is not None or len(self.names) > 1
+
+    @property
+    def given_key(self) -> str | None:
+        """The key of all of them; None if each has its own."""
+        return None if isinstance(self.key, Unsaid) else self.key
 
     def pool(
         self,
@@ -200,7 +227,7 @@ class Selection:
 
         return PostgresPool(
             connections,
-            table=self.table,
+            table=self.names[0],
             target_table=self.target_table,
             key=self.key,
             columns=self.columns,

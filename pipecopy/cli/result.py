@@ -13,15 +13,15 @@ from typing import Any
 from pipecopy.cli.main import StoppedBySignal
 from pipecopy.errors import PipecopyError
 from pipecopy.redact import redact
-from pipecopy.report import CheckReport, Report, VerifyReport
-from pipecopy.sharded import PlanReport, RunsReport, ShardedReport
+from pipecopy.report import Report
+from pipecopy.sharded import CheckedTables, PlanReport, RunsReport, ShardedReport, VerifiedTables
 
 SCHEMA = 3
 """Raised whenever the shape changes."""
 _REPORTS: dict[str | None, type[Report]] = {
     "copy": ShardedReport,  # whose own fields are null for a copy without shards
-    "check": CheckReport,
-    "verify": VerifyReport,
+    "check": CheckedTables,  # whose `tables` are null for one
+    "verify": VerifiedTables,
     "plan": PlanReport,
     "runs": RunsReport,
 }

@@ -23,6 +23,7 @@ from pipecopy.cli.options import (
     Err,
     Ledger,
     Messages,
+    More,
     Selection,
     Signals,
     Source,
@@ -35,7 +36,7 @@ def runs(
     source: Source,
     target: Target,
     /,
-    *,
+    *_more: More,
     drop: Annotated[
         RunId,
         Parameter(group=SHARDS, help="Remove this run from the ledger; it can't be gone on with."),

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from inspect import Parameter
 from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
@@ -17,7 +18,7 @@ from cyclopts import ValidationError as OutOfBounds
 
 from pipecopy.cli.configfile import SIDES, ConfigFile, Section
 from pipecopy.cli.conflicts import conflicts
-from pipecopy.cli.kinds import to_columns
+from pipecopy.cli.kinds import to_columns, to_names, to_patterns
 from pipecopy.cli.options import Limits
 from pipecopy.cli.substitution import Expanded, Unset
 from pipecopy.finding import did_you_mean
@@ -27,8 +28,11 @@ _CONFLICTING = {
     *("from_id", "to_id", "resume", "columns", "exclude", "where"),
     *("batch_time", "call_timeout", "quiet", "verbose"),
     *("shards", "run"),
+    *("table", "tables", "exclude_table", "target_table"),
     *("pause_file", "metrics_file", "report"),
 }
+_OF_LISTS = (to_columns, to_names, to_patterns)
+"""The converters of options with several values."""
 ENGINE = {"jobs", "dask", "shard_retries"}
 """What drives a sharded run: no other run heeds it, and it may be set for all that there are."""
 _FOR_ALL = ("shards", "ledger")
@@ -38,6 +42,8 @@ _OPPOSITES = {
     "exclude": {"columns"},
     "quiet": {"verbose"},
     "verbose": {"quiet"},
+    "table": {"tables", "exclude_table"},
+    "tables": {"table", "exclude_table"},
     "shards": {"run"},
     "run": {"shards", "from_id", "to_id", "resume"},
     "shard": ENGINE,
@@ -163,13 +169,15 @@ class Values:
                 if value.names:
                     yield f"{section.origin(key)}: {value}"
 
-    def fill_engine(self, options: Options, engine: Section) -> Iterator[str]:
+    def fill_engine(
+        self, options: Options, engine: Section, *, many: bool = False
+    ) -> Iterator[str]:
         """Do the same with [engine]: what drives a sharded run, for such a run alone."""
         of_all = {
             key: value for key, value in engine.values.items() if option_of(key) not in ENGINE
         }
         yield from self.fill(options, replace(engine, values=of_all))
-        if is_sharded(options):
+        if many or is_sharded(options):
             yield from self.fill(options, engine)
 
     def _give(self, argument: Argument, section: Section, key: str) -> None:
@@ -177,7 +185,7 @@ class Values:
         value = str(value) if isinstance(value, Expanded) else value
         if key in SIDES:  # a source of Cyclopts does not know positional arguments by name
             argument.append(Token(keyword=section.origin(key), value=str(value)))
-        elif argument.parameter.converter is to_columns and isinstance(value, list) and value:
+        elif argument.parameter.converter in _OF_LISTS and isinstance(value, list) and value:
             # Cyclopts' own makes texts of the items, and that of a single one may be read as a list
             argument.append(Token(keyword=section.origin(key), implicit_value=tuple(value)))
         else:
@@ -206,12 +214,15 @@ def wrong_value(argument: Argument, origin: str) -> str | None:
     return None
 
 
-def together(options: Options) -> list[str]:
-    """Say which options of a command, each valid in itself, do not go together."""
+def together(options: Options, *, many: bool = False) -> list[str]:
+    """Say which options of a command, each valid in itself, do not go together.
+
+    `many`: for several jobs.
+    """
     values: dict[str, Any] = {}
     names = (_CONFLICTING | _OF_COMMANDS) & options.keys()
     if "shards" in options:
-        sharded = is_sharded(options)
+        sharded = many or is_sharded(options)
         names |= {n for n in ENGINE & options.keys() if sharded or _is_typed(options[n])}
     for name in names:
         if options[name].has_tokens and not is_unset(options[name]):
@@ -221,12 +232,19 @@ def together(options: Options) -> list[str]:
             values[name] = Limits.call_timeout
     unknown = {n for n in names if options[n].has_tokens and n not in values}
     judged = {n: value for n, value in values.items() if not _NEEDS.get(n, set()) & unknown}
-    return conflicts(**judged)
+    return conflicts(**judged, many=many)
 
 
 def is_sharded(options: Options) -> bool:
     """Tell whether the options ask for a sharded run."""
-    return any(name in options and options[name].has_tokens for name in ("shards", "run"))
+    if "shards" not in options:
+        return False
+    of_table = sum(
+        len(token.implicit_value) if isinstance(token.implicit_value, tuple) else 1
+        for token in options["table"].tokens
+    )
+    asked = any(options[name].has_tokens for name in ("shards", "run", "tables") if name in options)
+    return asked or of_table > 1
 
 
 def _is_typed(argument: Argument) -> bool:
@@ -254,3 +272,9 @@ def options_of(arguments: ArgumentCollection) -> dict[str, Argument]:
     leaves = leaves_of(arguments)
     named = {option_of(one.name.removeprefix("--")).lower(): one for one in leaves}
     return {n: one for n, one in named.items() if one.name.startswith("--") or n in SIDES}
+
+
+def more_of(arguments: ArgumentCollection) -> list[Argument]:
+    """Return what takes all words after the two sides, if the command has that."""
+    kind = Parameter.VAR_POSITIONAL
+    return [one for one in leaves_of(arguments) if one.field_info.kind is kind]

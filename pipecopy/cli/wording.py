@@ -43,7 +43,7 @@ _RENAMED = {("drop_run", "run"): "drop"}
 """Arguments of a function that are options of another name."""
 _MARKED = re.compile(f"`((?:{'|'.join(OPTIONS | COMMANDS.keys())})(?:[=(][^`]*)?)`")
 _SENTENCES = {
-    *("report", "warnings", "items", "message", "remedy", "detail", "differences"),
+    *("report", "tables", "warnings", "items", "message", "remedy", "detail", "differences"),
     *("not_comparable_ids", "not_repaired_ids", "reason", "runs", "error"),
 }
 """The attributes that are, or hold, what pipecopy says. All others are facts: a table's name, what

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pipecopy.observers.text import MB, counts_text, speed_text
 from pipecopy.redact import redact
 from pipecopy.report import LISTED_IDS, CopyReport, Failed, Report, VerifyReport
-from pipecopy.sharded import ShardedReport
+from pipecopy.sharded import ShardedReport, VerifiedTables
 from pipecopy.units import counted, id_ranges, seconds_text
 
 _NAMED = 4
@@ -23,6 +23,8 @@ def summary_lines(report: Report) -> list[str]:
         case CopyReport():
             line = _copied(report, whole=complete)
             return [*_tables(report), f"complete: {line}" if complete else line]
+        case VerifiedTables():
+            return [*_compared_tables(report, whole=complete)]
         case VerifyReport():
             verdict = [f"complete: {verdict_line(report)}"] if complete else []
             return [_compared(report, whole=complete), *_found(report), *verdict]
@@ -36,6 +38,26 @@ def _tables(report: CopyReport) -> Iterator[str]:
         for each in tables:
             shards = f"{each.done:,} of {counted(each.shards, 'shard')}"
             yield f"{each.table}: {counted(each.rows, 'row')}, {shards}"
+
+
+def _compared_tables(report: VerifiedTables, *, whole: bool) -> Iterator[str]:
+    """Yield the lines of several tables: one for each, and more for one that differs."""
+    for each in report.tables:
+        said = verdict_line(each) if each.outcome == "complete" else f"{each.outcome}"
+        yield f"{each.table}: {counted(each.rows, 'row')} compared: {said}"
+        yield from (f"{each.table}: {line}" for line in _found(each))
+    yield _compared(report, whole=whole)
+    if whole:
+        yield f"complete: {tables_verdict(report)}"
+
+
+def tables_verdict(report: VerifiedTables) -> str:
+    """Return how many of the tables differ."""
+    differ = sum(not each.equal for each in report.tables)
+    tables = counted(len(report.tables), "table")
+    if not differ:
+        return f"{tables}: each is equal on both sides"
+    return f"{differ:,} of {tables} {'differs' if differ == 1 else 'differ'}"
 
 
 def _shards(report: ShardedReport) -> str:

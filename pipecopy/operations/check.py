@@ -83,16 +83,44 @@ def check_copy(
         StoppedError: `stop` was set; the report on the error has what was found until then.
 
     """
-    extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
-    return supervise(
-        partial(_check, extent=extent, is_sharded=shards is not None),
-        CheckReport.of(pool, from_name, to_name),
+    return check_one(
         config,
         pool,
         (from_name, to_name),
+        resume=resume,
+        from_id=from_id,
+        to_id=to_id,
+        shards=shards,
+        observer=observer,
+        stop=stop,
+    )
+
+
+def check_one(
+    config: Config,
+    pool: ConnectionPool,
+    names: tuple[str, str],
+    *,
+    resume: bool = False,
+    from_id: int,
+    to_id: int | None,
+    shards: int | None,
+    observer: Observer | None,
+    stop: threading.Event | None,
+    abort: threading.Event | None = None,
+) -> CheckReport:
+    """Check one table; see `check_copy`. Once `abort` is set, the run ends at once."""
+    extent = Extent.of(pool, from_id=from_id, to_id=to_id, resume=resume)
+    return supervise(
+        partial(_check, extent=extent, is_sharded=shards is not None),
+        CheckReport.of(pool, *names),
+        config,
+        pool,
+        names,
         mode="check",
         observer=observer,
         stop=stop,
+        abort=abort,
         part=None if shards is None else new_part("table"),
     )
 

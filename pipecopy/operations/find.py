@@ -135,5 +135,5 @@ def _refuse_without_key(run: Run[TablesReport], tables: Sequence[str]) -> None:
         raise ConfigError(
             f"{run.source}: {len(tables)} {have} no integer primary key, nor another integer"
             f" column with a unique index and without NULL, to be copied by: {', '.join(tables)};"
-            " leave them out (exclude_table), or copy each by itself with `key`"
+            " leave them out (`exclude_table`), or copy each by itself with `key`"
         )

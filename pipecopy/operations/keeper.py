@@ -42,11 +42,10 @@ def keep(
     stop: threading.Event | None,
 ) -> ReportT:
     """Run an operation on the ledger; see `supervise`. What copies rows keeps to the pace."""
-    unpaced = replace(config, max_rate_bytes=None, max_rate_rows=None, pause_file=None)
     return supervise(
         operation,
         report,
-        replace(unpaced, max_lag=None, max_load=None),
+        unpaced(config),
         pool,
         names,
         mode="copy",
@@ -55,6 +54,12 @@ def keep(
         stop=stop,
         part=new_part("run"),
     )
+
+
+def unpaced(config: Config) -> Config:
+    """Return the limits of a run whose parts keep to the pace."""
+    slow = replace(config, max_rate_bytes=None, max_rate_rows=None, pause_file=None)
+    return replace(slow, max_lag=None, max_load=None)
 
 
 def refuse_bad_tables(tables: Sequence[TableCopy]) -> None:

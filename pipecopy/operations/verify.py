@@ -73,6 +73,25 @@ def verify_tables(
         StoppedError: `stop` was set, and not all was compared by then; likewise.
 
     """
+    refuse_bad_arguments(from_id, to_id, repair=repair, delete_surplus=delete_surplus, jobs=jobs)
+    return verify_one(
+        config,
+        pool,
+        (from_name, to_name),
+        repair=repair,
+        delete_surplus=delete_surplus,
+        from_id=from_id,
+        to_id=to_id,
+        jobs=jobs,
+        observer=observer,
+        stop=stop,
+    )
+
+
+def refuse_bad_arguments(
+    from_id: int, to_id: int | None, *, repair: bool, delete_surplus: bool, jobs: int
+) -> None:
+    """Raise ConfigError for arguments of `verify_tables` that are wrong."""
     bad = bad_ids(from_id, to_id)
     if delete_surplus and not repair:
         bad.append("`delete_surplus` does not go without `repair`")
@@ -80,13 +99,28 @@ def verify_tables(
         bad.append(f"jobs must be an int of at least 1, not {jobs!r}")
     if bad:
         raise ConfigError("; ".join(bad))
-    new = VerifyReport.of(
-        pool, from_name, to_name, repair=repair, delete_surplus=delete_surplus, jobs=jobs
-    )
+
+
+def verify_one(
+    config: Config,
+    pool: ConnectionPool,
+    names: tuple[str, str],
+    *,
+    repair: bool,
+    delete_surplus: bool,
+    from_id: int,
+    to_id: int | None,
+    jobs: int,
+    observer: Observer | None,
+    stop: threading.Event | None,
+    abort: threading.Event | None = None,
+) -> VerifyReport:
+    """Compare one table; see `verify_tables`. Once `abort` is set, the run ends at once."""
+    new = VerifyReport.of(pool, *names, repair=repair, delete_surplus=delete_surplus, jobs=jobs)
     supervised = partial(
         supervise,
         pool=pool,
-        names=(from_name, to_name),
+        names=names,
         mode="verify",
         writes=repair,
         deletes=delete_surplus,
@@ -106,7 +140,12 @@ def verify_tables(
                 warn_of_swaps(run)
 
     return supervised(
-        verify, new, config, observer=observer, part=None if jobs == 1 else new_part("range")
+        verify,
+        new,
+        config,
+        observer=observer,
+        abort=abort,
+        part=None if jobs == 1 else new_part("range"),
     )
 
 

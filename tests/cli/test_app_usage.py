@@ -21,7 +21,7 @@ from tests.support.command import environment, run
 from tests.support.manual import PAGES
 from tests.support.pages import text_of
 
-TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
+TAKES = "copy takes a SOURCE and a TARGET, or names of jobs"
 COMMANDS = [name for name in build_app({})[0] if not name.startswith("-")]
 NO_DURATION = "is not a valid duration such as 250ms, 30s, 5m, 1h30m or 1d"
 NO_COLUMNS = 'is not a valid list of columns such as id,data or id,"a, b"'

@@ -181,10 +181,7 @@ def test_an_unreachable_target_is_4(source_db: TemporaryDatabase) -> None:
     [
         (
             "verify",
-            (
-                "SOURCE and TARGET not given: verify takes a SOURCE and a TARGET, or the name of"
-                " a job"
-            ),
+            "SOURCE and TARGET not given: verify takes a SOURCE and a TARGET, or names of jobs",
         ),
         ("verify host=a host=b --delete-surplus", "--delete-surplus needs --repair"),
         ("verify host=a host=b --from-id 9 --to-id 8", "--from-id 9 is above --to-id 8"),

@@ -195,12 +195,12 @@ def test_a_job_may_leave_its_databases_to_the_environment() -> None:
             "prod",
             (
                 'pipecopy.toml has no job "prod", but a database of that name:'
-                " copy takes a SOURCE and a TARGET, or the name of a job"
+                " copy takes a SOURCE and a TARGET, or names of jobs"
             ),
         ),
         (
             "postgresql://me:s3cret@host/db",
-            "TARGET not given: copy takes a SOURCE and a TARGET, or the name of a job",
+            "TARGET not given: copy takes a SOURCE and a TARGET, or names of jobs",
         ),
     ],
 )
@@ -222,7 +222,7 @@ def test_an_unknown_job_is_answered_with_those_that_there_are(name: str, message
         ),
         (
             "stats nightly",
-            'TARGET: "nightly" is a job: copy takes it alone, without another database',
+            'TARGET: "nightly" is a job: copy takes jobs alone, without a database',
         ),
         (
             "service=prodd host=b",

@@ -14,7 +14,7 @@ from pipecopy.errors import ConfigError
 from tests.support.asked import asked, refused, warned
 
 ROOT = Path(__file__).parents[2]
-TAKES = "copy takes a SOURCE and a TARGET, or the name of a job"
+TAKES = "copy takes a SOURCE and a TARGET, or names of jobs"
 
 
 @pytest.fixture(autouse=True)

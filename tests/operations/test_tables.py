@@ -266,7 +266,7 @@ def test_what_means_no_table_is_said_all_at_once(both: Both) -> None:
     assert str(raised.value) == (
         "source source: 2 tables have no integer primary key, nor another integer column with a"
         " unique index and without NULL, to be copied by: public.named, public.other; leave them"
-        " out (exclude_table), or copy each by itself with `key`"
+        " out (`exclude_table`), or copy each by itself with `key`"
     )
     assert [one.key for one in find(both, tables=["named"], key="id").tables] == ["id"]
     with pytest.raises(ConfigError, match=r"a\.b\.c is not a pattern such as orders_\*"):
