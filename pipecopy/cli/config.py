@@ -240,11 +240,23 @@ class Configuration:
 
     def _jobs(self, options: Options, environment: Section) -> Jobs | None:
         """Return the jobs if several are named instead of the two databases."""
+        unknown = [word.partition("=")[0] for word in _words(self._more) if word.startswith("-")]
+        if unknown:  # what follows one may be its value
+            for one in self._more:
+                one.tokens = []
+            known = [f"--{option.replace('_', '-')}" for option in options]
+            self._problems += [
+                f"{word} is an unknown option{did_you_mean(word, known)}" for word in unknown
+            ]
         places = [*(options[side] for side in SIDES), *self._more]
-        names = [token.value for place in places for token in place.tokens]
+        names = _words(places)
         file = self._found.file
         jobs = {} if file is None else file.jobs
         others = [name for name in names if name not in jobs]
+        if len(names) > len(SIDES) and any(map(is_connection, names)):
+            raise ConfigError("too many arguments: one with spaces in it is written in quotes")
+        if len(names) > len(SIDES) and len(others) == len(names):
+            raise ConfigError(f"unexpected argument: {' '.join(names[len(SIDES) :])}")
         if len(names) > len(SIDES) and others:
             raise ConfigError(f"{no_job(others[0], self._found)}; {self._takes}")
         if file is None or others or len(names) < len(SIDES):
@@ -300,6 +312,10 @@ def no_job(name: str, found: Found) -> str:
     jobs = f"its jobs: {', '.join(file.jobs)}" if file.jobs else "it has no jobs"
     said = f'{file.path} has no job "{name}"; {jobs}{did_you_mean(name, file.jobs)}'
     return "; ".join(filter(None, [said, found.why_none, found.not_read()]))
+
+
+def _words(arguments: Sequence[Argument]) -> list[str]:
+    return [token.value for one in arguments for token in one.tokens]
 
 
 def _hint(name: str, known: Collection[str], *, prefix: str) -> str:

@@ -54,6 +54,7 @@ class Section:
         kinds = [get_origin(hint)] if get_origin(hint) is tuple else (types or [hint])
         kind = kinds[-1]  # that of a list, if a name alone will do as well
         of, what = _KINDS[get_origin(kind) or kind]
+        what = f"a name or {what}" if len(kinds) > 1 else what
         if isinstance(value, Unset) or (isinstance(value, Expanded) and of is bool):
             return None
         is_right = isinstance(value, of) and isinstance(value, bool) == (of is bool)

@@ -62,7 +62,7 @@ Source: TypeAlias = Annotated[
 Target: TypeAlias = Annotated[
     SomeText, Parameter(required=False, help="Database to write to; same forms as SOURCE.")
 ]
-More: TypeAlias = Annotated[SomeText, Parameter(show=False)]
+More: TypeAlias = Annotated[SomeText, Parameter(show=False, allow_leading_hyphen=True)]
 """Each is the name of one more job, if SOURCE and TARGET are names of jobs."""
 Err: TypeAlias = Annotated[Stream, Parameter(parse=False)]
 """Where a command writes what happens."""

@@ -132,7 +132,7 @@ def test_what_is_wrong_in_the_file(text: str, said: str) -> None:
         ("--shard 3", "--shard 3 needs --run: the id that `pipecopy plan` has printed"),
         (
             "--jobs 3 --dask x:1",
-            "--jobs, --dask: a copy has shards with --shards or --run alone",
+            "--jobs, --dask: a copy has shards with --shards, --run or several tables alone",
         ),
         (
             f"--run {RUN} --shards 4 --to-id 4",

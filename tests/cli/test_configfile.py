@@ -54,8 +54,11 @@ def write(text: str, path: str = "pipecopy.toml", mode: int = 0o600) -> None:
         ('jobs.nightly.batch_size = "x"', 'jobs.nightly.batch_size: "x" is not a whole number'),
         ('jobs.nightly.resume = "yes"', 'jobs.nightly.resume must be true or false, not "yes"'),
         ("jobs.nightly.resume = 1", "jobs.nightly.resume must be true or false, not 1"),
-        ("jobs.nightly.table = 5", "jobs.nightly.table must be a string, not 5"),
-        ("jobs.nightly.table = {a = 1}", "jobs.nightly.table must be a string, not a table"),
+        ("jobs.nightly.table = 5", "jobs.nightly.table must be a name or a list of names, not 5"),
+        (
+            "jobs.nightly.table = {a = 1}",
+            "jobs.nightly.table must be a name or a list of names, not a table",
+        ),
         ("jobs.nightly.where = false", "jobs.nightly.where must be a string, not false"),
         (
             "jobs.hourly = {source = {pwd = 'secret'}, target = 'stats'}",

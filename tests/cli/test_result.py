@@ -27,12 +27,12 @@ SHAPES = {  # of schema 3: whoever changes one raises SCHEMA
     """,
     "plan": f"{RUN} tables shards",
     "runs": f"{RUN} runs dropped",
-    "check": f"{RUN} items columns plan can_start",
+    "check": f"{RUN} items columns plan can_start tables",
     "verify": f"""{RUN}
         rows ranges first_id max_id next_id equal missing surplus differing missing_ids surplus_ids
         differing_ids not_comparable not_comparable_ids not_repaired not_repaired_ids cut_lists
         repaired deleted without_id repair
-        delete_surplus generated not_compared differing_generated jobs
+        delete_surplus generated not_compared differing_generated jobs tables
     """,
 }
 ERROR = "class message side dbname call key_range attempts sqlstate errno limit holder"

@@ -70,7 +70,8 @@ def test_a_fact_stays_as_it_is() -> None:
 def test_every_option_is_an_argument_of_both() -> None:
     library = {field.name for field in fields(pipecopy.Config)}
     functions = (pipecopy.copy_table, pipecopy.copy_sharded, pipecopy.verify_tables)
-    for function in (PostgresPool, *functions):
+
+    for function in (PostgresPool, pipecopy.find_tables, *functions):
         library |= {*inspect.signature(function).parameters}
     root, _ = app.build_app({})
     command = {
