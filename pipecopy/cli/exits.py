@@ -20,7 +20,7 @@ from pipecopy.observers.summary import summary_lines
 from pipecopy.observers.text import ERROR, INFO, one_line
 from pipecopy.redact import redact
 from pipecopy.report import CheckReport, CopyReport, Report, VerifyReport
-from pipecopy.sharded import PlanReport, RunsReport
+from pipecopy.sharded import PlanReport, RunsReport, ShardedReport, VerifiedTables
 from pipecopy.supervisor.progress import far
 from pipecopy.units import counted
 
@@ -203,6 +203,8 @@ def _page_of_shards(report: PlanReport | RunsReport, asked: Asked) -> str:
 
 def _has_begun(report: Report) -> bool:
     match report:
+        case ShardedReport(tables=(_, _, *_)) | VerifiedTables(tables=(_, *_)):
+            return True  # each of several tables has a line
         case CopyReport(batches=done) | VerifyReport(ranges=done):
             return done > 0
     return False
