@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from pipecopy.cli.options import CopyOptions, IdRange, Limits, Selection
+from pipecopy.cli.options import BesideRows, IdRange, Limits, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Wanted:
     """What is copied by the same options: those of the command, or of one of several jobs."""
 
     selection: Selection
-    how: CopyOptions = CopyOptions()  # noqa: RUF009 - a frozen value
+    how: BesideRows = BesideRows()  # noqa: RUF009 - a frozen value
     ids: IdRange = IdRange()  # noqa: RUF009 - a frozen value
     limits: Limits = Limits()  # noqa: RUF009 - a frozen value
 
