@@ -38,6 +38,10 @@ from pipecopy.units import seconds_text
 from pipecopy.workers.script import pickle_pool
 
 _IN_FLIGHT = "the batches in flight"
+_LEFT_OUT = (
+    "a shard that another process copied had more events than travel with its result: logs, metrics"
+    " and the page lack some; smaller shards, or bigger batches (`batch_size`), have fewer"
+)
 
 
 @dataclass(eq=False)
@@ -234,6 +238,8 @@ class Attempts:
             return
         for event in result.events:
             self._observer(event)
+        if result.left_out:
+            warn_once(self._run, [_LEFT_OUT])
         self._tally.set(attempt.shard, host=result.host)
         if result.report is None:
             return

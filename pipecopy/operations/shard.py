@@ -29,8 +29,6 @@ from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
 from pipecopy.workers.script import load_pool
 
-_MOST_EVENTS = 10_000
-"""Of one attempt, that travel with its result."""
 _LAST_WORDS = 1.0
 """Seconds in which an attempt that failed writes its error into the ledger."""
 
@@ -86,6 +84,8 @@ class ShardTask:
     again, time and again, and tell nobody."""
     stopped: bool = False
     """A shard whose run was stopped is copied all the same."""
+    most_events: int = 10_000
+    """So many travel with the result."""
     here: InProcess = field(default_factory=InProcess, repr=False)
 
     def own(self, event: Event) -> Event:
@@ -106,19 +106,25 @@ class ShardResult:
     error: PipecopyError | None = None
     events: tuple[Event, ...] = ()
     """Those that nobody was told of while it ran."""
+    left_out: int = 0
+    """How many more there were."""
 
 
 def run_shard(task: ShardTask) -> ShardResult:
     """Copy the shard, within the limits of the task; never raises what a copy raises."""
     attempt = ShardAttempt(task)
     events: list[Event] = []
+    left_out = 0
 
     def observe(event: Event) -> None:
+        nonlocal left_out
         event = task.own(event)
         if task.here.observer is not None:
             task.here.observer(event)
-        elif len(events) < _MOST_EVENTS and _travels(event):
+        elif _travels(event) and len(events) < task.most_events:
             events.append(event)
+        elif _travels(event):
+            left_out += 1
 
     report, error = None, None
     try:
@@ -128,7 +134,12 @@ def run_shard(task: ShardTask) -> ShardResult:
         error.report = None  # it is beside it
     host = os.uname().nodename
     return ShardResult(
-        host=host, report=report, shard=attempt.claimed, error=error, events=tuple(events)
+        host=host,
+        report=report,
+        shard=attempt.claimed,
+        error=error,
+        events=tuple(events),
+        left_out=left_out,
     )
 
 

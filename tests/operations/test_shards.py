@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ def test_any_executor_is_an_engine(
     (retry,) = (event for event in events if isinstance(event, RetryScheduled))
     (then,) = (e for e in events if isinstance(e, CallEnded) and e.where.attempt == 2)
     assert failed.shard == retry.shard == then.shard is not None
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Each task travels as to another host, whose results have three events at most."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        (task,) = args
+        return super().submit(fn, replace(pickle.loads(pickle.dumps(task)), most_events=3))
+
+
+def test_events_that_do_not_travel_with_a_result_are_told_of_once(tables: Tables) -> None:
+    with Elsewhere(2) as executor:
+        report = copy(tables.pool(), executor=executor)
+    assert report.done == 5
+    (warning,) = report.warnings
+    assert warning.startswith("a shard that another process copied had more events than travel")
 
 
 def test_a_run_goes_on_with_what_is_not_done(both: Both, tables: Tables) -> None:
