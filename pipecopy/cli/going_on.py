@@ -61,9 +61,12 @@ def how_to_go_on(
         return f"begin a new run: it writes only what differs; {runs}{_hint(error, report)}"
     if report is not None and is_sharded:
         again = f"`{asked.typed.go_on(report.run_id)}`"
-        return f"{_when(error, report, asked, again)}{_hint(error, report)}"
+        when = _when(error, report, asked, again)
+        return f"{when}{_leaving_out(error, asked.typed, report.run_id)}{_hint(error, report)}"
     resume = asked.resume if asked.shard is None else True  # by the ledger
     where = _where(report, resume=resume, certain=not _may_have_lost(error))
+    if report is not None and asked.shard is not None:
+        where += _leaving_out(error, asked.typed, report.run_id)
     return f"{_when(error, report, asked)}{where}{_hint(error, report)}"
 
 
@@ -79,6 +82,14 @@ def _anew(typed: Typed, run_id: str) -> str:
     """Return what to do if the plan of a run no longer holds."""
     drop = typed.runs("--drop", run_id)
     return f"drop the run, `{drop}`, and begin a new one: it writes only what differs"
+
+
+def _leaving_out(error: BaseException, typed: Typed, run_id: str) -> str:
+    """Return how a run leaves out a row that was refused: what it copies is in its plan."""
+    if not (isinstance(error, DatabaseError) and error.is_of_a_row):
+        return ""
+    drop = typed.runs("--drop", run_id)
+    return f"; to leave out a row or a column, drop the run first, `{drop}`, and begin a new one"
 
 
 def _when(

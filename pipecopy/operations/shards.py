@@ -72,8 +72,9 @@ def copy_sharded(
         executor: the engine, which has to import pipecopy; None for threads of this process. It is
             not shut down.
         shard_retries: how often a shard is run again, after `Config.retries_delay`, that crashed or
-            was lost with its host, worker, session or engine, at least 0. One of which nothing is
-            heard for longer than its calls may take is lost too, but for a run that may be paused.
+            was lost with its host, worker, session or engine, at least 0. One that has claimed its
+            shard in the ledger, and of which nothing is heard for longer than its calls may take,
+            is lost too, but for a run that may be paused. Before that only the engine can tell.
         run: the run to go on with, by its `run_id`; None for a new one. Then `shards`, `from_id`
             and `to_id` are those of its plan.
         observer: is called with each event, in a thread of its own; those of a shard have its

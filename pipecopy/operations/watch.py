@@ -1,7 +1,7 @@
 """The watch over shards that are copied in other processes: how far each is, by the ledger.
 
 One whose row does not change for longer than its calls may take is silent: its host is frozen, or
-cut off from the target.
+cut off from the target. Before it is claimed a shard has no news: it may wait for its turn there.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ def test_a_copy_in_shards_that_fails_is_gone_on_with_by_its_last_line(
     last = failed.stderr.splitlines()[-1]
     given = " ".join((*sides, "--jobs", "2", *QUICK, "--json"))
     again = f"pipecopy copy {given} --run {report['run_id']}"
+    drop = f"pipecopy runs {' '.join(sides)} --drop {report['run_id']}"
     assert last.startswith(
-        f"to go on: fix what the error names, and run `{again}`: it is safe; run {report['run_id']}"
+        f"to go on: fix what the error names, and run `{again}`: it is safe; to leave out a row or"
+        f" a column, drop the run first, `{drop}`, and begin a new one; run {report['run_id']}"
     )
     target_db.execute("ALTER TABLE profiles DROP CONSTRAINT below_70")
     done = run(*shlex.split(again)[1:])
