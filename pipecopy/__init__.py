@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pipecopy.contracts import Database as Database
     from pipecopy.contracts import Row as Row
     from pipecopy.events import Observer as Observer
-    from pipecopy.operations.by_hand import copy_shard as copy_shard
     from pipecopy.operations.check import check_copy as check_copy
     from pipecopy.operations.copy import copy_table as copy_table
     from pipecopy.operations.each import check_each as check_each
     from pipecopy.operations.each import verify_each as verify_each
-    from pipecopy.operations.find import find_tables as find_tables
-    from pipecopy.operations.many import copy_shard_of_tables as copy_shard_of_tables
-    from pipecopy.operations.many import copy_tables as copy_tables
-    from pipecopy.operations.many import plan_tables as plan_tables
-    from pipecopy.operations.plan import TableCopy as TableCopy
-    from pipecopy.operations.runs import drop_run as drop_run
-    from pipecopy.operations.runs import runs_of as runs_of
-    from pipecopy.operations.shards import copy_sharded as copy_sharded
-    from pipecopy.operations.shards import plan_sharded as plan_sharded
+    from pipecopy.operations.shards.by_hand import copy_shard as copy_shard
+    from pipecopy.operations.shards.find import find_tables as find_tables
+    from pipecopy.operations.shards.many import copy_shard_of_tables as copy_shard_of_tables
+    from pipecopy.operations.shards.many import copy_tables as copy_tables
+    from pipecopy.operations.shards.many import plan_tables as plan_tables
+    from pipecopy.operations.shards.plan import TableCopy as TableCopy
+    from pipecopy.operations.shards.runs import drop_run as drop_run
+    from pipecopy.operations.shards.runs import runs_of as runs_of
+    from pipecopy.operations.shards.sharded import copy_sharded as copy_sharded
+    from pipecopy.operations.shards.sharded import plan_sharded as plan_sharded
     from pipecopy.operations.verify import verify_tables as verify_tables
     from pipecopy.report import CheckReport as CheckReport
     from pipecopy.report import CopyReport as CopyReport
@@ -55,22 +55,22 @@ _MODULES = {
     "Row": "contracts",
     "RunsReport": "sharded",
     "ShardedReport": "sharded",
-    "TableCopy": "operations.plan",
+    "TableCopy": "operations.shards.plan",
     "TablesReport": "sharded",
     "VerifiedTables": "sharded",
     "VerifyReport": "report",
     "check_copy": "operations.check",
     "check_each": "operations.each",
-    "copy_shard": "operations.by_hand",
-    "copy_shard_of_tables": "operations.many",
-    "copy_sharded": "operations.shards",
+    "copy_shard": "operations.shards.by_hand",
+    "copy_shard_of_tables": "operations.shards.many",
+    "copy_sharded": "operations.shards.sharded",
     "copy_table": "operations.copy",
-    "copy_tables": "operations.many",
-    "drop_run": "operations.runs",
-    "find_tables": "operations.find",
-    "plan_sharded": "operations.shards",
-    "plan_tables": "operations.many",
-    "runs_of": "operations.runs",
+    "copy_tables": "operations.shards.many",
+    "drop_run": "operations.shards.runs",
+    "find_tables": "operations.shards.find",
+    "plan_sharded": "operations.shards.sharded",
+    "plan_tables": "operations.shards.many",
+    "runs_of": "operations.shards.runs",
     "verify_each": "operations.each",
     "verify_tables": "operations.verify",
 }

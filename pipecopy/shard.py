@@ -50,7 +50,7 @@ class Shard:
     """Seconds since then."""
     error: str | None = None
     plan: Any = None
-    """Of the table, in the row of its first shard: see operations/plan.py."""
+    """Of the table, in the row of its first shard: see operations/shards/plan.py."""
 
     @property
     def read_at(self) -> float:

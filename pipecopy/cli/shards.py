@@ -15,7 +15,7 @@ import pipecopy
 from pipecopy.cli.options import Engine, GoOn, Shards
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
-from pipecopy.operations.plan import TableCopy
+from pipecopy.operations.shards.plan import TableCopy
 from pipecopy.report import CopyReport
 
 _CONNECT = 10.0

@@ -12,7 +12,7 @@ import pipecopy
 from pipecopy.cli.options import DEFAULT_LEDGER, DEFAULT_TABLE
 from pipecopy.cli.wanted import Wanted
 from pipecopy.config import Config
-from pipecopy.operations.plan import TableCopy
+from pipecopy.operations.shards.plan import TableCopy
 from pipecopy.report import Report
 
 

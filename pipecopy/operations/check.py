@@ -26,9 +26,9 @@ from pipecopy.operations.findings import (
 )
 from pipecopy.operations.fit import between, own, too_narrow
 from pipecopy.operations.parts import new_part
-from pipecopy.operations.plan import without_unique_index
-from pipecopy.operations.planned import refuse_without_ledger
 from pipecopy.operations.settle import OPEN_TRANSACTIONS
+from pipecopy.operations.shards.plan import without_unique_index
+from pipecopy.operations.shards.planned import refuse_without_ledger
 from pipecopy.report import CheckReport
 from pipecopy.supervisor.endpoints import Endpoint
 from pipecopy.supervisor.pace import ASKED_OF

@@ -14,10 +14,10 @@ from pipecopy.errors import FullCopyTimeoutError, PipecopyError
 from pipecopy.events import Event, Observer, RunEnded, RunStarted, StopRequested, Warned
 from pipecopy.finding import warning
 from pipecopy.operations.check import check_one
-from pipecopy.operations.keeper import refuse_bad_tables, report_of, unpaced
 from pipecopy.operations.parts import left_for_parts, of_whole_run, on_each
-from pipecopy.operations.plan import TableCopy
-from pipecopy.operations.references import circular_text, references
+from pipecopy.operations.shards.keeper import refuse_bad_tables, report_of, unpaced
+from pipecopy.operations.shards.plan import TableCopy
+from pipecopy.operations.shards.references import circular_text, references
 from pipecopy.operations.verify import refuse_bad_arguments, verify_one
 from pipecopy.report import CheckReport, Report, VerifyReport
 from pipecopy.sharded import CheckedTables, VerifiedTables

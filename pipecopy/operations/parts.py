@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 from pipecopy.errors import FullCopyTimeoutError, PipecopyError
-from pipecopy.operations.engine import Threads
+from pipecopy.operations.threads import Threads
 from pipecopy.shard import Part
 from pipecopy.supervisor.run import Run
 

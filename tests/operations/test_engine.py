@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipecopy.operations.engine import Engine, EngineError
+from pipecopy.operations.shards.engine import Engine, EngineError
 
 
 class Uncancelled(Future[Any]):

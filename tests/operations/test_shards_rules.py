@@ -25,7 +25,7 @@ from pipecopy.errors import (
     WorkerCrashedError,
 )
 from pipecopy.events import BatchSaved, Event, ShardEnded, ShardStarted
-from pipecopy.operations.shard import ShardTask, run_shard
+from pipecopy.operations.shards.shard import ShardTask, run_shard
 from pipecopy.postgres import PostgresPool
 from pipecopy.postgres.application_name import read_name
 from pipecopy.workers.script import pickle_pool

@@ -20,7 +20,7 @@ from pipecopy import (
 )
 from pipecopy.errors import ConfigError, DatabaseError
 from pipecopy.events import Event, ShardEnded, ShardStarted
-from pipecopy.operations.share import share
+from pipecopy.operations.shards.share import share
 from pipecopy.postgres import PostgresPool
 from pipecopy.shard import table_text
 from tests.support.databases import Both

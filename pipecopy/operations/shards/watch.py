@@ -11,7 +11,7 @@ from typing import Any
 
 from pipecopy.config import Config
 from pipecopy.errors import DatabaseError
-from pipecopy.operations.outcomes import is_loss
+from pipecopy.operations.shards.outcomes import is_loss
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
 

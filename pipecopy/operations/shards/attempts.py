@@ -23,12 +23,12 @@ from pipecopy.events import (
     ShardProgress,
     ShardStarted,
 )
-from pipecopy.operations.engine import Engine
-from pipecopy.operations.outcomes import ending, is_loss, result_of, text_of
 from pipecopy.operations.parts import left_for_parts, left_to_hear, warn_once
-from pipecopy.operations.shard import InProcess, ShardResult, ShardTask, run_shard
-from pipecopy.operations.tally import Tally
-from pipecopy.operations.watch import LOOK, Watch
+from pipecopy.operations.shards.engine import Engine
+from pipecopy.operations.shards.outcomes import ending, is_loss, result_of, text_of
+from pipecopy.operations.shards.shard import InProcess, ShardResult, ShardTask, run_shard
+from pipecopy.operations.shards.tally import Tally
+from pipecopy.operations.shards.watch import LOOK, Watch
 from pipecopy.shard import Shard
 from pipecopy.sharded import ShardedReport
 from pipecopy.supervisor.endpoints import IdleEndpoints

@@ -12,9 +12,10 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError
 from pipecopy.events import Event, Observer, ShardsKnown, Warned
-from pipecopy.operations.attempts import Attempts
-from pipecopy.operations.engine import Engine, warnings_of
-from pipecopy.operations.keeper import (
+from pipecopy.operations.parts import last_words
+from pipecopy.operations.shards.attempts import Attempts
+from pipecopy.operations.shards.engine import Engine, warnings_of
+from pipecopy.operations.shards.keeper import (
     ask_how_far,
     end_all,
     finish_tables,
@@ -23,18 +24,17 @@ from pipecopy.operations.keeper import (
     refuse_bad_tables,
     report_of,
 )
-from pipecopy.operations.parts import last_words
-from pipecopy.operations.plan import TableCopy
-from pipecopy.operations.planned import (
+from pipecopy.operations.shards.plan import TableCopy
+from pipecopy.operations.shards.planned import (
     Planned,
     bad_run,
     planned,
     refuse_without_ledger,
     shards_of_run,
 )
-from pipecopy.operations.references import order_text, references
-from pipecopy.operations.tables import TableSteps
-from pipecopy.operations.tally import Tally
+from pipecopy.operations.shards.references import order_text, references
+from pipecopy.operations.shards.tables import TableSteps
+from pipecopy.operations.shards.tally import Tally
 from pipecopy.operations.turn import take_in_turn
 from pipecopy.shard import Shard
 from pipecopy.sharded import PlannedTable, PlanReport, ShardedReport

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from pipecopy.operations.plan import TableCopy, TablePlan
-from pipecopy.operations.planned import Planned
+from pipecopy.operations.shards.plan import TableCopy, TablePlan
+from pipecopy.operations.shards.planned import Planned
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.sharded import ShardedTable

@@ -8,10 +8,10 @@ from concurrent.futures import Executor
 
 from pipecopy.config import Config
 from pipecopy.events import Observer
-from pipecopy.operations.by_hand import OneShard
-from pipecopy.operations.keeper import refuse_bad_tables
-from pipecopy.operations.plan import TableCopy
-from pipecopy.operations.shards import How, copy_all, plan_all
+from pipecopy.operations.shards.by_hand import OneShard
+from pipecopy.operations.shards.keeper import refuse_bad_tables
+from pipecopy.operations.shards.plan import TableCopy
+from pipecopy.operations.shards.sharded import How, copy_all, plan_all
 from pipecopy.report import CopyReport
 from pipecopy.sharded import PlanReport, ShardedReport
 

@@ -14,11 +14,11 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
-from pipecopy.operations.keeper import finish_tables, keep
-from pipecopy.operations.plan import TableCopy
-from pipecopy.operations.planned import Planned, planned, refuse_bad_run, shards_of_run
-from pipecopy.operations.shard import InProcess, ShardAttempt, ShardTask
-from pipecopy.operations.tables import TableSteps
+from pipecopy.operations.shards.keeper import finish_tables, keep
+from pipecopy.operations.shards.plan import TableCopy
+from pipecopy.operations.shards.planned import Planned, planned, refuse_bad_run, shards_of_run
+from pipecopy.operations.shards.shard import InProcess, ShardAttempt, ShardTask
+from pipecopy.operations.shards.tables import TableSteps
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run

@@ -23,7 +23,7 @@ from pipecopy.operations.parts import (
     on_each,
     warn_once,
 )
-from pipecopy.operations.plan import TableCopy, TablePlan, plan_table
+from pipecopy.operations.shards.plan import TableCopy, TablePlan, plan_table
 from pipecopy.report import CopyReport
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.supervise import NOTHING_KNOWN, supervise

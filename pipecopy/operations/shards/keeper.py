@@ -17,11 +17,11 @@ from pipecopy.contracts import ConnectionPool, ListedTable
 from pipecopy.errors import ConfigError, DatabaseError, PipecopyError
 from pipecopy.events import Observer
 from pipecopy.operations.parts import last_words, new_part, warn_once
-from pipecopy.operations.plan import TableCopy, shards_of
-from pipecopy.operations.planned import Planned
-from pipecopy.operations.references import circular_text, references
-from pipecopy.operations.share import default_shards, share
-from pipecopy.operations.tables import TableSteps
+from pipecopy.operations.shards.plan import TableCopy, shards_of
+from pipecopy.operations.shards.planned import Planned
+from pipecopy.operations.shards.references import circular_text, references
+from pipecopy.operations.shards.share import default_shards, share
+from pipecopy.operations.shards.tables import TableSteps
 from pipecopy.report import Report
 from pipecopy.shard import Shard, table_text
 from pipecopy.supervisor.run import Run

@@ -12,9 +12,9 @@ from pipecopy.errors import (
     PipecopyError,
     WorkerCrashedError,
 )
-from pipecopy.operations.engine import EngineError
 from pipecopy.operations.parts import of_whole_run
-from pipecopy.operations.shard import ShardResult
+from pipecopy.operations.shards.engine import EngineError
+from pipecopy.operations.shards.shard import ShardResult
 from pipecopy.shard import Shard
 from pipecopy.supervisor.run import Run
 

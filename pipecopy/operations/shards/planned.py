@@ -9,8 +9,8 @@ from typing import Any
 
 from pipecopy.arguments import argument
 from pipecopy.errors import ConfigError
-from pipecopy.operations.plan import TableCopy, TablePlan
-from pipecopy.operations.references import References
+from pipecopy.operations.shards.plan import TableCopy, TablePlan
+from pipecopy.operations.shards.references import References
 from pipecopy.shard import Shard, table_text
 from pipecopy.supervisor.run import Run
 

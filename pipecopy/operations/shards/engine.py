@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from pipecopy.errors import HostError
+from pipecopy.operations.threads import Threads
 from pipecopy.supervisor.run import Run
 from pipecopy.workers.host import start
 
@@ -22,24 +23,6 @@ Result = TypeVar("Result")
 
 class EngineError(Exception):
     """The engine did not take a task, and will not take any other one."""
-
-
-class Threads(Executor):
-    """Runs each task at once, in a thread for which the interpreter's exit does not wait."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start the thread. Raises HostError."""
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - raised by future.result()
-                future.set_exception(error)
-
-        start(threading.Thread(target=run, name="pipecopy-shard", daemon=True))
-        return future
 
 
 def warnings_of(executor: Executor | None, run: Run[Any], pool: Any) -> Iterator[str]:

@@ -11,8 +11,8 @@ from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
 from pipecopy.errors import CallTimeoutError
 from pipecopy.events import Observer
-from pipecopy.operations.keeper import keep
-from pipecopy.operations.planned import refuse_bad_run, refuse_without_ledger, shards_of_run
+from pipecopy.operations.shards.keeper import keep
+from pipecopy.operations.shards.planned import refuse_bad_run, refuse_without_ledger, shards_of_run
 from pipecopy.shard import Shard
 from pipecopy.sharded import LedgerRun, RunsReport
 from pipecopy.supervisor.run import Run
