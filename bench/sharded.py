@@ -21,7 +21,7 @@ from bench import progress
 from bench.scenarios import proxy_far_away
 from bench.servers import Databases, Servers, fill_small, servers
 from pipecopy import Config, copy_sharded, copy_table
-from pipecopy.events import Event, RunEnded, ShardsKnown
+from pipecopy.events import BatchSaved, Event, RangeKnown, ShardsKnown
 
 _ROWS = 600_000
 _FAR_ROWS = 400_000
@@ -81,21 +81,35 @@ def _two(databases: Databases, rounds: int) -> Figure:
 
 
 def _ledger(databases: Databases, rounds: int) -> Figure:
-    """Of the one shard itself: its plan and the last steps are not the ledger's cost."""
+    """From the first load to the last save: the plan and the last steps are no cost of a save."""
     config = replace(_CONFIG, batch_size=1_000)
-    of_shard: list[float] = []
+    plain, ledger = _Phase(), _Phase()
 
-    def note(event: Event) -> None:
-        if isinstance(event, RunEnded) and event.shard is not None:
-            of_shard.append(event.report.seconds)
+    def with_ledger() -> None:
+        _sharded(databases, config, 1, 1, observer=ledger)
 
-    ways = [
-        partial(_plain, databases, config),
-        partial(_sharded, databases, config, 1, 1, observer=note),
-    ]
-    plain, _ = _in_turn(rounds, ways, databases)
+    def without() -> None:
+        copy_table(config, databases.pool, "PROD", "STATS", observer=plain)
+
+    _in_turn(rounds, [without, with_ledger], databases)
     title = "1 shard, 1,000 rows a batch, of the time of a plain copy"
-    return _ratio(title, 1.03, of_shard, plain)
+    return _ratio(title, 1.03, ledger.seconds, plain.seconds)
+
+
+class _Phase:
+    """An observer that times what lies between the first load and the last save of each run."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RangeKnown():
+                self._began = event.at
+                self.seconds.append(0.0)
+            case BatchSaved():
+                self.seconds[-1] = event.at - self._began
 
 
 def _plan(databases: Databases, rounds: int) -> Figure:

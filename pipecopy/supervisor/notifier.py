@@ -14,6 +14,17 @@ _MOST_EVENTS = 10_000
 """Events that wait for a slow observer; those beyond are dropped, and counted."""
 
 
+class Quick:
+    """An observer that never blocks: it is called in the thread in which the event happened."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def __call__(self, event: Event) -> None:
+        """Take note of the event."""
+        self._observer(event)
+
+
 class Notifier:
     """Hands events to the observer, in their order and in a thread of its own: it may block."""
 
@@ -28,12 +39,15 @@ class Notifier:
 
     def start(self) -> None:
         """Start the observer's thread. Raises HostError."""
-        if self._observer is not None:
+        if self._observer is not None and not isinstance(self._observer, Quick):
             start(self._thread)
 
     def __call__(self, event: Event) -> None:
         """Queue the event; never blocks."""
         if self._observer is None:
+            return
+        if isinstance(self._observer, Quick):
+            self._tell(self._observer, event)
             return
         try:
             self._events.put_nowait(event)
@@ -42,11 +56,14 @@ class Notifier:
 
     def _run(self) -> None:
         while (event := self._events.get()) is not None:
-            try:
-                if self._observer is not None:
-                    self._observer(event)
-            except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
-                self._error = self._error or self._text(error)
+            if self._observer is not None:
+                self._tell(self._observer, event)
+
+    def _tell(self, observer: Observer, event: Event) -> None:
+        try:
+            observer(event)
+        except BaseException as error:  # noqa: BLE001 - an observer can't touch the copy
+            self._error = self._error or self._text(error)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from pipecopy.operations.parts import by_plan, new_part
 from pipecopy.report import CopyReport
 from pipecopy.shard import Shard
 from pipecopy.supervisor.endpoints import IdleEndpoints
+from pipecopy.supervisor.notifier import Quick
 from pipecopy.supervisor.run import Run
 from pipecopy.supervisor.state import CutShortError
 from pipecopy.supervisor.supervise import supervise
@@ -128,7 +129,7 @@ def run_shard(task: ShardTask) -> ShardResult:
 
     report, error = None, None
     try:
-        report = attempt.run(observe)
+        report = attempt.run(Quick(observe))  # the run has a thread for its observer
     except PipecopyError as failed:
         report, error = failed.report, failed
         error.report = None  # it is beside it
