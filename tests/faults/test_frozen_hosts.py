@@ -112,7 +112,10 @@ def test_no_stale_row_is_saved_by_a_host_that_wakes(
     pool = tables.pool()
     with gate_of(tables, "source" if side == "source" else "target") as gate:
         run = plan_sharded(CONFIG, pool, "source", "target", shards=2, to_id=50).run_id
-        tables.target.execute("UPDATE pipecopy_shards SET last = 40 WHERE shard = 0")
+        tables.target.execute(
+            "UPDATE pipecopy_shards SET last = 40 WHERE shard = 0;"
+            "UPDATE pipecopy_shards SET first = 41, next_id = 41 WHERE shard = 1"
+        )
         with host(tmp_path, pool, run) as frozen:
             gate.arrival()
             frozen.freeze()
