@@ -146,6 +146,9 @@ class CallTimeoutError(PipecopyError, TimeoutError):
 class FullCopyTimeoutError(PipecopyError, TimeoutError):
     """The whole copy reached its limit, or a retry would have begun after it."""
 
+    where: str = ""
+    """What of the message says what was under way; empty if that is not known."""
+
 
 class DatabaseError(PipecopyError):
     """A call raised something other than a time-out, which is never retried.

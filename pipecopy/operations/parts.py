@@ -101,9 +101,13 @@ def by_plan(run_id: str) -> Iterator[None]:
 
 def of_whole_run(run: Run[Any], error: PipecopyError, part: str) -> FullCopyTimeoutError:
     """Return the error of the limit of the whole run, for that of one of its parts."""
+    return run.full_copy_timeout(f" in {part}{_call(error)}", **call_of(error))
+
+
+def call_of(error: PipecopyError) -> dict[str, Any]:
+    """Return what an error has of the call that it is about."""
     known = ("side", "dbname", "call", "key_range", "attempts")
-    where = {name: getattr(error, name) for name in known}
-    return run.full_copy_timeout(f" in {part}{_call(error)}", **where)
+    return {name: getattr(error, name) for name in known}
 
 
 def _reserve(run: Run[Any]) -> float:

@@ -78,7 +78,9 @@ class State(Generic[ReportT]):
         limit = f"reached its limit of {seconds_text(self.config.full_copy_timeout)}"
         how_far = (str(self.pauses), far(report), rest(report, now - self._ids_known))
         message = "; ".join(filter(None, (f"the whole {self.what} {limit}{where}", *how_far)))
-        return FullCopyTimeoutError(message, **attributes)
+        error = FullCopyTimeoutError(message, **attributes)
+        error.where = where
+        return error
 
     def count(self, name: Literal["calls", "timeouts", "kills", "retries"]) -> None:
         """Add one to this counter of the report."""

@@ -10,9 +10,9 @@ from functools import partial
 
 from pipecopy.config import Config
 from pipecopy.contracts import ConnectionPool
-from pipecopy.errors import ConfigError
+from pipecopy.errors import ConfigError, FullCopyTimeoutError
 from pipecopy.events import Event, Observer, ShardsKnown, Warned
-from pipecopy.operations.parts import last_words
+from pipecopy.operations.parts import call_of, last_words
 from pipecopy.operations.shards.attempts import Attempts
 from pipecopy.operations.shards.engine import Engine, warnings_of
 from pipecopy.operations.shards.keeper import (
@@ -257,6 +257,10 @@ class _Driver:
         self._steps = TableSteps(run, self._names, self._observe, jobs=self._how.jobs)
         try:
             self._operate(run)
+        except FullCopyTimeoutError as error:
+            self._end(run)
+            # how far it came was heard just now
+            raise run.full_copy_timeout(error.where, **call_of(error)) from error
         except Exception:
             self._end(run)
             raise
