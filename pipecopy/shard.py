@@ -22,6 +22,20 @@ def table_text(name: str) -> str:
     return name.replace('"', "") if _PLAIN.fullmatch(name) else name
 
 
+LEDGER_CALLS = (
+    "plan_shards",
+    "shards",
+    "hold_run",
+    "open_shards",
+    "claim_shard",
+    "end_shard",
+    "stop_shards",
+    "drop_run",
+    "end_run",
+)
+"""What a target offers that keeps the ledger: all of these, see contracts.py."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shard:
     """One shard as the ledger has it: a range of ids of one table of a run."""

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from pipecopy.contracts import Database, SavedRows, ServerChangedError, Session
 from pipecopy.redact import secrets_in
+from pipecopy.shard import LEDGER_CALLS
 from pipecopy.workers.answers import (
     batches_of,
     check_plain,
@@ -317,15 +318,7 @@ _PLAIN_CALLS = (
     "confirm",
     "tables",
     "foreign_keys",
-    "plan_shards",
-    "shards",
-    "hold_run",
-    "open_shards",
-    "claim_shard",
-    "end_shard",
-    "stop_shards",
-    "drop_run",
-    "end_run",
+    *LEDGER_CALLS,
 )
 """What a `Database` may offer besides, whose results are plain values."""
 

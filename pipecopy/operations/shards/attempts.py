@@ -182,7 +182,7 @@ class Attempts:
         run, shard = self._run, self._tally.shards[attempt.shard]
         table, plan = self._tally.table_of(shard)
         task = ShardTask(
-            pool=pickle_pool(table.pool),
+            pool=b"" if self._engine.is_here else pickle_pool(table.pool),
             from_name=self._names[0],
             to_name=self._names[1],
             config=self._config(table.config),

@@ -11,22 +11,8 @@ from pipecopy.arguments import argument
 from pipecopy.errors import ConfigError
 from pipecopy.operations.shards.plan import TableCopy, TablePlan
 from pipecopy.operations.shards.references import References
-from pipecopy.shard import Shard, table_text
+from pipecopy.shard import LEDGER_CALLS, Shard, table_text
 from pipecopy.supervisor.run import Run
-
-_OF_A_LEDGER = frozenset(
-    {
-        "plan_shards",
-        "shards",
-        "hold_run",
-        "open_shards",
-        "claim_shard",
-        "end_shard",
-        "stop_shards",
-        "drop_run",
-        "end_run",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +46,7 @@ def refuse_bad_run(run_id: object) -> None:
 
 def refuse_without_ledger(run: Run[Any]) -> None:
     """Raise ConfigError if the target keeps no ledger."""
-    if not run.target.offers >= _OF_A_LEDGER:
+    if not run.target.offers.issuperset(LEDGER_CALLS):
         raise ConfigError(f"the Database of {run.target} keeps no ledger: it can't be sharded")
 
 

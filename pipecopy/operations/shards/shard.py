@@ -67,7 +67,7 @@ class ShardTask:
     """One attempt of one shard, for an engine."""
 
     pool: bytes = field(repr=False)  # it may hold passwords
-    """Pickled by dill."""
+    """Pickled by dill; empty if the task does not leave this process, where `here` has it."""
     from_name: str = field(repr=False)
     to_name: str = field(repr=False)
     config: Config
